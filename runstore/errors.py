@@ -1,0 +1,71 @@
+"""The exceptions that runstore raises on purpose.
+
+    RunStoreError
+    ├── RootNotFoundError      a root of runs that is not there
+    ├── RunNotFoundError       no run by that name
+    │   └── AmbiguousRunError  several runs by that prefix
+    ├── AttemptError           a run directory that may not be started now
+    ├── StageError             a stage call in an order that makes no sense
+    ├── FormatError            a file that this version cannot read
+    └── BadValueError          a value that cannot be logged (raised only with strict=True)
+
+Each message says what was asked, what was found and what to do; the facts are attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class RunStoreError(Exception):
+    """Anything that runstore refuses, with one line that a user can act on."""
+
+
+class RootNotFoundError(RunStoreError):
+    """The directory that should hold runs is not there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        super().__init__(
+            f"{root}: no such directory; give a directory of runs with --root or $RUNSTORE_ROOT"
+        )
+
+
+class RunNotFoundError(RunStoreError):
+    """No run has the id, prefix or path that was asked for."""
+
+    def __init__(self, wanted: str, searched: str, near: Sequence[str] = ()) -> None:
+        self.wanted = wanted
+        self.near = tuple(near)
+        hint = f"; near: {', '.join(near)}" if near else "; `runstore ls` lists what is there"
+        super().__init__(f"no run {wanted!r} in {searched}{hint}")
+
+
+class AmbiguousRunError(RunNotFoundError):
+    """More than one run begins with the prefix that was asked for."""
+
+    def __init__(self, wanted: str, searched: str, matches: Sequence[str]) -> None:
+        RunStoreError.__init__(
+            self,
+            f"{wanted!r} names {len(matches)} runs in {searched}: {', '.join(matches[:5])}"
+            f"{', …' if len(matches) > 5 else ''}; give more of the id",
+        )
+        self.wanted = wanted
+        self.near = tuple(matches)
+
+
+class AttemptError(RunStoreError):
+    """The run directory has an attempt that is alive, or that somebody else claimed first."""
+
+
+class StageError(RunStoreError):
+    """A stage call (begin_epoch, end_split, …) came when another one was expected."""
+
+
+class FormatError(RunStoreError):
+    """A file says that it was written by a format newer than this version reads."""
+
+
+class BadValueError(RunStoreError):
+    """A logged value is not a number; raised only when the run was opened with strict=True."""

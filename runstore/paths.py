@@ -1,0 +1,102 @@
+"""Every file name inside a run directory is spelled here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Stream = Literal["events", "metrics", "epochs", "reports", "system"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+
+_STREAM_FILE = re.compile(
+    r"(?P<stream>events|metrics|epochs|reports|system)"
+    r"(?:\.rank(?P<rank>[0-9]+))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
+)
+_RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[a-z0-9_.+]+-)*[a-z2-7]{6,}")
+_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StreamFile:
+    """The meaning of a file name such as `metrics.rank3-0002.1.jsonl`."""
+
+    attempt: int
+    """From 1: which start of the run wrote it."""
+    part: int
+    """From 0: rotation and replay go on in the next part."""
+    stream: Stream
+    rank: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name inside the run directory."""
+        rank = f".rank{self.rank}" if self.rank else ""
+        part = f".{self.part}" if self.part else ""
+        return f"{self.stream}{rank}-{self.attempt:04d}{part}.jsonl"
+
+    @classmethod
+    def parse(cls, name: str) -> StreamFile | None:
+        """Return what `name` means, or None when it is not a stream file's name."""
+        match = _STREAM_FILE.fullmatch(name)
+        if match is None or int(match["attempt"]) == 0:
+            return None
+        stream: Stream = match["stream"]  # type: ignore[assignment]  # the pattern admits no other
+        return cls(int(match["attempt"]), int(match["part"] or 0), stream, int(match["rank"] or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """The file names of one run directory."""
+
+    run_dir: Path
+
+    @property
+    def document(self) -> Path:
+        """`run.json`: what the run is; written once."""
+        return self.run_dir / "run.json"
+
+    @property
+    def progress(self) -> Path:
+        """`progress.json`: heartbeat and position; rewritten, a hint."""
+        return self.run_dir / "progress.json"
+
+    @property
+    def patch(self) -> Path:
+        """`patch.diff`: uncommitted changes of the working tree, at most 1 MiB."""
+        return self.run_dir / "patch.diff"
+
+    def stream(self, stream: Stream, attempt: int, *, part: int = 0, rank: int = 0) -> Path:
+        """Return the path of one stream's file."""
+        return self.run_dir / StreamFile(attempt, part, stream, rank).name
+
+
+def new_run_id(name: str | None, *, now: float | None = None) -> str:
+    """Return `20261120-141502-digits-k3x9qa`: UTC time, slug of `name`, 40 random bits.
+
+    The time makes ids sort; the random part keeps apart the thousand processes that a Slurm
+    array starts in one second.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(time.time() if now is None else now))
+    unique = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+    slug = slugify(name or "")
+    return f"{stamp}-{slug}-{unique}" if slug else f"{stamp}-{unique}"
+
+
+def slugify(name: str, *, limit: int = 40) -> str:
+    """Return `name` as lower-case ASCII that is safe in a file name; may be empty."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9_.+]+", "-", ascii_name.lower()).strip("-.")
+    return slug[:limit].rstrip("-.")
+
+
+def looks_like_run_id(name: str) -> bool:
+    """Tell whether a directory's name alone says that it is a run.
+
+    Listing a thousand runs on a network mount must not cost a thousand directory reads.
+    """
+    return _RUN_ID.fullmatch(name) is not None
