@@ -1,0 +1,168 @@
+"""Min/max pyramids: a curve of any length in bounded memory, drawn without losing a spike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BUCKETS = 2048
+"""Buckets per series: more than any terminal has dots across, after one merge still enough."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """A curve reduced to the columns of a chart; all lists have the chart's width.
+
+    `lows` and `highs` are NaN in a column that no point fell into.
+    """
+
+    xs: list[float]
+    lows: list[float]
+    highs: list[float]
+    x_min: float
+    x_max: float
+
+
+class Series:
+    """One metric of one file: points in, min/max buckets kept.
+
+    Buckets hold `stride` consecutive points each. When all are full, neighbours merge in pairs
+    and the stride doubles, so memory is constant and every extreme is still there.
+    """
+
+    __slots__ = (
+        "_filled",
+        "_highs",
+        "_lows",
+        "_stride",
+        "_x_highs",
+        "_x_lows",
+        "count",
+        "last",
+        "nonfinite",
+    )
+
+    def __init__(self) -> None:
+        """Make an empty series."""
+        self.count = 0
+        self.nonfinite = 0
+        self.last: tuple[float, float] | None = None
+        self._stride = 1
+        self._filled = 0
+        self._x_lows: list[float] = []
+        self._x_highs: list[float] = []
+        self._lows: list[float] = []
+        self._highs: list[float] = []
+
+    def add(self, x: float, y: float) -> None:
+        """Add a point. A NaN or infinite `y` is counted and leaves a gap."""
+        self.count += 1
+        self.last = (x, y)
+        if y - y != 0.0:
+            self.nonfinite += 1
+            y = math.nan
+        if self._filled == 0:
+            self._open_bucket(x, y)
+        else:
+            self._grow_bucket(x, y)
+        self._filled += 1
+        if self._filled == self._stride:
+            self._filled = 0
+            if len(self._lows) == BUCKETS:
+                self._merge_pairs()
+
+    def _open_bucket(self, x: float, y: float) -> None:
+        self._x_lows.append(x)
+        self._x_highs.append(x)
+        self._lows.append(y)
+        self._highs.append(y)
+
+    def _grow_bucket(self, x: float, y: float) -> None:
+        if x > self._x_highs[-1]:
+            self._x_highs[-1] = x
+        elif x < self._x_lows[-1]:
+            self._x_lows[-1] = x
+        # Written so that a NaN on either side gives way to a number.
+        if not self._lows[-1] <= y:
+            self._lows[-1] = y if y == y else self._lows[-1]
+        if not self._highs[-1] >= y:
+            self._highs[-1] = y if y == y else self._highs[-1]
+
+    def _merge_pairs(self) -> None:
+        self._x_lows = [min(p) for p in _pairs(self._x_lows)]
+        self._x_highs = [max(p) for p in _pairs(self._x_highs)]
+        self._lows = [_lower(*p) for p in _pairs(self._lows)]
+        self._highs = [_higher(*p) for p in _pairs(self._highs)]
+        self._stride *= 2
+
+    @property
+    def x_range(self) -> tuple[float, float] | None:
+        """The smallest and largest x, or None without points."""
+        return (min(self._x_lows), max(self._x_highs)) if self.count else None
+
+    @property
+    def y_range(self) -> tuple[float, float] | None:
+        """The smallest and largest finite y, or None without any."""
+        lows = [y for y in self._lows if y == y]
+        return (min(lows), max(y for y in self._highs if y == y)) if lows else None
+
+    def columns(
+        self, width: int, x_min: float | None = None, x_max: float | None = None
+    ) -> Columns:
+        """Return the curve between `x_min` and `x_max` (default: all of it) in `width` columns."""
+        return merge_columns([self], width, x_min, x_max)
+
+    def fill(self, columns: Columns) -> None:
+        """Put every bucket that lies in the columns' range into its column."""
+        width = len(columns.xs)
+        span = columns.x_max - columns.x_min
+        scale = (width - 1) / span if span > 0 else 0.0
+        lows, highs, x_min, x_max = columns.lows, columns.highs, columns.x_min, columns.x_max
+        for x_low, x_high, low, high in zip(
+            self._x_lows, self._x_highs, self._lows, self._highs, strict=True
+        ):
+            x = (x_low + x_high) / 2
+            if low != low or not x_min <= x <= x_max:
+                continue
+            at = round((x - x_min) * scale)
+            lows[at] = _lower(lows[at], low)
+            highs[at] = _higher(highs[at], high)
+
+
+def merge_columns(
+    series: Sequence[Series],
+    width: int,
+    x_min: float | None = None,
+    x_max: float | None = None,
+) -> Columns:
+    """Return several pieces of one curve (a metric's attempts and parts) in `width` columns.
+
+    Args:
+        series: the pieces; may be empty.
+        width: how many columns, at least 1.
+        x_min: left edge; default the smallest x there is.
+        x_max: right edge; default the largest x there is.
+    """
+    ranges = [r for s in series if (r := s.x_range) is not None]
+    left = min((r[0] for r in ranges), default=0.0) if x_min is None else x_min
+    right = max((r[1] for r in ranges), default=1.0) if x_max is None else x_max
+    step = (right - left) / (width - 1) if width > 1 else 0.0
+    columns = Columns(
+        [left + i * step for i in range(width)], [math.nan] * width, [math.nan] * width, left, right
+    )
+    for piece in series:
+        piece.fill(columns)
+    return columns
+
+
+def _pairs(values: list[float]) -> list[tuple[float, float]]:
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _lower(a: float, b: float) -> float:
+    return b if a != a or b < a else a
+
+
+def _higher(a: float, b: float) -> float:
+    return b if a != a or b > a else a

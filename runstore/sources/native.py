@@ -1,0 +1,219 @@
+"""runstore's own run directories (docs/format.md)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from runstore.errors import FormatError
+from runstore.liveness import Liveness
+from runstore.paths import RunPaths, Stream, StreamFile, looks_like_run_id
+from runstore.records import FORMAT, JsonObject, RecordError, decode, integer
+from runstore.sources.reading import (
+    FollowedFile,
+    RowLine,
+    file_rows,
+    fold_chunk,
+    glance_file,
+    read_document,
+)
+from runstore.state import Progress, RunState, Status
+from runstore.tail import READ_BYTES, Tail
+
+NAME = "native"
+GLANCED = ("events", "epochs", "metrics")
+
+
+def recognises(directory: Path, names: Sequence[str]) -> bool:
+    """A run has a `run.json`, or an events file of its first attempt."""
+    return "run.json" in names or "events-0001.jsonl" in names or looks_like_run_id(directory.name)
+
+
+def open_run(directory: Path) -> NativeReader:
+    """Return a reader; nothing is read yet."""
+    return NativeReader(directory)
+
+
+class NativeReader:
+    """Follows one run directory."""
+
+    def __init__(self, directory: Path, *, patient: bool = True) -> None:
+        """Follow `directory`; see `Tail` for `patient`."""
+        self.state = RunState(directory, source=NAME)
+        self._paths = RunPaths(directory)
+        self._patient = patient
+        self._liveness = Liveness()
+        self._files: dict[str, FollowedFile] = {}
+        self._document: bytes | None = None
+        self._progress: bytes | None = None
+        self.refused: FormatError | None = None
+        """Set when a newer version wrote the run: nothing of it can be trusted."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last poll stopped at its budget."""
+        return any(file.more for file in self._files.values())
+
+    def glance(self) -> bool:
+        """Read a few KiB: status, position and latest values."""
+        changed = self._read_documents()
+        if not self._find_files():
+            return changed
+        for file in self._in_order(GLANCED):
+            changed |= glance_file(self.state, file)
+        return self._conclude() or changed
+
+    def poll(self, budget: int = READ_BYTES) -> bool:
+        """Read what is new, in full, about `budget` bytes at most."""
+        changed = self._read_documents()
+        if not self._find_files():
+            return changed
+        for file in self._in_order(("events",)):
+            changed |= self._read(file, budget)
+        self._apply_cuts()
+        for file in self._in_order(("epochs", "metrics", "reports")):
+            room = max(0, budget)
+            start = file.tail.offset
+            changed |= self._read(file, room)
+            budget -= max(0, file.tail.offset - start)
+        self._apply_cuts()
+        return self._conclude() or changed
+
+    def rows(self, stream: Stream) -> Iterator[RowLine]:
+        """Yield every row of a stream in file order, and tell which ones are superseded."""
+        self._find_files()
+        for file in self._in_order(("events",)):
+            self._read_to_end(file)
+        for file in self._in_order(("metrics",)):
+            if file.tail.offset == 0:
+                fold_chunk(self.state, file, file.tail.poll(READ_BYTES))
+        for file in self._in_order((stream,)):
+            limit = self.state.cuts.get(file.name.name)
+            hidden_from = self.state.hidden_from.get(file.name.attempt)
+            yield from file_rows(file.tail.path, limit=limit, hidden_from=hidden_from)
+
+    def _read_to_end(self, file: FollowedFile) -> None:
+        self._read(file, READ_BYTES)
+        while file.more:
+            self._read(file, READ_BYTES)
+
+    def _read(self, file: FollowedFile, budget: int) -> bool:
+        if budget <= 0:
+            file.more = True
+            return False
+        if not file.complete:
+            self._restart(file)
+        return fold_chunk(self.state, file, file.tail.poll(budget))
+
+    def _restart(self, file: FollowedFile) -> None:
+        self.state.forget(file.name)
+        limit = self.state.cuts.get(file.name.name)
+        file.tail = Tail(file.tail.path, limit=limit, patient=self._patient)
+        file.complete, file.more = True, True
+
+    def _apply_cuts(self) -> None:
+        """Limit files that an event has cut; read again the ones that were read further."""
+        for name in self.state.take_stale():
+            if name in self._files:
+                self._restart(self._files[name])
+        for name, size in self.state.cuts.items():
+            if name in self._files:
+                self._files[name].tail.limit = size
+
+    def _find_files(self) -> bool:
+        """Look for new streams, attempts and parts; tell whether the directory can be read."""
+        try:
+            names = os.listdir(self.state.path)
+        except OSError as error:
+            self._unreadable(error)
+            return False
+        for name in names:
+            if name not in self._files:
+                file = StreamFile.parse(name)
+                if file is not None and file.rank == 0:
+                    path = self.state.path / name
+                    self._files[name] = FollowedFile(file, Tail(path, patient=self._patient))
+        self._forget_vanished(set(names))
+        return True
+
+    def _forget_vanished(self, names: set[str]) -> None:
+        for name in self._files.keys() - names:
+            self.state.forget(self._files.pop(name).name)
+
+    def _unreadable(self, error: OSError) -> None:
+        gone = error.errno == errno.ENOENT
+        reason = "the directory is gone" if gone else f"cannot be read: {error.strerror}"
+        if self.state.status.reason != reason:
+            self.state.version += 1
+        self.state.status = Status("unknown", reason)
+
+    def _in_order(self, streams: Sequence[str]) -> list[FollowedFile]:
+        files = [file for file in self._files.values() if file.name.stream in streams]
+        return sorted(files, key=lambda file: (streams.index(file.name.stream), file.name))
+
+    def _read_documents(self) -> bool:
+        return self._read_run_document() | self._read_progress()
+
+    def _read_run_document(self) -> bool:
+        if self._document is not None:
+            return False
+        data = read_document(self._paths.document)
+        if data is None:
+            return False
+        self._document = data
+        self.state.info = self._parse(self._paths.document.name, data)
+        self.state.version += 1
+        return True
+
+    def _read_progress(self) -> bool:
+        data = read_document(self._paths.progress)
+        if data is None or data == self._progress:
+            return False
+        self._progress = data
+        self.state.progress = Progress.from_record(self._parse("progress.json", data))
+        self.state.version += 1
+        return True
+
+    def _parse(self, name: str, data: bytes) -> JsonObject:
+        try:
+            document = decode(data)
+        except RecordError as error:
+            # A heartbeat is renamed into place without fsync: empty after power loss is normal.
+            if data.strip(b"\0 \n"):
+                self.state.problems[name] = str(error)
+            return {}
+        try:
+            check_format(self.state.path / name, document)
+        except FormatError as error:
+            self.refused = error
+            return {}
+        return document
+
+    def _conclude(self) -> bool:
+        """Judge whether the run is alive."""
+        before = self.state.status
+        newest = self.state.attempt
+        events = self._paths.stream("events", newest) if newest else None
+        if self.refused is not None:
+            self.state.status = Status("unknown", str(self.refused))
+        elif not self._files and not self.state.info:
+            self.state.status = Status("unknown", "an empty directory: nothing was written yet")
+        else:
+            self.state.status = self._liveness.judge(self.state, events)
+        return self.state.status != before
+
+
+def check_format(path: Path, document: JsonObject) -> None:
+    """Refuse a document that a newer version wrote.
+
+    Raises:
+        FormatError: its format is newer than the one that this version reads.
+    """
+    found = integer(document, "format")
+    if found is not None and found > FORMAT:
+        raise FormatError(
+            f"{path}: written in format {found}, this runstore reads up to {FORMAT}; "
+            "upgrade with: pip install -U runstore"
+        )

@@ -1,0 +1,116 @@
+"""A directory of plain JSON lines, one row each, written by anything.
+
+    echo '{"step":1,"loss":2}' >> runs/x/metrics.jsonl
+
+Files named `epochs…` are read as epoch rows, all others as metrics. No process is on record, so
+what the monitor can tell is whether rows arrive.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runstore.liveness import STALL_S, span
+from runstore.paths import Stream, StreamFile
+from runstore.sources.reading import FollowedFile, RowLine, file_rows, fold_chunk, glance_file
+from runstore.state import RunState, Status
+from runstore.tail import READ_BYTES, Tail
+
+NAME = "jsonl"
+
+
+def recognises(directory: Path, names: Sequence[str]) -> bool:
+    """Any `*.jsonl` makes the directory a run."""
+    return any(name.endswith(".jsonl") for name in names)
+
+
+def open_run(directory: Path) -> PlainReader:
+    """Return a reader; nothing is read yet."""
+    return PlainReader(directory)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NamedFile(StreamFile):
+    """A file whose name tells nothing."""
+
+    file_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name as it is."""
+        return self.file_name
+
+
+class PlainReader:
+    """Follows the JSON lines of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Follow `directory`."""
+        self.state = RunState(directory, source=NAME)
+        self._files: dict[str, FollowedFile] = {}
+        self._grew: float | None = None
+        self._looked = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last poll stopped at its budget."""
+        return any(file.more for file in self._files.values())
+
+    def glance(self) -> bool:
+        """Read the last rows of each file."""
+        self._find_files()
+        changed = False
+        for file in self._files.values():
+            changed |= glance_file(self.state, file)
+        return self._conclude(changed) or changed
+
+    def poll(self, budget: int = READ_BYTES) -> bool:
+        """Read what is new, in full, about `budget` bytes at most."""
+        self._find_files()
+        changed = False
+        for file in self._files.values():
+            if not file.complete:
+                self.state.forget(file.name)
+                file.tail, file.complete = Tail(file.tail.path), True
+            changed |= fold_chunk(self.state, file, file.tail.poll(budget))
+        return self._conclude(changed) or changed
+
+    def rows(self, stream: Stream) -> Iterator[RowLine]:
+        """Yield every row of a stream, file by file."""
+        self._find_files()
+        for file in self._files.values():
+            if file.name.stream == stream:
+                yield from file_rows(file.tail.path)
+
+    def _find_files(self) -> None:
+        try:
+            names = sorted(n for n in os.listdir(self.state.path) if n.endswith(".jsonl"))
+        except OSError as error:
+            self.state.problems["."] = f"cannot be read: {error.strerror}"
+            return
+        for name in names:
+            if name not in self._files:
+                stream: Stream = "epochs" if name.startswith("epoch") else "metrics"
+                # Foreign files have no attempts; a part each keeps their rows apart.
+                file = NamedFile(1, len(self._files), stream, 0, name)
+                self._files[name] = FollowedFile(file, Tail(self.state.path / name))
+
+    def _conclude(self, changed: bool) -> bool:
+        before = self.state.status
+        now = time.monotonic()
+        if changed and self._looked:
+            self._grew = now
+        self._looked = True
+        self.state.status = self._status(now)
+        return self.state.status != before
+
+    def _status(self, now: float) -> Status:
+        if self._grew is not None and now - self._grew < STALL_S:
+            return Status("running", "rows arrive")
+        if self._grew is not None:
+            return Status("stalled", f"no row for {span(now - self._grew)}")
+        return Status("unknown", "plain JSON lines, no process on record")

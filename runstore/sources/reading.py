@@ -1,0 +1,153 @@
+"""What readers of line-based formats share: files, cursors, and the fold into a state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runstore.paths import Stream, StreamFile
+from runstore.records import JsonObject, RecordError, decode, integer
+from runstore.state import BadLine, RunState
+from runstore.tail import READ_BYTES, Chunk, Tail
+
+GLANCE_BYTES = 8 << 10
+"""What a glance reads at the end of a large file: enough for the last rows."""
+WHOLE_BYTES = 64 << 10
+"""A glance reads events and epochs files up to this size whole."""
+DOCUMENT_BYTES = 4 << 20
+
+
+class RunReader(Protocol):
+    """Keeps one run's state up to date with its files."""
+
+    state: RunState
+
+    def glance(self) -> bool:
+        """Read a few KiB: status, position and latest values. Tell whether anything changed."""
+
+    def poll(self, budget: int = READ_BYTES) -> bool:
+        """Read what is new, in full, about `budget` bytes at most. Tell whether anything changed.
+
+        Call it again while `behind`.
+        """
+
+    def rows(self, stream: Stream) -> Iterator[RowLine]:
+        """Yield every row of a stream from the files, damaged and superseded ones marked."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last poll stopped at its budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLine:
+    """One line of a stream's file, as it stands there."""
+
+    file: str
+    number: int
+    """From 1."""
+    line: bytes
+    """Without its newline."""
+    row: JsonObject | None
+    """None when the line is damaged."""
+    superseded: bool
+    """A later attempt has replaced it."""
+    error: str | None = None
+
+
+def file_rows(
+    path: Path, *, limit: int | None = None, hidden_from: int | None = None
+) -> Iterator[RowLine]:
+    """Yield the whole lines of a file; rows behind `limit` bytes or from a step on are superseded.
+
+    Args:
+        path: the file; a missing one has no rows.
+        limit: the byte at which its valid rows end.
+        hidden_from: the step from which its rows are hidden.
+    """
+    tail = Tail(path, patient=False)
+    more = True
+    while more:
+        chunk = tail.poll()
+        more = chunk.more
+        for index, (line, end) in enumerate(zip(chunk.lines, chunk.ends(), strict=True)):
+            behind_cut = limit is not None and end > limit
+            yield _row_line(path.name, chunk.line_number + index, line, behind_cut, hidden_from)
+
+
+def _row_line(
+    file: str, number: int, line: bytes, behind_cut: bool, hidden_from: int | None
+) -> RowLine:
+    try:
+        row = decode(line)
+    except RecordError as error:
+        return RowLine(file, number, line, None, behind_cut, str(error))
+    step = integer(row, "step")
+    hidden = hidden_from is not None and step is not None and step >= hidden_from
+    return RowLine(file, number, line, row, behind_cut or hidden)
+
+
+@dataclass(slots=True)
+class FollowedFile:
+    """One file of a run and the cursor in it."""
+
+    name: StreamFile
+    tail: Tail
+    complete: bool = True
+    """Every line from the beginning was folded; False after a glance jumped over some."""
+    more: bool = False
+
+
+def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
+    """Fold the lines of a chunk into the state; return whether there was anything."""
+    name = file.name
+    if chunk.problem is not None:
+        changed = state.problems.get(name.name) != chunk.problem
+        state.problems[name.name] = chunk.problem
+        return changed
+    if chunk.restarted:
+        state.forget(name)
+        file.complete = True
+    state.problems.pop(name.name, None)
+    file.more = chunk.more
+    partial = not file.complete
+    for index, (line, end) in enumerate(zip(chunk.lines, chunk.ends(), strict=True)):
+        try:
+            record = decode(line)
+        except RecordError as error:
+            number = chunk.line_number + index if chunk.line_number else 0
+            state.add_bad_line(BadLine(name.name, number, end - len(line) - 1, str(error)))
+        else:
+            state.apply(name, record, partial=partial)
+    if chunk.oversized:
+        state.add_bad_line(BadLine(name.name, chunk.line_number, chunk.offset, "a line over 1 MiB"))
+    return bool(chunk.lines or chunk.restarted or chunk.oversized)
+
+
+def glance_file(state: RunState, file: FollowedFile) -> bool:
+    """Bring a file's last rows into the state without reading all of it."""
+    whole = file.name.stream in ("events", "epochs")
+    before = file.tail.offset
+    chunk = file.tail.jump(WHOLE_BYTES if whole else GLANCE_BYTES)
+    if chunk.lines and chunk.offset > before and not chunk.restarted:
+        file.complete = False
+    return fold_chunk(state, file, chunk)
+
+
+def read_document(path: Path) -> bytes | None:
+    """Return a small document's bytes, or None when it is missing, special or too large."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return None
+    try:
+        data = os.pread(descriptor, DOCUMENT_BYTES + 1, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return data if len(data) <= DOCUMENT_BYTES else None

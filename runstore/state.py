@@ -1,0 +1,501 @@
+"""What a run is, folded from its records. Pure: no file is opened and no clock is read here.
+
+Everything learnt from one file is one piece. Folding is order-independent between files, so a
+viewer may read them in any order and at any pace and ends with the same state; and when a file's
+rows turn out to be superseded, or the file was replaced, its piece is dropped and read again.
+
+Rows are superseded in two ways. A later attempt's `open` event, or a `cut` event, names the byte
+at which an earlier file ends (exact: rows behind a checkpoint can share its step). An attempt that
+resumed without saying so supersedes the earlier rows from its own first step on, and the state
+says `inferred`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runstore.paths import StreamFile
+from runstore.records import JsonObject, integer, metric_values, number
+from runstore.series import Series
+
+EVENTS_KEPT = 1000
+BAD_LINES_KEPT = 100
+DEFAULT_BEST = "val/loss:min"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a run is doing, in one of nine words, and the evidence in a few more.
+
+    The words: planned, pending, running, stalled, finished, failed, interrupted, crashed, unknown.
+    """
+
+    word: str
+    reason: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether more rows may come."""
+        return self.word in ("planned", "pending", "running", "stalled", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is not a record."""
+
+    file: str
+    line: int
+    """From 1; 0 when reading began in the middle of the file."""
+    offset: int
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """`metrics-0001.jsonl:812`."""
+        return f"{self.file}:{self.line}" if self.line else f"{self.file}@{self.offset}"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One start of the run, from its events."""
+
+    number: int
+    opened: JsonObject | None = None
+    ended: JsonObject | None = None
+    total_epochs: int | None = None
+    epoch: int | None = None
+    split: str | None = None
+    events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+
+
+@dataclass(slots=True)
+class Piece:
+    """What was folded from one metrics, epochs or reports file."""
+
+    file: StreamFile
+    rows: int = 0
+    series: dict[str, Series] = field(default_factory=dict)
+    last: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Metric to (time, value)."""
+    last_row: JsonObject = field(default_factory=dict)
+    first_step: int | None = None
+    epoch_rows: list[JsonObject] = field(default_factory=list)
+    reports: dict[str, JsonObject] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far."""
+
+    epoch: int
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The position in `progress.json`: a hint, rewritten about once a second."""
+
+    attempt: int = 0
+    beat: int = 0
+    time: float | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    split: str | None = None
+    batch: int | None = None
+    batches: int | None = None
+    it_per_s: float | None = None
+    eta_s: float | None = None
+    """Seconds until the whole run is done, as far as the epochs' durations tell."""
+    idle_s: float | None = None
+    """Seconds since the training loop last called runstore, at the time of the beat."""
+    monotonic: float | None = None
+    """The beat's time on the machine's monotonic clock; comparable on the same boot only."""
+    degraded: bool = False
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Progress:
+        """Read the document; fields that are missing or of another type are None."""
+        split = record.get("split")
+        return cls(
+            attempt=integer(record, "attempt") or 0,
+            beat=integer(record, "beat") or 0,
+            time=number(record, "time"),
+            epoch=integer(record, "epoch"),
+            epochs=integer(record, "epochs"),
+            step=integer(record, "step"),
+            split=split if isinstance(split, str) else None,
+            batch=integer(record, "batch"),
+            batches=integer(record, "batches"),
+            it_per_s=number(record, "it_per_s"),
+            eta_s=number(record, "eta_s"),
+            idle_s=number(record, "idle_s"),
+            monotonic=number(record, "monotonic"),
+            degraded=record.get("degraded") is True,
+        )
+
+
+class RunState:
+    """The fold of one run's records."""
+
+    def __init__(self, path: Path, *, source: str = "native") -> None:
+        """Start with nothing known about the run at `path`."""
+        self.path = path
+        self.source = source
+        self.info: JsonObject = {}
+        """`run.json`."""
+        self.progress: Progress | None = None
+        self.status = Status("unknown", "not read yet")
+        """Set by the reader from what liveness says; the fold itself cannot know."""
+        self.attempts: dict[int, Attempt] = {}
+        self.bad_lines: deque[BadLine] = deque(maxlen=BAD_LINES_KEPT)
+        self.bad_line_count = 0
+        self.problems: dict[str, str] = {}
+        """File name to why it cannot be read."""
+        self.cuts: dict[str, int] = {}
+        """File name to the byte where its valid rows end."""
+        self.version = 0
+        """Grows whenever something changed."""
+        self._pieces: dict[str, Piece] = {}
+        self._hidden_from: dict[int, int] = {}
+        self._stale: set[str] = set()
+
+    # ---- folding -------------------------------------------------------------------------------
+
+    def apply(self, file: StreamFile, record: JsonObject, *, partial: bool = False) -> None:
+        """Fold one record in.
+
+        Args:
+            file: the file it came from.
+            record: what `records.decode` returned.
+            partial: rows of the same file were passed over before this one, so it tells the
+                latest values but is no part of a curve.
+        """
+        self.version += 1
+        if file.stream == "events":
+            self._apply_event(file, record)
+        elif file.rank == 0 and file.stream != "system":
+            self._apply_row(file, record, partial)
+
+    def _apply_event(self, file: StreamFile, event: JsonObject) -> None:
+        attempt = self.attempts.setdefault(file.attempt, Attempt(file.attempt))
+        attempt.events.append(event)
+        match event.get("event"):
+            case "open":
+                attempt.opened = event
+                self._apply_cuts(event.get("cuts"))
+            case "cut":
+                self._apply_cuts({event.get("file"): event.get("bytes")})
+            case "epoch_start":
+                attempt.epoch = integer(event, "epoch")
+                attempt.total_epochs = integer(event, "epochs") or attempt.total_epochs
+            case "split_start":
+                split = event.get("split")
+                attempt.split = split if isinstance(split, str) else None
+            case "end":
+                attempt.ended = event
+
+    def _apply_cuts(self, cuts: object) -> None:
+        for name, size in cuts.items() if isinstance(cuts, dict) else ():
+            known = self.cuts.get(name)
+            if isinstance(size, int) and (known is None or size < known):
+                self.cuts[name] = size
+                if name in self._pieces:
+                    self._stale.add(name)
+
+    def _apply_row(self, file: StreamFile, row: JsonObject, partial: bool) -> None:
+        step = integer(row, "step")
+        hidden_from = self._hidden_from.get(file.attempt)
+        if step is not None and hidden_from is not None and step >= hidden_from:
+            return
+        piece = self._piece(file)
+        piece.rows += 1
+        if file.stream == "reports":
+            piece.reports[str(row.get("split"))] = row
+            return
+        if piece.first_step is None and step is not None and not partial:
+            piece.first_step = step
+            self._infer_cut(file, step)
+        if file.stream == "epochs":
+            piece.epoch_rows.append(row)
+        self._fold_values(piece, row, step, partial)
+
+    def _fold_values(self, piece: Piece, row: JsonObject, step: int | None, partial: bool) -> None:
+        time = number(row, "time") or 0.0
+        x = float(piece.rows if step is None else step)
+        if piece.file.stream == "metrics":
+            piece.last_row = row
+        series = piece.series
+        for key, value in metric_values(row).items():
+            piece.last[key] = (time, value)
+            if partial:
+                continue
+            curve = series.get(key)
+            if curve is None:
+                curve = series[key] = Series()
+            curve.add(x, value)
+
+    def _piece(self, file: StreamFile) -> Piece:
+        piece = self._pieces.get(file.name)
+        if piece is None:
+            piece = self._pieces[file.name] = Piece(file)
+        return piece
+
+    def _infer_cut(self, file: StreamFile, step: int) -> None:
+        """An attempt that resumed without naming cuts hides earlier rows from its first step."""
+        attempt = self.attempts.get(file.attempt)
+        if file.attempt == 1 or file.stream != "metrics" or attempt is None:
+            return
+        if attempt.opened is None or "cuts" in attempt.opened:
+            return
+        for earlier in range(1, file.attempt):
+            if step < self._hidden_from.get(earlier, step + 1):
+                self._hidden_from[earlier] = step
+                self._stale.update(
+                    name for name, piece in self._pieces.items() if piece.file.attempt == earlier
+                )
+
+    def forget(self, file: StreamFile) -> None:
+        """Drop what was folded from one file; it will be read again from its beginning."""
+        self.version += 1
+        self._pieces.pop(file.name, None)
+        if file.stream == "events" and file.part == 0:
+            self.attempts.pop(file.attempt, None)
+        kept = [bad for bad in self.bad_lines if bad.file != file.name]
+        self.bad_line_count -= len(self.bad_lines) - len(kept)
+        self.bad_lines = deque(kept, maxlen=BAD_LINES_KEPT)
+
+    def take_stale(self) -> set[str]:
+        """Return the files to forget and read again, because a cut came after their rows."""
+        stale, self._stale = self._stale, set()
+        return stale
+
+    def add_bad_line(self, bad: BadLine) -> None:
+        """Count a damaged line and keep its place."""
+        self.version += 1
+        self.bad_line_count += 1
+        self.bad_lines.append(bad)
+
+    # ---- what it is ----------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id: the directory's name unless `run.json` says otherwise."""
+        return self._text("id") or self.path.name
+
+    @property
+    def name(self) -> str:
+        """The name that the user gave, or the id."""
+        return self._text("name") or self.id
+
+    @property
+    def params(self) -> JsonObject:
+        """The hyperparameters."""
+        params = self.info.get("params")
+        return params if isinstance(params, dict) else {}
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags."""
+        tags = self.info.get("tags")
+        return [str(tag) for tag in tags] if isinstance(tags, list) else []
+
+    @property
+    def created(self) -> float | None:
+        """When the run was created, in Unix seconds UTC."""
+        return number(self.info, "created")
+
+    def _text(self, key: str) -> str:
+        value = self.info.get(key)
+        return value if isinstance(value, str) else ""
+
+    @property
+    def attempt(self) -> int:
+        """The number of the newest attempt, from 1; 0 when there is none."""
+        return max(self.attempts, default=0)
+
+    @property
+    def newest(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts.get(self.attempt)
+
+    @property
+    def ended(self) -> JsonObject | None:
+        """The newest attempt's `end` event."""
+        return self.newest.ended if self.newest else None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from creation to the end, or to the last sign of life."""
+        first = self.created
+        if first is None:
+            first = min((t for a in self._attempts() if (t := _time(a.opened))), default=None)
+        last = _time(self.ended) or self.last_time
+        return max(0.0, last - first) if first is not None and last is not None else None
+
+    @property
+    def last_time(self) -> float | None:
+        """The newest time in any row, event or beat."""
+        times = [time for piece in self._pieces.values() for time, _ in piece.last.values()]
+        times += [t for a in self._attempts() if a.events and (t := _time(a.events[-1]))]
+        if self.progress and self.progress.time:
+            times.append(self.progress.time)
+        return max(times, default=None)
+
+    @property
+    def last_row_time(self) -> float | None:
+        """The newest time in any metrics or epochs row."""
+        times = [time for piece in self._pieces.values() for time, _ in piece.last.values()]
+        return max(times, default=None)
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that is open or was last, from 1."""
+        live = self._live_progress()
+        attempt = self.newest
+        rows = self.epoch_rows
+        candidates = (
+            live.epoch if live else None,
+            attempt.epoch if attempt else None,
+            integer(rows[-1], "epoch") if rows else None,
+            integer(self.last_row, "epoch"),
+        )
+        return next((epoch for epoch in candidates if epoch is not None), None)
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs the run will have, when it said so."""
+        live = self._live_progress()
+        totals = [a.total_epochs for a in self._attempts() if a.total_epochs is not None]
+        return (live.epochs if live else None) or (totals[-1] if totals else None)
+
+    @property
+    def step(self) -> int | None:
+        """The newest optimizer step."""
+        live = self._live_progress()
+        steps = [integer(self.last_row, "step"), live.step if live else None]
+        if self.epoch_rows:
+            steps.append(integer(self.epoch_rows[-1], "step"))
+        return max((step for step in steps if step is not None), default=None)
+
+    @property
+    def split(self) -> str | None:
+        """The split that is open (`train`, `val`, …) while the run is alive."""
+        live = self._live_progress()
+        return live.split if live else None
+
+    @property
+    def best_rule(self) -> str:
+        """What makes an epoch the best one, as `metric:min` or `metric:max`."""
+        return self._text("best") or DEFAULT_BEST
+
+    @property
+    def best(self) -> Best | None:
+        """The best finished epoch by `best_rule`, the earliest of equals."""
+        metric, _, direction = self.best_rule.rpartition(":")
+        sign = -1.0 if direction == "max" else 1.0
+        best: Best | None = None
+        for row in self.epoch_rows:
+            epoch, value = integer(row, "epoch"), number(row, metric)
+            if epoch is None or value is None:
+                continue
+            if best is None or sign * value < sign * best.value:
+                best = Best(epoch, metric, value)
+        return best
+
+    @property
+    def epoch_rows(self) -> list[JsonObject]:
+        """The finished epochs of the visible rows, in order."""
+        return [row for piece in self._ordered("epochs") for row in piece.epoch_rows]
+
+    @property
+    def reports(self) -> dict[str, JsonObject]:
+        """The newest report of each split."""
+        newest: dict[str, JsonObject] = {}
+        for piece in self._ordered("reports"):
+            newest.update(piece.reports)
+        return newest
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The latest value of every metric; NaN and infinities as they are."""
+        newest: dict[str, tuple[tuple[int, float], float]] = {}
+        for piece in self._ordered("metrics", "epochs"):
+            for key, (time, value) in piece.last.items():
+                order = (piece.file.attempt, time)
+                if key not in newest or order >= newest[key][0]:
+                    newest[key] = (order, value)
+        return {key: value for key, (_, value) in newest.items()}
+
+    @property
+    def last_row(self) -> JsonObject:
+        """The newest metrics row, whole."""
+        rows = [piece.last_row for piece in self._ordered("metrics") if piece.last_row]
+        return rows[-1] if rows else {}
+
+    @property
+    def row_count(self) -> int:
+        """How many visible metrics rows were read."""
+        return sum(piece.rows for piece in self._ordered("metrics"))
+
+    @property
+    def series(self) -> dict[str, list[Series]]:
+        """Each metric's curve in pieces, one per file, in order.
+
+        A metric that has no metrics rows (only a column of the epoch table) is drawn from there.
+        """
+        curves = self._curves("metrics")
+        for key, pieces in self._curves("epochs").items():
+            curves.setdefault(key, pieces)
+        return curves
+
+    def _curves(self, stream: str) -> dict[str, list[Series]]:
+        curves: dict[str, list[Series]] = {}
+        for piece in self._ordered(stream):
+            for key, series in piece.series.items():
+                curves.setdefault(key, []).append(series)
+        return curves
+
+    @property
+    def events(self) -> list[JsonObject]:
+        """The newest events of all attempts, in order."""
+        return [event for attempt in self._attempts() for event in attempt.events]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong without ending the run, in words."""
+        found = [
+            str(event.get("message"))
+            for event in self.events
+            if event.get("event") == "warning" and event.get("message")
+        ]
+        found += [f"{name}: {problem}" for name, problem in sorted(self.problems.items())]
+        if self._hidden_from:
+            found.append("earlier rows are hidden from a step that was inferred, not recorded")
+        return found
+
+    @property
+    def hidden_from(self) -> Mapping[int, int]:
+        """Attempt to the step from which its rows are hidden, where that was inferred."""
+        return self._hidden_from
+
+    def _attempts(self) -> Iterator[Attempt]:
+        return (self.attempts[number] for number in sorted(self.attempts))
+
+    def _ordered(self, *streams: str) -> list[Piece]:
+        pieces = [piece for piece in self._pieces.values() if piece.file.stream in streams]
+        return sorted(pieces, key=lambda piece: piece.file)
+
+    def _live_progress(self) -> Progress | None:
+        """The heartbeat's position, when it is the newest attempt's."""
+        progress = self.progress
+        return progress if progress and progress.attempt >= self.attempt else None
+
+
+def _time(event: JsonObject | None) -> float | None:
+    return number(event, "time") if event else None
