@@ -1,0 +1,134 @@
+"""A run's rows as they count: superseded and damaged ones left out, NaN and infinities put back."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runstore.errors import RunNotFoundError
+from runstore.paths import Stream
+from runstore.records import NONFINITE_KEY, JsonObject, metric_values
+from runstore.sources import RunReader, RunRef, open_run
+from runstore.sources.native import NativeReader
+from runstore.sources.reading import RowLine
+from runstore.state import Best, RunState, Status
+from runstore.store import find
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def read_whole(ref: RunRef) -> RunReader:
+    """Return a reader that has read all there is.
+
+    Raises:
+        FormatError: the run was written in a newer format.
+    """
+    reader = open_run(ref)
+    reader.poll()
+    while reader.behind:
+        reader.poll()
+    if isinstance(reader, NativeReader) and reader.refused is not None:
+        raise reader.refused
+    return reader
+
+
+def visible_rows(ref: RunRef, stream: Stream) -> Iterator[RowLine]:
+    """Yield the rows of a stream that count, in order."""
+    for line in open_run(ref).rows(stream):
+        if line.row is not None and not line.superseded:
+            yield line
+
+
+class RunData:
+    """One run, read once: `runstore.load`."""
+
+    def __init__(self, ref: RunRef) -> None:
+        """Read the run that `ref` names."""
+        self._ref = ref
+        self.state: RunState = read_whole(ref).state
+
+    def __repr__(self) -> str:
+        """Return `<runstore run 2026…-digits-… finished, 10 epochs>`."""
+        return f"<runstore run {self.id} {self.status.word}, {len(self.state.epoch_rows)} epochs>"
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.state.id
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return self.state.path
+
+    @property
+    def status(self) -> Status:
+        """The status when it was read: `.word` and `.reason`."""
+        return self.state.status
+
+    @property
+    def params(self) -> JsonObject:
+        """The hyperparameters."""
+        return self.state.params
+
+    @property
+    def best(self) -> Best | None:
+        """The best epoch."""
+        return self.state.best
+
+    def metrics(self) -> list[JsonObject]:
+        """Return the metrics rows that count, in order; NaN and infinities are floats."""
+        return self._rows("metrics")
+
+    def epochs(self) -> list[JsonObject]:
+        """Return one row per finished epoch."""
+        return self._rows("epochs")
+
+    def reports(self) -> list[JsonObject]:
+        """Return one row per classification report."""
+        return [line.row for line in visible_rows(self._ref, "reports") if line.row is not None]
+
+    def _rows(self, stream: Stream) -> list[JsonObject]:
+        lines = visible_rows(self._ref, stream)
+        return [with_nonfinite(line.row) for line in lines if line.row is not None]
+
+    def to_pandas(self, stream: Stream = "metrics") -> pandas.DataFrame:
+        """Return a stream's rows as a data frame, one column per key.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise ModuleNotFoundError("to_pandas needs pandas: pip install pandas")
+        import pandas as pd
+
+        rows: list[Any] = self.reports() if stream == "reports" else self._rows(stream)
+        return pd.DataFrame(rows)
+
+
+def with_nonfinite(row: JsonObject) -> JsonObject:
+    """Return a row with NaN and infinities as floats, and without the side note."""
+    if NONFINITE_KEY not in row:
+        return row
+    values = metric_values(row)
+    return {k: values.get(k, v) for k, v in row.items() if k != NONFINITE_KEY}
+
+
+def load(path: str | Path, *, root: str | Path = "runs") -> RunData:
+    """Read a run.
+
+    Args:
+        path: its directory; or its id, a unique prefix of it, or `latest`, below `root`.
+        root: the directory of runs to look in.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        FormatError: it was written by a newer version.
+    """
+    run_dir = Path(path)
+    if isinstance(path, Path) and not run_dir.is_dir():
+        raise RunNotFoundError(str(path), str(run_dir.parent))
+    return RunData(find(str(path), Path(root)))

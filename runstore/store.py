@@ -1,0 +1,119 @@
+"""Roots of runs: find them, newest first, and the one that somebody means.
+
+A root holds no index. Runs are found by walking: into folders, but not into a run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
+from runstore.paths import looks_like_run_id
+from runstore.sources import RunRef, native, recognise
+
+MAX_DEPTH = 12
+"""Folders nested deeper than this are not searched."""
+
+
+def discover(roots: Sequence[Path]) -> list[RunRef]:
+    """Return the runs below some roots, newest first; a root may be a run itself.
+
+    Raises:
+        RootNotFoundError: a root is not there.
+    """
+    refs: list[RunRef] = []
+    seen: set[str] = set()
+    for root in roots:
+        if not root.is_dir():
+            raise RootNotFoundError(root)
+        refs.extend(_walk(root, seen, 0))
+    return sorted(refs, key=lambda ref: (ref.sort_key, ref.name), reverse=True)
+
+
+def _walk(directory: Path, seen: set[str], depth: int) -> Iterator[RunRef]:
+    """Yield the runs in and below a directory, each real directory once."""
+    real = os.path.realpath(directory)
+    if real in seen or depth > MAX_DEPTH:
+        return
+    seen.add(real)
+    if depth and looks_like_run_id(directory.name):
+        yield RunRef(directory, native, directory.name)
+        return
+    try:
+        with os.scandir(directory) as entries:
+            listing = [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError:
+        yield _odd_ref(directory)
+        return
+    source = recognise(directory, [name for name, _ in listing])
+    if source is not None:
+        yield RunRef(directory, source, _sort_key(directory))
+    elif depth and not listing:
+        yield _odd_ref(directory)
+    else:
+        for name, is_directory in listing:
+            if is_directory and not name.startswith("."):
+                yield from _walk(directory / name, seen, depth + 1)
+
+
+def _odd_ref(directory: Path) -> RunRef:
+    """An empty or unreadable directory: shown as what it is, not passed over."""
+    return RunRef(directory, native, _sort_key(directory))
+
+
+def _sort_key(directory: Path) -> str:
+    if looks_like_run_id(directory.name):
+        return directory.name
+    try:
+        modified = directory.stat().st_mtime
+    except OSError:
+        return ""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime(modified))
+
+
+def find(wanted: str, root: Path) -> RunRef:
+    """Return the run that `wanted` means: a path, an id, a unique prefix of one, or `latest`.
+
+    Raises:
+        RootNotFoundError: the root is not there (and `wanted` is no path).
+        RunNotFoundError: no run matches.
+        AmbiguousRunError: several ids begin with it.
+    """
+    as_path = Path(wanted)
+    if wanted and as_path.is_dir() and (os.sep in wanted or not (root / wanted).is_dir()):
+        return _run_at(as_path, wanted)
+    refs = discover([root])
+    if wanted == "latest" and refs:
+        return refs[0]
+    exact = [ref for ref in refs if wanted in (ref.name, str(ref.path.relative_to(root)))]
+    matches = exact or [ref for ref in refs if wanted and ref.name.startswith(wanted)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise AmbiguousRunError(wanted, str(root), [_short(ref, root) for ref in matches])
+    raise RunNotFoundError(wanted, str(root), _near(wanted, [ref.name for ref in refs]))
+
+
+def _short(ref: RunRef, root: Path) -> str:
+    return str(ref.path.relative_to(root))
+
+
+def _run_at(path: Path, wanted: str) -> RunRef:
+    refs = [ref for ref in discover([path]) if ref.path == path]
+    if not refs:
+        raise RunNotFoundError(wanted, f"that directory ({', '.join(_kinds())} were looked for)")
+    return refs[0]
+
+
+def _kinds() -> list[str]:
+    return ["run.json", "events-0001.jsonl", "*.jsonl"]
+
+
+def _near(wanted: str, names: Sequence[str]) -> list[str]:
+    """Return up to three ids that hold the text or are spelled like it."""
+    holding = [name for name in names if wanted and wanted.lower() in name.lower()]
+    return (holding or difflib.get_close_matches(wanted, names, n=3, cutoff=0.5))[:3]
