@@ -1,0 +1,73 @@
+# Every target makes .venv and installs what it needs by itself; nothing is installed twice, so a
+# second run starts at once. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Workers for the tests that can share the machine.
+JOBS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format integration bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/demo.stamp ## train a small network and watch it (ARGS="--epochs 3")
+	@$(BIN)/runstore demo $(ARGS)
+
+test: check ## all checks, then the tests that need no servers (ARGS="-k tail")
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not (integration or slow)" $(ARGS)
+
+check: $(VENV)/dev.stamp ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check --quiet . || { \
+	  echo "make check: some files are not formatted; 'make format' does it"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev.stamp ## format the code and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# One at a time: these tests measure latencies and kill processes.
+integration: $(VENV)/dev.stamp ## the heavier tests: real servers, many kills, the built wheel
+	@$(BIN)/python -m pytest -m "integration or slow" $(ARGS)
+
+bench: $(VENV)/dev.stamp ## run every benchmark
+	@set -e; for script in benchmarks/[a-z]*.py; do \
+	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+clean: ## remove .venv and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# -- the environment --------------------------------------------------------------------------
+
+# Quiet where nobody watches; on a terminal pip shows its progress. The constraints make pip take
+# exactly the tested versions: a torch that is already there and satisfies them is left alone.
+define install
+	@echo "make: installing runstore[$(1)] into $(VENV) (takes minutes the first time)"
+	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
+	  $(BIN)/python -m pip install $$quiet --no-input --disable-pip-version-check \
+	    -c constraints.txt -e '.[$(1)]'
+endef
+
+# A stamp is as new as the last install that satisfied it. `dev` includes `demo`, so it satisfies
+# both; `demo` on top of `dev` changes nothing that `dev` needs.
+$(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,demo)
+	@touch $@
+
+$(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,dev)
+	@touch $@ $(VENV)/demo.stamp
+
+# --clear: also when the interpreter that an earlier .venv points to is gone, stamps and all.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: runstore needs Python 3.11 or newer, and '$(PYTHON)' is not;" \
+	    "name one with make PYTHON=python3.12"; exit 1; } >&2
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	  echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv"; \
+	  exit 1; } >&2
