@@ -1,0 +1,1 @@
+"""The runstore monitor: a live view of run directories in any terminal."""

@@ -1,0 +1,39 @@
+"""Progress bars drawn in text, to an eighth of a cell."""
+
+from __future__ import annotations
+
+import math
+
+from .text import Line, Span, line
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def bar(fraction: float | None, width: int, role: str = "bar") -> Line:
+    """Return a bar of `width` cells; an unknown fraction gives an empty one.
+
+    Args:
+        fraction: 0 to 1; values outside are clamped.
+        width: Cells.
+        role: Role of the filled part.
+    """
+    if width <= 0:
+        return ()
+    if fraction is None or not math.isfinite(fraction):
+        return (Span("░" * width, "track"),)
+    eighths = math.floor(max(0.0, min(1.0, fraction)) * width * 8 + 1e-9)
+    full, rest = divmod(eighths, 8)
+    partial = _EIGHTHS[rest] if rest else ""
+    # The partly filled cell carries the track as its background, so the bar has no dark notch.
+    filled = Span("█" * full, role)
+    return line(
+        filled, Span(partial, role + "-edge"), Span("░" * (width - full - len(partial)), "track")
+    )
+
+
+def share_bar(fraction: float, width: int, role: str) -> Line:
+    """Return a bar without a track, blank where it is not filled: for values in a table."""
+    eighths = round(max(0.0, min(1.0, fraction if math.isfinite(fraction) else 0.0)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    text = "█" * full + (_EIGHTHS[rest] if rest else "")
+    return line(Span(text, role), Span(" " * (width - len(text))))

@@ -1,0 +1,229 @@
+"""The detail panes of one run, except its chart: progress, last step, epochs, report, events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runstore.records import integer, metric_values
+from runstore.state import RunState
+
+from .bars import bar
+from .facts import (
+    GLYPHS,
+    STATUS_ROLES,
+    epoch_fraction,
+    live_progress,
+    rank_metrics,
+    run_fraction,
+    split_metric,
+)
+from .numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
+from .text import Line, Span, fit, from_file, join, line, pack, shorten
+
+LABEL_WIDTH = 9
+
+
+def progress(state: RunState, width: int, now: float) -> list[Line]:
+    """Return status and reason, both bars, the best epoch, parameters and warnings.
+
+    Args:
+        state: The run.
+        width: Cells.
+        now: Unix seconds, for "3s ago".
+    """
+    lines = [_status(state, width), *_bars(state, width), *_best(state)]
+    lines += _pairs("params", state.params, width)
+    if state.tags:
+        lines.append(_labelled("tags", line(from_file(" ".join(state.tags)))))
+    lines += [line(Span("! " + text, "warn")) for text in trouble(state)]
+    return [*lines, *last_step(state, width, now)]
+
+
+def _status(state: RunState, width: int) -> Line:
+    word = state.status.word
+    parts = [from_file(state.status.reason)] if state.status.reason else []
+    if state.attempt > 1:
+        parts.append(f"attempt {state.attempt}")
+    if state.duration_s is not None:
+        parts.append(f"{duration(state.duration_s)} in all")
+    if state.source != "native":
+        parts.append(f"source: {from_file(state.source)}")
+    role = STATUS_ROLES.get(word, "dim")
+    head = f"{GLYPHS.get(word, '?')} {word}"
+    rest = shorten("  " + " · ".join(parts), width - len(head))
+    return line(Span(head, role + "-strong"), Span(rest, "dim"))
+
+
+def _bars(state: RunState, width: int) -> list[Line]:
+    position = live_progress(state)
+    size = max(6, min(30, width - 46))
+    lines: list[Line] = []
+    if position is not None and position.batches:
+        done = epoch_fraction(position) or 0.0
+        label = from_file(position.split or "epoch")
+        tail = f" {percent(done):>4}  {count(position.batch)}/{count(position.batches)}"
+        speed = f"  {rate(position.it_per_s)} it/s" if position.it_per_s else ""
+        lines.append(_labelled(label, line(*bar(done, size), tail + speed)))
+    whole = run_fraction(state)
+    if whole is not None and state.epochs:
+        tail = f" {percent(whole):>4}  epoch {state.epoch or 0}/{state.epochs}"
+        left = f"  {duration(position.eta_s)} left" if position and position.eta_s else ""
+        role = "bar" if position else "bar-done"
+        lines.append(_labelled("run", line(*bar(whole, size, role), tail + left)))
+    return lines
+
+
+def _best(state: RunState) -> list[Line]:
+    best = state.best
+    if best is None:
+        return []
+    value = Span(f"{from_file(best.metric)} {metric(best.value)}", "best")
+    return [_labelled("best", line(value, f" in epoch {best.epoch}"))]
+
+
+def _labelled(label: str, content: Line) -> Line:
+    return (Span(fit(label, LABEL_WIDTH), "dim"), *content)
+
+
+def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
+    """Return `name=value` pairs in as many lines as they need, at most three."""
+    lines: list[list[Line]] = [[]]
+    used = LABEL_WIDTH
+    for key, value in values.items():
+        pair = line(Span(from_file(key) + "=", "dim"), shorten(from_file(_short(value)), 40))
+        size = sum(len(span.text) for span in pair) + 2
+        if used + size > width and lines[-1]:
+            lines.append([])
+            used = LABEL_WIDTH
+        lines[-1].append(pair)
+        used += size
+    shown = [_labelled(label if i == 0 else "", join(row)) for i, row in enumerate(lines) if row]
+    return shown if len(shown) <= 3 else [*shown[:2], _labelled("", line(Span("…", "dim")))]
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def trouble(state: RunState) -> list[str]:
+    """Return what is wrong with the run's files, one safe line each, at most four."""
+    lines: list[str] = []
+    if state.bad_line_count:
+        first = min(state.bad_lines, key=lambda bad: (bad.file, bad.offset))
+        number = f"{state.bad_line_count:,} bad line{'s' * (state.bad_line_count != 1)}"
+        lines.append(f"{number}, first {from_file(first.place)}: {from_file(first.reason)}")
+    warnings = state.warnings
+    lines += [from_file(warning) for warning in warnings[-3:]]
+    if len(warnings) > 3:
+        lines.append(f"{len(warnings) - 3} more warnings: see Events")
+    return lines
+
+
+def last_step(state: RunState, width: int, now: float) -> list[Line]:
+    """Return every value of the newest metrics row and of the newest finished epoch."""
+    row = state.last_row
+    last = state.last
+    if not last:
+        return [line(), line(Span("no row yet", "dim"))]
+    time = row.get("time")
+    written = age(now - time) if isinstance(time, (int, float)) else ""
+    facts = [f"step {count(state.step)}", f"epoch {state.epoch}" if state.epoch else "", written]
+    title = line(Span("last step", "title"), Span("  " + "  ".join(filter(None, facts)), "dim"))
+    names = [name for name in rank_metrics(last) if name in metric_values(row)]
+    names += [name for name in rank_metrics(last) if name not in names]
+    longest = max(len(from_file(name)) for name in names)
+    label = min(max(12, longest), max(12, width - 14))
+    cells = [_metric_cell(name, last[name], label) for name in names]
+    return [line(), title, *pack(cells, width)]
+
+
+def _metric_cell(name: str, value: float, label: int) -> Line:
+    text = exact(value)
+    role = "bad" if text in ("nan", "inf", "-inf") else "value"
+    shown = shorten(from_file(name), label, keep_end=True)
+    return (Span(fit(shown, label), "dim"), Span(" "), Span(f"{text:>10}", role))
+
+
+def epochs(state: RunState, width: int) -> list[Line]:
+    """Return the epoch table, newest first, with the best epoch marked by a star."""
+    rows = state.epoch_rows
+    if not rows:
+        return [line(Span("no finished epoch yet", "dim"))]
+    best = state.best
+    names, hidden = _epoch_columns(rows, width, best.metric if best else None)
+    titles = [fit(" EPOCH", 7), fit("TIME", 7, right=True)]
+    titles += [fit(shorten(from_file(n), s, keep_end=True), s, right=True) for n, s in names]
+    more = f"  +{hidden} more" if hidden else ""
+    table = [line(Span(" ".join(titles), "head"), Span(more, "dim"))]
+    for row in reversed(rows):
+        table.append(_epoch_row(row, names, best.epoch if best else None))
+    return table
+
+
+def _epoch_columns(
+    rows: Sequence[Mapping[str, Any]], width: int, best_metric: str | None
+) -> tuple[list[tuple[str, int]], int]:
+    """Return the metrics that fit, each with its width, and how many do not."""
+    names = rank_metrics(name for row in rows[-3:] for name in metric_values(row))
+    names = [name for name in names if split_metric(name)[1] != "duration_s"]
+    if best_metric in names:  # what the star is about must be on screen
+        names.remove(best_metric)
+        names.insert(min(1, len(names)), best_metric)
+    chosen: list[tuple[str, int]] = []
+    room = width - 15
+    for index, name in enumerate(names):
+        size = max(9, min(14, len(from_file(name))))
+        reserve = 9 if index + 1 < len(names) else 0
+        if room - size - 1 < reserve and room - size - 1 < 0:
+            break
+        chosen.append((name, size))
+        room -= size + 1
+    return chosen, len(names) - len(chosen)
+
+
+def _epoch_row(
+    row: Mapping[str, Any], names: Sequence[tuple[str, int]], best_epoch: int | None
+) -> Line:
+    epoch = integer(row, "epoch")
+    is_best = epoch is not None and epoch == best_epoch
+    star = "★" if is_best else " "
+    role = "best" if is_best else ""
+    values = metric_values(row)
+    seconds = values.get("duration_s")
+    cells = [
+        f"{star}{NOTHING if epoch is None else epoch:>6}",
+        fit(duration(seconds), 7, right=True),
+    ]
+    cells += [fit(metric(values.get(name)), size, right=True) for name, size in names]
+    return line(Span(" ".join(cells), role))
+
+
+def events(state: RunState, width: int) -> list[Line]:
+    """Return the newest events first, each as time, kind and its fields."""
+    found = state.events
+    if not found:
+        return [line(Span("no events", "dim"))]
+    return [_event(event, width) for event in reversed(found)]
+
+
+_EVENT_ROLES = {"end": "title", "warning": "warn", "open": "title", "checkpoint": "good"}
+_NOT_TOLD = {"event", "time", "seq", "boot_id", "start_time", "inode", "cuts", "files", "format"}
+
+
+def _event(event: Mapping[str, Any], width: int) -> Line:
+    kind = str(event.get("event", "?"))
+    message = event.get("message")
+    fields = [
+        f"{key}={_short(value)}"
+        for key, value in event.items()
+        if key not in _NOT_TOLD and key != "message" and isinstance(value, (str, int, float))
+    ]
+    told = from_file(" ".join(([message] if isinstance(message, str) else []) + fields))
+    return line(
+        Span(clock(event.get("time")), "dim"),
+        "  ",
+        Span(fit(from_file(kind), 12), _EVENT_ROLES.get(kind, "")),
+        " ",
+        Span(shorten(told, max(8, width - 23)), "warn" if kind == "warning" else ""),
+    )

@@ -1,0 +1,156 @@
+"""What the screen says about a run, taken from its state in one place.
+
+The list, the detail panes and `--once` all show these facts, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from runstore.state import Progress, RunState
+
+from .text import from_file
+
+GLYPHS = {
+    "planned": "·",
+    "pending": "○",
+    "running": "▶",
+    "stalled": "◌",
+    "finished": "✓",
+    "failed": "✗",
+    "interrupted": "■",
+    "crashed": "✗",
+    "unknown": "?",
+}
+STATUS_ROLES = {
+    "running": "good",
+    "finished": "done",
+    "stalled": "warn",
+    "interrupted": "warn",
+    "failed": "bad",
+    "crashed": "bad",
+}
+WORDS = tuple(GLYPHS)
+SPLITS = ("train", "val", "valid", "validation", "eval", "test")
+_BY_MEANING = ("loss", "accuracy", "acc", "f1", "auc", "mae", "mse", "rmse", "perplexity")
+_BOOKKEEPING = ("duration_s", "_per_s", "samples", "nonfinite", "batches")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One row of the run list."""
+
+    name: str
+    word: str
+    reason: str
+    epoch: int | None
+    epochs: int | None
+    fraction: float | None
+    """How much of the whole run is done, 0 to 1; None when the run never said how long it is."""
+    it_per_s: float | None
+    eta_s: float | None
+    duration_s: float | None
+    last: Mapping[str, float]
+    damaged: bool
+    """Lines or files of it could not be read."""
+
+
+def facts_of(state: RunState) -> Facts:
+    """Return the facts of a run; file strings are safe to draw."""
+    progress = live_progress(state)
+    return Facts(
+        name=from_file(state.name),
+        word=state.status.word,
+        reason=from_file(state.status.reason),
+        epoch=state.epoch,
+        epochs=state.epochs,
+        fraction=run_fraction(state),
+        it_per_s=progress.it_per_s if progress else None,
+        eta_s=progress.eta_s if progress else None,
+        duration_s=state.duration_s,
+        last=state.last,
+        damaged=bool(state.bad_line_count or state.problems),
+    )
+
+
+def live_progress(state: RunState) -> Progress | None:
+    """Return the position inside the epoch, only while it can still move."""
+    return state.progress if state.status.word in ("running", "stalled") else None
+
+
+def epoch_fraction(progress: Progress | None) -> float | None:
+    """Return how much of the open split is done, 0 to 1."""
+    if progress is None or not progress.batches or progress.batch is None:
+        return None
+    return min(1.0, progress.batch / progress.batches)
+
+
+def run_fraction(state: RunState) -> float | None:
+    """Return how much of the whole run is done, 0 to 1.
+
+    Finished epochs count as wholes and an open training split as a part; validation does not
+    count, its share of an epoch is not known.
+    """
+    epochs = state.epochs
+    if not epochs or epochs <= 0:
+        return 1.0 if state.status.word == "finished" else None
+    rows = state.epoch_rows
+    last = rows[-1].get("epoch") if rows else 0
+    done = float(last) if isinstance(last, (int, float)) else float(len(rows))
+    progress = live_progress(state)
+    if progress and progress.epoch is not None and progress.epoch > done:
+        done = progress.epoch - 1.0
+        done += 1.0 if progress.split in SPLITS[1:] else epoch_fraction(progress) or 0.0
+    return max(0.0, min(1.0, done / epochs))
+
+
+def rank_metrics(names: Iterable[str]) -> list[str]:
+    """Return metric names, the ones that people look at first in front.
+
+    The more runs have a metric the further in front it is, among equally telling names.
+    """
+    counts = Counter(names)
+    return sorted(counts, key=lambda name: (_interest(name), -counts[name], name))
+
+
+def _interest(name: str) -> tuple[int, int]:
+    split, base = split_metric(name)
+    if any(base.endswith(word) or word == base for word in _BOOKKEEPING):
+        return (9, 0)
+    split_rank = SPLITS.index(split) if split in SPLITS else len(SPLITS)
+    for rank, word in enumerate(_BY_MEANING):
+        if base == word or base.endswith("_" + word):
+            return (min(rank, 3), split_rank if rank else -9 + split_rank)
+    return (5, split_rank)
+
+
+def split_metric(name: str) -> tuple[str, str]:
+    """Return (split, metric) of `train/loss`; the split is "" where there is none."""
+    head, slash, rest = name.partition("/")
+    return (head, rest) if slash and head in SPLITS and rest else ("", name)
+
+
+def chart_groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the metrics of each chart: `loss` has `train/loss` and `val/loss`; ranked."""
+    groups: dict[str, list[str]] = {}
+    for name in rank_metrics(names):
+        groups.setdefault(split_metric(name)[1], []).append(name)
+    return groups
+
+
+def finite(value: object) -> float | None:
+    """Return a number that can be compared, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def status_counts(words: Iterable[str]) -> list[tuple[str, int]]:
+    """Return (word, how many) for the words that occur, the live ones first."""
+    counts = Counter(words)
+    order = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")
+    ordered = (*order, "finished", "unknown")
+    return [(word, counts[word]) for word in ordered if counts[word]]

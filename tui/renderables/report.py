@@ -1,0 +1,135 @@
+"""A classification report and its confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runstore.state import RunState
+
+from .bars import share_bar
+from .facts import SPLITS, finite
+from .numbers import NOTHING, count
+from .text import EMPTY, Line, Span, fit, fit_line, from_file, line, line_width, shorten
+
+MAX_MATRIX_LABELS = 30
+_AVERAGES = ("micro avg", "macro avg", "weighted avg", "samples avg")
+
+
+def report(state: RunState, width: int) -> list[Line]:
+    """Return the newest report of each split, validation before training."""
+    reports = state.reports
+    if not reports:
+        return [
+            line(Span("no classification report yet", "dim")),
+            line(Span("track_classification(logits, y) writes one per split", "dim")),
+        ]
+    out: list[Line] = []
+    for split in sorted(reports, key=_split_order):
+        if out:
+            out.append(EMPTY)
+        out += _one_report(split, reports[split], width)
+    return out
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    order = ("val", "valid", "validation", "eval", "test", "train")
+    return (order.index(split) if split in SPLITS else len(order), split)
+
+
+def _one_report(split: str, row: Mapping[str, Any], width: int) -> list[Line]:
+    where = f"  epoch {row['epoch']}" if isinstance(row.get("epoch"), int) else ""
+    title = line(Span(from_file(split), "title"), Span(where, "dim"), *_accuracy(row))
+    table = _scores(row, width)
+    matrix = _confusion(row)
+    if not matrix:
+        return [title, *table]
+    table_width = max(map(line_width, table))
+    if table_width + 3 + max(map(line_width, matrix)) <= width:
+        return [title, *_side_by_side(table, matrix, table_width)]
+    fits = max(map(line_width, matrix)) <= width
+    return [title, *table, EMPTY, *matrix] if fits else [title, *table]
+
+
+def _accuracy(row: Mapping[str, Any]) -> Line:
+    scores = row.get("report")
+    accuracy = finite(scores.get("accuracy")) if isinstance(scores, dict) else None
+    return () if accuracy is None else line("   accuracy ", Span(f"{accuracy:.4f}", "value"))
+
+
+def _scores(row: Mapping[str, Any], width: int) -> list[Line]:
+    """Return precision, recall, F1 and support of each class, then the averages."""
+    scores = row.get("report")
+    if not isinstance(scores, dict):
+        return [line(Span("the report row holds no report", "warn"))]
+    entries = {key: value for key, value in scores.items() if isinstance(value, dict)}
+    longest = max((len(from_file(key)) for key in entries), default=8)
+    label = max(8, min(longest, 20, width - 36))
+    bar_width = 8 if width >= label + 44 else 0
+    titles = f"{fit('class', label)} {'prec':>6} {'recall':>6} {'f1':>6} {'support':>8}"
+    lines = [line(Span(titles, "head"))]
+    for key, entry in entries.items():
+        lines.append(_score_row(key, entry, label, bar_width))
+    return lines
+
+
+def _score_row(key: str, entry: Mapping[str, Any], label: int, bar_width: int) -> Line:
+    average = key in _AVERAGES
+    name = fit(shorten(from_file(key), label), label)
+    values = [_score(entry.get(field)) for field in ("precision", "recall", "f1-score")]
+    support = finite(entry.get("support"))
+    f1 = finite(entry.get("f1-score"))
+    shown = share_bar(f1, bar_width, "bar-done") if f1 is not None and not average else ()
+    text = " ".join([*values, f"{count(support):>8}"])
+    return line(
+        Span(name, "dim" if average else ""),
+        " ",
+        Span(text, "dim" if average else "value"),
+        " " if shown else "",
+        *shown,
+    )
+
+
+def _score(value: object) -> str:
+    number = finite(value)
+    return f"{NOTHING:>6}" if number is None else f"{number:6.3f}"
+
+
+def _confusion(row: Mapping[str, Any]) -> list[Line]:
+    """Return the matrix, true classes down and predicted ones across; empty when there is none."""
+    labels, triples = row.get("labels"), row.get("confusion")
+    if not isinstance(labels, list) or not isinstance(triples, list):
+        return []
+    if not 0 < len(labels) <= MAX_MATRIX_LABELS:
+        return []
+    counts = _matrix(triples, len(labels))
+    names = [from_file(label) for label in labels]
+    label = max(4, min(10, max(len(name) for name in names)))
+    cell = max(3, len(str(max(max(row) for row in counts))), min(6, max(len(n) for n in names)))
+    across = " ".join(fit(shorten(name, cell), cell, right=True) for name in names)
+    lines = [line(Span(fit("true\\as", label) + " " + across, "head"))]
+    for index, name in enumerate(names):
+        cells: list[Span] = []
+        for column, value in enumerate(counts[index]):
+            role = "good" if column == index else "bad" if value else "faint"
+            cells += [Span(" "), Span(f"{value or '·':>{cell}}", role)]
+        lines.append((Span(fit(shorten(name, label), label), ""), *cells))
+    return lines
+
+
+def _matrix(triples: Sequence[object], size: int) -> list[list[int]]:
+    counts = [[0] * size for _ in range(size)]
+    for triple in triples:
+        if not (isinstance(triple, list) and len(triple) == 3):
+            continue
+        true, predicted, number = (int(v) if finite(v) is not None else -1 for v in triple)
+        if 0 <= true < size and 0 <= predicted < size:
+            counts[true][predicted] += max(0, number)
+    return counts
+
+
+def _side_by_side(left: list[Line], right: list[Line], left_width: int) -> list[Line]:
+    rows = max(len(left), len(right))
+    pad = [EMPTY] * rows
+    both = zip((left + pad)[:rows], (right + pad)[:rows], strict=True)
+    return [(*fit_line(a, left_width + 3), *b) for a, b in both]

@@ -1,0 +1,126 @@
+"""The run list: which columns fit, and one line per run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .bars import bar
+from .facts import GLYPHS, STATUS_ROLES, Facts
+from .numbers import NOTHING, duration, metric, percent, rate
+from .text import Line, Span, fit, from_file, line, shorten
+
+STATUS_WIDTH = 13
+"""A glyph, a blank, and the longest word: `interrupted`."""
+RATE_WIDTH = 6
+TIME_WIDTH = 6
+PERCENT_WIDTH = 4
+MIN_NAME = 14
+MIN_METRIC, MAX_METRIC = 8, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The widths of the list's columns, in cells."""
+
+    name: int
+    epoch: int
+    bar: int
+    metrics: tuple[tuple[str, int], ...]
+    """Metric name and width."""
+    percent: bool
+    took: bool
+    """Whether there is room for the duration."""
+
+
+def plan_columns(
+    width: int, metrics: Sequence[str], longest_name: int, longest_epoch: int = 5
+) -> Columns:
+    """Return the columns for a list of `width` cells.
+
+    The name gets what it needs and two metrics come before anything else that is optional.
+    """
+    epoch = max(5, min(9, longest_epoch))
+    fixed = STATUS_WIDTH + 1 + epoch + 1 + RATE_WIDTH + 1 + TIME_WIDTH + 1
+    bar_width = 6 if width < 100 else 10
+    room = width - fixed - bar_width - 1
+    wanted_name = max(MIN_NAME, min(36, longest_name))
+    chosen: list[tuple[str, int]] = []
+    for name in metrics:
+        size = max(MIN_METRIC, min(MAX_METRIC, len(name)))
+        keep = MIN_NAME if len(chosen) < 2 else wanted_name
+        if room - size - 1 < keep:
+            break
+        chosen.append((name, size))
+        room -= size + 1
+    has_percent = room - PERCENT_WIDTH - 1 >= wanted_name
+    room -= (PERCENT_WIDTH + 1) * has_percent
+    took = room - TIME_WIDTH - 1 >= wanted_name
+    room -= (TIME_WIDTH + 1) * took
+    # What is left over goes to the bar, up to a length where more says nothing more.
+    spare = max(0, min(24 - bar_width, room - wanted_name))
+    return Columns(max(1, room - spare), epoch, bar_width + spare, tuple(chosen), has_percent, took)
+
+
+def header(columns: Columns) -> Line:
+    """Return the column titles."""
+    cells = [
+        fit("  STATUS", STATUS_WIDTH),
+        fit("RUN", columns.name),
+        fit("EPOCH", columns.epoch, right=True),
+        fit("", columns.bar),
+        *([" " * PERCENT_WIDTH] if columns.percent else []),
+        fit("IT/S", RATE_WIDTH, right=True),
+        fit("ETA", TIME_WIDTH, right=True),
+        *([fit("TOOK", TIME_WIDTH, right=True)] if columns.took else []),
+        *(_metric_title(name, size) for name, size in columns.metrics),
+    ]
+    return line(Span(" ".join(cells), "head"))
+
+
+def _metric_title(name: str, size: int) -> str:
+    return fit(shorten(from_file(name), size, keep_end=True), size, right=True)
+
+
+def row(facts: Facts, columns: Columns) -> Line:
+    """Return one run; every column is there, with a dash where nothing is known."""
+    role = STATUS_ROLES.get(facts.word, "dim")
+    alive = facts.word in ("running", "stalled")
+    status = fit(f"{GLYPHS.get(facts.word, '?')} {facts.word}", STATUS_WIDTH)
+    spans = [Span(status, role), Span(" "), *_name(facts, columns.name), Span(" ")]
+    spans += [Span(fit(epoch_text(facts), columns.epoch, right=True)), Span(" ")]
+    spans += [*bar(facts.fraction, columns.bar, "bar" if alive else "bar-done"), Span(" ")]
+    if columns.percent:
+        done = "" if facts.fraction is None else percent(facts.fraction)
+        spans += [Span(fit(done, PERCENT_WIDTH, right=True)), Span(" ")]
+    spans.append(_quantity(rate(facts.it_per_s), RATE_WIDTH))
+    spans += [Span(" "), _quantity(duration(facts.eta_s), TIME_WIDTH)]
+    if columns.took:
+        spans += [Span(" "), _quantity(duration(facts.duration_s), TIME_WIDTH, "dim")]
+    for name, size in columns.metrics:
+        spans += [Span(" "), _value(facts.last.get(name), size)]
+    return tuple(spans)
+
+
+def _name(facts: Facts, width: int) -> Line:
+    if facts.damaged and width > 4:
+        name = fit(shorten(facts.name, width - 2, keep_end=True), width - 2)
+        return line(Span(name, "name"), Span(" !", "warn"))
+    return line(Span(fit(shorten(facts.name, width, keep_end=True), width), "name"))
+
+
+def epoch_text(facts: Facts) -> str:
+    """Return `7/30`, `7` or nothing."""
+    if facts.epoch is None:
+        return NOTHING if facts.epochs is None else f"{NOTHING}/{facts.epochs}"
+    return str(facts.epoch) if facts.epochs is None else f"{facts.epoch}/{facts.epochs}"
+
+
+def _quantity(text: str, width: int, role: str = "") -> Span:
+    return Span(fit(text, width, right=True), "dim" if text == NOTHING else role)
+
+
+def _value(value: float | None, width: int) -> Span:
+    text = metric(value)
+    role = "bad" if text in ("nan", "inf", "-inf") else "value"
+    return _quantity(text, width, role)

@@ -1,0 +1,124 @@
+"""Lines of styled text: what every renderable returns and every widget draws.
+
+A line is a tuple of spans; a span is a text and a role. Roles are names such as "dim" or "good";
+the palette of the running app decides what they look like, and `--once` drops them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+from runstore.text import printable
+
+ELLIPSIS = "…"
+
+
+class Span(NamedTuple):
+    """A piece of a line."""
+
+    text: str
+    role: str = ""
+
+
+Line = tuple[Span, ...]
+EMPTY: Line = ()
+
+
+def width_of(text: str) -> int:
+    """Return the number of terminal cells of `text`."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def line(*parts: str | Span) -> Line:
+    """Return a line of spans; plain strings get the plain role, empty ones are dropped."""
+    spans = (part if isinstance(part, Span) else Span(part) for part in parts)
+    return tuple(span for span in spans if span.text)
+
+
+def plain(spans: Line) -> str:
+    """Return the text of a line without its roles."""
+    return "".join(span.text for span in spans)
+
+
+def line_width(spans: Line) -> int:
+    """Return the number of cells of a line."""
+    return sum(width_of(span.text) for span in spans)
+
+
+def from_file(value: object) -> str:
+    """Return a value that came from a file as one safe line."""
+    return printable(value if isinstance(value, str) else str(value))
+
+
+def shorten(text: str, width: int, *, keep_end: bool = False) -> str:
+    """Return `text` in at most `width` cells, with an ellipsis where it was cut.
+
+    Args:
+        text: Safe text on one line.
+        width: Cells.
+        keep_end: Cut in the middle, so that names which differ in their end stay apart.
+    """
+    if width <= 0:
+        return ""
+    if width_of(text) <= width:
+        return text
+    if width == 1:
+        return ELLIPSIS
+    if keep_end and width >= 8 and text.isascii():
+        tail = (width - 1) // 2
+        return text[: width - 1 - tail] + ELLIPSIS + text[-tail:]
+    return set_cell_size(text, width - 1).rstrip() + ELLIPSIS
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Return `text` in exactly `width` cells."""
+    text = shorten(text, width)
+    padding = " " * (width - width_of(text))
+    return padding + text if right else text + padding
+
+
+def fit_line(spans: Line, width: int, fill_role: str = "") -> Line:
+    """Return a line of exactly `width` cells: cut with an ellipsis, or filled with blanks."""
+    out: list[Span] = []
+    left = width
+    for span in spans:
+        size = width_of(span.text)
+        if size > left:
+            out.append(Span(fit(span.text, left), span.role))
+            return tuple(out)
+        out.append(span)
+        left -= size
+    if left:
+        out.append(Span(" " * left, fill_role))
+    return tuple(out)
+
+
+def spread(left: Line, right: Line, width: int) -> Line:
+    """Return `left` and `right` at the two ends of a line; the left part is cut first."""
+    room = width - line_width(right) - 1
+    if not right or room < 8:
+        return fit_line(left, width)
+    return (*fit_line(left, room), Span(" "), *right)
+
+
+def join(parts: Iterable[Line], gap: str = "  ") -> Line:
+    """Return the non-empty `parts` in one line, `gap` between them."""
+    out: list[Span] = []
+    for part in parts:
+        if part and out:
+            out.append(Span(gap))
+        out.extend(part)
+    return tuple(out)
+
+
+def pack(items: Sequence[Line], width: int, gap: int = 3) -> list[Line]:
+    """Return `items` in as many aligned columns as fit into `width`, row by row."""
+    if not items:
+        return []
+    cell = max(line_width(item) for item in items)
+    columns = max(1, (width + gap) // (cell + gap))
+    rows = [items[start : start + columns] for start in range(0, len(items), columns)]
+    return [join((fit_line(item, min(cell, width)) for item in row), " " * gap) for row in rows]

@@ -1,0 +1,225 @@
+"""The thread that keeps a catalog up to date while the screen does something else.
+
+What grows is found by reading again; events of the file system are only a hint that runs may have
+come or gone, and cost a scan when they arrive. They are never needed: watches are silently lost at
+the kernel's limit, on overflow, and on network mounts, and a scan finds what they missed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runstore.mounts import is_network
+
+from .catalog import Catalog, Entry
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver
+
+MAX_WATCHES = 64
+"""Folders that are watched; runs lie in few folders, and watches are a shared resource."""
+SCAN_SHARE = 0.02
+"""Largest share of the time that scanning may take."""
+FIRST_LOOK_S = 0.03
+"""Time per turn for runs that were never read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, in seconds; a look at a run costs about ten metadata calls."""
+
+    turn_s: float
+    shown_s: float
+    """Runs on screen that may still grow."""
+    alive_s: float
+    """Runs off screen that may still grow."""
+    ended_s: float
+    """Everything else: an ended run can be resumed."""
+    scan_s: float
+    per_turn: int
+    """Most runs to look at again in one turn."""
+
+
+LOCAL = Pace(turn_s=0.15, shown_s=0.4, alive_s=2.0, ended_s=15.0, scan_s=2.0, per_turn=40)
+NETWORK = Pace(turn_s=0.5, shown_s=2.0, alive_s=10.0, ended_s=120.0, scan_s=15.0, per_turn=4)
+
+
+class Watcher(threading.Thread):
+    """Reads the selected run in full, shown ones often, the others now and then."""
+
+    def __init__(self, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(name="runstore-watcher", daemon=True)
+        self.catalog = catalog
+        self.network = any(is_network(root) for root in catalog.roots)
+        self.pace = NETWORK if self.network else LOCAL
+        self.scan_cost_s = 0.0
+        self._clock = clock
+        self._selected: str | None = None
+        self._shown: frozenset[str] = frozenset()
+        self._next_scan = 0.0
+        self._at = 0
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+
+    def show(self, keys: Iterable[str], selected: str | None) -> None:
+        """Tell which runs are on screen and which one is read in full."""
+        shown = frozenset(keys)
+        if (shown, selected) != (self._shown, self._selected):
+            self._shown, self._selected = shown, selected
+            self._wake.set()
+
+    def rescan(self) -> None:
+        """Look for new runs now, and at every run again soon."""
+        self._next_scan = 0.0
+        for entry in self.catalog.entries:
+            entry.read_at = 0.0
+        self._wake.set()
+
+    def hint(self) -> None:
+        """Look for new runs soon: something in a watched folder came or went."""
+        self._next_scan = 0.0
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread after its current read."""
+        self._stopped.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Take turns until stopped."""
+        while not self._stopped.is_set():
+            if self.turn():
+                time.sleep(0.002)  # let the screen have the interpreter between two reads
+                continue
+            self._wake.wait(self.pace.turn_s)
+            self._wake.clear()
+
+    def turn(self) -> bool:
+        """Do a bounded amount of reading; return whether more is waiting."""
+        now = self._clock()
+        if now >= self._next_scan:
+            self._scan(now)
+        behind = False
+        selected = self.catalog.get(self._selected)
+        if selected is not None:
+            behind = self.catalog.follow(selected)
+        waiting = self._look_first()
+        self._look_again(now)
+        return behind or waiting
+
+    def _scan(self, now: float) -> None:
+        self._next_scan = now + self.pace.scan_s
+        self.catalog.scan()
+        self.scan_cost_s = self._clock() - now
+        self._next_scan = now + max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE)
+
+    def _look_first(self) -> bool:
+        """Read runs that were never read, shown ones first; return whether some are left."""
+        entries = self.catalog.entries
+        waiting = [entry for entry in entries if not entry.glanced]
+        waiting.sort(key=lambda entry: entry.key not in self._shown)
+        end = self._clock() + FIRST_LOOK_S
+        for index, entry in enumerate(waiting):
+            if self._clock() > end or self._stopped.is_set():
+                return index < len(waiting)
+            self._look(entry)
+        return False
+
+    def _look_again(self, now: float) -> None:
+        """Read runs whose time has come, round and round so that all get their turn."""
+        entries = self.catalog.entries
+        left = self.pace.per_turn
+        for entry in sorted(entries, key=lambda entry: entry.key not in self._shown)[:left]:
+            if entry.key in self._shown and self._due(entry, now):
+                self._look(entry)
+                left -= 1
+        for offset in range(len(entries)):
+            if left <= 0 or self._stopped.is_set():
+                self._at += offset
+                return
+            entry = entries[(self._at + offset) % len(entries)]
+            if self._due(entry, now):
+                self._look(entry)
+                left -= 1
+
+    def _due(self, entry: Entry, now: float) -> bool:
+        if entry.key == self._selected:
+            return now - entry.read_at >= self.pace.turn_s
+        if entry.alive:
+            wait_s = self.pace.shown_s if entry.key in self._shown else self.pace.alive_s
+        else:
+            wait_s = self.pace.ended_s
+        return now - entry.read_at >= wait_s
+
+    def _look(self, entry: Entry) -> None:
+        self.catalog.glance(entry)
+        entry.read_at = self._clock()
+
+
+class Hints:
+    """Watches the folders that hold runs, and calls back when entries come or go."""
+
+    def __init__(self, catalog: Catalog, notify: Callable[[], None]) -> None:
+        self._catalog = catalog
+        self._notify = notify
+        self._observer: BaseObserver | None = None
+        self._watched: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to watch; call it after the first paint, the import alone costs 30 ms."""
+        from watchdog.observers import Observer
+
+        self._observer = Observer()
+        self._observer.daemon = True
+        self._observer.start()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Watch the folders that hold runs now."""
+        if self._observer is None:
+            return
+        for folder in self._folders():
+            if folder not in self._watched and len(self._watched) < MAX_WATCHES:
+                self._watch(folder)
+
+    def stop(self) -> None:
+        """End watching."""
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(timeout=1.0)
+
+    def _folders(self) -> list[str]:
+        parents = {entry.ref.path.parent for entry in self._catalog.entries}
+        roots = [root for root in self._catalog.roots if root not in self._catalog.missing]
+        return [str(folder) for folder in (*roots, *sorted(parents - set(roots)))]
+
+    def _watch(self, folder: str) -> None:
+        from watchdog import events
+
+        notify = self._notify
+
+        class Handler(events.FileSystemEventHandler):
+            def on_any_event(self, event: events.FileSystemEvent) -> None:
+                notify()
+
+        structural = [
+            events.DirCreatedEvent,
+            events.DirDeletedEvent,
+            events.DirMovedEvent,
+        ]
+        assert self._observer is not None
+        try:
+            self._observer.schedule(Handler(), folder, recursive=False, event_filter=structural)
+        except OSError:  # the limit is reached or the folder went: scans find what comes
+            return
+        self._watched.add(folder)
+
+
+def watches_help(roots: Iterable[Path]) -> bool:
+    """Tell whether events arrive at all: other machines' changes on a network mount do not."""
+    return not any(is_network(root) for root in roots)
