@@ -1,0 +1,137 @@
+"""What was run, where, with which versions and which code: the facts in `run.json`."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from runstore.process import current_process
+from runstore.records import without_surrogates
+from runstore.redact import redact_command, redact_source, redact_text, redact_value
+
+PATCH_BYTES = 1 << 20
+GIT_TIMEOUT_S = 10.0
+PACKAGES = ("runstore", "torch", "numpy", "scikit-learn", "lightning", "transformers", "jax")
+# Only these are recorded: an environment is full of secrets under harmless names.
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "CONDA_DEFAULT_ENV",
+    "VIRTUAL_ENV",
+)
+VARIABLE_PREFIXES = ("SLURM_", "TORCH_", "NCCL_", "RUNSTORE_")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The state of the git checkout that was run from."""
+
+    facts: dict[str, Any]
+    """`commit`, `branch`, `remote`, `dirty`; empty outside a checkout."""
+    patch: bytes
+    """Changes since the commit, without secrets; empty when there are none."""
+
+
+def facts() -> dict[str, Any]:
+    """Return the facts about this process and machine, secrets taken out."""
+    command = list(sys.orig_argv)
+    cleaned = redact_command(command)
+    found = {
+        "command": cleaned,
+        "command_redacted": cleaned != command,
+        "cwd": str(Path.cwd()),
+        "host": current_process().host,
+        "pid": os.getpid(),
+        "user": _user(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": dict(_versions()),
+        "environment": _environment(),
+    }
+    cleaned_facts: dict[str, Any] = without_surrogates(found)
+    return cleaned_facts
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a uid that has no name.
+        return str(os.getuid())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
+    """The installed versions, from their metadata: nothing is imported for it."""
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append((package, importlib.metadata.version(package)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: redact_value(name, value)
+        for name, value in sorted(os.environ.items())
+        if name in VARIABLES or name.startswith(VARIABLE_PREFIXES)
+    }
+
+
+@lru_cache(maxsize=4)
+def code(directory: Path) -> Code:
+    """Return the state of the git checkout that holds `directory`; read once per process.
+
+    The code that a process runs was imported already, so one reading holds for all its runs.
+    """
+    commit = _git(directory, "rev-parse", "HEAD")
+    if commit is None:
+        return Code({}, b"")
+    patch = _git(directory, "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
+    changes = (_git(directory, "status", "--porcelain") or "").splitlines()
+    cleaned = redact_source(patch).encode("utf-8", "surrogateescape")
+    remote = _git(directory, "remote", "get-url", "origin")
+    found = {
+        "commit": commit.strip(),
+        "branch": (_git(directory, "rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
+        "remote": redact_text(remote.strip()) if remote else None,
+        "dirty": bool(changes),
+        "untracked": sum(line.startswith("??") for line in changes),
+        "patch_redacted": cleaned != patch.encode("utf-8", "surrogateescape"),
+        "patch_truncated": len(cleaned) > PATCH_BYTES,
+    }
+    return Code(found, _cut_at_line(cleaned, PATCH_BYTES))
+
+
+def _cut_at_line(text: bytes, limit: int) -> bytes:
+    return text if len(text) <= limit else text[: text.rfind(b"\n", 0, limit) + 1]
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """Return what git prints, or None: no git, no checkout, or an answer that takes too long."""
+    command: Sequence[str] = ("git", "--no-optional-locks", "-C", str(directory), *arguments)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=GIT_TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    return done.stdout.decode("utf-8", "surrogateescape")

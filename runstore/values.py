@@ -1,0 +1,101 @@
+"""What users hand over, made into what is written: scalars into floats, parameters into JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from runstore.errors import BadValueError
+from runstore.records import MAX_INT, without_surrogates
+
+SHOWN = 80
+
+
+def as_float(key: str, value: object) -> float:
+    """Return a Python or numpy scalar, a 0-d (or one-element) array or tensor, as a float.
+
+    True and False are 1.0 and 0.0. A tensor on an accelerator is waited for.
+
+    Raises:
+        BadValueError: it is no number, with the key and the value.
+    """
+    item = getattr(value, "item", None)
+    try:
+        plain = item() if callable(item) else value
+        if isinstance(plain, (str, bytes, type(None))):
+            raise TypeError
+        return float(plain)  # type: ignore[arg-type]  # whatever has __float__
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]  # a huge int
+    except (TypeError, ValueError, RuntimeError):
+        raise BadValueError(
+            f"{key!r} is {_shown(value)}, expected a number; log scalars, not {_kind(value)}"
+        ) from None
+
+
+def as_index(key: str, value: object) -> int:
+    """Return an integer for the reserved keys `step` and `epoch`.
+
+    Raises:
+        BadValueError: it is no integer, or beyond what JSON readers keep exactly.
+    """
+    number = as_float(key, value)
+    if not math.isfinite(number) or number != int(number) or abs(number) > MAX_INT:
+        raise BadValueError(f"{key!r} is {_shown(value)}, expected an integer up to 2**53 - 1")
+    return int(number)
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def as_mapping(params: object) -> dict[str, Any]:
+    """Return parameters as a dict: a mapping, an `argparse.Namespace`, or a dataclass.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if params is None:
+        return {}
+    if isinstance(params, Mapping):
+        return {str(key): value for key, value in params.items()}
+    if dataclasses.is_dataclass(params) and not isinstance(params, type):
+        return dataclasses.asdict(params)
+    if hasattr(params, "__dict__") and not callable(params):
+        return dict(vars(params))
+    raise TypeError(f"params is {_shown(params)}, expected a dict, a namespace or a dataclass")
+
+
+def as_json(value: Any) -> Any:
+    """Return `value` with what JSON does not know written as a number or a string.
+
+    Non-finite floats become the strings `nan`, `inf` and `-inf`.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return without_surrogates(value)
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {without_surrogates(str(key)): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(item) for item in value]
+    return _leaf_as_json(value)
+
+
+def _leaf_as_json(value: Any) -> Any:
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            return as_json(item())
+        except (TypeError, ValueError, RuntimeError):
+            return _shown(value)
+    return without_surrogates(str(value))
