@@ -1,1 +1,49 @@
-"""Append-only files for PyTorch training runs: log them, grep them, resume them, watch them."""
+"""Append-only files for PyTorch training runs: log them, grep them, resume them, watch them.
+
+run = runstore.init(params={"lr": 0.1})
+run.log({"train/loss": loss}, step=step)
+run.finish()
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runstore.errors import RunStoreError
+    from runstore.launch import init
+    from runstore.manager import RunManager
+    from runstore.reader import RunData, load
+    from runstore.run import Run
+    from runstore.sweep import grid
+
+    __version__: str
+
+__all__ = ["Run", "RunData", "RunManager", "RunStoreError", "grid", "init", "load"]
+
+_HOMES = {
+    "Run": "runstore.run",
+    "RunData": "runstore.reader",
+    "RunManager": "runstore.manager",
+    "RunStoreError": "runstore.errors",
+    "grid": "runstore.sweep",
+    "init": "runstore.launch",
+    "load": "runstore.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562): `import runstore` costs nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("runstore")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'runstore' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

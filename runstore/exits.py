@@ -1,0 +1,122 @@
+"""How runs end when nobody calls `finish`: exceptions, Ctrl-C, SIGTERM, the end of the script.
+
+A run that is left open says `interrupted` with the reason, never `finished`: whether the script
+got where it wanted cannot be known. SIGKILL and power loss leave no end at all; readers find out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import traceback
+import weakref
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from runstore.redact import redact_text
+
+if TYPE_CHECKING:
+    from runstore.run import Run
+
+TRACEBACK_CHARS = 8000
+
+_open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
+_terminated_by: str | None = None
+_handler_installed = False
+
+
+class Terminated(SystemExit):
+    """Raised in the main thread by SIGTERM, so that `with` and `finally` blocks run."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.signal_name = name
+        # What a shell reports for a process that the signal killed.
+        super().__init__(128 + number)
+
+
+def watch(run: Run) -> None:
+    """See to it that `run` gets an end, however the process leaves."""
+    if not _open_runs:
+        atexit.register(_end_open_runs)
+        _install_handler()
+    _open_runs.add(run)
+
+
+def forget(run: Run) -> None:
+    """The run has ended by itself."""
+    _open_runs.discard(run)
+    if not _open_runs:
+        atexit.unregister(_end_open_runs)
+        _remove_handler()
+
+
+def end_by_exception(run: Run, error: BaseException) -> None:
+    """End a run that an exception left."""
+    if isinstance(error, Terminated):
+        run.end("interrupted", f"terminated by {error.signal_name}")
+    elif isinstance(error, KeyboardInterrupt):
+        run.end("interrupted", "KeyboardInterrupt (Ctrl-C)")
+    elif isinstance(error, SystemExit) and error.code in (None, 0):
+        run.end("finished", "left by sys.exit(0)")
+    elif isinstance(error, SystemExit):
+        run.end("failed", f"left by sys.exit({error.code!r})")
+    else:
+        run.end("failed", describe(error), traceback=_traceback(error))
+
+
+def describe(error: BaseException) -> str:
+    """Return `ValueError: what it says`, without secrets."""
+    return redact_text(traceback.format_exception_only(error)[-1].strip())[:500]
+
+
+def _traceback(error: BaseException) -> str:
+    return redact_text("".join(traceback.format_exception(error)))[-TRACEBACK_CHARS:]
+
+
+def _end_open_runs() -> None:
+    error = getattr(sys, "last_value", None)
+    for run in list(_open_runs):
+        if _terminated_by is not None:
+            run.end("interrupted", f"terminated by {_terminated_by}")
+        elif isinstance(error, BaseException):
+            end_by_exception(run, error)
+        else:
+            run.end("interrupted", "the process ended without run.finish()")
+
+
+def _install_handler() -> None:
+    """Turn SIGTERM into an exception, unless the user has a handler of their own."""
+    global _handler_installed
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+        _handler_installed = True
+
+
+def _remove_handler() -> None:
+    global _handler_installed
+    in_main = threading.current_thread() is threading.main_thread()
+    if _handler_installed and in_main and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _handler_installed = False
+
+
+def _on_sigterm(number: int, _frame: FrameType | None) -> None:
+    global _terminated_by
+    _terminated_by = signal.Signals(number).name
+    raise Terminated(_terminated_by, number)
+
+
+def _leave_runs_to_parent() -> None:
+    """In a forked child: the runs belong to the parent, and so does the signal handler."""
+    for run in list(_open_runs):
+        run.forget_in_child()
+    _open_runs.clear()
+    _remove_handler()
+
+
+os.register_at_fork(after_in_child=_leave_runs_to_parent)

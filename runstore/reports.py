@@ -1,0 +1,95 @@
+"""Classification reports from a confusion matrix, with scikit-learn's own numbers.
+
+scikit-learn computes the report from two lists of labels. Handing it one sample per non-empty
+cell of the matrix, with the count as its weight, gives the same numbers bit for bit, because its
+sums run over the same integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runstore.records import JsonObject
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+MAX_CELLS = 60_000
+"""The most cells of a matrix in a row; a row is at most 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report: scikit-learn's `classification_report(output_dict=True)` and the matrix."""
+
+    labels: list[str]
+    report: JsonObject
+    confusion: list[list[int]]
+    """`[true, predicted, count]` triples of the non-empty cells."""
+
+    def to_record(self) -> JsonObject:
+        """Return the fields of a `reports` row."""
+        return {"labels": self.labels, "report": self.report, "confusion": self.confusion}
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers that belong beside the loss: accuracy and macro F1."""
+        total = sum(count for _, _, count in self.confusion)
+        right = sum(count for true, predicted, count in self.confusion if true == predicted)
+        return {"accuracy": right / total, "f1_macro": self.report["macro avg"]["f1-score"]}
+
+
+def classification_report(
+    counts: npt.NDArray[np.int64],
+    *,
+    target_names: Sequence[str] | None = None,
+    labels: Sequence[int] | None = None,
+) -> Report:
+    """Return the report of a confusion matrix.
+
+    Args:
+        counts: int64 [k, k], rows are true classes, columns predicted ones.
+        target_names: the names of `labels`, or of all k classes.
+        labels: the classes to report on; default those that occur, or all when they are named.
+
+    Raises:
+        ValueError: the matrix is empty, or names and classes do not fit.
+        ImportError: scikit-learn is not installed.
+    """
+    import numpy as np
+
+    # Imported here: the logger starts without scikit-learn, whose import takes about a second.
+    from sklearn.metrics import classification_report as sklearn_report
+
+    true, predicted = np.nonzero(counts)
+    if not len(true):
+        raise ValueError("no samples were tracked")
+    weights = counts[true, predicted]
+    if labels is None and target_names is not None:
+        labels = range(len(target_names))
+    report = sklearn_report(
+        true,
+        predicted,
+        labels=None if labels is None else list(labels),
+        target_names=target_names,
+        sample_weight=weights,
+        output_dict=True,
+        zero_division=0,
+    )
+    names = [str(name) for name in target_names or labels or np.union1d(true, predicted)]
+    return Report(names, _plain(report), _largest_cells(true, predicted, weights))
+
+
+def _plain(value: Any) -> Any:
+    """Return the report with Python floats in place of numpy's."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return float(value)
+
+
+def _largest_cells(true: Any, predicted: Any, weights: Any) -> list[list[int]]:
+    cells = zip(true.tolist(), predicted.tolist(), weights.tolist(), strict=True)
+    largest = sorted(cells, key=lambda cell: -cell[2])[:MAX_CELLS]
+    return [list(cell) for cell in sorted(largest)]

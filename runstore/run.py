@@ -1,0 +1,401 @@
+"""A run as training code sees it: log, track, and the loops around the user's own batches."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import orjson
+
+from runstore import exits
+from runstore.errors import BadValueError
+from runstore.paths import Stream
+from runstore.records import (
+    NONFINITE_KEY,
+    RESERVED_KEYS,
+    RecordError,
+    encode,
+    nonfinite_name,
+    split_nonfinite,
+)
+from runstore.stages import Stages
+from runstore.state import Best
+from runstore.values import as_float, as_index
+from runstore.writer import RunWriter
+
+Batch = TypeVar("Batch")
+Number = Any
+"""A Python or numpy scalar, or a 0-d array or tensor."""
+
+_log = logging.getLogger("runstore")
+_dumps = orjson.dumps
+_monotonic = time.monotonic
+_LINE = orjson.OPT_APPEND_NEWLINE
+
+
+class Run:
+    """One attempt of one run, open for logging.
+
+    Made by `runstore.init` or `RunManager.begin_run`. After it is made, no call raises for a
+    fault of the disk or a bad value; only `strict=True` and a wrong order of stage calls raise.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        params: dict[str, Any],
+        *,
+        attempt: int = 1,
+        log_every: int = 1,
+        strict: bool = False,
+        best: str = "val/loss:min",
+        opening: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Claim `attempt` of the run directory `path`; see `runstore.init` for the rest."""
+        if log_every < 1:
+            raise ValueError(f"log_every is {log_every}, expected 1 or more")
+        self.path = path
+        """The run's directory."""
+        self.id = path.name
+        """The run's id, which is its directory's name."""
+        self.params = params
+        """The hyperparameters; with a launcher, what the launcher gave."""
+        self.attempt = attempt
+        """How many times this run was started, from 1."""
+        self.log_every = log_every
+        self.strict = strict
+        self.step = 0
+        """Optimizer steps so far; in a plain loop each tracked train batch is one."""
+        # One reading of the wall clock per attempt: a clock set back must not reorder the rows.
+        self._clock_offset = time.time() - time.monotonic()
+        self._known: set[str] = set()
+        self._complained: set[str] = set()
+        self.dropped_values = 0
+        """Values that were no numbers and were not logged."""
+        self._steps_are_tracked = False
+        self.current_epoch: int | None = None
+        self._stages = Stages(self, best)
+        self._ended = False
+        self._end_lock = threading.Lock()
+        self._active = self.now()
+        self._writer = RunWriter(
+            path, attempt, opening=opening, progress=self._progress, clock=self.now
+        )
+        self._append_metrics = self._writer.metrics.append
+        exits.watch(self)
+
+    # ---- level 1: logging ------------------------------------------------------------------------
+
+    def log(self, values: Mapping[str, Number], step: int | None = None) -> None:
+        """Write one metrics row: `run.log({"train/loss": loss, "lr": lr}, step=step)`.
+
+        The row is in the kernel when this returns (on a local file system), so a killed process
+        loses none. Values become floats; NaN and infinities are kept. What is no number is left
+        out with one warning per key. An integer `epoch` or `step` among the values fills that
+        reserved key.
+
+        Args:
+            values: metric names (`split/name` or bare, as in `lr`) and their values.
+            step: the optimizer step; default `run.step`.
+
+        Raises:
+            BadValueError: a value is no number, and the run is strict.
+        """
+        if self._ended:
+            self._complain("log after the end", "the run has ended; this row is not written")
+            return
+        self._active = now = _monotonic() + self._clock_offset
+        if step is None:
+            step = self.step
+        elif type(step) is not int or self._steps_are_tracked:
+            step = self._step_of(step)
+        else:
+            self.step = step
+        epoch = self.current_epoch
+        row: dict[str, Any] = {"step": step, "time": now}
+        if epoch is not None:
+            row["epoch"] = epoch
+        known = self._known
+        plain = True
+        for key, value in values.items():
+            # The common case without a call: a known name and a finite Python float.
+            if type(value) is float and key in known and value - value == 0.0:
+                row[key] = value
+            else:
+                plain = self._add_value(row, key, value) and plain
+        self._append_metrics(_dumps(row, option=_LINE) if plain else self._encode_carefully(row))
+        if epoch is not None:
+            self._stages.note_logged(row)
+
+    def _step_of(self, step: object) -> int:
+        index = self._index("step", step)
+        if index is None:
+            return self.step
+        if not self._steps_are_tracked:
+            self.step = index
+        return index
+
+    def _encode_carefully(self, row: dict[str, Any]) -> bytes:
+        try:
+            return encode(row)
+        except RecordError as error:
+            self._complain("row", f"a row cannot be written: {error}")
+            return encode({key: row[key] for key in RESERVED_KEYS if key in row})
+
+    def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
+        """Put a value into a row, whatever it is; the careful half of `log`.
+
+        Return whether its name can be written without a look at its characters.
+        """
+        try:
+            name = self._name(key)
+            if name in RESERVED_KEYS:
+                self._set_reserved(row, name, value)
+                return True
+            number = as_float(name, value)
+        except BadValueError as error:
+            self.dropped_values += 1
+            if self.strict:
+                raise
+            self._complain(str(key), f"{error}; it is left out")
+            return True
+        plain = name.isascii() and name.isprintable()
+        if plain:
+            self._known.add(name)
+        if number - number == 0.0:
+            row[name] = number
+        else:
+            row[name] = None
+            row.setdefault(NONFINITE_KEY, {})[name] = nonfinite_name(number)
+        return plain
+
+    def _name(self, key: object) -> str:
+        name = key if isinstance(key, str) else str(key)
+        if not name or name.startswith("_") or name == "time":
+            raise BadValueError(
+                f"{name!r} is reserved, no name for a metric; use split/name, as in train/loss"
+            )
+        return name
+
+    def _set_reserved(self, row: dict[str, Any], name: str, value: object) -> None:
+        index = as_index(name, value)
+        row[name] = self._step_of(index) if name == "step" else index
+
+    def _index(self, key: str, value: object) -> int | None:
+        try:
+            return as_index(key, value)
+        except BadValueError as error:
+            if self.strict:
+                raise
+            self._complain(key, f"{error}; run.step is used")
+            return None
+
+    def _complain(self, key: str, message: str) -> None:
+        """Warn once per key: on stderr, and in the events."""
+        if key in self._complained:
+            return
+        self._complained.add(key)
+        _log.warning("runstore: %s (%s)", message, self.id)
+        if not self._ended:
+            self._writer.event("warning", {"message": message, "step": self.step})
+
+    # ---- level 2: stages -------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int | None:
+        """The open epoch, from 1; after the epochs, the last one; None before the first."""
+        return self.current_epoch
+
+    def epochs(self, n: int) -> Iterator[int]:
+        """Yield the epochs 1 to `n`, and write one epoch row behind each.
+
+        A `break` ends the epoch like its normal end; an exception leaves it open.
+        """
+        return self._stages.epochs(n)
+
+    def train(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of `loader` as the split `train`: progress, rate, ETA, durations."""
+        return self._stages.split("train", loader)
+
+    def val(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of `loader` as the split `val`, inside or after the epochs."""
+        return self._stages.split("val", loader)
+
+    def test(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of `loader` as the split `test`, inside or after the epochs."""
+        return self._stages.split("test", loader)
+
+    def track(self, *, n: float = 1, **values: Number) -> None:
+        """Track a batch of the open split: `run.track(loss=loss, accuracy=acc, n=len(y))`.
+
+        Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
+        one step, and every `log_every` steps the values become a metrics row.
+
+        Args:
+            n: how many samples the values are the mean of.
+            values: the batch means, by metric name without the split.
+
+        Raises:
+            StageError: no split is open.
+        """
+        self._stages.track(values, n)
+
+    def track_classification(
+        self,
+        predictions: Any,
+        targets: Any,
+        *,
+        target_names: Iterable[str] | None = None,
+        labels: Iterable[int] | None = None,
+    ) -> None:
+        """Count a batch of classifications; the split's end writes a report row.
+
+        Args:
+            predictions: scores or logits, float [n, k], or predicted classes, integer [n].
+            targets: true classes, integer [n]; -100 marks a sample to leave out, as in PyTorch.
+            target_names: the classes' names, k of them, as in scikit-learn.
+            labels: the classes to report on, as in scikit-learn; default all.
+
+        Raises:
+            StageError: no split is open.
+            BadValueError: shapes or labels do not fit, and the run is strict.
+        """
+        names = list(target_names) if target_names is not None else None
+        self._stages.track_classification(
+            predictions, targets, names, list(labels) if labels is not None else None
+        )
+
+    def begin_epoch(self, epochs: int | None = None) -> int:
+        """Open the next epoch and return its number; `epochs` is how many there will be."""
+        return self._stages.begin_epoch(epochs)
+
+    def begin_split(
+        self, split: str, *, batches: int | None = None, samples: int | None = None
+    ) -> None:
+        """Open a split (`train`, `val`, `test`, or any name), with its size when known."""
+        self._stages.begin_split(split, batches, samples)
+
+    def end_split(self) -> dict[str, float]:
+        """Close the open split and return its means."""
+        return self._stages.end_split()
+
+    def end_epoch(self) -> dict[str, Any]:
+        """Close the open epoch, write its row, and return it."""
+        return self._stages.end_epoch()
+
+    # ---- what the stages write through -----------------------------------------------------------
+
+    def write_event(self, event: str, **fields: Any) -> None:
+        """Write a lifecycle event."""
+        self._writer.event(event, fields)
+
+    def write_row(
+        self, stream: Stream, values: Mapping[str, float], **fields: Any
+    ) -> dict[str, Any]:
+        """Write one row of a stream, stamped with step, epoch and time, and return it."""
+        row: dict[str, Any] = {"step": self.step}
+        if self.current_epoch is not None:
+            row["epoch"] = self.current_epoch
+        row |= {"time": self.now(), **fields, **split_nonfinite(values)}
+        try:
+            self._writer.append(stream, row)
+        except RecordError as error:
+            self._complain(stream, f"a row of {stream} cannot be written: {error}")
+        return row
+
+    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, float]:
+        """Return tracked values as floats under `prefix/name`; what is no number is left out."""
+        numbers: dict[str, float] = {}
+        for key, value in values.items():
+            name = f"{prefix}/{key}"
+            try:
+                numbers[name] = value if type(value) is float else as_float(name, value)
+            except BadValueError as error:
+                self.dropped_values += 1
+                if self.strict:
+                    raise
+                self._complain(name, f"{error}; it is left out")
+        return numbers
+
+    def count_step(self) -> None:
+        """Count one optimizer step of a plain loop."""
+        self._steps_are_tracked = True
+        self.step += 1
+
+    def touch(self) -> None:
+        """Note that the training loop is alive."""
+        self._active = self.now()
+
+    def now(self) -> float:
+        """Return Unix seconds that never run backwards."""
+        return _monotonic() + self._clock_offset
+
+    def complain(self, key: str, message: str) -> None:
+        """Warn once per key, or raise when the run is strict."""
+        if self.strict:
+            raise BadValueError(message)
+        self._complain(key, message)
+
+    def _progress(self) -> dict[str, Any]:
+        idle_s = max(0.0, self.now() - self._active)
+        return {"step": self.step, "idle_s": round(idle_s, 3), **self._stages.position()}
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> Best | None:
+        """The best epoch so far."""
+        return self._stages.best
+
+    def finish(self) -> None:
+        """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
+        self._stages.settle()
+        self.end("finished", self._stages.unfinished())
+
+    def end(self, status: str, reason: str = "", **facts: Any) -> None:
+        """End the run with one of the words finished, failed and interrupted, and a reason."""
+        with self._end_lock:
+            if self._ended:
+                return
+            self._ended = True
+        exits.forget(self)
+        best = self._stages.best
+        self._writer.end(
+            {
+                "status": status,
+                "reason": reason,
+                "duration_s": self._stages.run_duration_s(),
+                "step": self.step,
+                **self._stages.open_stages(),
+                **({"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}),
+                **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
+                **facts,
+            }
+        )
+
+    def forget_in_child(self) -> None:
+        """A forked child does not write: every file has one writer."""
+        self._ended = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.finish()
+        else:
+            exits.end_by_exception(self, error)
+
+    def __repr__(self) -> str:
+        """Return `<runstore.Run 2026…-digits-… step 120>`."""
+        return f"<runstore.Run {self.id} step {self.step}>"

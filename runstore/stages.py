@@ -1,0 +1,413 @@
+"""The stages of a run: run → epoch → split, their order, durations and summaries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from runstore.console import SplitDisplay, split_display
+from runstore.errors import StageError
+from runstore.meters import Meters, Pace
+from runstore.records import RESERVED_KEYS
+from runstore.state import Best
+
+if TYPE_CHECKING:
+    from runstore.run import Run
+    from runstore.train.classification import Classification
+
+Batch = TypeVar("Batch")
+TRAIN = "train"
+
+
+@dataclass(slots=True)
+class Split:
+    """A split that is open."""
+
+    name: str
+    batches: int | None
+    started: float
+    display: SplitDisplay | None = None
+    meters: Meters = field(default_factory=Meters)
+    pace: Pace = field(default_factory=Pace)
+    batch: int = 0
+    """Batches begun."""
+    counted: int = -1
+    """The batch that the last optimizer step was counted for."""
+    latest: dict[str, float] = field(default_factory=dict)
+    classification: Classification | None = None
+    left: float | None = None
+    """When the loop was left by `break` (or by an exception: not known yet which)."""
+
+
+@dataclass(slots=True)
+class Epoch:
+    """An epoch that is open."""
+
+    number: int
+    started: float
+    summary: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, Any] = field(default_factory=dict)
+    left: float | None = None
+
+
+class Stages:
+    """Keeps the order of a run's stages and writes what each of them amounts to."""
+
+    def __init__(self, run: Run, best: str) -> None:
+        """Begin outside of any epoch.
+
+        Args:
+            run: writes the rows and events.
+            best: `metric:min` or `metric:max`, which tells the best epoch.
+        """
+        self._run = run
+        self._best_metric, self._best_sign = parse_best(best)
+        self.best: Best | None = None
+        self._epoch: Epoch | None = None
+        self._split: Split | None = None
+        self._epochs: int | None = None
+        self._epoch_durations: list[float] = []
+        self._started = time.monotonic()
+
+    @property
+    def epoch(self) -> int | None:
+        """The open epoch, or the last one, from 1."""
+        return self._run.current_epoch
+
+    # ---- loops -----------------------------------------------------------------------------------
+
+    def epochs(self, n: int) -> Iterator[int]:
+        """Yield 1 to `n`, each an open epoch that is ended behind the loop's body."""
+        for _ in range(n):
+            number = self.begin_epoch(n)
+            epoch = self._epoch
+            try:
+                yield number
+            except GeneratorExit:
+                if epoch is not None:
+                    epoch.left = time.monotonic()
+                raise
+            if self._epoch is epoch:
+                self._settle_split()
+                self.end_epoch()
+
+    def split(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield a loader's batches as a split."""
+        self.begin_split(name, _length(loader), _samples(loader))
+        split = self._split
+        assert split is not None  # begin_split has set it
+        split.display = split_display(self._title(split), split.batches)
+        try:
+            for batch in loader:
+                self._begin_batch(split)
+                yield batch
+        except GeneratorExit:
+            # `break` and an exception look the same from here; the next call on the run tells.
+            split.left = time.monotonic()
+            raise
+        if self._split is split:
+            self.end_split()
+
+    def _title(self, split: Split) -> str:
+        if self._epoch is None:
+            return split.name
+        total = f"/{self._epochs}" if self._epochs else ""
+        return f"epoch {self._epoch.number}{total} {split.name}"
+
+    def _begin_batch(self, split: Split) -> None:
+        split.batch += 1
+        split.pace.tick(split.batch, time.monotonic())
+        if split.display is not None:
+            split.display.advance(split.batch, split.latest)
+        self._run.touch()
+
+    # ---- stage calls -----------------------------------------------------------------------------
+
+    def begin_epoch(self, epochs: int | None = None) -> int:
+        """Open the next epoch."""
+        self.settle()
+        if self._epoch is not None:
+            expected = "end_split()" if self._split else "end_epoch()"
+            raise StageError(
+                f"begin_epoch() came inside epoch {self._epoch.number}; {expected} was expected"
+            )
+        if self._split is not None:
+            raise StageError(
+                f"begin_epoch() came inside the split {self._split.name!r}; "
+                "end_split() was expected"
+            )
+        number = self._run.current_epoch = (self.epoch or 0) + 1
+        self._epoch = Epoch(number, time.monotonic())
+        self._epochs = epochs if epochs is not None else self._epochs
+        self._run.write_event("epoch_start", epoch=number, epochs=self._epochs, step=self._run.step)
+        self._run.touch()
+        return number
+
+    def begin_split(self, name: str, batches: int | None, samples: int | None) -> None:
+        """Open a split."""
+        self.settle()
+        if self._split is not None:
+            raise StageError(
+                f"begin_split({name!r}) came inside the split {self._split.name!r}; "
+                "end_split() was expected"
+            )
+        if not name or name.startswith("_") or "/" in name:
+            raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
+        self._split = Split(name, batches, time.monotonic())
+        self._run.write_event(
+            "split_start",
+            split=name,
+            epoch=self.epoch,
+            step=self._run.step,
+            batches=batches,
+            samples=samples,
+        )
+        self._run.touch()
+
+    def track(self, values: Mapping[str, Any], n: float) -> None:
+        """Add a batch to the open split, and write its row when it is time."""
+        split = self._open_split("track()")
+        numbers = self._run.numbers(split.name, values)
+        weight = self._weight(n)
+        split.meters.add(numbers, weight)
+        split.latest = numbers
+        self._run.touch()
+        if split.name == TRAIN:
+            self._count_step(split)
+            if numbers and self._run.step % self._run.log_every == 0:
+                self._run.write_row("metrics", numbers)
+
+    def _weight(self, n: float) -> float:
+        if isinstance(n, (int, float)) and 0 < n < float("inf"):
+            return n
+        self._run.complain("n", f"track(n={n!r}): expected a positive number of samples; 1 is used")
+        return 1
+
+    def _count_step(self, split: Split) -> None:
+        """One optimizer step per batch, however often the batch is tracked."""
+        if split.batch == 0 or split.counted != split.batch:
+            self._run.count_step()
+        split.counted = split.batch
+
+    def track_classification(
+        self,
+        predictions: Any,
+        targets: Any,
+        target_names: list[str] | None,
+        labels: list[int] | None,
+    ) -> None:
+        """Count a batch of classifications in the open split."""
+        split = self._open_split("track_classification()")
+        if split.classification is None:
+            from runstore.train.classification import Classification
+
+            split.classification = Classification(target_names=target_names, labels=labels)
+        self._run.touch()
+        try:
+            split.classification.add(predictions, targets)
+        except (TypeError, ValueError, RuntimeError) as error:
+            self._run.complain(
+                "track_classification", f"track_classification: {error}; the batch is left out"
+            )
+
+    def end_split(self) -> dict[str, float]:
+        """Close the open split; an evaluation split's means become a metrics row."""
+        split = self._open_split("end_split()", settle=False)
+        self._split = None
+        duration_s = (split.left or time.monotonic()) - split.started
+        means = {f"{key}": value for key, value in split.meters.values().items()}
+        means |= self._report(split)
+        summary = means | self._split_facts(split, duration_s)
+        if split.name != TRAIN and means:
+            self._run.write_row("metrics", means)
+        self._run.write_event(
+            "split_end",
+            split=split.name,
+            epoch=self.epoch,
+            step=self._run.step,
+            batches=split.batch,
+            duration_s=duration_s,
+        )
+        if self._epoch is not None:
+            self._epoch.summary |= summary
+        if split.display is not None:
+            split.display.close(_summary_line(self._title(split), means, duration_s))
+        self._run.touch()
+        return summary
+
+    def _split_facts(self, split: Split, duration_s: float) -> dict[str, float]:
+        facts = {f"{split.name}/duration_s": duration_s}
+        if split.meters.samples and duration_s > 0:
+            facts[f"{split.name}/samples_per_s"] = split.meters.samples / duration_s
+        if split.meters.nonfinite_batches:
+            count = split.meters.nonfinite_batches
+            facts[f"{split.name}/nonfinite"] = float(count)
+            self._run.write_event(
+                "warning",
+                message=f"{count} of {split.batch or count} {split.name} batches were not finite",
+                epoch=self.epoch,
+                step=self._run.step,
+            )
+        return facts
+
+    def _report(self, split: Split) -> dict[str, float]:
+        """Write the report row of a split that tracked classifications."""
+        if split.classification is None:
+            return {}
+        try:
+            report = split.classification.report()
+        except (ImportError, ValueError) as error:
+            self._run.complain("report", f"no report of {split.name}: {error}")
+            return {}
+        self._run.write_row("reports", {}, split=split.name, **report.to_record())
+        tracked = split.meters.means
+        found = {f"{split.name}/{key}": value for key, value in report.headline().items()}
+        return {key: value for key, value in found.items() if key not in tracked}
+
+    def end_epoch(self) -> dict[str, Any]:
+        """Close the open epoch and write its row."""
+        if self._split is not None and self._split.left is not None:
+            self._settle_split()
+        if self._split is not None:
+            raise StageError(
+                f"end_epoch() came inside the split {self._split.name!r}; end_split() was expected"
+            )
+        epoch = self._epoch
+        if epoch is None:
+            raise StageError("end_epoch() came outside of an epoch; begin_epoch() was expected")
+        duration_s = (epoch.left or time.monotonic()) - epoch.started
+        row = self._run.write_row(
+            "epochs", {**epoch.logged, **epoch.summary}, duration_s=duration_s
+        )
+        self._epoch_durations.append(duration_s)
+        self._note_best(epoch)
+        self._epoch = None
+        return row
+
+    def _note_best(self, epoch: Epoch) -> None:
+        value = {**epoch.logged, **epoch.summary}.get(self._best_metric)
+        if value is None or value != value:
+            return
+        if self.best is None or self._best_sign * value < self._best_sign * self.best.value:
+            self.best = Best(epoch.number, self._best_metric, value)
+
+    def _open_split(self, call: str, *, settle: bool = True) -> Split:
+        if settle and self._split is not None and self._split.left is not None:
+            self._settle_split()
+        if self._split is None:
+            raise StageError(
+                f"{call} came outside of a split; begin_split() was expected "
+                "(or a loop over run.train(…), run.val(…), run.test(…))"
+            )
+        return self._split
+
+    def note_logged(self, row: Mapping[str, Any]) -> None:
+        """Remember what was logged inside the open epoch: its row has the last value of each."""
+        if self._epoch is not None and self._epoch.left is None:
+            logged = self._epoch.logged
+            for key, value in row.items():
+                if type(value) is float and key not in RESERVED_KEYS:
+                    logged[key] = value
+
+    # ---- what was left ---------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """End the stages whose loop was left by `break`: the run goes on, so it was no error."""
+        self._settle_split()
+        if self._epoch is not None and self._epoch.left is not None and self._split is None:
+            self.end_epoch()
+
+    def _settle_split(self) -> None:
+        if self._split is not None and self._split.left is not None:
+            self.end_split()
+
+    def open_stages(self) -> dict[str, Any]:
+        """Return where the run stands, for its `end` event, when it ends inside a stage."""
+        found: dict[str, Any] = {}
+        if self._epoch is not None:
+            found["open_epoch"] = self._epoch.number
+        if self._split is not None:
+            found |= {"open_split": self._split.name, "batch": self._split.batch}
+        return found
+
+    def unfinished(self) -> str:
+        """Say in words that the run ends inside an epoch; empty when it does not."""
+        if self._epoch is None:
+            return ""
+        return f"inside epoch {self._epoch.number}" + (
+            f" of {self._epochs}" if self._epochs else ""
+        )
+
+    # ---- position --------------------------------------------------------------------------------
+
+    def run_duration_s(self) -> float:
+        """Seconds since the attempt began."""
+        return time.monotonic() - self._started
+
+    def position(self) -> dict[str, Any]:
+        """Return what `progress.json` shows. Called by the writer's thread: reads only."""
+        split = self._split
+        position: dict[str, Any] = {
+            "epoch": self.epoch,
+            "epochs": self._epochs,
+            "duration_s": self.run_duration_s(),
+            "eta_s": self._eta_s(split),
+        }
+        if split is not None and split.left is None:
+            position |= {
+                "split": split.name,
+                "batch": split.batch,
+                "batches": split.batches,
+                "it_per_s": split.pace.it_per_s,
+            }
+        return {key: value for key, value in position.items() if value is not None}
+
+    def _eta_s(self, split: Split | None) -> float | None:
+        """Seconds until the last epoch ends.
+
+        By the finished epochs' mean duration; inside the first one, by how far its train split is.
+        """
+        epoch = self._epoch
+        if self._epochs is None or (epoch is None and not self._epoch_durations):
+            return None
+        done = (epoch.number - 1) if epoch else (self.epoch or 0)
+        in_epoch_s = time.monotonic() - epoch.started if epoch else 0.0
+        durations = self._epoch_durations
+        if durations:
+            per_epoch_s = sum(durations) / len(durations)
+        elif split is not None and split.name == TRAIN and split.batches and split.batch:
+            per_epoch_s = in_epoch_s * split.batches / split.batch
+        else:
+            return None
+        return max(0.0, (self._epochs - done) * per_epoch_s - min(in_epoch_s, per_epoch_s))
+
+
+def parse_best(best: str) -> tuple[str, float]:
+    """Return the metric and 1.0 (lowest is best) or -1.0 (highest) of `val/accuracy:max`.
+
+    Raises:
+        ValueError: the direction is neither `min` nor `max`.
+    """
+    metric, colon, direction = best.rpartition(":")
+    if not colon or not metric or direction not in ("min", "max"):
+        raise ValueError(f"best is {best!r}, expected METRIC:min or METRIC:max")
+    return metric, -1.0 if direction == "max" else 1.0
+
+
+def _length(loader: Iterable[Any]) -> int | None:
+    try:
+        return len(loader)  # type: ignore[arg-type]  # an iterable without a length is fine
+    except TypeError:
+        return None
+
+
+def _samples(loader: Iterable[Any]) -> int | None:
+    """The number of samples behind a PyTorch loader, before it drops or shards any."""
+    return _length(getattr(loader, "dataset", ()) or ()) or None
+
+
+def _summary_line(title: str, means: Mapping[str, float], duration_s: float) -> str:
+    values = "  ".join(f"{key.rpartition('/')[2]} {value:.4f}" for key, value in means.items())
+    return f"{title}  {values}  {duration_s:.1f} s"

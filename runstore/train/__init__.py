@@ -1,0 +1,1 @@
+"""The parts that need PyTorch; nothing outside this package imports it."""
