@@ -1,0 +1,78 @@
+"""Importing the library costs no heavy package: proved in a fresh interpreter per module.
+
+The import contracts in pyproject.toml are static; only a real import sees what other packages pull
+in and what a module does lazily.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "textual", "rich", "sklearn", "numpy", "tensorboard", "pandas", "tui")
+# train/ is the one place for torch; the launcher is the one door to the screen.
+EXEMPT = {"runstore.train", "runstore.tui_launcher"}
+
+
+def modules_below(package: str) -> list[str]:
+    """Return the dotted names of all modules of a package in this checkout."""
+    paths = sorted((ROOT / package).rglob("*.py"))
+    parts = [path.relative_to(ROOT).with_suffix("").parts for path in paths]
+    return [".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts]
+
+
+def is_exempt(name: str) -> bool:
+    return ".".join(name.split(".")[:2]) in EXEMPT
+
+
+LIGHT = [name for name in modules_below("runstore") if not is_exempt(name)]
+
+
+def loaded_by(name: str) -> set[str]:
+    """Import a module in a fresh interpreter and return the top-level packages it loaded."""
+    code = (
+        f"import json, sys, {name}; print(json.dumps([m.partition('.')[0] for m in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_module_loads_no_heavy_package(name: str) -> None:
+    assert loaded_by(name).isdisjoint(HEAVY)
+
+
+def test_the_list_of_modules_is_the_package() -> None:
+    assert {"runstore", "runstore.state", "runstore.writer", "runstore.sources"} <= set(LIGHT)
+
+
+def test_tui_package_holds_only_a_docstring() -> None:
+    """An unrelated distribution's tui/__init__.py may overwrite ours without harm."""
+    body = ast.parse((ROOT / "tui" / "__init__.py").read_text("utf-8")).body
+    assert [type(node) for node in body] == [ast.Expr]
+
+
+def test_tui_names_itself_by_relative_imports_only() -> None:
+    """Moving the package elsewhere, should its name collide, is then `git mv` plus two lines."""
+    absolute = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "tui").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module
+        if node.module.partition(".")[0] == "tui"
+    ]
+    assert absolute == []
