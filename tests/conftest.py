@@ -23,7 +23,7 @@ _TOOL_PATH = os.pathsep.join(
 _REQUIRE_TOOLS = os.environ.get("RUNSTORE_REQUIRE_TOOLS") == "1"
 
 # Variables by which a launcher, a terminal, git or a scheduler would change what is tested.
-_FOREIGN_PREFIXES = ("RUNSTORE_", "SLURM_", "TEXTUAL", "GIT_", "XDG_", "TORCHELASTIC_")
+_FOREIGN_PREFIXES = ("RUNSTORE_", "SLURM_", "TEXTUAL_", "GIT_", "XDG_", "TORCHELASTIC_")
 _FOREIGN_NAMES = frozenset(
     "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK MASTER_ADDR MASTER_PORT "
     "TMUX TMUX_PANE SSH_CONNECTION SSH_CLIENT SSH_TTY "
