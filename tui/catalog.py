@@ -195,7 +195,8 @@ class Catalog:
 
 
 def _split_roots(roots: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:
-    there, missing = [], []
+    there: list[Path] = []
+    missing: list[Path] = []
     for root in roots:
         try:
             (there if root.is_dir() else missing).append(root)

@@ -27,6 +27,8 @@ SCAN_SHARE = 0.02
 """Largest share of the time that scanning may take."""
 FIRST_LOOK_S = 0.03
 """Time per turn for runs that were never read."""
+OFF_SCREEN_S = 0.004
+"""Time per turn for runs off screen, so that a thousand of them cost a few percent of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Pace:
     """Most runs to look at again in one turn."""
 
 
-LOCAL = Pace(turn_s=0.15, shown_s=0.4, alive_s=2.0, ended_s=15.0, scan_s=2.0, per_turn=40)
-NETWORK = Pace(turn_s=0.5, shown_s=2.0, alive_s=10.0, ended_s=120.0, scan_s=15.0, per_turn=4)
+LOCAL = Pace(turn_s=0.15, shown_s=0.4, alive_s=2.0, ended_s=60.0, scan_s=2.0, per_turn=60)
+NETWORK = Pace(turn_s=0.5, shown_s=2.0, alive_s=10.0, ended_s=300.0, scan_s=15.0, per_turn=4)
 
 
 class Watcher(threading.Thread):
@@ -131,30 +133,32 @@ class Watcher(threading.Thread):
         return False
 
     def _look_again(self, now: float) -> None:
-        """Read runs whose time has come, round and round so that all get their turn."""
-        entries = self.catalog.entries
+        """Read runs whose time has come: those on screen, then the others round and round."""
         left = self.pace.per_turn
-        for entry in sorted(entries, key=lambda entry: entry.key not in self._shown)[:left]:
-            if entry.key in self._shown and self._due(entry, now):
+        for key in self._shown:
+            entry = self.catalog.get(key)
+            if entry is not None and left > 0 and self._due(entry, now):
                 self._look(entry)
                 left -= 1
-        for offset in range(len(entries)):
-            if left <= 0 or self._stopped.is_set():
-                self._at += offset
+        entries = self.catalog.entries
+        end = self._clock() + OFF_SCREEN_S
+        for _ in range(len(entries)):
+            if left <= 0 or self._clock() > end:
                 return
-            entry = entries[(self._at + offset) % len(entries)]
-            if self._due(entry, now):
-                self._look(entry)
+            self._at = (self._at + 1) % len(entries)
+            if self._due(entries[self._at], now):
+                self._look(entries[self._at])
                 left -= 1
 
     def _due(self, entry: Entry, now: float) -> bool:
+        return now - entry.read_at >= self._interval_s(entry)
+
+    def _interval_s(self, entry: Entry) -> float:
         if entry.key == self._selected:
-            return now - entry.read_at >= self.pace.turn_s
-        if entry.alive:
-            wait_s = self.pace.shown_s if entry.key in self._shown else self.pace.alive_s
-        else:
-            wait_s = self.pace.ended_s
-        return now - entry.read_at >= wait_s
+            return self.pace.turn_s
+        if entry.key in self._shown:
+            return self.pace.shown_s if entry.alive else self.pace.alive_s
+        return self.pace.alive_s if entry.alive else self.pace.ended_s
 
     def _look(self, entry: Entry) -> None:
         self.catalog.glance(entry)

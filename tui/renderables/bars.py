@@ -29,11 +29,3 @@ def bar(fraction: float | None, width: int, role: str = "bar") -> Line:
     return line(
         filled, Span(partial, role + "-edge"), Span("░" * (width - full - len(partial)), "track")
     )
-
-
-def share_bar(fraction: float, width: int, role: str) -> Line:
-    """Return a bar without a track, blank where it is not filled: for values in a table."""
-    eighths = round(max(0.0, min(1.0, fraction if math.isfinite(fraction) else 0.0)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    text = "█" * full + (_EIGHTHS[rest] if rest else "")
-    return line(Span(text, role), Span(" " * (width - len(text))))

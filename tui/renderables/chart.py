@@ -224,7 +224,7 @@ def _x_axis(x_min: float, x_max: float, width: int, margin: int, x_name: str) ->
     end = f"{short_count(x_max)} {x_name}"
     labels[max(0, plot - len(end)) :] = list(end[-plot:])
     free = plot - len(end) - 2
-    ticks = round_ticks(x_min, x_max, max(2, plot // 16)) if x_max > x_min else [x_min]
+    ticks = round_ticks(x_min, x_max, max(2, plot // 9)) if x_max > x_min else [x_min]
     for tick in ticks:
         at = round((tick - x_min) / (x_max - x_min) * (plot - 1)) if x_max > x_min else 0
         text = short_count(tick)

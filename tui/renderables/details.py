@@ -132,17 +132,16 @@ def last_step(state: RunState, width: int, now: float) -> list[Line]:
     title = line(Span("last step", "title"), Span("  " + "  ".join(filter(None, facts)), "dim"))
     names = [name for name in rank_metrics(last) if name in metric_values(row)]
     names += [name for name in rank_metrics(last) if name not in names]
-    longest = max(len(from_file(name)) for name in names)
-    label = min(max(12, longest), max(12, width - 14))
+    label = min(max(len(from_file(name)) for name in names), max(12, width - 14))
     cells = [_metric_cell(name, last[name], label) for name in names]
-    return [line(), title, *pack(cells, width)]
+    return [line(), title, *pack(cells, width, gap=2)]
 
 
 def _metric_cell(name: str, value: float, label: int) -> Line:
-    text = exact(value)
+    text = duration(value) if split_metric(name)[1] == "duration_s" else exact(value)
     role = "bad" if text in ("nan", "inf", "-inf") else "value"
     shown = shorten(from_file(name), label, keep_end=True)
-    return (Span(fit(shown, label), "dim"), Span(" "), Span(f"{text:>10}", role))
+    return (Span(fit(shown, label), "dim"), Span(" "), Span(f"{text:>9}", role))
 
 
 def epochs(state: RunState, width: int) -> list[Line]:
@@ -201,23 +200,36 @@ def _epoch_row(
 
 def events(state: RunState, width: int) -> list[Line]:
     """Return the newest events first, each as time, kind and its fields."""
-    found = state.events
+    found = [event for event in state.events if event.get("event") not in _ROUTINE]
     if not found:
         return [line(Span("no events", "dim"))]
     return [_event(event, width) for event in reversed(found)]
 
 
 _EVENT_ROLES = {"end": "title", "warning": "warn", "open": "title", "checkpoint": "good"}
-_NOT_TOLD = {"event", "time", "seq", "boot_id", "start_time", "inode", "cuts", "files", "format"}
+_ROUTINE = {"split_start", "split_end"}
+"""One pair per epoch and split; their sizes and times are in the other panes."""
+_NOT_TOLD = {
+    "event",
+    "message",
+    "time",
+    "seq",
+    "boot_id",
+    "start_time",
+    "inode",
+    "cuts",
+    "files",
+    "format",
+}
 
 
 def _event(event: Mapping[str, Any], width: int) -> Line:
     kind = str(event.get("event", "?"))
     message = event.get("message")
     fields = [
-        f"{key}={_short(value)}"
+        _field(key, value)
         for key, value in event.items()
-        if key not in _NOT_TOLD and key != "message" and isinstance(value, (str, int, float))
+        if key not in _NOT_TOLD and isinstance(value, (str, int, float)) and value != ""
     ]
     told = from_file(" ".join(([message] if isinstance(message, str) else []) + fields))
     return line(
@@ -227,3 +239,9 @@ def _event(event: Mapping[str, Any], width: int) -> Line:
         " ",
         Span(shorten(told, max(8, width - 23)), "warn" if kind == "warning" else ""),
     )
+
+
+def _field(key: str, value: float | str) -> str:
+    if key.endswith("_s") and not isinstance(value, str):
+        return f"{key[:-2]}={duration(value)}"
+    return f"{key}={_short(value)}"

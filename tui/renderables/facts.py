@@ -112,7 +112,7 @@ def rank_metrics(names: Iterable[str]) -> list[str]:
 
     The more runs have a metric the further in front it is, among equally telling names.
     """
-    counts = Counter(names)
+    counts = Counter(iter(names))
     return sorted(counts, key=lambda name: (_interest(name), -counts[name], name))
 
 

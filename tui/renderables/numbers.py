@@ -35,11 +35,11 @@ def metric(value: object) -> str:
 
 
 def exact(value: object) -> str:
-    """Return a value for a place with room: six significant digits, at least two decimals."""
-    if isinstance(value, float) and math.isfinite(value) and 1e-4 <= abs(value) < 1e7:
-        short = f"{value:.6g}"
-        return short if "." in short and len(short.split(".")[1]) >= 2 else f"{value:.2f}"
-    return metric(value)
+    """Return a value for a place with room: five significant digits, at least two decimals."""
+    if isinstance(value, float) and math.isfinite(value) and 1e-3 <= abs(value) < 1e5:
+        short = f"{value:.5g}"
+        return short if len(short.partition(".")[2]) >= 2 else f"{value:.2f}"
+    return f"{value:.4e}" if isinstance(value, float) and 0 < abs(value) < 1e-3 else metric(value)
 
 
 def count(value: int | float | None) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from runstore.state import RunState
 
-from .bars import share_bar
 from .facts import SPLITS, finite
 from .numbers import NOTHING, count
 from .text import EMPTY, Line, Span, fit, fit_line, from_file, line, line_width, shorten
@@ -65,28 +64,20 @@ def _scores(row: Mapping[str, Any], width: int) -> list[Line]:
     entries = {key: value for key, value in scores.items() if isinstance(value, dict)}
     longest = max((len(from_file(key)) for key in entries), default=8)
     label = max(8, min(longest, 20, width - 36))
-    bar_width = 8 if width >= label + 44 else 0
     titles = f"{fit('class', label)} {'prec':>6} {'recall':>6} {'f1':>6} {'support':>8}"
     lines = [line(Span(titles, "head"))]
     for key, entry in entries.items():
-        lines.append(_score_row(key, entry, label, bar_width))
+        lines.append(_score_row(key, entry, label))
     return lines
 
 
-def _score_row(key: str, entry: Mapping[str, Any], label: int, bar_width: int) -> Line:
+def _score_row(key: str, entry: Mapping[str, Any], label: int) -> Line:
     average = key in _AVERAGES
     name = fit(shorten(from_file(key), label), label)
     values = [_score(entry.get(field)) for field in ("precision", "recall", "f1-score")]
-    support = finite(entry.get("support"))
-    f1 = finite(entry.get("f1-score"))
-    shown = share_bar(f1, bar_width, "bar-done") if f1 is not None and not average else ()
-    text = " ".join([*values, f"{count(support):>8}"])
+    text = " ".join([*values, f"{count(finite(entry.get('support'))):>8}"])
     return line(
-        Span(name, "dim" if average else ""),
-        " ",
-        Span(text, "dim" if average else "value"),
-        " " if shown else "",
-        *shown,
+        Span(name, "dim" if average else ""), " ", Span(text, "dim" if average else "value")
     )
 
 

@@ -1,0 +1,113 @@
+"""The console script `runstore-tui`: options, checks, and then the package `tui`.
+
+`tui` is a common name. Another distribution has it too, and a user's own folder may hold one; so
+this script makes sure that it starts the one that was installed with runstore.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from runstore.errors import RunStoreError
+
+USAGE_ERROR = 2
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=click.Path(path_type=Path))
+@click.option("--once", is_flag=True, help="Print the screen as plain text and exit.")
+@click.option(
+    "--run",
+    "wanted",
+    multiple=True,
+    metavar="RUN",
+    help="With --once: show this run in full (a path, an id, a unique prefix, or latest).",
+)
+@click.option("--screenshot", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
+@click.option("--size", default="160x45", hidden=True)
+@click.version_option(package_name="runstore", prog_name="runstore-tui")
+def command(
+    roots: tuple[Path, ...], once: bool, wanted: tuple[str, ...], screenshot: Path | None, size: str
+) -> None:
+    """Watch the runs below each ROOT, live.
+
+    ROOT defaults to $RUNSTORE_ROOT, then to ./runs. Without a terminal the output is that of
+    --once. Press ? for the keys.
+    """
+    watched = roots or (Path(os.environ.get("RUNSTORE_ROOT") or "runs"),)
+    require_own_tui()
+    if screenshot is not None:
+        _screenshot(watched, screenshot, size)
+    elif once or wanted or not _is_screen():
+        _once(watched, wanted)
+    else:
+        sys.exit(_screen(watched))
+
+
+def main() -> None:
+    """Run the command."""
+    command(prog_name="runstore-tui")
+
+
+def require_own_tui() -> None:
+    """Exit with status 2 and one line when `import tui` would give somebody else's package."""
+    own = Path(__file__).resolve().parent.parent / "tui" / "main.py"
+    spec = importlib.util.find_spec("tui")
+    found = Path(spec.origin).resolve() if spec and spec.origin else None
+    if found is not None and found.parent == own.parent and own.is_file():
+        return
+    what = f"{found} is in its place" if found else "it is not there"
+    _refuse(
+        f"runstore-tui needs its own package `tui` at {own.parent}, but {what}; remove the other "
+        "one (pip uninstall tui, or change PYTHONPATH) and install runstore again"
+    )
+
+
+def _refuse(message: str) -> None:
+    click.echo(message, err=True)
+    sys.exit(USAGE_ERROR)
+
+
+def _is_screen() -> bool:
+    dumb = os.environ.get("TERM", "") in ("dumb", "")
+    # Textual draws on standard error and reads standard input.
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and not dumb
+
+
+def _once(roots: tuple[Path, ...], wanted: tuple[str, ...]) -> None:
+    from tui.main import print_once
+
+    try:
+        print_once(roots, wanted)
+    except RunStoreError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `runstore-tui --once | head`
+        sys.stdout = None
+        sys.exit(0)
+
+
+def _screen(roots: tuple[Path, ...]) -> int:
+    if importlib.util.find_spec("textual") is None:
+        _refuse("runstore-tui needs Textual: pip install 'textual>=8.2.8,<9'")
+    from tui.main import run_screen
+
+    return run_screen(roots)
+
+
+def _screenshot(roots: tuple[Path, ...], target: Path, size: str) -> None:
+    from tui.main import save_screenshot
+
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise click.BadParameter("expected WIDTHxHEIGHT, such as 160x45", param_hint="--size")
+    save_screenshot(roots, target, int(width), int(height))
+
+
+if __name__ == "__main__":
+    main()

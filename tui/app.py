@@ -1,0 +1,91 @@
+"""The app: a table of contents of the parts, and what belongs to no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import keymap, terminal
+from .catalog import Catalog
+from .palette import DARK_THEME, styles_for
+from .screens.help import HelpScreen
+from .screens.main import MainScreen
+from .watch import Hints, Watcher, watches_help
+from .wire import WireMixin
+
+TICK_S = 0.15
+"""How often the screen looks for changes; what a key does is drawn at once."""
+FIRST_ROWS = 60
+"""Runs read before the first paint: more than any terminal has lines would be wasted."""
+
+
+class MonitorApp(WireMixin):
+    """Watches some roots of runs until the user quits."""
+
+    TITLE = "runstore"
+    # Textual does not load the style sheet of a default screen by itself.
+    CSS_PATH = ["app.tcss", "screens/main.tcss"]  # noqa: RUF012 - Textual's class variable
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS = keymap.app_bindings()
+
+    def __init__(self, roots: Sequence[Path], *, rows: int = FIRST_ROWS) -> None:
+        """Read what the first paint needs.
+
+        Args:
+            roots: Directories that hold runs; they may be missing.
+            rows: How many runs can be visible.
+        """
+        super().__init__(driver_class=terminal.driver_class())
+        self.catalog = Catalog(roots)
+        self.watcher = Watcher(self.catalog)
+        self._hints = Hints(self.catalog, self.watcher.hint)
+        self._main = MainScreen(self.catalog, self.watcher)
+        self._first_rows = rows
+        self._add_theme()
+
+    def _add_theme(self) -> None:
+        self.register_theme(DARK_THEME)
+        if self.theme == "textual-dark":  # nobody asked for another one by TEXTUAL_THEME
+            self.theme = DARK_THEME.name
+        self.role_styles = styles_for(self.current_theme)
+
+    def get_default_screen(self) -> MainScreen:
+        """Return the first screen, with its visible rows read."""
+        self.catalog.scan()
+        for entry in self.catalog.entries[: self._first_rows]:
+            self.catalog.glance(entry)
+        return self._main
+
+    def on_mount(self) -> None:
+        """Start what runs beside the screen."""
+        terminal.exit_on_signals(self)
+        self.app_resume_signal.subscribe(self, lambda _: self.redraw_everything())
+        self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
+        self.set_interval(TICK_S, self._main.tick)
+        self.set_interval(1.0, self._main.tick_slowly)
+        self.call_after_refresh(self._after_first_paint)
+
+    def _after_first_paint(self) -> None:
+        self.watcher.start()
+        if not self.is_headless:
+            self.set_interval(terminal.HANGUP_CHECK_S, terminal.exit_on_hangup)
+        if watches_help(self.catalog.roots):
+            self._hints.start()
+            self.set_interval(5.0, self._hints.refresh)
+
+    def on_unmount(self) -> None:
+        """Stop the threads."""
+        self.watcher.stop()
+        self._hints.stop()
+
+    def _restyle(self) -> None:
+        self.role_styles = styles_for(self.current_theme)
+        self._main.restyle()
+
+    def action_redraw(self) -> None:
+        """Draw everything again: another program wrote into the terminal."""
+        self.redraw_everything()
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        self.push_screen(HelpScreen())

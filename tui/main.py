@@ -1,0 +1,69 @@
+"""Entry points for the launcher: the live screen and `--once`."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PIPE_WIDTH = 120
+"""Cells of a line when the output is no terminal and COLUMNS does not say otherwise."""
+
+
+def run_screen(roots: Sequence[Path]) -> int:
+    """Show the live screen until the user leaves; return the exit status."""
+    prepare_environment()
+    from .app import MonitorApp
+
+    app = MonitorApp(roots, rows=shutil.get_terminal_size().lines)
+    app.run()
+    return app.return_code or 0
+
+
+def save_screenshot(roots: Sequence[Path], target: Path, width: int, height: int) -> None:
+    """Write an SVG picture of the screen as it is once everything was read."""
+    prepare_environment()
+    import asyncio
+
+    from .app import MonitorApp
+
+    async def take() -> str:
+        app = MonitorApp(roots)
+        async with app.run_test(size=(width, height)) as pilot:
+            await pilot.pause(1.5)
+            return app.export_screenshot(title="runstore-tui")
+
+    target.write_text(asyncio.run(take()), encoding="utf-8")
+
+
+def print_once(roots: Sequence[Path], wanted: Sequence[str]) -> None:
+    """Write the screen as plain text to standard output.
+
+    Raises:
+        RunStoreError: A root or a wanted run is not there.
+    """
+    from .once import once
+
+    width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
+    lines = list(once(roots, wanted, width))  # all of it before the first line: an error is alone
+    _make_utf8(sys.stdout)
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def prepare_environment() -> None:
+    """Set what Textual reads when it is imported; whatever the user has set stays."""
+    defaults = {"TEXTUAL_FPS": "20", "TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
+    if "NO_COLOR" in os.environ:  # any other theme would come out as shades of grey
+        defaults["TEXTUAL_THEME"] = "ansi-dark"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    _make_utf8(sys.__stderr__)  # the stream that Textual draws on
+
+
+def _make_utf8(stream: object) -> None:
+    """Write UTF-8 whatever the locale says: terminals speak it even where LANG=C."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors="replace")

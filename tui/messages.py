@@ -1,0 +1,49 @@
+"""What widgets say to the screen. Each replaces an older one of its kind that is still waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+
+@dataclass
+class RunChosen(Message):
+    """The cursor of the list stands on another run."""
+
+    key: str | None
+    """None when the list is empty."""
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest choice counts."""
+        return isinstance(message, RunChosen)
+
+
+@dataclass
+class ShownRunsChanged(Message):
+    """Other runs are visible in the list now."""
+
+    keys: tuple[str, ...]
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest set counts."""
+        return isinstance(message, ShownRunsChanged)
+
+
+@dataclass
+class PaneChosen(Message):
+    """A pane was asked for with the mouse."""
+
+    pane: str
+
+
+@dataclass
+class FilterTyped(Message):
+    """The text in the filter line changed."""
+
+    text: str
+
+
+@dataclass
+class FilterClosed(Message):
+    """The filter line was left; the filter stays unless it was cleared."""

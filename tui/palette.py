@@ -1,0 +1,119 @@
+"""What the roles of a line look like, in a dark, a light and a terminal's own theme.
+
+Colours of curves follow Okabe and Ito (2008), which people with any colour vision can tell apart;
+the darkest are lightened for dark screens. Nothing is told by colour alone.
+"""
+
+from __future__ import annotations
+
+from rich.style import Style
+from textual.theme import Theme
+
+DARK_THEME = Theme(
+    name="runstore",
+    primary="#56b4e9",
+    secondary="#7aa2c8",
+    accent="#f0c674",
+    warning="#e69f00",
+    error="#f07178",
+    success="#7fd1a0",
+    foreground="#cfd6dd",
+    background="#101418",
+    surface="#171d23",
+    panel="#1e262e",
+    dark=True,
+)
+
+_BOLD = {"title", "good-strong", "warn-strong", "bad-strong", "done-strong", "dim-strong", "tab-on"}
+
+_DARK = {
+    "": "",
+    "dim": "#7d8b99",
+    "faint": "#46525e",
+    "head": "#8fa1b3",
+    "title": "#e8eef4",
+    "rule": "#34404b",
+    "rule-focus": "#56b4e9",
+    "tab": "#8fa1b3",
+    "tab-on": "#101418 on #56b4e9",
+    "name": "#e8eef4",
+    "value": "#e8eef4",
+    "best": "#f0c674",
+    "key": "#f0c674",
+    "good": "#7fd1a0",
+    "done": "#8fa1b3",
+    "warn": "#e6b450",
+    "bad": "#f07178",
+    "bar": "#56b4e9",
+    "bar-edge": "#56b4e9 on #26303a",
+    "bar-done": "#5d7387",
+    "bar-done-edge": "#5d7387 on #26303a",
+    "track": "#26303a on #26303a",
+    "axis": "#46525e",
+    "curves": "#56b4e9 #e69f00 #2fbf96 #f0e442 #e58fbf #ff7f50 #8f9fff #b0b0b0",
+    "cursor": "on #24384a",
+    "cursor-blurred": "on #1e262e",
+}
+_LIGHT = {
+    **_DARK,
+    "dim": "#5f6b76",
+    "faint": "#b4bcc4",
+    "head": "#50606f",
+    "title": "#101418",
+    "rule": "#c3ccd4",
+    "rule-focus": "#0072b2",
+    "tab": "#50606f",
+    "tab-on": "#ffffff on #0072b2",
+    "name": "#101418",
+    "value": "#101418",
+    "best": "#8a5a00",
+    "key": "#8a5a00",
+    "good": "#00704a",
+    "done": "#50606f",
+    "warn": "#8a5a00",
+    "bad": "#b3261e",
+    "bar": "#0072b2",
+    "bar-edge": "#0072b2 on #d5dce3",
+    "bar-done": "#8296a8",
+    "bar-done-edge": "#8296a8 on #d5dce3",
+    "track": "#d5dce3 on #d5dce3",
+    "axis": "#a0aab4",
+    "curves": "#0072b2 #c06000 #009e73 #8a7a00 #b0508a #d55e00 #5050c0 #606060",
+    "cursor": "on #cfe3f3",
+    "cursor-blurred": "on #e4e9ee",
+}
+_ANSI = {
+    **dict.fromkeys(_DARK, "default"),
+    "": "",
+    "dim": "dim",
+    "faint": "dim",
+    "head": "dim",
+    "rule": "dim",
+    "rule-focus": "cyan",
+    "tab-on": "reverse",
+    "best": "bold yellow",
+    "key": "bold",
+    "good": "green",
+    "warn": "yellow",
+    "bad": "red",
+    "bar": "cyan",
+    "bar-edge": "cyan",
+    "bar-done": "default",
+    "track": "dim",
+    "axis": "dim",
+    "curves": "cyan yellow magenta blue white green red default",
+    "cursor": "reverse",
+    "cursor-blurred": "underline",
+}
+
+
+def styles_for(theme: Theme) -> dict[str, Style]:
+    """Return the style of every role under a theme."""
+    table = _ANSI if theme.ansi else _DARK if theme.dark else _LIGHT
+    styles = {role: Style.parse(look) for role, look in table.items() if role != "curves"}
+    for index, color in enumerate(table["curves"].split()):
+        styles[f"curve{index}"] = Style.parse(color)
+    for role in _BOLD:
+        base = styles.get(role.removesuffix("-strong"), Style())
+        styles[role] = styles.get(role, base) + Style(bold=True)
+    return styles

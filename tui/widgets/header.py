@@ -1,0 +1,68 @@
+"""The first line: what is watched, how many runs there are, and whether the screen is live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..renderables.facts import GLYPHS, STATUS_ROLES
+from ..renderables.text import Line, Span, line, shorten, spread
+from .lines import LinesWidget
+
+SLOW_LINK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What the first line says."""
+
+    roots: str
+    runs: str
+    """`1,000 runs`, or `3 of 1,000 runs` under a filter."""
+    counts: tuple[tuple[str, int], ...]
+    place: str = ""
+    paused: bool = False
+    changed_s: float | None = None
+    """Seconds since anything changed; None: nothing yet."""
+    round_trip_s: float | None = None
+    """How long the terminal takes to answer."""
+
+
+class HeaderLine(LinesWidget):
+    """One line; see `Headline`."""
+
+    headline = Headline("", "", ())
+
+    def update_from(self, headline: Headline) -> None:
+        """Show other facts."""
+        if headline != self.headline:
+            self.headline = headline
+            self.redraw()
+
+    def build(self, width: int, height: int) -> list[Line]:
+        """Return the line; what is least needed goes first when it is narrow."""
+        shown = self.headline
+        roots = shorten(shown.roots, max(8, width // 4), keep_end=True)
+        counts = [part for word, number in shown.counts for part in _count(word, number)]
+        left = line(
+            Span(" runstore ", "tab-on"), " ", roots, "  ", Span(shown.runs, "title"), *counts
+        )
+        return [spread(left, self._right(width), width)]
+
+    def _right(self, width: int) -> Line:
+        shown = self.headline
+        parts: list[Span] = []
+        if shown.place and width >= 100:
+            parts.append(Span(shown.place + "   ", "dim"))
+        if shown.round_trip_s is not None and shown.round_trip_s > SLOW_LINK_S:
+            parts.append(Span(f"link {shown.round_trip_s * 1000:.0f} ms   ", "warn"))
+        if shown.paused:
+            parts.append(Span("PAUSED ", "warn-strong"))
+        elif shown.changed_s is not None and shown.changed_s < 2:
+            parts.append(Span("● live ", "good"))
+        else:
+            parts.append(Span("○ quiet ", "dim"))
+        return tuple(parts)
+
+
+def _count(word: str, number: int) -> list[Span]:
+    return [Span("  "), Span(f"{GLYPHS[word]} {number:,} {word}", STATUS_ROLES.get(word, "dim"))]

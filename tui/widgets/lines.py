@@ -1,0 +1,99 @@
+"""A widget that draws lines of spans, refreshes only what changed, and survives errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ..renderables.text import Line, Span, fit_line, from_file, line
+
+if TYPE_CHECKING:
+    from textual import events
+
+Styles = dict[str, Style]
+
+
+class LinesWidget(Widget):
+    """Draws what `build` returns.
+
+    `build` runs in `redraw`, not in Textual's render path: an error there becomes a line of text
+    in this widget instead of the end of the app.
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._lines: list[Line] = []
+        self._strips: dict[int, Strip] = {}
+        self._drawn_with: tuple[int, Style] | None = None
+
+    def build(self, width: int, height: int) -> list[Line]:
+        """Return the lines to show, at most `height` of `width` cells; overridden."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Build again and refresh the lines that differ."""
+        width, height = self.size
+        if not width or not height or not self.display:
+            return
+        lines = guarded(lambda: self.build(width, height))[:height]
+        if len(lines) == len(self._lines):
+            changed = [y for y, new in enumerate(lines) if new != self._lines[y]]
+        else:
+            changed = list(range(max(len(lines), len(self._lines))))
+        self._lines = lines
+        for y in changed:
+            self._strips.pop(y, None)
+        if changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line of the widget, from the last `redraw`."""
+        base, width = self.rich_style, self.size.width
+        if self._drawn_with != (width, base):
+            self._drawn_with = (width, base)
+            self._strips.clear()
+        strip = self._strips.get(y)
+        if strip is None:
+            spans = self._lines[y] if y < len(self._lines) else ()
+            strip = self._strips[y] = _strip(spans, width, base, self._styles())
+        return strip
+
+    def _styles(self) -> Styles:
+        styles: Styles = getattr(self.app, "role_styles", {})
+        return styles
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lines are made for a width."""
+        self.redraw()
+
+    def forget_styles(self) -> None:
+        """Draw again with the styles of a new theme."""
+        self._strips.clear()
+        self.refresh()
+
+
+def _strip(spans: Line, width: int, base: Style, styles: Styles) -> Strip:
+    whole = base
+    if spans and spans[0].role in ("cursor", "cursor-blurred") and not spans[0].text:
+        whole = base + styles[spans[0].role]
+    segments = [
+        Segment(span.text, whole + styles.get(span.role, whole) if span.role else whole)
+        for span in fit_line(spans, width)
+        if span.text
+    ]
+    return Strip(segments, width)
+
+
+def guarded(build: Callable[[], list[Line]]) -> list[Line]:
+    """Return what `build` returns, or two lines about its failure."""
+    try:
+        return build()
+    except Exception as error:  # noqa: BLE001 - one pane must not take the others down
+        reason = from_file(f"{type(error).__name__}: {error}")
+        return [line(Span("pane error", "bad")), line(Span(reason, "dim"))]

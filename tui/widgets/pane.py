@@ -1,0 +1,129 @@
+"""A detail pane: a title line, or tabs, and a part of one run below it that can be scrolled."""
+
+from __future__ import annotations
+
+from textual import events
+
+from ..catalog import Entry, RunView
+from ..messages import PaneChosen
+from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width
+from .lines import LinesWidget, guarded
+
+PANES = ("progress", "chart", "epochs", "report", "events")
+TITLES = {name: f"{number} {name.capitalize()}" for number, name in enumerate(PANES, 1)}
+MARGIN = 1
+"""Empty cells left of the content."""
+
+
+class Pane(LinesWidget, can_focus=True):
+    """Shows one aspect of the selected run; subclasses say which, in `content`."""
+
+    NAME = ""
+    FOLLOWS_CLOCK = False
+    """Whether it shows ages, which change without a new row."""
+
+    def __init__(self) -> None:
+        super().__init__(id=self.NAME)
+        self.entry: Entry | None = None
+        self.tabbed = False
+        """Show all panes' names in the title line, because only this one is visible."""
+        self._top = 0
+        self._length = 0
+
+    def content(self, view: RunView, width: int, height: int) -> list[Line]:
+        """Return all lines of the pane for a run; overridden."""
+        raise NotImplementedError
+
+    def subtitle(self) -> str:
+        """Return what follows the pane's name in its title line."""
+        return ""
+
+    def show(self, entry: Entry | None) -> None:
+        """Show a run."""
+        if entry is not self.entry:
+            self.entry = entry
+            self._top = 0
+        self.redraw()
+
+    def build(self, width: int, height: int) -> list[Line]:
+        """Return the title and the visible part of the content."""
+        body = guarded(lambda: self._body(width - MARGIN - 1, height - 1))
+        self._length = len(body)
+        self._top = max(0, min(self._top, self._length - (height - 1)))
+        visible = body[self._top : self._top + height - 1]
+        margin = Span(" " * MARGIN)
+        return [self._title(width, height), *((margin, *row) for row in visible)]
+
+    def _body(self, width: int, height: int) -> list[Line]:
+        if self.entry is None:
+            return [EMPTY]
+        with self.entry.view() as view:
+            return self.content(view, width, height)
+
+    def _title(self, width: int, height: int) -> Line:
+        rule = "rule-focus" if self.has_focus else "rule"
+        below = self._length - self._top - (height - 1)
+        end = f" ↓ {below} more " if below > 0 else " ─ end " if self._top else ""
+        head = self._tabs(rule) if self.tabbed else self._own_title(rule)
+        room = width - line_width(head) - len(end) - 1
+        return fit_line((*head, Span("─" * room, rule), Span(end, "dim"), Span("─", rule)), width)
+
+    def _own_title(self, rule: str) -> Line:
+        subtitle = self.subtitle()
+        return line(
+            Span("─ ", rule),
+            Span(TITLES[self.NAME], "title" if self.has_focus else "head"),
+            Span(f" · {subtitle}" if subtitle else "", "dim"),
+            " ",
+        )
+
+    def _tabs(self, rule: str) -> Line:
+        tabs = [Span(f" {TITLES[n]} ", "tab-on" if n == self.NAME else "tab") for n in PANES]
+        subtitle = self.subtitle()
+        return line(Span("─", rule), *tabs, Span(f" {subtitle} " if subtitle else "", "dim"))
+
+    def scroll_lines(self, lines: int) -> None:
+        """Scroll by some lines."""
+        self._top += lines
+        self.redraw()
+
+    def scroll_pages(self, pages: int) -> None:
+        """Scroll by some pages."""
+        self.scroll_lines(pages * max(1, self.size.height - 2))
+
+    def scroll_edge(self, direction: int) -> None:
+        """Scroll to the top (negative) or the end."""
+        self.scroll_lines(direction * max(self._length, 1))
+
+    def on_focus(self) -> None:
+        """The title line tells where the keys go."""
+        self.redraw()
+
+    def on_blur(self) -> None:
+        """The title line tells where the keys go."""
+        self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose a tab, or this pane."""
+        pane = self._tab_at(event.x) if self.tabbed and event.y == 0 else self.NAME
+        if pane is not None:
+            self.post_message(PaneChosen(pane))
+
+    def _tab_at(self, x: int) -> str | None:
+        left = 1
+        for name in PANES:
+            right = left + len(TITLES[name]) + 2
+            if left <= x < right:
+                return name
+            left = right
+        return None
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Three lines down."""
+        event.stop()
+        self.scroll_lines(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Three lines up."""
+        event.stop()
+        self.scroll_lines(-3)
