@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+SUMMARIES = ("accuracy", "micro avg", "macro avg", "weighted avg", "samples avg")
 MAX_CELLS = 60_000
 """The most cells of a matrix in a row; a row is at most 1 MiB."""
 
@@ -93,3 +94,40 @@ def _largest_cells(true: Any, predicted: Any, weights: Any) -> list[list[int]]:
     cells = zip(true.tolist(), predicted.tolist(), weights.tolist(), strict=True)
     largest = sorted(cells, key=lambda cell: -cell[2])[:MAX_CELLS]
     return [list(cell) for cell in sorted(largest)]
+
+
+def text_report(row: JsonObject) -> list[str]:
+    """Return a `reports` row as scikit-learn prints it, whole supports as integers.
+
+    Anything that is not a report gives an empty list.
+    """
+    report = row.get("report")
+    if not isinstance(report, dict):
+        return []
+    columns = ("precision", "recall", "f1-score", "support")
+    width = max([len(str(name)) for name in report] + [len("weighted avg")])
+    summarised = False
+    lines = [" " * width + "".join(f"{column:>11}" for column in columns), ""]
+    for name, values in report.items():
+        if name in SUMMARIES and not summarised:
+            lines.append("")
+            summarised = True
+        if isinstance(values, dict):
+            lines.append(f"{name:>{width}}" + "".join(_cell(values, c) for c in columns))
+        elif isinstance(values, (int, float)):
+            support = _total_support(report)
+            lines.append(f"{name:>{width}}{'':22}{values:>11.2f}{support:>11.0f}")
+    return lines
+
+
+def _cell(values: JsonObject, column: str) -> str:
+    value = values.get(column)
+    if not isinstance(value, (int, float)):
+        return f"{'-':>11}"
+    return f"{value:>11.0f}" if column == "support" else f"{value:>11.2f}"
+
+
+def _total_support(report: JsonObject) -> float:
+    total = report.get("macro avg")
+    support = total.get("support") if isinstance(total, dict) else None
+    return float(support) if isinstance(support, (int, float)) else 0.0

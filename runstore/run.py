@@ -117,9 +117,11 @@ class Run:
         else:
             self.step = step
         epoch = self.current_epoch
-        row: dict[str, Any] = {"step": step, "time": now}
-        if epoch is not None:
-            row["epoch"] = epoch
+        row: dict[str, Any]
+        if epoch is None:
+            row = {"step": step, "time": now}
+        else:
+            row = {"step": step, "epoch": epoch, "time": now}
         known = self._known
         plain = True
         for key, value in values.items():

@@ -81,6 +81,11 @@ class NativeReader:
         self._apply_cuts()
         return self._conclude() or changed
 
+    def files(self, stream: Stream) -> list[Path]:
+        """Return the files of a stream that are there now, in order."""
+        self._find_files()
+        return [file.tail.path for file in self._in_order((stream,))]
+
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream in file order, and tell which ones are superseded."""
         self._find_files()

@@ -79,6 +79,11 @@ class PlainReader:
             changed |= fold_chunk(self.state, file, file.tail.poll(budget))
         return self._conclude(changed) or changed
 
+    def files(self, stream: Stream) -> list[Path]:
+        """Return the files of a stream that are there now."""
+        self._find_files()
+        return [f.tail.path for f in self._files.values() if f.name.stream == stream]
+
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream, file by file."""
         self._find_files()

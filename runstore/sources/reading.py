@@ -37,6 +37,9 @@ class RunReader(Protocol):
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream from the files, damaged and superseded ones marked."""
 
+    def files(self, stream: Stream) -> list[Path]:
+        """Return the files of a stream that are there now, in order."""
+
     @property
     def behind(self) -> bool:
         """Whether the last poll stopped at its budget."""

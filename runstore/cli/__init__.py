@@ -1,0 +1,61 @@
+"""`runstore`: one file per command, each imported when it is called.
+
+Data goes to stdout, everything else to stderr. Exit status: 0 ok, 1 not found or failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from runstore.errors import RunStoreError
+
+COMMANDS = {
+    "cat": "Print a stream of a run as JSON lines.",
+    "demo": "Train small networks on real digits and watch them.",
+    "export": "Write runs as one CSV or JSON file.",
+    "ls": "List the runs below a root.",
+    "show": "Show one run: position, epochs, report, warnings.",
+    "tail": "Print the newest rows of a run, and follow it.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"runstore.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="runstore", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Runs of PyTorch trainings as files: list, read, follow, export.
+
+    RUN is a directory, an id, a unique prefix of one below --root, or `latest`.
+    `runstore-tui [ROOT]` shows the same live.
+    """
+
+
+def main() -> None:
+    """Run the command line; a refusal is one line on stderr and exit status 1."""
+    try:
+        cli.main(prog_name="runstore", standalone_mode=True)
+    except RunStoreError as error:
+        click.echo(f"runstore: {error}", err=True)
+        sys.exit(1)

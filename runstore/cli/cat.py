@@ -1,0 +1,38 @@
+"""`runstore cat`: a stream's rows as JSON lines, the clean view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import orjson
+
+from runstore.cli.options import root_option, run_argument
+from runstore.cli.output import say
+from runstore.paths import STREAMS, Stream
+from runstore.sources import open_run
+from runstore.sources.reading import RowLine
+from runstore.store import find
+
+
+@click.command("cat")
+@run_argument
+@click.argument("stream", type=click.Choice(STREAMS))
+@click.option("--all", "everything", is_flag=True, help="Add superseded rows, marked _superseded.")
+@root_option
+def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
+    """Print STREAM of RUN as JSON lines: what counts, in order, over all attempts.
+
+    Rows that a later attempt has replaced are left out, and so are damaged lines, which are
+    counted on stderr.
+    """
+    bad: list[RowLine] = []
+    for line in open_run(find(run, root)).rows(stream):
+        if line.row is None:
+            bad.append(line)
+        elif not line.superseded:
+            click.echo(line.line)
+        elif everything:
+            click.echo(orjson.dumps({**line.row, "_superseded": True}))
+    if bad:
+        say(f"{len(bad)} bad lines left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")

@@ -1,0 +1,79 @@
+"""`runstore ls`: the runs below a root, newest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from runstore.cli.options import json_option, root_option
+from runstore.cli.output import duration, local_time, metric, print_json, say, table
+from runstore.sources import RunState, open_run
+from runstore.store import discover
+from runstore.summary import summary
+
+METRICS_SHOWN = 3
+FAVOURITES = ("val/loss", "val/accuracy", "train/loss")
+
+
+@click.command("ls")
+@click.argument("where", metavar="[ROOT]", required=False, type=click.Path(path_type=Path))
+@root_option
+@json_option
+def command(where: Path | None, root: Path, as_json: bool) -> None:
+    """List the runs below ROOT (default: --root), newest first.
+
+    Folders are searched, runs are not. --json prints one array of objects with id, name, path,
+    status, reason, created, duration_s, attempt, epoch, epochs, step, params, tags, last and best.
+    """
+    directory = where or root
+    states = []
+    for ref in discover([directory]):
+        reader = open_run(ref)
+        reader.glance()
+        states.append(reader.state)
+    if as_json:
+        print_json([summary(state) for state in states])
+    elif states:
+        for line in _lines(states):
+            click.echo(line)
+    else:
+        say(f"no runs in {directory} yet")
+
+
+def _lines(states: list[RunState]) -> list[str]:
+    metrics = common_metrics(states)
+    header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
+    rows = [header, *(_row(state, metrics) for state in states)]
+    return table(rows, right=range(2, 5 + len(metrics) + 1))
+
+
+def _row(state: RunState, metrics: list[str]) -> list[str]:
+    last, best = state.last, state.best
+    return [
+        state.id,
+        state.status.word,
+        _of(state.epoch, state.epochs),
+        "-" if state.step is None else f"{state.step:,}",
+        *(metric(last.get(name)) for name in metrics),
+        f"{metric(best.value)} @{best.epoch}" if best else "-",
+        duration(state.duration_s),
+        local_time(state.created),
+        "" if state.status.word in ("finished", "running") else state.status.reason,
+    ]
+
+
+def _of(done: int | None, total: int | None) -> str:
+    if done is None:
+        return "-"
+    return f"{done}/{total}" if total else str(done)
+
+
+def common_metrics(states: list[RunState]) -> list[str]:
+    """Return the few metrics that say most about these runs: the usual ones, then the frequent."""
+    counts = Counter(name for state in states for name in state.last)
+    usual = [name for name in FAVOURITES if name in counts]
+    extras = ("duration_s", "samples_per_s")
+    others = [name for name, _ in counts.most_common() if not name.endswith(extras)]
+    return list(dict.fromkeys([*usual, *others]))[:METRICS_SHOWN]

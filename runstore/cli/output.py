@@ -1,0 +1,83 @@
+"""Printing: aligned tables, numbers and times for people, JSON for programs."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import orjson
+
+from runstore.text import printable
+
+NARROWEST = 40
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, indented."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def say(message: str) -> None:
+    """Print a line that is not data."""
+    click.echo(f"runstore: {printable(message)}", err=True)
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Return rows as aligned lines; on a terminal, cut at its width.
+
+    Args:
+        rows: cells; the first row is the header. Cells are made printable.
+        right: columns that are aligned to the right.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(_pad(row, widths, right)).rstrip() for row in cells]
+    if not sys.stdout.isatty():
+        return lines
+    width = max(NARROWEST, shutil.get_terminal_size().columns)
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+
+
+def _pad(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> list[str]:
+    return [
+        cell.rjust(width) if index in right else cell.ljust(width)
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def metric(value: float | None) -> str:
+    """Return a metric with four digits that matter: `0.3182`, `12.50`, `3.0e-05`, `nan`, `-`."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if size != 0 and (size < 1e-3 or size >= 1e6):
+        return f"{value:.3e}"
+    return f"{value:.4f}" if size < 10 else f"{value:,.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time as `41s`, `02:41`, `5h12m` or `3d04h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.1f}s" if seconds < 10 else f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60:02d}:{whole % 60:02d}"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def local_time(seconds: float | None) -> str:
+    """Return a moment in the time zone of whoever looks: `2026-11-20 14:15`."""
+    if seconds is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,130 @@
+"""`runstore show`: one run on a page."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from runstore.cli.options import json_option, root_option, run_argument
+from runstore.cli.output import duration, local_time, metric, print_json, table
+from runstore.reader import read_whole
+from runstore.records import JsonObject, integer, metric_values
+from runstore.reports import text_report
+from runstore.sources import RunState
+from runstore.store import find
+from runstore.summary import full_summary, newest_report
+from runstore.text import printable
+
+EPOCHS_SHOWN = 20
+HIDDEN_COLUMNS = ("/duration_s", "/samples_per_s")
+
+
+@click.command("show")
+@run_argument
+@root_option
+@json_option
+def command(run: str, root: Path, as_json: bool) -> None:
+    """Show RUN: status, parameters, position, epochs, the newest report, warnings.
+
+    --json prints what `ls --json` prints of it, and attempts, epoch_rows, report, warnings,
+    bad_lines.
+    """
+    state = read_whole(find(run, root)).state
+    if as_json:
+        print_json(full_summary(state))
+        return
+    for line in page(state):
+        click.echo(line)
+
+
+def page(state: RunState) -> list[str]:
+    """Return the page's lines."""
+    sections = [_facts(state), _last(state), _epochs(state), _report(state), _warnings(state)]
+    return [line for section in sections if section for line in [*section, ""]][:-1]
+
+
+def _facts(state: RunState) -> list[str]:
+    status = f"{state.status.word}: {state.status.reason}".removesuffix(": ")
+    best = state.best
+    git = state.info.get("git") or {}
+    command = state.info.get("command")
+    facts = {
+        "run": state.id,
+        "name": "" if state.name == state.id else state.name,
+        "path": str(state.path),
+        "source": "" if state.source == "native" else state.source,
+        "status": status,
+        "params": "  ".join(f"{key}={value}" for key, value in state.params.items()),
+        "tags": " ".join(state.tags),
+        "created": local_time(state.created) if state.created else "",
+        "duration": duration(state.duration_s) if state.duration_s is not None else "",
+        "attempt": str(state.attempt) if state.attempt > 1 else "",
+        "epoch": _of(state.epoch, state.epochs),
+        "step": "" if state.step is None else f"{state.step:,}",
+        "best": f"epoch {best.epoch}, {best.metric} {metric(best.value)}" if best else "",
+        "command": shlex.join(map(str, command)) if isinstance(command, list) else "",
+        "": "secrets were taken out of the command" if state.info.get("command_redacted") else "",
+        "commit": _commit(git) if isinstance(git, dict) else "",
+    }
+    return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
+
+
+def _of(done: int | None, total: int | None) -> str:
+    return "" if done is None else f"{done}/{total}" if total else str(done)
+
+
+def _commit(git: JsonObject) -> str:
+    commit = str(git.get("commit") or "")[:12]
+    return f"{commit} with changes (patch.diff)" if commit and git.get("dirty") else commit
+
+
+def _last(state: RunState) -> list[str]:
+    values = metric_values(state.last_row)
+    if not values:
+        return []
+    return [f"last row  {'  '.join(f'{printable(k)} {metric(v)}' for k, v in values.items())}"]
+
+
+def _epochs(state: RunState) -> list[str]:
+    rows = state.epoch_rows
+    if not rows:
+        return []
+    shown = rows[-EPOCHS_SHOWN:]
+    names = list(dict.fromkeys(key for row in shown for key in metric_values(row)))
+    names = [n for n in names if n != "duration_s" and not n.endswith(HIDDEN_COLUMNS)]
+    best = state.best.epoch if state.best else None
+    lines = table(
+        [["EPOCH", *names, "DURATION"], *(_epoch_row(row, names, best) for row in shown)],
+        right=range(len(names) + 2),
+    )
+    hidden = len(rows) - len(shown)
+    return [f"epochs (the last {len(shown)} of {len(rows)})" if hidden else "epochs", *lines]
+
+
+def _epoch_row(row: JsonObject, names: list[str], best: int | None) -> list[str]:
+    values = metric_values(row)
+    number = integer(row, "epoch")
+    mark = "*" if number is not None and number == best else ""
+    cells = [metric(values.get(name)) for name in names]
+    return [f"{mark}{number}", *cells, duration(values.get("duration_s"))]
+
+
+def _report(state: RunState) -> list[str]:
+    row = newest_report(state)
+    if row is None:
+        return []
+    title = f"report of {row.get('split')}, epoch {row.get('epoch')}, step {row.get('step')}"
+    return [printable(title), *(printable(line) for line in text_report(row))]
+
+
+def _warnings(state: RunState) -> list[str]:
+    lines = [f"warning   {printable(warning)}" for warning in state.warnings]
+    if state.bad_line_count:
+        first = state.bad_lines[0]
+        lines.append(
+            f"bad lines {state.bad_line_count}, first {printable(first.place)}: "
+            f"{printable(first.reason)}"
+        )
+    return lines

@@ -1,0 +1,46 @@
+"""`runstore tail`: the newest metrics rows, and those to come."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from runstore.cli.options import root_option, run_argument
+from runstore.cli.output import say
+from runstore.follow import RowFollower
+from runstore.sources import open_run
+from runstore.store import find
+
+FOLLOW_INTERVAL_S = 0.3
+
+
+@click.command("tail")
+@run_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on printing rows until the run has ended.")
+@click.option("-n", "--lines", default=10, show_default=True, type=click.IntRange(0))
+@root_option
+def command(run: str, follow: bool, lines: int, root: Path) -> None:
+    """Print the last metrics rows of RUN as JSON lines.
+
+    With -f it goes on, over all attempts, until the run has ended.
+    """
+    ref = find(run, root)
+    follower = RowFollower(ref)
+    _print(follower.newest(lines))
+    reader = open_run(ref)
+    while follow:
+        # Asked before the rows are read, so that the last ones are not missed.
+        reader.glance()
+        status = reader.state.status
+        _print(follower.poll())
+        if not status.alive:
+            say(f"{ref.name}: {status.word}: {status.reason}".removesuffix(": "))
+            return
+        time.sleep(FOLLOW_INTERVAL_S)
+
+
+def _print(rows: list[bytes]) -> None:
+    for row in rows:
+        click.echo(row)

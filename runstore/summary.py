@@ -1,0 +1,68 @@
+"""A run in a few facts, as `runstore ls --json` and `show --json` print them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from runstore.records import JsonObject, integer, number, split_nonfinite
+from runstore.state import Attempt, RunState
+
+
+def summary(state: RunState) -> JsonObject:
+    """Return what a list of runs needs to know of one."""
+    best = state.best
+    return {
+        "id": state.id,
+        "name": state.name,
+        "path": str(state.path),
+        "source": state.source,
+        "status": state.status.word,
+        "reason": state.status.reason,
+        "created": state.created,
+        "duration_s": state.duration_s,
+        "attempt": state.attempt,
+        "epoch": state.epoch,
+        "epochs": state.epochs,
+        "step": state.step,
+        "params": state.params,
+        "tags": state.tags,
+        "last": split_nonfinite(state.last),
+        "best": asdict(best) if best else None,
+    }
+
+
+def full_summary(state: RunState) -> JsonObject:
+    """Return `summary` with what a page about one run needs besides."""
+    return {
+        **summary(state),
+        "attempts": [_attempt(state.attempts[n]) for n in sorted(state.attempts)],
+        "epoch_rows": state.epoch_rows,
+        "report": newest_report(state),
+        "warnings": state.warnings,
+        "bad_lines": [{"place": bad.place, **asdict(bad)} for bad in state.bad_lines],
+        "command": state.info.get("command"),
+        "command_redacted": state.info.get("command_redacted") is True,
+        "git": state.info.get("git"),
+    }
+
+
+def newest_report(state: RunState) -> JsonObject | None:
+    """Return the newest classification report of any split, or None."""
+    reports = state.reports.values()
+    return max(reports, key=lambda row: number(row, "time") or -math.inf, default=None)
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    opened, ended = attempt.opened or {}, attempt.ended or {}
+    return {
+        "attempt": attempt.number,
+        "started": number(opened, "time"),
+        "host": opened.get("host"),
+        "pid": integer(opened, "pid"),
+        "ended": number(ended, "time"),
+        "status": ended.get("status"),
+        "reason": ended.get("reason"),
+        "step": integer(ended, "step"),
+    }
