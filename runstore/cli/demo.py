@@ -70,8 +70,6 @@ def _best(refs: list[RunRef]) -> RunData:
 
 
 def _train_and_watch(training: list[str], root: Path) -> None:
-    from runstore.tui_launcher import watch
-
     with tempfile.TemporaryFile() as printed:
         # A group of its own: Ctrl-C in the monitor is not meant for the training.
         child = subprocess.Popen(
@@ -82,7 +80,7 @@ def _train_and_watch(training: list[str], root: Path) -> None:
             start_new_session=True,
         )
         try:
-            watch([root])
+            subprocess.run([sys.executable, "-m", "runstore.tui_launcher", str(root)])
         finally:
             stopped = _stop(child)
         if stopped:
