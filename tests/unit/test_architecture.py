@@ -7,6 +7,7 @@ in and what a module does lazily.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import subprocess
@@ -29,7 +30,8 @@ def modules_below(package: str) -> list[str]:
 
 
 def is_exempt(name: str) -> bool:
-    return ".".join(name.split(".")[:2]) in EXEMPT
+    # To import a __main__ is to run it.
+    return ".".join(name.split(".")[:2]) in EXEMPT or name.endswith(".__main__")
 
 
 LIGHT = [name for name in modules_below("runstore") if not is_exempt(name)]
@@ -76,3 +78,19 @@ def test_tui_names_itself_by_relative_imports_only() -> None:
         if node.module.partition(".")[0] == "tui"
     ]
     assert absolute == []
+
+
+def listed_in_layout(folder: str) -> list[str]:
+    """Return the names that the layout in docs/contributing.md lists below a folder."""
+    page = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    lines = page.split("```")[1].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(folder)) + 1
+    below = itertools.takewhile(lambda line: line.startswith("  "), lines[start:])
+    return [name for line in below for name in line.strip().partition("  ")[0].split()]
+
+
+@pytest.mark.parametrize("folder", ["runstore/", "tui/"])
+def test_layout_in_the_documents_names_only_what_exists(folder: str) -> None:
+    names = listed_in_layout(folder)
+    assert names
+    assert [name for name in names if not (ROOT / folder / name).exists()] == []
