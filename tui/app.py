@@ -8,15 +8,13 @@ from pathlib import Path
 from . import keymap, terminal
 from .catalog import Catalog
 from .palette import DARK_THEME, styles_for
-from .screens.help import HelpScreen
+from .screens.layout import arrange
 from .screens.main import MainScreen
 from .watch import Hints, Watcher, watches_help
 from .wire import WireMixin
 
 TICK_S = 0.15
 """How often the screen looks for changes; what a key does is drawn at once."""
-FIRST_ROWS = 60
-"""Runs read before the first paint: more than any terminal has lines would be wasted."""
 
 
 class MonitorApp(WireMixin):
@@ -28,19 +26,13 @@ class MonitorApp(WireMixin):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS = keymap.app_bindings()
 
-    def __init__(self, roots: Sequence[Path], *, rows: int = FIRST_ROWS) -> None:
-        """Read what the first paint needs.
-
-        Args:
-            roots: Directories that hold runs; they may be missing.
-            rows: How many runs can be visible.
-        """
+    def __init__(self, roots: Sequence[Path]) -> None:
+        """Watch `roots`, directories that hold runs; they may be missing."""
         super().__init__(driver_class=terminal.driver_class())
         self.catalog = Catalog(roots)
         self.watcher = Watcher(self.catalog)
         self._hints = Hints(self.catalog, self.watcher.hint)
         self._main = MainScreen(self.catalog, self.watcher)
-        self._first_rows = rows
         self._add_theme()
 
     def _add_theme(self) -> None:
@@ -50,9 +42,11 @@ class MonitorApp(WireMixin):
         self.role_styles = styles_for(self.current_theme)
 
     def get_default_screen(self) -> MainScreen:
-        """Return the first screen, with its visible rows read."""
+        """Return the first screen, with the rows read that its first paint shows."""
         self.catalog.scan()
-        for entry in self.catalog.entries[: self._first_rows]:
+        boxes = arrange(*self.size, len(self.catalog.entries), self._main.pane, alone=False)
+        rows = boxes["runs"].height - 1 if "runs" in boxes else 0
+        for entry in self.catalog.entries[:rows]:
             self.catalog.glance(entry)
         return self._main
 
@@ -88,4 +82,6 @@ class MonitorApp(WireMixin):
 
     def action_help(self) -> None:
         """Show the keys."""
+        from .screens.help import HelpScreen  # the first paint need not wait for it
+
         self.push_screen(HelpScreen())

@@ -18,7 +18,7 @@ def run_screen(roots: Sequence[Path]) -> int:
     prepare_environment()
     from .app import MonitorApp
 
-    app = MonitorApp(roots, rows=shutil.get_terminal_size().lines)
+    app = MonitorApp(roots)
     app.run()
     return app.return_code or 0
 

@@ -13,6 +13,7 @@ from .facts import (
     GLYPHS,
     STATUS_ROLES,
     epoch_fraction,
+    is_bookkeeping,
     live_progress,
     rank_metrics,
     run_fraction,
@@ -32,7 +33,7 @@ def progress(state: RunState, width: int, now: float) -> list[Line]:
         width: Cells.
         now: Unix seconds, for "3s ago".
     """
-    lines = [_status(state, width), *_bars(state, width), *_best(state)]
+    lines = [*_status(state, width), *_bars(state, width), *_best(state)]
     lines += _pairs("params", state.params, width)
     if state.tags:
         lines.append(_labelled("tags", line(from_file(" ".join(state.tags)))))
@@ -40,19 +41,22 @@ def progress(state: RunState, width: int, now: float) -> list[Line]:
     return [*lines, *last_step(state, width, now)]
 
 
-def _status(state: RunState, width: int) -> Line:
+def _status(state: RunState, width: int) -> list[Line]:
     word = state.status.word
-    parts = [from_file(state.status.reason)] if state.status.reason else []
-    if state.attempt > 1:
-        parts.append(f"attempt {state.attempt}")
-    if state.duration_s is not None:
-        parts.append(f"{duration(state.duration_s)} in all")
-    if state.source != "native":
-        parts.append(f"source: {from_file(state.source)}")
-    role = STATUS_ROLES.get(word, "dim")
+    role = STATUS_ROLES.get(word, "dim") + "-strong"
     head = f"{GLYPHS.get(word, '?')} {word}"
-    rest = shorten("  " + " · ".join(parts), width - len(head))
-    return line(Span(head, role + "-strong"), Span(rest, "dim"))
+    reason = shorten(from_file(state.status.reason), width - len(head) - 2)
+    facts = [f"attempt {state.attempt}"] if state.attempt > 1 else []
+    if state.duration_s is not None:
+        facts.append(
+            f"{duration(state.duration_s)} so far"
+            if state.status.alive
+            else f"took {duration(state.duration_s)}"
+        )
+    if state.source != "native":
+        facts.append(f"source: {from_file(state.source)}")
+    lines = [line(Span(head, role), "  ", Span(reason, "dim"))]
+    return [*lines, _labelled("time", line(" · ".join(facts)))] if facts else lines
 
 
 def _bars(state: RunState, width: int) -> list[Line]:
@@ -165,7 +169,7 @@ def _epoch_columns(
 ) -> tuple[list[tuple[str, int]], int]:
     """Return the metrics that fit, each with its width, and how many do not."""
     names = rank_metrics(name for row in rows[-3:] for name in metric_values(row))
-    names = [name for name in names if split_metric(name)[1] != "duration_s"]
+    names = [name for name in names if not is_bookkeeping(name)]
     if best_metric in names:  # what the star is about must be on screen
         names.remove(best_metric)
         names.insert(min(1, len(names)), best_metric)

@@ -118,13 +118,18 @@ def rank_metrics(names: Iterable[str]) -> list[str]:
 
 def _interest(name: str) -> tuple[int, int]:
     split, base = split_metric(name)
-    if any(base.endswith(word) or word == base for word in _BOOKKEEPING):
+    if is_bookkeeping(name):
         return (9, 0)
     split_rank = SPLITS.index(split) if split in SPLITS else len(SPLITS)
     for rank, word in enumerate(_BY_MEANING):
         if base == word or base.endswith("_" + word):
             return (min(rank, 3), split_rank if rank else -9 + split_rank)
     return (5, split_rank)
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Tell whether a metric is about the training loop (its speed, its sizes), not the network."""
+    return split_metric(name)[1].endswith(_BOOKKEEPING)
 
 
 def split_metric(name: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..renderables.facts import GLYPHS, STATUS_ROLES
-from ..renderables.text import Line, Span, line, shorten, spread
+from ..renderables.text import Line, Span, line, line_width, shorten, spread
 from .lines import LinesWidget
 
 SLOW_LINK_S = 0.2
@@ -42,11 +42,13 @@ class HeaderLine(LinesWidget):
         """Return the line; what is least needed goes first when it is narrow."""
         shown = self.headline
         roots = shorten(shown.roots, max(8, width // 4), keep_end=True)
-        counts = [part for word, number in shown.counts for part in _count(word, number)]
-        left = line(
-            Span(" runstore ", "tab-on"), " ", roots, "  ", Span(shown.runs, "title"), *counts
-        )
-        return [spread(left, self._right(width), width)]
+        right = self._right(width)
+        start = (Span(" runstore ", "tab-on"), Span(f" {roots}  "), Span(shown.runs, "title"))
+        for words in (True, False):
+            left = line(*start, *(_count(word, number, words) for word, number in shown.counts))
+            if line_width(left) + line_width(right) < width:
+                break
+        return [spread(left, right, width)]
 
     def _right(self, width: int) -> Line:
         shown = self.headline
@@ -64,5 +66,6 @@ class HeaderLine(LinesWidget):
         return tuple(parts)
 
 
-def _count(word: str, number: int) -> list[Span]:
-    return [Span("  "), Span(f"{GLYPHS[word]} {number:,} {word}", STATUS_ROLES.get(word, "dim"))]
+def _count(word: str, number: int, in_words: bool) -> Span:
+    text = f"  {GLYPHS[word]} {number:,}"
+    return Span(f"{text} {word}" if in_words else text, STATUS_ROLES.get(word, "dim"))
