@@ -43,8 +43,8 @@ class Scale:
 
     def dot(self, value: float, dots: int) -> int:
         """Return the dot row of `value`, 0 at the top, clamped into the chart."""
-        span = self.high - self.low
-        share = (self.high - value) / span if span > 0 else 0.5
+        span = self.high / 2 - self.low / 2  # halves: the range of two floats may be infinite
+        share = (self.high / 2 - value / 2) / span if span > 0 else 0.5
         return max(0, min(dots - 1, round(share * (dots - 1))))
 
 

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tui.screens.layout import MIN_HEIGHT, MIN_WIDTH, Box, arrange
+from tui.widgets.pane import PANES
+
+SIZES = [(60, 15), (80, 24), (100, 30), (139, 60), (140, 35), (160, 45), (220, 70), (400, 120)]
+
+
+def overlap(a: Box, b: Box) -> bool:
+    return (
+        a.x < b.x + b.width
+        and b.x < a.x + a.width
+        and a.y < b.y + b.height
+        and b.y < a.y + a.height
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("runs", [0, 1, 4, 30, 1000])
+@pytest.mark.parametrize("alone", [False, True])
+def test_boxes_are_on_screen_and_do_not_overlap(
+    size: tuple[int, int], runs: int, alone: bool
+) -> None:
+    for pane in PANES:
+        boxes = arrange(*size, runs, pane, alone)
+        assert pane in boxes
+        for box in boxes.values():
+            assert box.width > 0 and box.height >= 1
+            assert box.x >= 0 and box.x + box.width <= size[0]
+            assert box.y >= 0 and box.y + box.height <= size[1]
+        for a, b in itertools.combinations(boxes.values(), 2):
+            assert not overlap(a, b)
+
+
+def test_large_terminal_shows_every_pane_and_a_small_one_a_single_pane() -> None:
+    assert {*PANES, "runs"} <= arrange(160, 45, 4, "chart", False).keys()
+    assert arrange(80, 24, 4, "chart", False).keys() & set(PANES) == {"chart"}
+
+
+def test_list_shows_runs_even_in_the_smallest_terminal() -> None:
+    assert arrange(MIN_WIDTH, MIN_HEIGHT, 1000, "progress", False)["runs"].height >= 4
+
+
+@pytest.mark.parametrize("size", [(59, 15), (60, 14), (1, 1)])
+def test_smaller_terminal_says_so(size: tuple[int, int]) -> None:
+    assert arrange(*size, 4, "chart", False).keys() == {"too-small"}
