@@ -30,7 +30,7 @@ KEYS = (
     Key("g,home", "g Home", "edge(-1)", "first run, or top of the pane"),
     Key("G,end", "G End", "edge(1)", "last run, or end of the pane"),
     Key("enter", "Enter", "enlarge", "the current pane on the whole screen", "enlarge"),
-    Key("escape", "Esc", "back", "back: leave the pane, then drop the filter"),
+    Key("escape", "Esc", "back", "back: leave the pane, then drop the filter", "back"),
     Key("tab", "Tab", "next_pane(1)", "next pane", "pane"),
     Key("shift+tab", "Shift+Tab", "next_pane(-1)", "previous pane"),
     Key("1", "1", "pane('progress')", "progress and the last step in full"),
@@ -66,9 +66,14 @@ def _binding(key: Key) -> Binding:
     return Binding(key.keys, key.action, key.does, show=False)
 
 
-def hints() -> list[tuple[str, str]]:
-    """Return (key, what it does) for the hint line, the most needed first."""
-    order = ("help", "filter", "enlarge", "pane", "metric", "pause", "quit")
+def hints(going_back: bool) -> list[tuple[str, str]]:
+    """Return (key, what it does) for the hint line, the most needed first.
+
+    Args:
+        going_back: There is something to go back from.
+    """
+    enter = "back" if going_back else "enlarge"
+    order = ("help", "filter", enter, "pane", "metric", "pause", "quit")
     found = {key.hint: key.shown for key in KEYS if key.hint}
     return [(found[hint].split()[0], hint) for hint in order]
 

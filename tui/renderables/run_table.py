@@ -16,6 +16,8 @@ RATE_WIDTH = 6
 TIME_WIDTH = 6
 PERCENT_WIDTH = 4
 MIN_NAME = 14
+SHORTEST_NAME = 8
+"""What a name may shrink to so that one metric fits."""
 MIN_METRIC, MAX_METRIC = 8, 12
 
 
@@ -42,13 +44,13 @@ def plan_columns(
     """
     epoch = max(5, min(9, longest_epoch))
     fixed = STATUS_WIDTH + 1 + epoch + 1 + RATE_WIDTH + 1 + TIME_WIDTH + 1
-    bar_width = 6 if width < 100 else 10
+    bar_width = 4 if width < 72 else 6 if width < 100 else 10
     room = width - fixed - bar_width - 1
     wanted_name = max(MIN_NAME, min(36, longest_name))
     chosen: list[tuple[str, int]] = []
     for name in metrics:
         size = max(MIN_METRIC, min(MAX_METRIC, len(name)))
-        keep = MIN_NAME if len(chosen) < 2 else wanted_name
+        keep = (SHORTEST_NAME, MIN_NAME, wanted_name)[min(2, len(chosen))]
         if room - size - 1 < keep:
             break
         chosen.append((name, size))

@@ -124,7 +124,10 @@ class MainScreen(Screen[None]):
             round_trip_s=getattr(self.app, "round_trip_s", None),
         )
         self.query_one("#header", HeaderLine).update_from(headline)
-        self.query_one("#hints", HintLine).show_note(self._note())
+        self.query_one("#hints", HintLine).update_from(self._note(), self._goes_back())
+
+    def _goes_back(self) -> bool:
+        return self.alone or bool(self.filter) or self._focused_pane() is not None
 
     def _note(self) -> str:
         notes = [f"filter: {from_file(self.filter)}"] if self.filter else []
