@@ -62,32 +62,42 @@ class Meters:
 
 
 class Pace:
-    """Iterations per second over about the last five seconds.
+    """Iterations per second over about the last five seconds of a split, epoch after epoch.
 
     The monitor shows it live: a mean over the whole split would hide that the loader got slow,
     and the time between two batches jumps too much to be read.
     """
 
-    __slots__ = ("_rate", "_since", "_then")
+    __slots__ = ("_pending", "_rate", "_then")
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self._rate: float | None = None
-        self._since = 0
-        self._then: float | None = None
+        self._pending = 0
+        self._then = 0.0
 
-    def tick(self, batch: int, now: float) -> None:
-        """Note that `batch` batches were begun by `now`, in monotonic seconds."""
-        if self._then is None:
-            self._since, self._then = batch, now
-        elif now - self._then >= PACE_WINDOW_S / 10:
-            fresh = (batch - self._since) / (now - self._then)
-            weight = min(1.0, (now - self._then) / PACE_WINDOW_S)
-            old = fresh if self._rate is None else self._rate
-            self._rate = old + weight * (fresh - old)
-            self._since, self._then = batch, now
+    def start(self, now: float) -> None:
+        """A split begins at `now`, in monotonic seconds; the time since the last one is none."""
+        self._pending, self._then = 0, now
+
+    def tick(self, now: float) -> None:
+        """Note that a batch was done by `now`."""
+        self._pending += 1
+        if now - self._then >= PACE_WINDOW_S / 10:
+            self.stop(now)
+
+    def stop(self, now: float) -> None:
+        """Take the batches since the last look into the rate."""
+        elapsed_s = now - self._then
+        if elapsed_s <= 0:
+            return
+        fresh = self._pending / elapsed_s
+        weight = min(1.0, elapsed_s / PACE_WINDOW_S)
+        old = fresh if self._rate is None else self._rate
+        self._rate = old + weight * (fresh - old)
+        self._pending, self._then = 0, now
 
     @property
     def it_per_s(self) -> float | None:
-        """The rate, or None before half a second has passed."""
+        """The rate, or None before half a second, or one split, has passed."""
         return self._rate

@@ -28,9 +28,9 @@ class Split:
     name: str
     batches: int | None
     started: float
+    pace: Pace
     display: SplitDisplay | None = None
     meters: Meters = field(default_factory=Meters)
-    pace: Pace = field(default_factory=Pace)
     batch: int = 0
     """Batches begun."""
     counted: int = -1
@@ -69,6 +69,7 @@ class Stages:
         self._split: Split | None = None
         self._epochs: int | None = None
         self._epoch_durations: list[float] = []
+        self._paces: dict[str, Pace] = {}
         self._started = time.monotonic()
 
     @property
@@ -108,6 +109,8 @@ class Stages:
             split.left = time.monotonic()
             raise
         if self._split is split:
+            if split.batch:
+                split.pace.tick(time.monotonic())
             self.end_split()
 
     def _title(self, split: Split) -> str:
@@ -117,8 +120,9 @@ class Stages:
         return f"epoch {self._epoch.number}{total} {split.name}"
 
     def _begin_batch(self, split: Split) -> None:
+        if split.batch:
+            split.pace.tick(time.monotonic())
         split.batch += 1
-        split.pace.tick(split.batch, time.monotonic())
         if split.display is not None:
             split.display.advance(split.batch, split.latest)
         self._run.touch()
@@ -155,7 +159,10 @@ class Stages:
             )
         if not name or name.startswith("_") or "/" in name:
             raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
-        self._split = Split(name, batches, time.monotonic())
+        now = time.monotonic()
+        pace = self._paces.setdefault(name, Pace())
+        pace.start(now)
+        self._split = Split(name, batches, now, pace)
         self._run.write_event(
             "split_start",
             split=name,
@@ -170,6 +177,10 @@ class Stages:
         """Add a batch to the open split, and write its row when it is time."""
         split = self._open_split("track()")
         numbers = self._run.numbers(split.name, values)
+        if split.display is None:
+            # Explicit calls: no loop of ours counts the batches, so each call is one.
+            split.batch += 1
+            split.pace.tick(time.monotonic())
         weight = self._weight(n)
         split.meters.add(numbers, weight)
         split.latest = numbers
@@ -187,7 +198,7 @@ class Stages:
 
     def _count_step(self, split: Split) -> None:
         """One optimizer step per batch, however often the batch is tracked."""
-        if split.batch == 0 or split.counted != split.batch:
+        if split.counted != split.batch:
             self._run.count_step()
         split.counted = split.batch
 
@@ -216,7 +227,9 @@ class Stages:
         """Close the open split; an evaluation split's means become a metrics row."""
         split = self._open_split("end_split()", settle=False)
         self._split = None
-        duration_s = (split.left or time.monotonic()) - split.started
+        left = split.left or time.monotonic()
+        duration_s = left - split.started
+        split.pace.stop(left)
         means = {f"{key}": value for key, value in split.meters.values().items()}
         means |= self._report(split)
         summary = means | self._split_facts(split, duration_s)
@@ -246,7 +259,7 @@ class Stages:
             facts[f"{split.name}/nonfinite"] = float(count)
             self._run.write_event(
                 "warning",
-                message=f"{count} of {split.batch or count} {split.name} batches were not finite",
+                message=f"{count} of {split.batch} {split.name} batches were not finite",
                 epoch=self.epoch,
                 step=self._run.step,
             )

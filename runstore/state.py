@@ -356,16 +356,14 @@ class RunState:
     @property
     def epoch(self) -> int | None:
         """The epoch that is open or was last, from 1."""
-        live = self._live_progress()
-        attempt = self.newest
-        rows = self.epoch_rows
-        candidates = (
-            live.epoch if live else None,
-            attempt.epoch if attempt else None,
-            integer(rows[-1], "epoch") if rows else None,
-            integer(self.last_row, "epoch"),
-        )
-        return next((epoch for epoch in candidates if epoch is not None), None)
+        live, attempt = self._live_progress(), self.newest
+        # The heartbeat may be a second behind the events, and the events of a glance incomplete.
+        known = (live.epoch if live else None, attempt.epoch if attempt else None)
+        if known != (None, None):
+            return max(epoch for epoch in known if epoch is not None)
+        rows = [self.epoch_rows[-1]] if self.epoch_rows else []
+        epochs = (integer(row, "epoch") for row in (*rows, self.last_row))
+        return next((epoch for epoch in epochs if epoch is not None), None)
 
     @property
     def epochs(self) -> int | None:
