@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,7 +85,10 @@ def _train_and_watch(training: list[str], root: Path) -> None:
             stopped = _stop(child)
         if stopped:
             say("the demo's training was stopped with the monitor; its run says interrupted")
-        elif child.returncode != 0:
+        elif child.returncode < 0:
+            name = signal.Signals(-child.returncode).name
+            raise RunStoreError(f"the training was killed by {name}; its last run is crashed")
+        elif child.returncode:
             printed.seek(0)
             raise RunStoreError(f"the training failed: {_last_line(printed.read())}")
     say(f"the runs are in {root}: runstore ls {root}, runstore-tui {root}")
@@ -99,7 +102,7 @@ def _stop(child: subprocess.Popen[bytes]) -> bool:
     try:
         child.wait(STOP_S)
     except subprocess.TimeoutExpired:
-        os.kill(child.pid, 9)
+        child.kill()
         child.wait()
     return True
 
