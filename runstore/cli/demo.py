@@ -24,7 +24,7 @@ STOP_S = 10.0
 
 @click.command("demo")
 @root_option
-@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
+@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--no-tui", is_flag=True, help="Do not open the monitor.")
 def command(root: Path, epochs: int, no_tui: bool) -> None:
     """Train a small CNN on 1,797 real images of digits, over a 2x2 grid, and watch it.
