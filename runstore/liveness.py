@@ -21,7 +21,8 @@ from pathlib import Path
 
 from runstore.process import ProcessIdentity, boot_id, is_stopped
 from runstore.records import JsonObject, integer
-from runstore.state import RunState, Status
+from runstore.state import RunState
+from runstore.status import Status
 
 STALL_S = 60.0
 """A live run without a sign from its loop for so long is stalled (longer for slow steps)."""

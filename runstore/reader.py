@@ -13,7 +13,8 @@ from runstore.records import NONFINITE_KEY, JsonObject, metric_values
 from runstore.sources import RunReader, RunRef, open_run
 from runstore.sources.native import NativeReader
 from runstore.sources.reading import RowLine
-from runstore.state import Best, RunState, Status
+from runstore.state import Best, RunState
+from runstore.status import Status
 from runstore.store import find
 
 if TYPE_CHECKING:

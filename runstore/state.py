@@ -16,31 +16,16 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from runstore.paths import StreamFile
+from runstore.progress import Progress
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.series import Series
+from runstore.status import Status
 
 EVENTS_KEPT = 1000
 BAD_LINES_KEPT = 100
 DEFAULT_BEST = "val/loss:min"
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What a run is doing, in one of nine words, and the evidence in a few more.
-
-    The words: planned, pending, running, stalled, finished, failed, interrupted, crashed, unknown.
-    """
-
-    word: str
-    reason: str = ""
-
-    @property
-    def alive(self) -> bool:
-        """Whether more rows may come."""
-        return self.word in ("planned", "pending", "running", "stalled", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +79,6 @@ class Best:
     epoch: int
     metric: str
     value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The position in `progress.json`: a hint, rewritten about once a second."""
-
-    attempt: int = 0
-    beat: int = 0
-    time: float | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    step: int | None = None
-    split: str | None = None
-    batch: int | None = None
-    batches: int | None = None
-    it_per_s: float | None = None
-    eta_s: float | None = None
-    """Seconds until the whole run is done, as far as the epochs' durations tell."""
-    idle_s: float | None = None
-    """Seconds since the training loop last called runstore, at the time of the beat."""
-    monotonic: float | None = None
-    """The beat's time on the machine's monotonic clock; comparable on the same boot only."""
-    degraded: bool = False
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Progress:
-        """Read the document; fields that are missing or of another type are None."""
-        split = record.get("split")
-        return cls(
-            attempt=integer(record, "attempt") or 0,
-            beat=integer(record, "beat") or 0,
-            time=number(record, "time"),
-            epoch=integer(record, "epoch"),
-            epochs=integer(record, "epochs"),
-            step=integer(record, "step"),
-            split=split if isinstance(split, str) else None,
-            batch=integer(record, "batch"),
-            batches=integer(record, "batches"),
-            it_per_s=number(record, "it_per_s"),
-            eta_s=number(record, "eta_s"),
-            idle_s=number(record, "idle_s"),
-            monotonic=number(record, "monotonic"),
-            degraded=record.get("degraded") is True,
-        )
 
 
 class RunState:

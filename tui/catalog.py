@@ -15,7 +15,7 @@ from pathlib import Path
 
 from runstore.errors import RunStoreError
 from runstore.sources import RunReader, RunRef, RunState, open_run
-from runstore.state import Status
+from runstore.status import Status
 from runstore.store import discover
 
 from .renderables.facts import rank_metrics

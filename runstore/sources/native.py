@@ -10,6 +10,7 @@ from pathlib import Path
 from runstore.errors import FormatError
 from runstore.liveness import Liveness
 from runstore.paths import RunPaths, Stream, StreamFile, looks_like_run_id
+from runstore.progress import Progress
 from runstore.records import FORMAT, JsonObject, RecordError, decode, integer
 from runstore.sources.reading import (
     FollowedFile,
@@ -19,7 +20,8 @@ from runstore.sources.reading import (
     glance_file,
     read_document,
 )
-from runstore.state import Progress, RunState, Status
+from runstore.state import RunState
+from runstore.status import Status
 from runstore.tail import READ_BYTES, Tail
 
 NAME = "native"

@@ -17,7 +17,8 @@ from pathlib import Path
 from runstore.liveness import STALL_S, span
 from runstore.paths import Stream, StreamFile
 from runstore.sources.reading import FollowedFile, RowLine, file_rows, fold_chunk, glance_file
-from runstore.state import RunState, Status
+from runstore.state import RunState
+from runstore.status import Status
 from runstore.tail import READ_BYTES, Tail
 
 NAME = "jsonl"

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from runstore.state import Progress, RunState
+from runstore.progress import Progress
+from runstore.state import RunState
 
 from .text import from_file
 
