@@ -15,13 +15,15 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 import zlib
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runstore.atomic import sync_directory
+from runstore.line_queue import LineQueue
 from runstore.paths import StreamFile
 
 PART_BYTES = 64 << 20
@@ -32,6 +34,8 @@ UNSYNCED_BYTES = 32 << 20
 """The most that is kept in memory for a replay after a failed fdatasync."""
 LOOK_BYTES = 4 << 20
 """After so many bytes more, `append` looks at how much memory they take."""
+MAX_PAUSE_S = 60.0
+"""The longest pause between two syncs of a disk whose syncs fail: each begins a new part."""
 
 # macOS has no fdatasync.
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -54,7 +58,9 @@ class StreamWriter:
     """Appends lines to `metrics-0001.jsonl`, `metrics-0001.1.jsonl`, … of one run directory.
 
     Safe to call from several threads and from a signal handler; after a fork the child's copy
-    does nothing.
+    does nothing. Two locks, taken in this order: one for syncing and closing (held for as long as
+    a disk takes), one for the file (held for a write). In `queued` mode the caller takes neither,
+    so that a stalled file server does not stall training.
     """
 
     def __init__(
@@ -73,39 +79,60 @@ class StreamWriter:
             first: names the first part.
             queued: never write in the caller's thread (network mounts).
             on_cut: told (file name, bytes) when a file ends earlier than its size says.
-            on_problem: told, in words, when writing fails and when it works again.
+            on_problem: told, in words, when writing fails and when it works again. Called with
+                locks held: it must only take a note.
         """
         self._run_dir = run_dir
         self._name = first
         self._queued = queued
         self._on_cut = on_cut
         self._on_problem = on_problem
-        self._new_lock()
+        self._new_locks()
         self._busy = False
+        self._syncing = False
         self._fd = -1
         self._direct = False
         self._closed = False
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._waiting = LineQueue(WAITING_BYTES)
         # One buffer, not a list of lines: each line that orjson returns sits in a block of 1 KiB,
         # and keeping those costs 1.7 µs a line in fresh memory.
         self._unsynced = bytearray()
         self._counted = 0
         self._look_at = LOOK_BYTES
         self._replayable = True
-        self._synced_bytes = 0
+        self._tally = FileTally()
+        self._synced = FileTally()
+        self._cut: tuple[str, int] | None = None
+        """What `on_cut` is to be told once the next part is open."""
+        self._failed_syncs = 0
+        self._next_sync = 0.0
         self._directory_synced = False
         self._failing: str | None = None
-        self._tally = FileTally()
         self.tallies: dict[str, FileTally] = {}
-        self.dropped_rows = 0
 
-    def _new_lock(self) -> None:
+    def _new_locks(self) -> None:
+        self._sync_lock = threading.RLock()
         self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
 
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Hold the file; what a signal handler logs meanwhile waits. False: closed, or in use."""
+        with self._lock:
+            if self._busy or self._closed:
+                yield False
+                return
+            self._busy = True
+            try:
+                yield True
+            finally:
+                self._busy = False
+
     def append(self, line: bytes) -> None:
         """Take one whole line; never raises for a fault of the disk."""
+        if self._queued:
+            self._wait(line)
+            return
         # Spelled out: a `with` costs 0.1 µs more, and this is the one call of every logged row.
         self._acquire()
         try:
@@ -119,7 +146,8 @@ class StreamWriter:
                     self._unsynced += line
                 else:
                     self._unsynced += line[:written]
-                    self._wait(line[written:])
+                    self._direct = False
+                    self._waiting.put_first(line[written:], torn=True)
             except OSError as error:
                 self._fail(error)
                 self._wait(line)
@@ -132,34 +160,28 @@ class StreamWriter:
 
     def _append_slowly(self, line: bytes) -> None:
         """Append when the file is not open yet, is failing, or this call interrupted another."""
-        if self._closed:
-            return
         self._wait(line)
-        if not self._busy and not self._queued and self._failing is None:
+        if not self._busy and self._failing is None:
             self.drain()
 
     def _leave_fast_path(self) -> None:
         """Something waits (a short write, a row from a signal handler), or memory fills."""
-        self._count()
-        if self._waiting:
-            self._direct = False
-            if self._failing is None:
-                self.drain()
+        with self._turn() as mine:
+            if mine:
+                self._count()
+        if self._waiting and self._failing is None:
+            self.drain()
 
     def _wait(self, line: bytes) -> None:
-        if self._waiting_bytes + len(line) > WAITING_BYTES:
-            self.dropped_rows += 1
-            return
-        self._waiting.append(line)
-        self._waiting_bytes += len(line)
-        self._direct = False
+        if not self._closed:
+            self._waiting.put(line)
+            self._direct = False
 
     def drain(self) -> None:
         """Write what waits, oldest first, as far as the disk takes it."""
-        with self._lock:
-            if self._busy or self._closed:
+        with self._turn() as mine:
+            if not mine:
                 return
-            self._busy = True
             try:
                 while self._waiting:
                     self._open_if_needed()
@@ -167,44 +189,18 @@ class StreamWriter:
                 self._recover()
             except OSError as error:
                 self._fail(error)
-            finally:
-                self._busy = False
 
     def _write_oldest(self) -> None:
-        line = self._waiting[0]
+        line = self._waiting.oldest
         written = os.write(self._fd, line)
         self._unsynced += line[:written]
-        self._waiting_bytes -= written
-        if written == len(line):
-            self._waiting.popleft()
-        else:
-            self._waiting[0] = line[written:]
-
-    def _count(self) -> None:
-        """Bring the tally up to date, off the hot path, from what was written since.
-
-        A KeyboardInterrupt between a write and its note makes the tally differ from the file's
-        size; `finish` sees that and counts again.
-        """
-        fresh = self._unsynced[self._counted :]
-        self._counted = len(self._unsynced)
-        self._look_at = self._counted + LOOK_BYTES
-        tally = self._tally
-        tally.crc32 = zlib.crc32(fresh, tally.crc32)
-        tally.rows += fresh.count(b"\n")
-        tally.bytes += len(fresh)
-        if tally.bytes - self._synced_bytes > UNSYNCED_BYTES:
-            self._keep(bytearray(), replayable=False)
-
-    def _keep(self, unsynced: bytearray, *, replayable: bool = True) -> None:
-        """Set what would be written again; all of it is counted already."""
-        self._unsynced, self._counted, self._replayable = unsynced, len(unsynced), replayable
-        self._look_at = len(unsynced) + LOOK_BYTES
+        self._waiting.written(written)
 
     def _recover(self) -> None:
         """Go back to writing directly once nothing waits."""
         if self._failing is not None:
-            self._on_problem(f"writing {self._name.name} works again")
+            lost = f", {self.dropped_rows:,} rows were lost" if self.dropped_rows else ""
+            self._on_problem(f"writing {self._name.name} works again{lost}")
             self._failing = None
         self._direct = self._fd >= 0 and not self._queued
 
@@ -220,31 +216,91 @@ class StreamWriter:
     def _open_if_needed(self) -> None:
         if self._fd < 0:
             self._open(self._name)
+        if self._cut is not None:
+            # Before the rows that are written again, or a kill in between would show them twice.
+            cut, self._cut = self._cut, None
+            self._on_cut(*cut)
 
     def _open(self, name: StreamFile) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(self._run_dir / name.name, flags, 0o666)
-        if self._fd >= 0:
-            os.close(self._fd)
+        self._close_file()
         self._fd, self._name = descriptor, name
         self._tally = self.tallies[name.name] = FileTally()
-        self._synced_bytes = 0
+        self._synced = FileTally()
         self._keep(bytearray())
         self._directory_synced = False
 
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            descriptor, self._fd = self._fd, -1
+            # NFS reports an earlier fault here; fdatasync has told it already.
+            with suppress(OSError):
+                os.close(descriptor)
+
     def _next_name(self) -> StreamFile:
-        name = self._name
-        return StreamFile(name.attempt, name.part + 1, name.stream, name.rank)
+        return replace(self._name, part=self._name.part + 1)
+
+    def _count(self) -> None:
+        """Bring the tally up to date, off the hot path, from what was written since."""
+        fresh = self._unsynced[self._counted :]
+        self._counted = len(self._unsynced)
+        self._look_at = self._counted + LOOK_BYTES
+        tally = self._tally
+        tally.crc32 = zlib.crc32(fresh, tally.crc32)
+        tally.rows += fresh.count(b"\n")
+        tally.bytes += len(fresh)
+        if tally.bytes - self._synced.bytes > UNSYNCED_BYTES:
+            self._keep(bytearray(), replayable=False)
+
+    def _measure(self) -> None:
+        """Bring the tally up to date and compare it with the file.
+
+        They differ after a KeyboardInterrupt between a write and its note.
+        """
+        self._count()
+        with suppress(OSError):
+            if os.fstat(self._fd).st_size != self._tally.bytes:
+                self._recount()
+
+    def _recount(self) -> None:
+        data = (self._run_dir / self._name.name).read_bytes()
+        tally = self._tally
+        tally.rows, tally.bytes, tally.crc32 = data.count(b"\n"), len(data), zlib.crc32(data)
+
+    def _keep(self, unsynced: bytearray, *, replayable: bool = True) -> None:
+        """Set what would be written again; all of it is counted already."""
+        self._unsynced, self._counted, self._replayable = unsynced, len(unsynced), replayable
+        self._look_at = len(unsynced) + LOOK_BYTES
+
+    def position(self) -> tuple[str, int] | None:
+        """Return the open file's name and size, or None before the first row."""
+        with self._turn() as mine:
+            if not mine or self._fd < 0:
+                return None
+            self._measure()
+            return self._name.name, self._tally.bytes
 
     def sync(self) -> None:
         """Make everything appended so far survive power loss; replay it when that fails."""
-        with self._lock:
-            if self._fd < 0 or self._closed or self._busy:
+        # Two at a time would each take half of what is unsynced, and each miss the other's fault.
+        with self._sync_lock:
+            if self._syncing:
                 return
-            self._count()
-            fd, size = self._fd, self._tally.bytes
-            if size == self._synced_bytes:
+            self._syncing = True
+            try:
+                self._sync()
+            finally:
+                self._syncing = False
+
+    def _sync(self) -> None:
+        with self._turn() as mine:
+            if not mine or self._fd < 0 or time.monotonic() < self._next_sync:
                 return
+            self._measure()
+            if self._tally.bytes == self._synced.bytes:
+                return
+            fd, counted = self._fd, replace(self._tally)
             taken, whole = self._unsynced, self._replayable
             self._keep(bytearray())
         try:
@@ -253,19 +309,18 @@ class StreamWriter:
         except OSError as error:
             self._replay(error, taken, whole)
             return
-        with self._lock:
-            if fd == self._fd:
-                self._synced_bytes = size
+        with self._turn() as mine:
+            if mine:
+                self._synced, self._failed_syncs = counted, 0
                 self._rotate_when_full()
 
     def _rotate_when_full(self) -> None:
         """Go on in the next part; the one left behind is synced and complete."""
         self._count()
-        if self._tally.bytes >= PART_BYTES and self._synced_bytes == self._tally.bytes:
-            try:
+        if self._tally.bytes >= PART_BYTES and self._synced == self._tally:
+            # No room for a new file: this one still works, and the next sync tries again.
+            with suppress(OSError):
                 self._open(self._next_name())
-            except OSError as error:
-                self._fail(error)
 
     def _sync_name(self) -> None:
         """Make the file's name durable too, once; without it XFS was seen to lose the file."""
@@ -274,31 +329,33 @@ class StreamWriter:
             self._directory_synced = True
 
     def _replay(self, error: OSError, taken: bytearray, whole: bool) -> None:
-        """Write every line since the last good sync again, into the next part."""
-        with self._lock:
-            lines, cut, failed = taken + self._unsynced, self._synced_bytes, self._name.name
-            whole = whole and self._replayable
-            self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); rows written again")
-            try:
-                self._open(self._next_name())
-            except OSError as second:
-                self._keep(lines, replayable=whole)
-                self._fail(second)
-                return
-            if whole:
-                self._waiting.appendleft(bytes(lines))
-                self._waiting_bytes += len(lines)
-                self._on_cut(failed, cut)
-            self._direct = False
-            self.drain()
+        """Leave the file, and write every line since its last good sync into the next part.
 
-    def position(self) -> tuple[str, int] | None:
-        """Return the open file's name and size, or None before the first row."""
-        with self._lock:
-            if self._fd < 0:
-                return None
-            self._count()
-            return self._name.name, self._tally.bytes
+        The file is never synced again: the second fdatasync says OK although the kernel has
+        thrown the pages away.
+        """
+        with self._turn() as mine:
+            if not mine:
+                return
+            lines, failed, whole = (
+                taken + self._unsynced,
+                self._name.name,
+                whole and self._replayable,
+            )
+            self._close_file()
+            self._name, self._direct = self._next_name(), False
+            self._keep(bytearray())
+            if whole:
+                self.tallies[failed] = self._synced
+                self._cut = failed, self._synced.bytes
+                self._waiting.put_first(bytes(lines))
+            else:
+                self._waiting.give_up_torn()
+            self._failed_syncs += 1
+            self._next_sync = time.monotonic() + min(2.0**self._failed_syncs, MAX_PAUSE_S)
+            what = "rows are written again" if whole else "rows since the last good one may be lost"
+            self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); {what}")
+        self.drain()
 
     def create(self) -> int:
         """Create the first part now and return its descriptor.
@@ -318,40 +375,50 @@ class StreamWriter:
         return self._failing is not None
 
     @property
+    def dropped_rows(self) -> int:
+        """Rows that were lost because memory was full, or that the disk never took."""
+        return self._waiting.dropped
+
+    @property
     def waiting(self) -> bool:
         """Whether lines wait to be written."""
         return bool(self._waiting)
 
     def finish(self) -> None:
-        """Write and sync everything, and make the tallies true; the file stays open."""
+        """Write and sync everything, make the tallies true, and close."""
+        self._next_sync = 0.0
         self.drain()
         self.sync()
-        with self._lock:
-            self._count()
-            if self._fd >= 0 and os.fstat(self._fd).st_size != self._tally.bytes:
-                self._recount()
+        with self._sync_lock:
+            with self._turn() as mine:
+                if mine:
+                    self._give_up_what_waits()
+                    if self._fd >= 0:
+                        self._measure()
+            self.close()
 
-    def _recount(self) -> None:
-        data = (self._run_dir / self._name.name).read_bytes()
-        tally = self._tally
-        tally.rows, tally.bytes, tally.crc32 = data.count(b"\n"), len(data), zlib.crc32(data)
+    def _give_up_what_waits(self) -> None:
+        """Count the rows that the disk never took, and leave no half of one in the file."""
+        if self._waiting.torn and self._fd >= 0:
+            with suppress(OSError):
+                data = (self._run_dir / self._name.name).read_bytes()
+                os.ftruncate(self._fd, data.rfind(b"\n") + 1)
+        self._waiting.give_up()
 
     def close(self) -> None:
         """Close the file; what is appended afterwards is ignored."""
-        with self._lock:
+        with self._sync_lock, self._lock:
             self._closed, self._direct = True, False
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            self._close_file()
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child: the file belongs to the parent.
 
-        The parent's lock may be held by a thread that does not exist here, and an inherited
+        The parent's locks may be held by a thread that does not exist here, and an inherited
         descriptor would keep the parent's file lock after the parent is gone.
         """
-        self._new_lock()
-        self._waiting.clear()
+        self._new_locks()
+        self._waiting = LineQueue(WAITING_BYTES)
         self._unsynced.clear()
         self._busy = False
         self.close()

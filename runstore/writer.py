@@ -13,7 +13,9 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,11 @@ class RunWriter:
         self._progress = progress
         self._network = is_network(run_dir)
         self._streams: dict[Stream, StreamWriter] = {}
-        self._streams_lock = threading.Lock()
+        # Re-entrant: a signal handler may log while this thread is inside.
+        self._streams_lock = threading.RLock()
+        self._problems: deque[str] = deque()
+        self._lock_fd = -1
+        self._closed = False
         self._beats = 0
         self._beat_failed = False
         self._stop = threading.Event()
@@ -102,6 +108,9 @@ class RunWriter:
         inode = os.fstat(descriptor).st_ino
         identity = current_process().to_record()
         lock = _lock(descriptor)
+        # The lock lasts as long as a descriptor of it is open, and the stream may leave its first
+        # file for the next part.
+        self._lock_fd = os.dup(descriptor)
         self.event(
             "open",
             {
@@ -121,22 +130,27 @@ class RunWriter:
         with self._streams_lock:
             found = self._streams.get(stream)
             if found is None:
-                found = self._streams[stream] = StreamWriter(
-                    self.run_dir,
-                    StreamFile(self.attempt, 0, stream),
-                    queued=self._network and stream != "events",
-                    on_cut=self._record_cut,
-                    on_problem=self._report,
-                )
+                # setdefault: a signal handler may have made it since.
+                found = self._streams.setdefault(stream, self._new_stream(stream))
         return found
 
+    def _new_stream(self, stream: Stream) -> StreamWriter:
+        return StreamWriter(
+            self.run_dir,
+            StreamFile(self.attempt, 0, stream),
+            queued=self._network and stream != "events",
+            on_cut=self._record_cut,
+            on_problem=self._problems.append,
+        )
+
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
-        """Encode and append one record.
+        """Encode and append one record; after the end, and in a forked child, do nothing.
 
         Raises:
             RecordError: it cannot be written as one line of JSON.
         """
-        self.stream(stream).append(encode(record))
+        if not self._closed:
+            self.stream(stream).append(encode(record))
 
     def event(self, event: str, fields: Mapping[str, Any] | None = None) -> None:
         """Append one lifecycle event, stamped with the time."""
@@ -158,23 +172,41 @@ class RunWriter:
         if self._ended:
             return
         self._ended = True
-        self._stop.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
         files: dict[str, dict[str, int | str]] = {}
-        streams = [stream for stream in self._all_streams() if stream is not self.stream("events")]
-        for stream in streams:
-            stream.finish()
-            files.update({name: tally.to_record() for name, tally in stream.tallies.items()})
-        dropped = sum(stream.dropped_rows for stream in streams)
-        self._beat()
-        self.event(
-            "end", {**fields, **({"dropped_rows": dropped} if dropped else {}), "files": files}
-        )
-        self.stream("events").finish()
+        try:
+            self._stop.set()
+            if self._thread is not threading.current_thread():
+                self._thread.join(timeout=5.0)
+            for stream in self._data_streams():
+                stream.finish()
+                files.update({name: tally.to_record() for name, tally in stream.tallies.items()})
+            self._beat()
+        finally:
+            # Also when a second Ctrl-C interrupts the above: without an end the run looks crashed.
+            self._write_end(fields, files)
+
+    def _write_end(
+        self, fields: Mapping[str, Any], files: Mapping[str, Mapping[str, int | str]]
+    ) -> None:
+        self._tell_problems()
+        dropped = sum(stream.dropped_rows for stream in self._data_streams())
+        lost = {"dropped_rows": dropped} if dropped else {}
+        self.event("end", {**fields, **lost, "files": files})
+        self._closed = True
         for stream in self._all_streams():
-            stream.close()
+            stream.finish()
+        self._release_lock()
         _open_writers.discard(self)
+
+    def _data_streams(self) -> list[StreamWriter]:
+        events = self.stream("events")
+        return [stream for stream in self._all_streams() if stream is not events]
+
+    def _release_lock(self) -> None:
+        descriptor, self._lock_fd = self._lock_fd, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
     @property
     def degraded(self) -> bool:
@@ -188,10 +220,14 @@ class RunWriter:
     def _record_cut(self, file: str, size: int) -> None:
         self.event("cut", {"file": file, "bytes": size})
 
-    def _report(self, problem: str) -> None:
-        """Tell a fault of the disk once: on the terminal, and in the events if they still work."""
-        _log.warning("runstore: %s (%s)", problem, self.run_dir)
-        if not problem.startswith("writing events"):
+    def _tell_problems(self) -> None:
+        """Tell each fault of the disk, on the terminal and in the events.
+
+        Not where it happened: there the stream's lock is held, and a logging handler may log.
+        """
+        while self._problems:
+            problem = self._problems.popleft()
+            _log.warning("runstore: %s (%s)", problem, self.run_dir)
             self.event("warning", {"message": problem})
 
     def _serve(self) -> None:
@@ -211,6 +247,7 @@ class RunWriter:
             if now >= next_beat:
                 self._beat()
                 next_beat = now + heartbeat_s
+            self._tell_problems()
             if self._stop.wait(pause):
                 return
 
@@ -232,14 +269,15 @@ class RunWriter:
         except OSError as error:
             if not self._beat_failed:
                 self._beat_failed = True
-                self._report(f"progress.json cannot be written ({error.strerror})")
+                self._problems.append(f"progress.json cannot be written ({error.strerror})")
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child; the run belongs to the parent."""
-        self._ended = True
-        self._streams_lock = threading.Lock()
+        self._ended = self._closed = True
+        self._streams_lock = threading.RLock()
         for stream in self._streams.values():
             stream.forget_in_child()
+        self._release_lock()
 
 
 def _lock(descriptor: int) -> bool:

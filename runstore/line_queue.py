@@ -1,0 +1,82 @@
+"""Lines that wait for a disk: bounded, in order, with the half-written one in front."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+
+class LineQueue:
+    """A queue of bytes to write, each whole lines, except that the oldest may be a rest of one.
+
+    The lock is held for an instant only, so a caller never waits for a disk here. It is
+    re-entrant: a signal handler may log while the same thread is inside.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """Take `most_bytes` at most."""
+        self._most_bytes = most_bytes
+        self._lock = threading.RLock()
+        self._lines: deque[bytes] = deque()
+        self._bytes = 0
+        self.torn = False
+        """Whether the oldest is the rest of a line whose head is in the file."""
+        self.dropped = 0
+        """Lines that were not taken, or were given up."""
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def put(self, line: bytes) -> None:
+        """Take a line, unless memory is full."""
+        with self._lock:
+            if self._bytes + len(line) > self._most_bytes:
+                self.dropped += 1
+                return
+            self._lines.append(line)
+            self._bytes += len(line)
+
+    def put_first(self, lines: bytes, *, torn: bool = False) -> None:
+        """Put what must not be lost before all others; `torn`: the rest of a line.
+
+        What was torn before is whole with what is put before it.
+        """
+        with self._lock:
+            self._lines.appendleft(lines)
+            self._bytes += len(lines)
+            self.torn = torn
+
+    @property
+    def oldest(self) -> bytes:
+        """What is to be written next."""
+        return self._lines[0]
+
+    def written(self, size: int) -> None:
+        """Note that the first `size` bytes of the oldest are in the file."""
+        with self._lock:
+            rest = self._lines[0][size:]
+            self._bytes -= size
+            self.torn = bool(rest)
+            if rest:
+                self._lines[0] = rest
+            else:
+                self._lines.popleft()
+
+    def give_up_torn(self) -> None:
+        """Drop the rest of a line whose head stays behind in another file."""
+        with self._lock:
+            if self.torn:
+                self._bytes -= len(self._lines.popleft())
+                self.torn = False
+                self.dropped += 1
+
+    def give_up(self) -> None:
+        """Drop and count everything."""
+        with self._lock:
+            self.dropped += sum(lines.count(b"\n") for lines in self._lines)
+            self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, uncounted."""
+        self._lines.clear()
+        self._bytes = 0
