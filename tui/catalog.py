@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,14 @@ class Entry:
     def alive(self) -> bool:
         """Whether more rows may come."""
         return Status(self.word).alive
+
+    def holds(self, words: Iterable[str]) -> bool:
+        """Tell whether each word, in lower case, is in the run's name, path, status or tags."""
+        with self.lock:
+            state = self.listed.state
+            told = (state.name, self.key, state.status.word, *state.tags)
+        searched = "\n".join(told).lower()
+        return all(word in searched for word in words)
 
     @contextmanager
     def view(self) -> Iterator[RunView]:

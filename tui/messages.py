@@ -35,15 +35,3 @@ class PaneChosen(Message):
     """A pane was asked for with the mouse."""
 
     pane: str
-
-
-@dataclass
-class FilterTyped(Message):
-    """The text in the filter line changed."""
-
-    text: str
-
-
-@dataclass
-class FilterClosed(Message):
-    """The filter line was left; the filter stays unless it was cleared."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runstore.sources import RunRef
 from runstore.store import discover, find
+from runstore.tail import ZERO_RETRIES
 
 from .catalog import Catalog, Entry
 from .renderables import details, run_table
@@ -77,8 +78,7 @@ def run_count(number: int) -> str:
 
 
 def _detail(entry: Entry, width: int) -> Iterable[str]:
-    while entry.follow() or entry.behind:
-        pass
+    _read_all(entry)
     with entry.view() as view:
         state = view.full
         yield from _section(from_file(state.name), details.progress(state, width, time.time()))
@@ -86,6 +86,13 @@ def _detail(entry: Entry, width: int) -> Iterable[str]:
         yield from _section("epochs", details.epochs(state, width))
         yield from _section("report", report(state, width))
         yield from _section("events", details.events(state, width)[:MAX_EVENTS])
+
+
+def _read_all(entry: Entry) -> None:
+    """Read to the end, and past zeros that a reader takes for data that is still to come."""
+    idle = 0
+    while idle <= ZERO_RETRIES:
+        idle = 0 if entry.follow() or entry.behind else idle + 1
 
 
 def _section(title: str, lines: Iterable[Line]) -> Iterable[str]:

@@ -28,6 +28,7 @@ class Terminal:
     def __init__(self, arguments: list[str], columns: int, rows: int, env: dict[str, str]) -> None:
         self.columns, self.rows = columns, rows
         self.output = bytearray()
+        self.seen = ""
         self._fd, slave = os.openpty()
         self._set_size(slave)
         terminal = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": str(ROOT)}
@@ -51,12 +52,10 @@ class Terminal:
         while True:
             try:
                 data = os.read(self._fd, 65536)
-            except OSError:  # the other side is closed
+                self.output += data
+                os.write(self._fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
+            except OSError:  # one of the two sides is closed
                 return
-            if not data:
-                return
-            self.output += data
-            os.write(self._fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
 
     def press(self, keys: str) -> None:
         """Type."""
@@ -76,7 +75,13 @@ class Terminal:
 
     def shows(self, *texts: str) -> Callable[[], bool]:
         """Return a predicate: all texts are on screen."""
-        return lambda: all(any(text in line for line in self.lines()) for text in texts)
+
+        def predicate() -> bool:
+            lines = self.lines()
+            self.seen = "\n".join(lines)
+            return all(text in self.seen for text in texts)
+
+        return predicate
 
     def hang_up(self) -> None:
         """Take the terminal away."""
@@ -108,4 +113,5 @@ def start_monitor() -> Iterator[StartMonitor]:
 
     yield start
     for terminal in started:
+        sys.stdout.write(f"the last screen that was looked at:\n{terminal.seen}\n")
         terminal.close()

@@ -6,22 +6,22 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 import runstore
 
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+    from tests.ui.conftest import StartMonitor
+
 pytestmark = pytest.mark.timeout(60)
-
-
-class Monitor(Protocol):
-    """The type of the `start_monitor` fixture's terminals."""
-
-    process: object
 
 
 def write_run(root: Path, name: str = "digits", epochs: int = 3) -> Path:
@@ -43,7 +43,7 @@ def append(path: Path, **row: float) -> None:
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 45), (60, 15)])
 def test_run_is_listed_with_status_epoch_and_last_metrics(
-    tmp_path: Path, start_monitor, wait_until, columns: int, rows: int
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil, columns: int, rows: int
 ) -> None:
     write_run(tmp_path)
     terminal = start_monitor(tmp_path, columns=columns, rows=rows)
@@ -53,7 +53,7 @@ def test_run_is_listed_with_status_epoch_and_last_metrics(
 
 
 def test_row_appended_by_hand_appears_within_a_second(
-    tmp_path: Path, start_monitor, wait_until
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     metrics = tmp_path / "plain" / "metrics.jsonl"
     metrics.parent.mkdir()
@@ -65,7 +65,7 @@ def test_row_appended_by_hand_appears_within_a_second(
 
 
 def test_run_that_starts_later_appears_without_a_key(
-    tmp_path: Path, start_monitor, wait_until
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     root = tmp_path / "runs"
     terminal = start_monitor(root)
@@ -77,7 +77,7 @@ def test_run_that_starts_later_appears_without_a_key(
 
 
 def test_chart_epochs_and_filter_are_one_key_away(
-    tmp_path: Path, start_monitor, wait_until
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     write_run(tmp_path, "alpha")
     write_run(tmp_path, "beta")
@@ -96,7 +96,7 @@ def test_chart_epochs_and_filter_are_one_key_away(
 
 
 def test_terminal_resized_from_small_to_large_shows_all_panes(
-    tmp_path: Path, start_monitor, wait_until
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     write_run(tmp_path)
     terminal = start_monitor(tmp_path, columns=40, rows=10)
@@ -109,7 +109,7 @@ def test_terminal_resized_from_small_to_large_shows_all_panes(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_leaves_the_terminal_as_it_was(
-    tmp_path: Path, start_monitor, wait_until, number: signal.Signals
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil, number: signal.Signals
 ) -> None:
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("? help"), 10)
@@ -122,7 +122,9 @@ def test_signal_leaves_the_terminal_as_it_was(
         )
 
 
-def test_vanished_terminal_ends_the_monitor(tmp_path: Path, start_monitor, wait_until) -> None:
+def test_vanished_terminal_ends_the_monitor(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("? help"), 10)
     terminal.hang_up()
@@ -130,7 +132,7 @@ def test_vanished_terminal_ends_the_monitor(tmp_path: Path, start_monitor, wait_
 
 
 def test_suspended_monitor_draws_everything_again(
-    tmp_path: Path, start_monitor, wait_until
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     write_run(tmp_path)
     terminal = start_monitor(tmp_path)
@@ -147,14 +149,18 @@ def _is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def test_mouse_movements_are_not_asked_for(tmp_path: Path, start_monitor, wait_until) -> None:
+def test_mouse_movements_are_not_asked_for(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("? help"), 10)
     assert b"\x1b[?1002h" in terminal.output
     assert b"?1003h" not in terminal.output
 
 
-def test_no_color_means_no_color(tmp_path: Path, start_monitor, wait_until) -> None:
+def test_no_color_means_no_color(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
     write_run(tmp_path)
     terminal = start_monitor(tmp_path, NO_COLOR="1")
     wait_until(terminal.shows("✓ finished", "? help"), 10)
@@ -166,12 +172,16 @@ def test_no_color_means_no_color(tmp_path: Path, start_monitor, wait_until) -> N
     assert codes <= {b"", b"0", b"1", b"2", b"4", b"7", b"39", b"49"}
 
 
-def test_other_locale_still_draws_its_lines(tmp_path: Path, start_monitor, wait_until) -> None:
+def test_other_locale_still_draws_its_lines(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
     terminal = start_monitor(tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     wait_until(terminal.shows("─ 1 Progress"), 10)
 
 
-def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path, start_monitor, wait_until) -> None:
+def test_hostile_names_are_shown_and_not_obeyed(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
     with runstore.init(
         {"x\x1b]0;owned\x07": "a\x1b[2Jb\nc"}, root=tmp_path, name="evil\x1b[31m"
     ) as run:
@@ -183,7 +193,7 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path, start_monitor, w
 
 
 def test_screen_that_changes_all_the_time_costs_little_and_answers_keys(
-    tmp_path: Path, start_monitor, wait_until
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     paths = [tmp_path / f"run{i}" / "metrics.jsonl" for i in range(8)]
     for path in paths:
@@ -223,11 +233,8 @@ def start_in_tmux(run: Callable[..., str], root: Path, repo: Path, python: str, 
 @pytest.mark.needs_tool("tmux")
 @pytest.mark.parametrize("size", ["80x24", "160x45"])
 def test_epoch_and_chart_move_in_tmux_without_a_key(
-    tmp_path: Path, tool, repo_root: Path, wait_until, size: str
+    tmp_path: Path, tool: Callable[[str], str], repo_root: Path, wait_until: WaitUntil, size: str
 ) -> None:
-    import subprocess
-    import sys
-
     socket = f"runstore-{os.getpid()}-{size}"
 
     def tmux(*arguments: str) -> str:

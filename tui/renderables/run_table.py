@@ -104,6 +104,12 @@ def row(facts: Facts, columns: Columns) -> Line:
     return tuple(spans)
 
 
+def unread_row(name: str, columns: Columns) -> Line:
+    """Return the line of a run that was found and not read yet."""
+    status = fit("  reading …", STATUS_WIDTH)
+    return line(Span(status, "dim"), " ", Span(shorten(name, columns.name, keep_end=True), "dim"))
+
+
 def _name(facts: Facts, width: int) -> Line:
     if facts.damaged and width > 4:
         name = fit(shorten(facts.name, width - 2, keep_end=True), width - 2)

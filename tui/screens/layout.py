@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 MIN_WIDTH, MIN_HEIGHT = 60, 15
+EMPTY_ROWS = 5
+"""What an empty list takes to say why it is empty."""
 WIDE_WIDTH, WIDE_HEIGHT = 140, 35
 
 
@@ -41,7 +43,7 @@ def arrange(width: int, height: int, runs: int, pane: str, alone: bool) -> Mappi
         return {**frame, pane: Box(0, top, width, inner)}
     if is_wide(width, height):
         return {**frame, **_wide(width, top, inner, runs)}
-    rows = min(max(3, runs + 1), _list_share(inner))
+    rows = min(runs + 1 if runs else EMPTY_ROWS, _list_share(inner))
     return {
         **frame,
         "runs": Box(0, top, width, rows),

@@ -12,12 +12,11 @@ from textual.widget import Widget
 
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
-from ..messages import FilterClosed, FilterTyped, PaneChosen, RunChosen, ShownRunsChanged
+from ..messages import PaneChosen, RunChosen, ShownRunsChanged
 from ..once import run_count
 from ..renderables.facts import status_counts
-from ..renderables.text import EMPTY, Line, Span, from_file, line
+from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..watch import Watcher
-from ..widgets.filter_line import FilterLine, matches
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
 from ..widgets.lines import LinesWidget
@@ -25,6 +24,7 @@ from ..widgets.pane import PANES, Pane
 from ..widgets.panes import PANE_TYPES, ChartPane
 from ..widgets.run_list import RunList
 from ..widgets.too_small import TooSmall
+from .filter_text import FilterText
 from .layout import Box, arrange, is_wide
 
 RANK_EVERY_S = 2.0
@@ -44,7 +44,7 @@ class MainScreen(Screen[None]):
         self.pane = "progress"
         self.alone = False
         self.paused = False
-        self.filter = ""
+        self.filter = FilterText()
         self.selected: Entry | None = None
         self._metrics: list[str] = []
         self._ranked_at = 0.0
@@ -99,9 +99,9 @@ class MainScreen(Screen[None]):
         self._list.update_from(self._listed(), self._metrics, changed)
 
     def _listed(self) -> list[Entry]:
-        if not self.filter:
-            return self.catalog.entries
-        return [entry for entry in self.catalog.entries if matches(entry, self.filter)]
+        words = self.filter.words
+        entries = self.catalog.entries
+        return [entry for entry in entries if entry.holds(words)] if words else entries
 
     def _update_panes(self) -> None:
         for pane in self._visible_panes():
@@ -116,7 +116,7 @@ class MainScreen(Screen[None]):
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
             roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
-            runs=f"{len(listed):,} of {total}" if self.filter else total,
+            runs=f"{len(listed):,} of {total}" if self.filter.words else total,
             counts=tuple(status_counts(entry.word for entry in entries if entry.glanced)),
             place=self._list.place,
             paused=self.paused,
@@ -124,37 +124,39 @@ class MainScreen(Screen[None]):
             round_trip_s=getattr(self.app, "round_trip_s", None),
         )
         self.query_one("#header", HeaderLine).update_from(headline)
-        self.query_one("#hints", HintLine).update_from(self._note(), self._goes_back())
+        prompt = from_file(self.filter.text) if self.filter.open else None
+        self.query_one("#hints", HintLine).update_from(self._note(), self._goes_back(), prompt)
 
     def _goes_back(self) -> bool:
-        return self.alone or bool(self.filter) or self._focused_pane() is not None
+        return self.alone or bool(self.filter.words) or self._focused_pane() is not None
 
     def _note(self) -> str:
-        notes = [f"filter: {from_file(self.filter)}"] if self.filter else []
+        notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
         if self.catalog.missing:
             notes.append(f"missing: {from_file(str(self.catalog.missing[0]))}")
         return "  ".join(notes)
 
     def _nothing(self, width: int) -> list[Line]:
         """Return what to say in place of an empty list."""
-        roots = from_file(", ".join(str(root) for root in self.catalog.roots))
-        if self.filter:
-            text = f"no run matches {from_file(self.filter)!r}; Esc shows all"
+        if self.filter.words:
+            text = f"no run matches {from_file(self.filter.text)!r}; Esc shows all"
             return [EMPTY, line("  ", Span(text, "dim"))]
-        if self.catalog.missing and not self.catalog.entries:
-            missing = from_file(", ".join(str(root) for root in self.catalog.missing))
+        missing = self.catalog.missing
+        places = ", ".join(str(root) for root in missing or self.catalog.roots)
+        place = shorten(from_file(places), width - 32, keep_end=True)
+        if missing:
             return [
                 EMPTY,
-                line("  ", Span(f"{missing}: no such directory yet", "warn")),
+                line("  ", Span(f"{place}: no such directory yet", "warn")),
                 line("  ", Span("Waiting: it is shown as soon as it is there.", "dim")),
             ]
         return [
             EMPTY,
-            line("  ", Span(f"No runs in {roots} yet.", "title")),
+            line("  ", Span(f"No runs in {place} yet.", "title")),
             line(
                 "  ", Span("A run appears here when its directory is made, for example by", "dim")
             ),
-            line("  ", 'run = runstore.init(root="', roots, '", params={"lr": 0.1})'),
+            line("  ", Span(f'runstore.init(root="{place}")', "value")),
         ]
 
     # ---- where it is ---------------------------------------------------------------------------
@@ -221,17 +223,21 @@ class MainScreen(Screen[None]):
         """A tab or a pane was clicked."""
         self.choose_pane(message.pane)
 
-    def on_filter_typed(self, message: FilterTyped) -> None:
-        """Narrow the list while typing."""
-        self.filter = message.text.strip()
+    def on_key(self, event: events.Key) -> None:
+        """Let the filter have its keys before they mean anything else."""
+        if self.filter.press(event.key, event.character):
+            event.stop()
+            self._refilter()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Paste into the filter."""
+        if self.filter.paste(event.text):
+            self._refilter()
+
+    def _refilter(self) -> None:
         self._place()
         self._fill_list(frozenset())
         self._update_header()
-
-    def on_filter_closed(self, message: FilterClosed) -> None:
-        """Give the keys back to the list."""
-        self.query(FilterLine).remove()
-        self._list.focus()
 
     # ---- what keys do --------------------------------------------------------------------------
 
@@ -286,8 +292,9 @@ class MainScreen(Screen[None]):
             self._list.focus()
         elif self._focused_pane():
             self._list.focus()
-        elif self.filter:
-            self.post_message(FilterTyped(""))
+        else:
+            self.filter.text = ""
+            self._refilter()
 
     def action_metric(self, move: int) -> None:
         """Draw another metric."""
@@ -300,9 +307,9 @@ class MainScreen(Screen[None]):
             chart.next_metric(move)
 
     def action_filter(self) -> None:
-        """Open the filter line in place of the hints."""
-        if not self.query(FilterLine):
-            self.mount(FilterLine(self.filter))
+        """Open the filter."""
+        self.filter.open = True
+        self._refilter()
 
     def action_pause(self) -> None:
         """Hold the screen still, or catch up."""

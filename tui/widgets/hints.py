@@ -16,15 +16,21 @@ class HintLine(LinesWidget):
     note = ""
     going_back = False
     """Esc does something: it takes the place of Enter."""
+    prompt: str | None = None
+    """The filter while it is typed."""
 
-    def update_from(self, note: str, going_back: bool) -> None:
-        """Show a note, such as the filter in force, and whether Esc leads back."""
-        if (note, going_back) != (self.note, self.going_back):
-            self.note, self.going_back = note, going_back
+    def update_from(self, note: str, going_back: bool, prompt: str | None) -> None:
+        """Show a note (the filter in force), whether Esc leads back, and what is being typed."""
+        if (note, going_back, prompt) != (self.note, self.going_back, self.prompt):
+            self.note, self.going_back, self.prompt = note, going_back, prompt
             self.redraw()
 
     def build(self, width: int, height: int) -> list[Line]:
-        """Return the keys, as many as fit."""
+        """Return the keys, as many as fit, or the filter while it is typed."""
+        if self.prompt is not None:
+            typed = line(Span(" /", "key"), self.prompt, Span("▏", "key"))
+            help_text = "name, status or tag   Enter keeps   Esc drops "
+            return [spread(typed, line(Span(help_text, "dim")), width)]
         spans: list[Span] = [Span(" ")]
         note = line(Span(self.note, "warn"), " ") if self.note else ()
         for key, does in keymap.hints(self.going_back):

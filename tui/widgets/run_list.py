@@ -10,7 +10,7 @@ from ..catalog import Entry
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged
 from ..renderables import run_table
 from ..renderables.facts import Facts, facts_of
-from ..renderables.text import Line, Span, fit_line
+from ..renderables.text import Line, Span, fit_line, from_file
 from .lines import LinesWidget
 
 
@@ -120,22 +120,25 @@ class RunList(LinesWidget, can_focus=True):
         if not visible:
             return self.empty(width)
         facts = [self._facts_of(entry) for entry in visible]
-        columns = run_table.plan_columns(
-            width - 2,
-            self.metrics,
-            max(len(fact.name) for fact in facts),
-            max(len(run_table.epoch_text(fact)) for fact in facts),
-        )
+        columns = self._columns(width - 2, [fact for fact in facts if fact is not None])
         out: list[Line] = [(Span(" "), *run_table.header(columns))]
         role = "cursor" if self.has_focus else "cursor-blurred"
-        for index, fact in enumerate(facts, self._top):
-            row = fit_line((Span(" "), *run_table.row(fact, columns)), width)
+        for index, (entry, fact) in enumerate(zip(visible, facts, strict=True), self._top):
+            name = from_file(entry.ref.name)
+            row = run_table.row(fact, columns) if fact else run_table.unread_row(name, columns)
+            row = fit_line((Span(" "), *row), width)
             out.append((Span("", role), *row) if index == self._cursor else row)
         return out
 
-    def _facts_of(self, entry: Entry) -> Facts:
+    def _columns(self, width: int, facts: Sequence[Facts]) -> run_table.Columns:
+        longest_name = max((len(fact.name) for fact in facts), default=0)
+        longest_epoch = max((len(run_table.epoch_text(fact)) for fact in facts), default=0)
+        return run_table.plan_columns(width, self.metrics, longest_name, longest_epoch)
+
+    def _facts_of(self, entry: Entry) -> Facts | None:
+        """Return the facts of a run, from the last time it changed; None before it was read."""
         facts = self._facts.get(entry.key)
-        if facts is None:
+        if facts is None and entry.glanced:
             with entry.view() as view:
                 facts = self._facts[entry.key] = facts_of(view.listed)
         return facts

@@ -1,0 +1,216 @@
+"""The app through Textual's own pilot: what needs the inside, not a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tui.app import MonitorApp
+from tui.catalog import RunView
+from tui.keymap import KEYS, as_markdown
+from tui.renderables.text import Line
+from tui.screens.main import MainScreen
+from tui.widgets.lines import LinesWidget
+from tui.widgets.panes import ChartPane
+from tui.widgets.run_list import RunList
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def write_plain(root: Path, number: int, rows: int = 3) -> Path:
+    """Write a run of plain JSON lines; a higher number is an older run."""
+    path = root / f"20260101-00{59 - number // 60:02d}{59 - number % 60:02d}-run{number}-aaaaaa"
+    path.mkdir(parents=True)
+    (path / "run.json").write_text(json.dumps({"id": path.name, "name": f"run{number}"}))
+    lines = [{"step": step, "train/loss": 1 / step, "lr": 0.1} for step in range(1, rows + 1)]
+    (path / "metrics-0001.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@asynccontextmanager
+async def monitor(root: Path, size: tuple[int, int] = (80, 24)) -> AsyncIterator[MainScreen]:
+    app = MonitorApp([root])
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause(0.1)
+        screen = app.screen
+        assert isinstance(screen, MainScreen)
+        screen.pilot = pilot  # type: ignore[attr-defined]
+        yield screen
+
+
+async def press(screen: MainScreen, *keys: str) -> None:
+    pilot = screen.pilot  # type: ignore[attr-defined]
+    await pilot.press(*keys)
+    await pilot.pause()
+
+
+def text_of(widget: LinesWidget) -> str:
+    """Return what a widget shows."""
+    return "\n".join(
+        "".join(segment.text for segment in widget.render_line(y)).rstrip()
+        for y in range(widget.size.height)
+    )
+
+
+async def test_cursor_stays_on_its_run_when_another_one_starts(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        write_plain(tmp_path, number)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "j")
+        assert screen.selected is not None and "run2" in screen.selected.key
+        write_plain(tmp_path, 0)
+        screen.catalog.scan()
+        screen.catalog.glance(screen.catalog.entries[0])
+        screen.tick()
+        assert "run2" in screen.selected.key
+        assert "run0" in text_of(screen.query_one("#runs", RunList))
+
+
+async def test_keys_move_through_a_list_longer_than_the_screen(tmp_path: Path) -> None:
+    for number in range(100):
+        write_plain(tmp_path, number, rows=1)
+    async with monitor(tmp_path) as screen:
+        runs = screen.query_one("#runs", RunList)
+        await press(screen, "G")
+        assert "run99" in text_of(runs)
+        await press(screen, "g")
+        assert "run0 " in text_of(runs)
+        await press(screen, "pagedown")
+        assert screen.selected is not None and "run0" not in screen.selected.key.split("-")
+
+
+async def test_only_visible_runs_are_read_before_the_first_paint(tmp_path: Path) -> None:
+    for number in range(60):
+        write_plain(tmp_path, number, rows=1)
+    app = MonitorApp([tmp_path])
+    async with app.run_test(size=(80, 24)):
+        app.watcher.stop()
+        shown = text_of(app.screen.query_one("#runs", RunList)).splitlines()[1:]
+    assert len(shown) >= 8
+    assert all("1.0000" in row for row in shown)
+
+
+async def test_error_in_a_pane_stays_in_that_pane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plain(tmp_path, 1)
+
+    def fail(self: ChartPane, view: RunView, width: int, height: int) -> list[Line]:
+        raise ValueError("broken\x1b[31m")
+
+    monkeypatch.setattr(ChartPane, "content", fail)
+    async with monitor(tmp_path, size=(160, 45)) as screen:
+        assert "pane error" in text_of(screen.query_one("#chart", ChartPane))
+        assert r"ValueError: broken\x1b[31m" in text_of(screen.query_one("#chart", ChartPane))
+        assert "last step" in text_of(screen.query_one("#progress", LinesWidget))
+
+
+async def test_metric_key_goes_round_all_metrics(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path, size=(160, 45)) as screen:
+        chart = screen.query_one("#chart", ChartPane)
+        selected = screen.selected
+        assert selected is not None
+        while screen.catalog.follow(selected):
+            pass
+        chart.redraw()
+        assert "loss 1/2" in text_of(chart)
+        await press(screen, "m")
+        assert "lr 2/2" in text_of(chart)
+        await press(screen, "m")
+        assert "loss 1/2" in text_of(chart)
+
+
+async def test_pause_holds_the_screen_and_reading_goes_on(tmp_path: Path) -> None:
+    path = write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        runs = screen.query_one("#runs", RunList)
+        await press(screen, "p")
+        with (path / "metrics-0001.jsonl").open("a") as file:
+            file.write('{"step":4,"train/loss":0.0625}\n')
+        entry = screen.catalog.entries[0]
+        screen.catalog.glance(entry)
+        screen.tick()
+        assert "0.0625" not in text_of(runs)
+        assert "PAUSED" in text_of(screen.query_one("#header", LinesWidget))
+        await press(screen, "p")
+        assert "0.0625" in text_of(runs)
+
+
+async def test_enlarged_pane_has_the_screen_and_escape_gives_it_back(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "2", "enter")
+        assert not screen.query_one("#runs").display
+        assert screen.query_one("#chart").size.height == 22
+        await press(screen, "escape")
+        assert screen.query_one("#runs").display
+
+
+async def test_tab_reaches_every_pane_and_the_list_in_a_wide_terminal(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path, size=(160, 45)) as screen:
+        seen = []
+        for _ in range(6):
+            await press(screen, "tab")
+            seen.append(screen.focused.id if screen.focused else None)
+        assert seen == ["progress", "chart", "epochs", "report", "events", "runs"]
+
+
+async def test_filter_takes_letters_that_are_keys_elsewhere(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_plain(tmp_path, number)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "slash", "q", "p", "backspace", "backspace", *"run2", "enter")
+        assert [entry.ref.name.split("-")[2] for entry in screen._listed()] == ["run2"]
+        assert not screen.paused
+        await press(screen, "escape")
+        assert len(screen._listed()) == 2
+
+
+async def test_click_on_a_tab_shows_its_pane(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        pilot = screen.pilot  # type: ignore[attr-defined]
+        await pilot.click("#progress", offset=(18, 0))
+        await pilot.pause()
+        assert screen.pane == "chart"
+        await pilot.click("#chart", offset=(30, 0))
+        await pilot.pause()
+        assert screen.pane == "epochs"
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "ansi-light", "nord"])
+async def test_other_themes_can_be_drawn(tmp_path: Path, theme: str) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path, size=(160, 45)) as screen:
+        screen.app.theme = theme
+        await press(screen, "2", "j")
+        assert "pane error" not in screen.app.export_screenshot()
+
+
+def test_every_key_is_in_the_table_and_none_means_two_things() -> None:
+    names = [name for key in KEYS for name in key.keys.split(",")]
+    assert len(names) == len(set(names))
+    table = as_markdown()
+    assert all(key.does in table for key in KEYS)
+
+
+async def test_every_key_of_the_map_has_an_action(tmp_path: Path) -> None:
+    async with monitor(tmp_path) as screen:
+        for key in KEYS:
+            name = key.action.partition("(")[0]
+            assert any(hasattr(place, f"action_{name}") for place in (screen, screen.app)), name
+
+
+async def test_help_lists_every_key_and_any_key_closes_it(tmp_path: Path) -> None:
+    async with monitor(tmp_path, size=(100, 40)) as screen:
+        await press(screen, "question_mark")
+        shown = text_of(screen.app.screen.query_one("#help", LinesWidget))
+        assert all(key.does in shown for key in KEYS)
+        await press(screen, "x")
+        assert screen.app.screen is screen
