@@ -27,7 +27,7 @@ def read_whole(ref: RunRef) -> RunReader:
     Raises:
         FormatError: the run was written in a newer format.
     """
-    reader = open_run(ref)
+    reader = open_run(ref, patient=False)
     reader.poll()
     while reader.behind:
         reader.poll()
@@ -38,7 +38,7 @@ def read_whole(ref: RunRef) -> RunReader:
 
 def visible_rows(ref: RunRef, stream: Stream) -> Iterator[RowLine]:
     """Yield the rows of a stream that count, in order."""
-    for line in open_run(ref).rows(stream):
+    for line in open_run(ref, patient=False).rows(stream):
         if line.row is not None and not line.superseded:
             yield line
 

@@ -27,7 +27,7 @@ def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     counted on stderr.
     """
     bad: list[RowLine] = []
-    for line in open_run(find(run, root)).rows(stream):
+    for line in open_run(find(run, root), patient=False).rows(stream):
         if line.row is None:
             bad.append(line)
         elif not line.superseded:

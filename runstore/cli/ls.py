@@ -30,7 +30,7 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     directory = where or root
     states = []
     for ref in discover([directory]):
-        reader = open_run(ref)
+        reader = open_run(ref, patient=False)
         reader.glance()
         states.append(reader.state)
     if as_json:

@@ -25,7 +25,7 @@ class Source(Protocol):
     def recognises(self, directory: Path, names: Sequence[str]) -> bool:
         """Tell whether a directory with these entries is a run of this format."""
 
-    def open_run(self, directory: Path) -> RunReader:
+    def open_run(self, directory: Path, *, patient: bool = True) -> RunReader:
         """Return a reader; nothing is read yet."""
 
 
@@ -53,9 +53,15 @@ def recognise(directory: Path, names: Sequence[str]) -> Source | None:
     return next((s for s in SOURCES if s.recognises(directory, names)), None)
 
 
-def open_run(ref: RunRef) -> RunReader:
-    """Return a reader of a run that was found."""
-    return ref.source.open_run(ref.path)
+def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
+    """Return a reader of a run that was found.
+
+    Args:
+        ref: the run.
+        patient: zeros at the end of a file may still become data, so what follows them waits for
+            later polls. Who reads only once must not be patient, or misses it.
+    """
+    return ref.source.open_run(ref.path, patient=patient)
 
 
 __all__ = ["SOURCES", "RunReader", "RunRef", "RunState", "Source", "open_run", "recognise"]

@@ -33,9 +33,9 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
     return "run.json" in names or "events-0001.jsonl" in names or looks_like_run_id(directory.name)
 
 
-def open_run(directory: Path) -> NativeReader:
+def open_run(directory: Path, *, patient: bool = True) -> NativeReader:
     """Return a reader; nothing is read yet."""
-    return NativeReader(directory)
+    return NativeReader(directory, patient=patient)
 
 
 class NativeReader:

@@ -29,9 +29,9 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
     return any(name.endswith(".jsonl") for name in names)
 
 
-def open_run(directory: Path) -> PlainReader:
+def open_run(directory: Path, *, patient: bool = True) -> PlainReader:
     """Return a reader; nothing is read yet."""
-    return PlainReader(directory)
+    return PlainReader(directory, patient=patient)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,9 +49,10 @@ class NamedFile(StreamFile):
 class PlainReader:
     """Follows the JSON lines of one directory."""
 
-    def __init__(self, directory: Path) -> None:
-        """Follow `directory`."""
+    def __init__(self, directory: Path, *, patient: bool = True) -> None:
+        """Follow `directory`; see `Tail` for `patient`."""
         self.state = RunState(directory, source=NAME)
+        self._patient = patient
         self._files: dict[str, FollowedFile] = {}
         self._grew: float | None = None
         self._looked = False
@@ -76,7 +77,7 @@ class PlainReader:
         for file in self._files.values():
             if not file.complete:
                 self.state.forget(file.name)
-                file.tail, file.complete = Tail(file.tail.path), True
+                file.tail, file.complete = Tail(file.tail.path, patient=self._patient), True
             changed |= fold_chunk(self.state, file, file.tail.poll(budget))
         return self._conclude(changed) or changed
 
@@ -103,7 +104,8 @@ class PlainReader:
                 stream: Stream = "epochs" if name.startswith("epoch") else "metrics"
                 # Foreign files have no attempts; a part each keeps their rows apart.
                 file = NamedFile(1, len(self._files), stream, 0, name)
-                self._files[name] = FollowedFile(file, Tail(self.state.path / name))
+                tail = Tail(self.state.path / name, patient=self._patient)
+                self._files[name] = FollowedFile(file, tail)
 
     def _conclude(self, changed: bool) -> bool:
         before = self.state.status
