@@ -127,7 +127,9 @@ def decode(line: bytes) -> JsonObject:
 
 
 def _why_not_json(line: bytes, error: Exception) -> str:
-    if line.strip(b"\0") == b"":
+    if not line.strip():
+        return "an empty line"
+    if not line.strip(b"\0"):
         return "NUL bytes only (a file system lost the data behind them)"
     return f"not JSON: {str(error).split(': line', 1)[0]}"
 

@@ -1,0 +1,112 @@
+"""Curves of any length in bounded memory, with their ends and extremes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstore.series import BUCKETS, Series, merge_columns
+
+FINITE = st.floats(-1e300, 1e300)
+POINTS = st.lists(st.one_of(FINITE, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=300)
+
+
+def series_of(values: list[float], repeat: int = 1) -> Series:
+    series = Series()
+    for x in range(len(values) * repeat):
+        series.add(float(x), values[x // repeat])
+    return series
+
+
+def finite(values: list[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
+@given(POINTS, st.integers(1, 50), st.integers(1, 200))
+def test_drawing_keeps_extremes_and_ends(values: list[float], repeat: int, width: int) -> None:
+    """`repeat` makes it longer than there are buckets, so that neighbours have merged."""
+    series = series_of(values, repeat)
+    columns = series.columns(width)
+    assert len(columns.xs) == len(columns.lows) == len(columns.highs) == width
+    numbers = finite(values)
+    lows, highs = finite(columns.lows), finite(columns.highs)
+    assert bool(lows) == bool(numbers)
+    if numbers:
+        assert (min(lows), max(highs)) == (min(numbers), max(numbers)) == series.y_range
+        assert lows[0] <= numbers[0] <= highs[0]
+        assert lows[-1] <= numbers[-1] <= highs[-1]
+        assert (columns.x_min, columns.x_max) == (0.0, float(len(values) * repeat - 1))
+
+
+@given(POINTS)
+def test_every_drawn_value_was_logged(values: list[float]) -> None:
+    columns = series_of(values, 30).columns(80)
+    assert {*finite(columns.lows), *finite(columns.highs)} <= {*finite(values)}
+
+
+def test_one_spike_among_ten_million_steps_is_still_there() -> None:
+    series = Series()
+    for step in range(100_000):
+        series.add(step * 100.0, 1.0)
+    series.add(1e7, 99.0)
+    for step in range(100_000):
+        series.add(1e7 + step, 1.0)
+    assert max(finite(series.columns(60).highs)) == 99.0
+    assert series.count == 200_001
+
+
+def test_memory_does_not_grow_with_length() -> None:
+    series = Series()
+    for step in range(50 * BUCKETS):
+        series.add(float(step), float(step))
+    assert len(series._lows) <= BUCKETS
+
+
+def test_nonfinite_values_leave_a_gap_and_are_counted() -> None:
+    series = series_of([1.0, math.nan, math.inf, 4.0])
+    assert series.nonfinite == 2
+    columns = series.columns(4)
+    assert [math.isnan(low) for low in columns.lows] == [False, True, True, False]
+    assert columns.highs[3] == 4.0
+    assert series.last == (3.0, 4.0)
+
+
+def test_curve_of_nothing_has_columns_without_values() -> None:
+    columns = merge_columns([], 5)
+    assert all(math.isnan(low) for low in columns.lows)
+    assert Series().x_range is None
+    assert series_of([math.nan]).y_range is None
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_single_point_is_drawn(width: int) -> None:
+    columns = series_of([7.0]).columns(width)
+    assert finite(columns.lows) == [7.0]
+
+
+@given(st.lists(FINITE, min_size=2, max_size=60), st.data())
+def test_pieces_are_drawn_as_their_union(values: list[float], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, len(values) - 1))
+    first, second = Series(), Series()
+    for x, y in enumerate(values):
+        (first if x < cut else second).add(float(x), y)
+    together = merge_columns([first, second], 20)
+    assert together == series_of(values).columns(20)
+
+
+def test_zoom_shows_only_what_lies_inside() -> None:
+    series = series_of([0.0, 10.0, 20.0, 30.0])
+    columns = series.columns(10, 1.0, 2.0)
+    assert {*finite(columns.lows)} == {10.0, 20.0}
+
+
+def test_steps_that_go_back_stay_inside_the_chart() -> None:
+    series = Series()
+    for x in (5.0, 3.0, 8.0, 1.0):
+        series.add(x, x)
+    columns = series.columns(8)
+    assert (columns.x_min, columns.x_max) == (1.0, 8.0)
+    assert (min(finite(columns.lows)), max(finite(columns.highs))) == (1.0, 8.0)
