@@ -14,7 +14,6 @@ from runstore.sources import RunReader, RunRef, open_run
 from runstore.sources.native import NativeReader
 from runstore.sources.reading import RowLine
 from runstore.state import Best, RunState
-from runstore.status import Status
 from runstore.store import find
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class RunData:
 
     def __repr__(self) -> str:
         """Return `<runstore run 2026…-digits-… finished, 10 epochs>`."""
-        return f"<runstore run {self.id} {self.status.word}, {len(self.state.epoch_rows)} epochs>"
+        return f"<runstore run {self.id} {self.status}, {len(self.state.epoch_rows)} epochs>"
 
     @property
     def id(self) -> str:
@@ -66,9 +65,14 @@ class RunData:
         return self.state.path
 
     @property
-    def status(self) -> Status:
-        """The status when it was read: `.word` and `.reason`."""
-        return self.state.status
+    def status(self) -> str:
+        """The status when it was read, one of nine words (docs/format.md)."""
+        return self.state.status.word
+
+    @property
+    def reason(self) -> str:
+        """The evidence for the status, in words; empty when it needs none."""
+        return self.state.status.reason
 
     @property
     def params(self) -> JsonObject:

@@ -187,7 +187,7 @@ def tally_of(path: Path) -> dict[str, int | str]:
 
 def test_fixture_reads_to_the_same_state() -> None:
     run = runstore.load(FIXTURE)
-    assert (run.status.word, run.status.reason) == ("finished", "")
+    assert (run.status, run.reason) == ("finished", "")
     assert (run.id, run.state.name, run.state.tags) == (FIXTURE.name, "fixture", ["a", "β"])
     assert (run.state.attempt, run.state.epoch, run.state.epochs, run.state.step) == (2, 4, 4, 16)
     assert run.params["optimizer"] == {"name": "adam", "betas": [0.9, 0.999]}
@@ -279,7 +279,7 @@ def test_reader_tolerates(
     run = runstore.load(run_dir)
     assert [row["step"] for row in run.metrics()] == steps
     assert run.state.bad_line_count == bad
-    assert run.status.word == "finished"
+    assert run.status == "finished"
 
 
 def test_unknown_events_and_files_are_ignored(run_dir: Path) -> None:
@@ -288,7 +288,7 @@ def test_unknown_events_and_files_are_ignored(run_dir: Path) -> None:
     events.write_bytes(first + b'\n{"event":"from the future","time":1.0}\n' + rest)
     (run_dir / "surprise-0001.jsonl").write_text("no JSON\n")
     run = runstore.load(run_dir)
-    assert (run.status.word, run.state.bad_line_count) == ("finished", 0)
+    assert (run.status, run.state.bad_line_count) == ("finished", 0)
 
 
 def test_newer_format_is_refused_in_one_line(run_dir: Path) -> None:
@@ -350,7 +350,7 @@ def test_writer_of_the_standard_library(tmp_path: Path) -> None:
     (found / "progress.json").write_text('{"beat": 1, "attempt": 1, "time": 0.5}')
     assert faults(found) == []
     run = runstore.load(found)
-    assert (run.status.word, run.state.step, run.state.name) == ("finished", 100, "stdlib")
+    assert (run.status, run.state.step, run.state.name) == ("finished", 100, "stdlib")
     assert math.isnan(run.metrics()[49]["train/loss"])
     shown = CliRunner().invoke(cli, ["show", "latest", "--root", str(tmp_path / "runs")])
     assert shown.exit_code == 0
