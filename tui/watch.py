@@ -38,17 +38,35 @@ class Pace:
     turn_s: float
     shown_s: float
     """Runs on screen that may still grow."""
+    shown_ended_s: float
+    """Runs on screen that have ended: they can be resumed."""
     alive_s: float
     """Runs off screen that may still grow."""
     ended_s: float
-    """Everything else: an ended run can be resumed."""
+    """Everything else."""
     scan_s: float
     per_turn: int
     """Most runs to look at again in one turn."""
 
 
-LOCAL = Pace(turn_s=0.15, shown_s=0.4, alive_s=2.0, ended_s=60.0, scan_s=2.0, per_turn=60)
-NETWORK = Pace(turn_s=0.5, shown_s=2.0, alive_s=10.0, ended_s=300.0, scan_s=15.0, per_turn=4)
+LOCAL = Pace(
+    turn_s=0.2,
+    shown_s=0.4,
+    shown_ended_s=4.0,
+    alive_s=2.0,
+    ended_s=120.0,
+    scan_s=2.0,
+    per_turn=60,
+)
+NETWORK = Pace(
+    turn_s=0.5,
+    shown_s=2.0,
+    shown_ended_s=20.0,
+    alive_s=10.0,
+    ended_s=300.0,
+    scan_s=15.0,
+    per_turn=4,
+)
 
 
 class Watcher(threading.Thread):
@@ -157,7 +175,7 @@ class Watcher(threading.Thread):
         if entry.key == self._selected:
             return self.pace.turn_s
         if entry.key in self._shown:
-            return self.pace.shown_s if entry.alive else self.pace.alive_s
+            return self.pace.shown_s if entry.alive else self.pace.shown_ended_s
         return self.pace.alive_s if entry.alive else self.pace.ended_s
 
     def _look(self, entry: Entry) -> None:

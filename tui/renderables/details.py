@@ -203,16 +203,18 @@ def _epoch_row(
 
 
 def events(state: RunState, width: int) -> list[Line]:
-    """Return the newest events first, each as time, kind and its fields."""
-    found = [event for event in state.events if event.get("event") not in _ROUTINE]
-    if not found:
-        return [line(Span("no events", "dim"))]
-    return [_event(event, width) for event in reversed(found)]
+    """Return the newest events first, each as time, kind and its fields; routine is counted."""
+    everything = state.events
+    told = [event for event in everything if event.get("event") not in _ROUTINE]
+    lines = [_event(event, width) for event in reversed(told)]
+    if routine := len(everything) - len(told):
+        lines.append(line(Span(f"and {routine:,} starts and ends of epochs and splits", "dim")))
+    return lines or [line(Span("no events", "dim"))]
 
 
 _EVENT_ROLES = {"end": "title", "warning": "warn", "open": "title", "checkpoint": "good"}
-_ROUTINE = {"split_start", "split_end"}
-"""One pair per epoch and split; their sizes and times are in the other panes."""
+_ROUTINE = {"epoch_start", "epoch_end", "split_start", "split_end"}
+"""What they tell is in the other panes, and they would push the rest out of sight."""
 _NOT_TOLD = {
     "event",
     "message",

@@ -18,7 +18,7 @@ PERCENT_WIDTH = 4
 MIN_NAME = 14
 SHORTEST_NAME = 8
 """What a name may shrink to so that one metric fits."""
-MIN_METRIC, MAX_METRIC = 8, 12
+MIN_METRIC, TIGHT_METRIC, MAX_METRIC = 8, 12, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def plan_columns(
     chosen: list[tuple[str, int]] = []
     for name in metrics:
         size = max(MIN_METRIC, min(MAX_METRIC, len(name)))
+        if room - size - 1 < wanted_name:
+            size = min(size, TIGHT_METRIC)
         keep = (SHORTEST_NAME, MIN_NAME, wanted_name)[min(2, len(chosen))]
         if room - size - 1 < keep:
             break
