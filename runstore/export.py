@@ -9,12 +9,15 @@ from typing import IO, Any, Literal
 import orjson
 
 from runstore.reader import read_whole, visible_rows, with_nonfinite
-from runstore.records import JsonObject
+from runstore.records import JsonObject, escape_controls
 from runstore.sources import RunRef
 from runstore.summary import full_summary
+from runstore.text import printable
 
 Table = Literal["metrics", "epochs"]
 FIRST_COLUMNS = ("run", "step", "epoch", "time")
+CELL_CHARS = 32_767
+"""As many as a cell of a spreadsheet holds."""
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -54,8 +57,10 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(value)
-    text = str(value) if isinstance(value, (str, int)) else orjson.dumps(value).decode()
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+    if isinstance(value, str):
+        text = printable(value, limit=CELL_CHARS)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return str(value) if isinstance(value, int) else escape_controls(orjson.dumps(value)).decode()
 
 
 def as_document(refs: Sequence[RunRef]) -> list[JsonObject]:

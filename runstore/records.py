@@ -53,8 +53,7 @@ def encode(record: Mapping[str, Any]) -> bytes:
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError, RecursionError) as error:
         line = _encode_leniently(record, error)
-    if not line.isascii() or b"\x7f" in line:
-        line = _RAW_CONTROL.sub(_escape, line.decode()).encode()
+    line = escape_controls(line)
     if len(line) > MAX_LINE_BYTES:
         raise RecordError(f"the line has {len(line):,} bytes, the most is {MAX_LINE_BYTES:,}")
     return line
@@ -83,6 +82,16 @@ def without_surrogates(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [without_surrogates(v) for v in value]
     return value
+
+
+def escape_controls(json_text: bytes) -> bytes:
+    r"""Return JSON with the characters that a terminal obeys (DEL, C1, bidi) as `\u` escapes.
+
+    A reader sees the same document. orjson escapes C0, ESC among it, by itself.
+    """
+    if json_text.isascii() and b"\x7f" not in json_text:
+        return json_text
+    return _RAW_CONTROL.sub(_escape, json_text.decode()).encode()
 
 
 def _escape(match: re.Match[str]) -> str:

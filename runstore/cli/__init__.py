@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import NoReturn
 
 import click
 
 from runstore.errors import RunStoreError
+from runstore.text import printable
 
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
@@ -57,5 +59,13 @@ def main() -> None:
     try:
         cli.main(prog_name="runstore", standalone_mode=True)
     except RunStoreError as error:
-        click.echo(f"runstore: {error}", err=True)
-        sys.exit(1)
+        _refuse(str(error))
+    except OSError as error:
+        # A full disk, a file that may not be written; a closed pipe is click's own business.
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _refuse(message: str) -> NoReturn:
+    # Near matches are names of directories, and those may hold anything.
+    click.echo(f"runstore: {printable(message)}", err=True)
+    sys.exit(1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import orjson
 
 from runstore.cli.options import root_option, run_argument
-from runstore.cli.output import say
+from runstore.cli.output import print_rows, say
 from runstore.paths import STREAMS, Stream
 from runstore.sources import open_run
 from runstore.sources.reading import RowLine
@@ -27,12 +28,17 @@ def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     counted on stderr.
     """
     bad: list[RowLine] = []
-    for line in open_run(find(run, root), patient=False).rows(stream):
+    print_rows(_lines(open_run(find(run, root), patient=False).rows(stream), everything, bad))
+    if bad:
+        say(f"{len(bad)} bad lines left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")
+
+
+def _lines(rows: Iterable[RowLine], everything: bool, bad: list[RowLine]) -> Iterator[bytes]:
+    """Yield the lines to print, and collect the damaged ones in `bad`."""
+    for line in rows:
         if line.row is None:
             bad.append(line)
         elif not line.superseded:
-            click.echo(line.line)
+            yield line.line
         elif everything:
-            click.echo(orjson.dumps({**line.row, "_superseded": True}))
-    if bad:
-        say(f"{len(bad)} bad lines left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")
+            yield orjson.dumps({**line.row, "_superseded": True})

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import orjson
 
 from runstore.cli.options import root_option
-from runstore.cli.output import say
+from runstore.cli.output import json_text, say
 from runstore.export import Table, as_document, write_csv
 from runstore.store import find
 
@@ -40,20 +39,21 @@ def command(
     """
     refs = [find(run, root) for run in runs]
     if file_format == "json":
-        text = orjson.dumps(as_document(refs), option=orjson.OPT_INDENT_2).decode() + "\n"
-        _write(text, output)
+        _write(json_text(as_document(refs)) + b"\n", output)
         return
     if output is None:
         write_csv(refs, table, sys.stdout)
+        # Here, where a closed pipe ends the program quietly; at its exit it would be a complaint.
+        sys.stdout.flush()
         return
     with output.open("w", encoding="utf-8", newline="") as file:
         count = write_csv(refs, table, file)
     say(f"{count:,} rows written to {output}")
 
 
-def _write(text: str, output: Path | None) -> None:
+def _write(data: bytes, output: Path | None) -> None:
     if output is None:
-        click.echo(text, nl=False)
+        click.echo(data, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        output.write_bytes(data)
         say(f"written to {output}")

@@ -6,12 +6,13 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 import orjson
 
+from runstore.records import escape_controls, without_surrogates
 from runstore.text import printable
 
 NARROWEST = 40
@@ -19,7 +20,20 @@ NARROWEST = 40
 
 def print_json(value: Any) -> None:
     """Print one JSON document, indented."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    click.echo(json_text(value))
+
+
+def json_text(value: Any) -> bytes:
+    """Return one JSON document, indented, that any terminal and any encoding can take."""
+    # A directory's name need not be UTF-8, and then orjson refuses it.
+    clean = without_surrogates(value)
+    return escape_controls(orjson.dumps(clean, option=orjson.OPT_INDENT_2))
+
+
+def print_rows(rows: Iterable[bytes]) -> None:
+    """Print JSON lines; other writers may have left characters in them that terminals obey."""
+    for row in rows:
+        click.echo(escape_controls(row))
 
 
 def say(message: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from runstore.cli.options import json_option, root_option, run_argument
 from runstore.cli.output import duration, local_time, metric, print_json, table
+from runstore.paths import RunPaths
 from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values
 from runstore.reports import text_report
@@ -66,7 +67,7 @@ def _facts(state: RunState) -> list[str]:
         "best": f"epoch {best.epoch}, {best.metric} {metric(best.value)}" if best else "",
         "command": shlex.join(map(str, command)) if isinstance(command, list) else "",
         "": "secrets were taken out of the command" if state.info.get("command_redacted") else "",
-        "commit": _commit(git) if isinstance(git, dict) else "",
+        "commit": _commit(git, state.path) if isinstance(git, dict) else "",
     }
     return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
 
@@ -75,9 +76,13 @@ def _of(done: int | None, total: int | None) -> str:
     return "" if done is None else f"{done}/{total}" if total else str(done)
 
 
-def _commit(git: JsonObject) -> str:
+def _commit(git: JsonObject, run_dir: Path) -> str:
     commit = str(git.get("commit") or "")[:12]
-    return f"{commit} with changes (patch.diff)" if commit and git.get("dirty") else commit
+    if not commit or not git.get("dirty"):
+        return commit
+    # Files that git does not track make a checkout dirty too, but are in no patch.
+    where = "patch.diff" if RunPaths(run_dir).patch.is_file() else "untracked files only"
+    return f"{commit} with changes ({where})"
 
 
 def _last(state: RunState) -> list[str]:

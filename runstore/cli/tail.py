@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from runstore.cli.options import root_option, run_argument
-from runstore.cli.output import say
+from runstore.cli.output import print_rows, say
 from runstore.follow import RowFollower
 from runstore.sources import open_run
 from runstore.store import find
@@ -28,19 +28,14 @@ def command(run: str, follow: bool, lines: int, root: Path) -> None:
     """
     ref = find(run, root)
     follower = RowFollower(ref)
-    _print(follower.newest(lines))
+    print_rows(follower.newest(lines))
     reader = open_run(ref)
     while follow:
         # Asked before the rows are read, so that the last ones are not missed.
         reader.glance()
         status = reader.state.status
-        _print(follower.poll())
+        print_rows(follower.poll())
         if not status.alive:
             say(f"{ref.name}: {status.word}: {status.reason}".removesuffix(": "))
             return
         time.sleep(FOLLOW_INTERVAL_S)
-
-
-def _print(rows: list[bytes]) -> None:
-    for row in rows:
-        click.echo(row)
