@@ -60,6 +60,7 @@ class MonitorApp(WireMixin):
         self.call_after_refresh(self._after_first_paint)
 
     def _after_first_paint(self) -> None:
+        self._main.show_panes()
         self.watcher.start()
         if not self.is_headless:
             self.set_interval(terminal.HANGUP_CHECK_S, terminal.exit_on_hangup)

@@ -55,7 +55,7 @@ def print_once(roots: Sequence[Path], wanted: Sequence[str]) -> None:
 
 def prepare_environment() -> None:
     """Set what Textual reads when it is imported; whatever the user has set stays."""
-    defaults = {"TEXTUAL_FPS": "20", "TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
+    defaults = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
     if "NO_COLOR" in os.environ:  # any other theme would come out as shades of grey
         defaults["TEXTUAL_THEME"] = "ansi-dark"
     for name, value in defaults.items():

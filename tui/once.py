@@ -13,7 +13,7 @@ from runstore.tail import ZERO_RETRIES
 from .catalog import Catalog, Entry
 from .renderables import details, run_table
 from .renderables.curves import run_chart
-from .renderables.facts import facts_of, status_counts
+from .renderables.facts import facts_of, run_count, status_counts
 from .renderables.report import report
 from .renderables.text import Line, from_file, plain
 
@@ -70,11 +70,6 @@ def _list(catalog: Catalog, width: int) -> Iterable[str]:
     yield plain(run_table.header(columns)).rstrip()
     for fact in facts:
         yield plain(run_table.row(fact, columns)).rstrip()
-
-
-def run_count(number: int) -> str:
-    """Return `1,000 runs` or `1 run`."""
-    return f"{number:,} run{'' if number == 1 else 's'}"
 
 
 def _detail(entry: Entry, width: int) -> Iterable[str]:

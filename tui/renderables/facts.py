@@ -161,3 +161,8 @@ def status_counts(words: Iterable[str]) -> list[tuple[str, int]]:
     order = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")
     ordered = (*order, "finished", "unknown")
     return [(word, counts[word]) for word in ordered if counts[word]]
+
+
+def run_count(number: int) -> str:
+    """Return `1,000 runs` or `1 run`."""
+    return f"{number:,} run{'' if number == 1 else 's'}"

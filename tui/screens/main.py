@@ -13,15 +13,13 @@ from textual.widget import Widget
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged
-from ..once import run_count
-from ..renderables.facts import status_counts
+from ..renderables.facts import run_count, status_counts
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
 from ..widgets.lines import LinesWidget
 from ..widgets.pane import PANES, Pane
-from ..widgets.panes import PANE_TYPES, ChartPane
 from ..widgets.run_list import RunList
 from ..widgets.too_small import TooSmall
 from .filter_text import FilterText
@@ -50,6 +48,8 @@ class MainScreen(Screen[None]):
         self._ranked_at = 0.0
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
+        self._painted = False
+        """The list was drawn once: it does not wait for the panes."""
 
     def compose(self) -> ComposeResult:
         """Mount what is visible at first; panes come when they are first looked at."""
@@ -61,6 +61,11 @@ class MainScreen(Screen[None]):
         """Show what the catalog has already."""
         self._list.empty = self._nothing
         self._fill_list(None)
+
+    def show_panes(self) -> None:
+        """Mount the panes that belong on screen; call it after the first paint."""
+        self._painted = True
+        self._place()
 
     @property
     def _list(self) -> RunList:
@@ -170,7 +175,7 @@ class MainScreen(Screen[None]):
         if not width or not height:
             return
         boxes = arrange(width, height, len(self._listed()), self.pane, self.alone)
-        for name in PANES:
+        for name in PANES if self._painted else ():
             if name in boxes:
                 self._pane(name)
         if "too-small" in boxes and not self.query("#too-small"):
@@ -184,6 +189,10 @@ class MainScreen(Screen[None]):
 
     def _pane(self, name: str) -> Pane:
         """Return a pane, made when it is first needed."""
+        from ..widgets.panes import (
+            PANE_TYPES,
+        )  # with all that they draw: not before the first paint
+
         pane = self._panes.get(name)
         if pane is None:
             pane = self._panes[name] = PANE_TYPES[PANES.index(name)]()
@@ -301,10 +310,8 @@ class MainScreen(Screen[None]):
         shown = "chart" in {pane.NAME for pane in self._visible_panes()}
         if not shown:
             self.choose_pane("chart")
-        chart = self._pane("chart")
-        assert isinstance(chart, ChartPane)
         if shown:
-            chart.next_metric(move)
+            self._pane("chart").next_metric(move)
 
     def action_filter(self) -> None:
         """Open the filter."""

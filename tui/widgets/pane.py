@@ -38,6 +38,9 @@ class Pane(LinesWidget, can_focus=True):
         """Return what follows the pane's name in its title line."""
         return ""
 
+    def next_metric(self, move: int) -> None:
+        """Show another metric, in a pane that shows one at a time."""
+
     def show(self, entry: Entry | None) -> None:
         """Show a run."""
         if entry is not self.entry:

@@ -39,6 +39,8 @@ class ChartPane(Pane):
         names = group_names(view.full)
         at = names.index(self.group) if self.group in names else 0
         self._where = f"{names[at]} {at + 1}/{len(names)}" if names else ""
+        if view.reading:
+            self._where += " · reading …"
         lines = run_chart(view.full, self.group, width, height)
         if view.reading and len(lines) < 2:
             return [line(Span("reading the history …", "dim"))]
