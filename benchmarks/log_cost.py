@@ -7,7 +7,6 @@ same disk, so the ratios hold where absolute times do not. Exit status 1 above t
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import statistics
@@ -15,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import orjson
@@ -30,10 +30,11 @@ VALUES = {"train/loss": 0.3121, "train/accuracy": 0.9012, "lr": 1e-3, "grad_norm
 LogRow = Callable[[int], None]
 
 
-def floor(directory: Path) -> LogRow:
+def floor(directory: Path, stack: ExitStack) -> LogRow:
     """Return orjson and one write(2) of a row that is there already."""
     row = {"step": 1, "time": time.time(), **VALUES}
     fd = os.open(directory / "floor.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    stack.callback(os.close, fd)
 
     def log(step: int) -> None:
         os.write(fd, orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
@@ -41,9 +42,9 @@ def floor(directory: Path) -> LogRow:
     return log
 
 
-def ours(directory: Path) -> LogRow:
+def ours(directory: Path, stack: ExitStack) -> LogRow:
     """Return `run.log`, with everything that belongs to it: checks, CRC, replay, sync thread."""
-    run = runstore.init(root=directory / "runs")
+    run = stack.enter_context(runstore.init(root=directory / "runs"))
 
     def log(step: int) -> None:
         run.log(
@@ -54,9 +55,9 @@ def ours(directory: Path) -> LogRow:
     return log
 
 
-def json_lines(directory: Path) -> LogRow:
+def json_lines(directory: Path, stack: ExitStack) -> LogRow:
     """Return what a script without runstore does: json.dumps, a buffered file, a flush."""
-    file = (directory / "stdlib.jsonl").open("a")
+    file = stack.enter_context((directory / "stdlib.jsonl").open("a"))
 
     def log(step: int) -> None:
         file.write(json.dumps({"step": step, "time": time.time(), **VALUES}) + "\n")
@@ -65,9 +66,9 @@ def json_lines(directory: Path) -> LogRow:
     return log
 
 
-def csv_rows(directory: Path) -> LogRow:
+def csv_rows(directory: Path, stack: ExitStack) -> LogRow:
     """Return the csv module on a buffered file, with a flush."""
-    file: io.TextIOBase = (directory / "stdlib.csv").open("a", newline="")
+    file = stack.enter_context((directory / "stdlib.csv").open("a", newline=""))
     writer = csv.writer(file)
 
     def log(step: int) -> None:
@@ -77,9 +78,10 @@ def csv_rows(directory: Path) -> LogRow:
     return log
 
 
-def summary_writer(directory: Path) -> LogRow:
+def summary_writer(directory: Path, stack: ExitStack) -> LogRow:
     """Return TensorBoard's SummaryWriter: four add_scalar calls, written by its own thread."""
     writer = SummaryWriter(str(directory / "tensorboard"))
+    stack.callback(writer.close)
 
     def log(step: int) -> None:
         for name, value in VALUES.items():
@@ -97,8 +99,11 @@ def main() -> int:
         "stdlib csv + flush": csv_rows,
         "SummaryWriter": summary_writer,
     }
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as directory:
-        loggers = {name: make(Path(directory)) for name, make in makers.items()}
+    with ExitStack() as stack:
+        directory = stack.enter_context(
+            tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR"))
+        )
+        loggers = {name: make(Path(directory), stack) for name, make in makers.items()}
         times: dict[str, list[float]] = {name: [] for name in loggers}
         for _ in range(ROUNDS):
             for name, log in loggers.items():
