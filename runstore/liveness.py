@@ -95,6 +95,9 @@ class Liveness:
         progress = state.progress
         if progress is None or progress.idle_s is None or progress.monotonic is None:
             return None
+        if progress.attempt < state.attempt:
+            # Left behind by an earlier attempt; this one has not had its first beat yet.
+            return None
         return progress.idle_s + max(0.0, self._monotonic() - progress.monotonic)
 
     def _by_heartbeat(self, state: RunState, opened: JsonObject) -> Status:

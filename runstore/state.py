@@ -12,8 +12,8 @@ says `inferred`.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from runstore.status import Status
 
 EVENTS_KEPT = 1000
 BAD_LINES_KEPT = 100
+WARNINGS_KEPT = 100
 DEFAULT_BEST = "val/loss:min"
 
 
@@ -55,6 +56,8 @@ class Attempt:
     epoch: int | None = None
     split: str | None = None
     events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_KEPT))
+    """Kept apart: a long run's epochs push its early events out."""
 
 
 @dataclass(slots=True)
@@ -95,15 +98,16 @@ class RunState:
         """Set by the reader from what liveness says; the fold itself cannot know."""
         self.attempts: dict[int, Attempt] = {}
         self.bad_lines: deque[BadLine] = deque(maxlen=BAD_LINES_KEPT)
-        self.bad_line_count = 0
         self.problems: dict[str, str] = {}
         """File name to why it cannot be read."""
         self.cuts: dict[str, int] = {}
         """File name to the byte where its valid rows end."""
         self.version = 0
         """Grows whenever something changed."""
+        self._bad_counts: Counter[str] = Counter()
         self._pieces: dict[str, Piece] = {}
-        self._hidden_from: dict[int, int] = {}
+        self._first_steps: dict[int, int] = {}
+        """Attempts that resumed without naming cuts, to the step of their first metrics row."""
         self._stale: set[str] = set()
 
     # ---- folding -------------------------------------------------------------------------------
@@ -125,13 +129,19 @@ class RunState:
 
     def _apply_event(self, file: StreamFile, event: JsonObject) -> None:
         attempt = self.attempts.setdefault(file.attempt, Attempt(file.attempt))
+        if file.part and event in attempt.events:
+            # After a failed fdatasync of the events, the next part has some of them again.
+            return
         attempt.events.append(event)
         match event.get("event"):
             case "open":
                 attempt.opened = event
                 self._apply_cuts(event.get("cuts"))
+                self._infer_cuts()
             case "cut":
-                self._apply_cuts({event.get("file"): event.get("bytes")})
+                self._apply_cut(event.get("file"), event.get("bytes"))
+            case "warning":
+                attempt.warnings.append(str(event.get("message")))
             case "epoch_start":
                 attempt.epoch = integer(event, "epoch")
                 attempt.total_epochs = integer(event, "epochs") or attempt.total_epochs
@@ -143,25 +153,29 @@ class RunState:
 
     def _apply_cuts(self, cuts: object) -> None:
         for name, size in cuts.items() if isinstance(cuts, dict) else ():
-            known = self.cuts.get(name)
-            if isinstance(size, int) and (known is None or size < known):
-                self.cuts[name] = size
-                if name in self._pieces:
-                    self._stale.add(name)
+            self._apply_cut(name, size)
+
+    def _apply_cut(self, name: object, size: object) -> None:
+        if not isinstance(name, str) or not isinstance(size, int):
+            return
+        known = self.cuts.get(name)
+        if known is None or size < known:
+            self.cuts[name] = max(0, size)
 
     def _apply_row(self, file: StreamFile, row: JsonObject, partial: bool) -> None:
         step = integer(row, "step")
-        hidden_from = self._hidden_from.get(file.attempt)
+        piece = self._piece(file)
+        if piece.first_step is None and step is not None and not partial:
+            piece.first_step = step
+            if file.attempt > 1 and file.stream == "metrics":
+                self._infer_cuts()
+        hidden_from = self.hidden_from(file.attempt)
         if step is not None and hidden_from is not None and step >= hidden_from:
             return
-        piece = self._piece(file)
         piece.rows += 1
         if file.stream == "reports":
             piece.reports[str(row.get("split"))] = row
             return
-        if piece.first_step is None and step is not None and not partial:
-            piece.first_step = step
-            self._infer_cut(file, step)
         if file.stream == "epochs":
             piece.epoch_rows.append(row)
         self._fold_values(piece, row, step, partial)
@@ -187,19 +201,30 @@ class RunState:
             piece = self._pieces[file.name] = Piece(file)
         return piece
 
-    def _infer_cut(self, file: StreamFile, step: int) -> None:
+    def _infer_cuts(self) -> None:
         """An attempt that resumed without naming cuts hides earlier rows from its first step."""
-        attempt = self.attempts.get(file.attempt)
-        if file.attempt == 1 or file.stream != "metrics" or attempt is None:
+        first_steps: dict[int, int] = {}
+        for piece in self._ordered("metrics"):
+            if piece.first_step is not None and self._resumed_silently(piece.file.attempt):
+                first_steps.setdefault(piece.file.attempt, piece.first_step)
+        if first_steps == self._first_steps:
             return
-        if attempt.opened is None or "cuts" in attempt.opened:
-            return
-        for earlier in range(1, file.attempt):
-            if step < self._hidden_from.get(earlier, step + 1):
-                self._hidden_from[earlier] = step
-                self._stale.update(
-                    name for name, piece in self._pieces.items() if piece.file.attempt == earlier
-                )
+        pieces = self._pieces.items()
+        before = {name: self.hidden_from(piece.file.attempt) for name, piece in pieces}
+        self._first_steps = first_steps
+        self._stale.update(
+            name for name, piece in pieces if self.hidden_from(piece.file.attempt) != before[name]
+        )
+
+    def _resumed_silently(self, number: int) -> bool:
+        attempt = self.attempts.get(number)
+        opened = attempt.opened if attempt else None
+        return number > 1 and opened is not None and "cuts" not in opened
+
+    def hidden_from(self, attempt: int) -> int | None:
+        """Return the step from which an attempt's rows are hidden, where that was inferred."""
+        later = (step for number, step in self._first_steps.items() if number > attempt)
+        return min(later, default=None) if self._first_steps else None
 
     def forget(self, file: StreamFile) -> None:
         """Drop what was folded from one file; it will be read again from its beginning."""
@@ -207,22 +232,29 @@ class RunState:
         self._pieces.pop(file.name, None)
         if file.stream == "events" and file.part == 0:
             self.attempts.pop(file.attempt, None)
-        kept = [bad for bad in self.bad_lines if bad.file != file.name]
-        self.bad_line_count -= len(self.bad_lines) - len(kept)
-        self.bad_lines = deque(kept, maxlen=BAD_LINES_KEPT)
+        self._infer_cuts()
+        self.problems.pop(file.name, None)
+        if self._bad_counts.pop(file.name, 0):
+            kept = [bad for bad in self.bad_lines if bad.file != file.name]
+            self.bad_lines = deque(kept, maxlen=BAD_LINES_KEPT)
 
     def take_stale(self) -> set[str]:
-        """Return the files to forget and read again, because a cut came after their rows."""
+        """Return the files to read again: an inferred cut hides or shows other rows of theirs."""
         stale, self._stale = self._stale, set()
         return stale
 
     def add_bad_line(self, bad: BadLine) -> None:
         """Count a damaged line and keep its place."""
         self.version += 1
-        self.bad_line_count += 1
+        self._bad_counts[bad.file] += 1
         self.bad_lines.append(bad)
 
     # ---- what it is ----------------------------------------------------------------------------
+
+    @property
+    def bad_line_count(self) -> int:
+        """How many damaged lines were met; `bad_lines` has the newest of them."""
+        return self._bad_counts.total()
 
     @property
     def id(self) -> str:
@@ -408,20 +440,11 @@ class RunState:
     @property
     def warnings(self) -> list[str]:
         """What went wrong without ending the run, in words."""
-        found = [
-            str(event.get("message"))
-            for event in self.events
-            if event.get("event") == "warning" and event.get("message")
-        ]
+        found = [warning for attempt in self._attempts() for warning in attempt.warnings]
         found += [f"{name}: {problem}" for name, problem in sorted(self.problems.items())]
-        if self._hidden_from:
+        if self._first_steps:
             found.append("earlier rows are hidden from a step that was inferred, not recorded")
         return found
-
-    @property
-    def hidden_from(self) -> Mapping[int, int]:
-        """Attempt to the step from which its rows are hidden, where that was inferred."""
-        return self._hidden_from
 
     def _attempts(self) -> Iterator[Attempt]:
         return (self.attempts[number] for number in sorted(self.attempts))

@@ -45,7 +45,7 @@ def _walk(directory: Path, seen: set[str], depth: int) -> Iterator[RunRef]:
         return
     try:
         with os.scandir(directory) as entries:
-            listing = [(entry.name, entry.is_dir()) for entry in entries]
+            listing = [(entry.name, _is_directory(entry)) for entry in entries]
     except OSError:
         yield _odd_ref(directory)
         return
@@ -58,6 +58,14 @@ def _walk(directory: Path, seen: set[str], depth: int) -> Iterator[RunRef]:
         for name, is_directory in listing:
             if is_directory and not name.startswith("."):
                 yield from _walk(directory / name, seen, depth + 1)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """A link that leads to itself is no reason to lose sight of its neighbours."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _odd_ref(directory: Path) -> RunRef:

@@ -204,6 +204,7 @@ class Tail:
             return
         self.offset = start + newline
         self._line_number = 0
+        self._oversized = False
         self._guard, self._first = self._checksums(fd)
 
 

@@ -25,7 +25,6 @@ from runstore.status import Status
 from runstore.tail import READ_BYTES, Tail
 
 NAME = "native"
-GLANCED = ("events", "epochs", "metrics")
 
 
 def recognises(directory: Path, names: Sequence[str]) -> bool:
@@ -63,8 +62,12 @@ class NativeReader:
         changed = self._read_documents()
         if not self._find_files():
             return changed
-        for file in self._in_order(GLANCED):
+        for file in self._in_order(("events",)):
             changed |= glance_file(self.state, file)
+        self._apply_cuts()
+        for file in self._in_order(("epochs", "metrics")):
+            changed |= glance_file(self.state, file)
+        self._apply_cuts()
         return self._conclude() or changed
 
     def poll(self, budget: int = READ_BYTES) -> bool:
@@ -90,16 +93,20 @@ class NativeReader:
 
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream in file order, and tell which ones are superseded."""
+        self.learn_cuts()
+        for file in self._in_order((stream,)):
+            limit = self.state.cuts.get(file.name.name) if stream != "events" else None
+            hidden_from = self.state.hidden_from(file.name.attempt)
+            yield from file_rows(file.tail.path, limit=limit, hidden_from=hidden_from)
+
+    def learn_cuts(self) -> None:
+        """Read the events, which name cuts, and later attempts' first rows, which imply them."""
         self._find_files()
         for file in self._in_order(("events",)):
             self._read_to_end(file)
         for file in self._in_order(("metrics",)):
-            if file.tail.offset == 0:
+            if file.name.attempt > 1 and file.tail.offset == 0:
                 fold_chunk(self.state, file, file.tail.poll(READ_BYTES))
-        for file in self._in_order((stream,)):
-            limit = self.state.cuts.get(file.name.name)
-            hidden_from = self.state.hidden_from.get(file.name.attempt)
-            yield from file_rows(file.tail.path, limit=limit, hidden_from=hidden_from)
 
     def _read_to_end(self, file: FollowedFile) -> None:
         self._read(file, READ_BYTES)
@@ -126,8 +133,11 @@ class NativeReader:
             if name in self._files:
                 self._restart(self._files[name])
         for name, size in self.state.cuts.items():
-            if name in self._files:
-                self._files[name].tail.limit = size
+            file = self._files.get(name)
+            if file is not None and file.name.stream != "events":
+                file.tail.limit = size
+                if file.tail.offset > size:
+                    self._restart(file)
 
     def _find_files(self) -> bool:
         """Look for new streams, attempts and parts; tell whether the directory can be read."""
@@ -191,16 +201,12 @@ class NativeReader:
             if data.strip(b"\0 \n"):
                 self.state.problems[name] = str(error)
             return {}
-        try:
-            check_format(self.state.path / name, document)
-        except FormatError as error:
-            self.refused = error
-            return {}
-        return document
+        return document if self._check(name, document) else {}
 
     def _conclude(self) -> bool:
         """Judge whether the run is alive."""
         before = self.state.status
+        self._refuse_newer_attempts()
         newest = self.state.attempt
         events = self._paths.stream("events", newest) if newest else None
         if self.refused is not None:
@@ -210,6 +216,21 @@ class NativeReader:
         else:
             self.state.status = self._liveness.judge(self.state, events)
         return self.state.status != before
+
+    def _refuse_newer_attempts(self) -> None:
+        """A newer version may have gone on with a run that an older one began."""
+        for attempt in self.state.attempts.values():
+            opened = attempt.opened
+            if opened is not None and opened.get("format") != FORMAT:
+                self._check(self._paths.stream("events", attempt.number).name, opened)
+
+    def _check(self, name: str, document: JsonObject) -> bool:
+        try:
+            check_format(self.state.path / name, document)
+        except FormatError as error:
+            self.refused = error
+            return False
+        return True
 
 
 def check_format(path: Path, document: JsonObject) -> None:

@@ -54,6 +54,7 @@ class PlainReader:
         self.state = RunState(directory, source=NAME)
         self._patient = patient
         self._files: dict[str, FollowedFile] = {}
+        self._parts = 0
         self._grew: float | None = None
         self._looked = False
 
@@ -81,6 +82,9 @@ class PlainReader:
             changed |= fold_chunk(self.state, file, file.tail.poll(budget))
         return self._conclude(changed) or changed
 
+    def learn_cuts(self) -> None:
+        """Nothing in a plain file supersedes anything."""
+
     def files(self, stream: Stream) -> list[Path]:
         """Return the files of a stream that are there now."""
         self._find_files()
@@ -99,11 +103,15 @@ class PlainReader:
         except OSError as error:
             self.state.problems["."] = f"cannot be read: {error.strerror}"
             return
+        self.state.problems.pop(".", None)
+        for name in self._files.keys() - set(names):
+            self.state.forget(self._files.pop(name).name)
         for name in names:
             if name not in self._files:
                 stream: Stream = "epochs" if name.startswith("epoch") else "metrics"
                 # Foreign files have no attempts; a part each keeps their rows apart.
-                file = NamedFile(1, len(self._files), stream, 0, name)
+                self._parts += 1
+                file = NamedFile(1, self._parts, stream, 0, name)
                 tail = Tail(self.state.path / name, patient=self._patient)
                 self._files[name] = FollowedFile(file, tail)
 

@@ -37,6 +37,9 @@ class RunReader(Protocol):
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream from the files, damaged and superseded ones marked."""
 
+    def learn_cuts(self) -> None:
+        """Read what tells which rows are superseded, and no more: `state.cuts`, `hidden_from`."""
+
     def files(self, stream: Stream) -> list[Path]:
         """Return the files of a stream that are there now, in order."""
 
@@ -132,12 +135,18 @@ def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
 
 def glance_file(state: RunState, file: FollowedFile) -> bool:
     """Bring a file's last rows into the state without reading all of it."""
+    changed = False
+    if file.name.stream == "events" and file.tail.offset == 0:
+        # Its first line says which process writes the run; a jump would pass it over.
+        changed = fold_chunk(state, file, file.tail.poll(GLANCE_BYTES))
+        if not file.more:
+            return changed
     whole = file.name.stream in ("events", "epochs")
     before = file.tail.offset
     chunk = file.tail.jump(WHOLE_BYTES if whole else GLANCE_BYTES)
-    if chunk.lines and chunk.offset > before and not chunk.restarted:
+    if chunk.offset > before and not chunk.restarted:
         file.complete = False
-    return fold_chunk(state, file, chunk)
+    return fold_chunk(state, file, chunk) or changed
 
 
 def read_document(path: Path) -> bytes | None:
