@@ -61,6 +61,7 @@ class MainScreen(Screen[None]):
         """Show what the catalog has already."""
         self._list.empty = self._nothing
         self._fill_list(None)
+        self._update_header()
 
     def show_panes(self) -> None:
         """Mount the panes that belong on screen; call it after the first paint."""
