@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runstore.paths import Stream
-from runstore.records import RecordError, decode
+from runstore.paths import Stream, StreamFile
+from runstore.records import RecordError, decode, integer
 from runstore.sources import RunRef, open_run
 from runstore.tail import Tail
 
@@ -25,10 +25,10 @@ class RowFollower:
     def newest(self, count: int) -> list[bytes]:
         """Return the last `count` rows and put the cursor behind them."""
         rows: list[bytes] = []
+        self._reader.learn_cuts()
         for path in reversed(self._reader.files(self._stream)):
             missing = count - len(rows)
-            tail, lines = _last_lines(path, missing)
-            self._tails[path] = tail
+            self._tails[path], lines = self._last_lines(path, missing)
             rows = (lines[-missing:] if missing else []) + rows
         return rows
 
@@ -40,37 +40,40 @@ class RowFollower:
             rows += _new_lines(tail)
         return rows
 
+    def _last_lines(self, path: Path, count: int) -> tuple[Tail, list[bytes]]:
+        """Return a cursor at the end of the rows that count, and at least the last `count` rows."""
+        state, file = self._reader.state, StreamFile.parse(path.name)
+        limit = state.cuts.get(path.name)
+        hidden_from = state.hidden_from(file.attempt) if file else None
+        tail = Tail(path, limit=limit)
+        chunk = tail.jump(max(1, count) * BYTES_PER_ROW)
+        lines = _valid(chunk.lines, hidden_from)
+        if chunk.more:
+            lines += _new_lines(tail, hidden_from)
+        if len(lines) < count and chunk.offset > 0:
+            tail = Tail(path, limit=limit)
+            lines = _new_lines(tail, hidden_from)
+        return tail, lines
 
-def _last_lines(path: Path, count: int) -> tuple[Tail, list[bytes]]:
-    """Return a cursor at the end of the file, and at least the last `count` rows there are."""
-    tail = Tail(path)
-    chunk = tail.jump(max(1, count) * BYTES_PER_ROW)
-    lines = _valid(chunk.lines)
-    if chunk.more:
-        lines += _new_lines(tail)
-    if len(lines) < count and chunk.offset > 0:
-        tail = Tail(path)
-        lines = _new_lines(tail)
-    return tail, lines
 
-
-def _new_lines(tail: Tail) -> list[bytes]:
+def _new_lines(tail: Tail, hidden_from: int | None = None) -> list[bytes]:
     lines: list[bytes] = []
     more = True
     while more:
         chunk = tail.poll()
-        lines += _valid(chunk.lines)
+        lines += _valid(chunk.lines, hidden_from)
         more = chunk.more
     return lines
 
 
-def _valid(lines: list[bytes]) -> list[bytes]:
-    return [line for line in lines if _is_row(line)]
+def _valid(lines: list[bytes], hidden_from: int | None) -> list[bytes]:
+    return [line for line in lines if _counts(line, hidden_from)]
 
 
-def _is_row(line: bytes) -> bool:
+def _counts(line: bytes, hidden_from: int | None) -> bool:
     try:
-        decode(line)
+        row = decode(line)
     except RecordError:
         return False
-    return True
+    step = integer(row, "step")
+    return hidden_from is None or step is None or step < hidden_from
