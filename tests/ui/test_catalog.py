@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tui.catalog import READ_IN_FULL, Catalog
+from tui.renderables.facts import chart_groups, rank_metrics
+from tui.screens.filter_text import FilterText
+from tui.watch import LOCAL, Watcher
+
+
+def write_rows(root: Path, name: str, first: int, last: int) -> Path:
+    path = root / name / "metrics.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for step in range(first, last + 1):
+            file.write(json.dumps({"step": step, "loss": 1 / step}) + "\n")
+    return path
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 3)
+    clock = Clock()
+    catalog = Catalog([tmp_path])
+    watcher = Watcher(catalog, clock)
+    watcher.turn()
+    assert [entry.ref.name for entry in catalog.entries] == ["a"]
+    key = catalog.entries[0].key
+    watcher.show([key], key)
+    catalog.take_changes()
+
+    write_rows(tmp_path, "a", 4, 5)
+    clock.now += LOCAL.shown_s
+    watcher.turn()
+    assert catalog.take_changes().runs == {key}
+    with catalog.entries[0].view() as view:
+        assert view.listed.last == {"loss": 0.2}
+        assert view.full.row_count == 5
+
+    write_rows(tmp_path, "b", 1, 1)
+    watcher.hint()
+    watcher.turn()
+    assert catalog.take_changes().structure
+    assert len(catalog.entries) == 2
+
+    shutil.rmtree(tmp_path / "a")
+    clock.now += LOCAL.scan_s
+    watcher.turn()
+    assert [entry.ref.name for entry in catalog.entries] == ["b"]
+    assert catalog.get(key) is None
+
+
+def test_root_that_goes_and_comes_back_is_told_and_found(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    catalog = Catalog([root])
+    assert catalog.scan()
+    assert catalog.missing == (root,)
+    write_rows(root, "a", 1, 1)
+    assert catalog.scan()
+    assert len(catalog.entries) == 1
+    shutil.rmtree(root)
+    assert catalog.scan()
+    assert (catalog.missing, catalog.entries) == ((root,), [])
+
+
+def test_history_is_kept_for_a_few_runs_only(tmp_path: Path) -> None:
+    for number in range(READ_IN_FULL + 3):
+        write_rows(tmp_path, f"run{number}", 1, 10)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    for entry in catalog.entries:
+        while catalog.follow(entry):
+            pass
+    assert sum(entry.full is not None for entry in catalog.entries) == READ_IN_FULL
+    assert catalog.entries[-1].full is not None
+
+
+def test_quiet_runs_change_nothing(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 3)
+    catalog = Catalog([tmp_path])
+    watcher = Watcher(catalog, Clock())
+    watcher.turn()
+    catalog.take_changes()
+    watcher.turn()
+    assert not catalog.take_changes()
+
+
+def test_metrics_that_people_look_at_come_first() -> None:
+    names = [
+        "lr",
+        "train/samples_per_s",
+        "val/accuracy",
+        "train/accuracy",
+        "val/loss",
+        "train/loss",
+    ]
+    assert rank_metrics(names) == [
+        "train/loss",
+        "val/loss",
+        "val/accuracy",
+        "train/accuracy",
+        "lr",
+        "train/samples_per_s",
+    ]
+
+
+def test_splits_of_one_metric_share_a_chart() -> None:
+    groups = chart_groups(["grad/norm", "train/loss", "val/loss", "lr"])
+    assert groups["loss"] == ["train/loss", "val/loss"]
+    assert groups["grad/norm"] == ["grad/norm"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "text", "still_open"),
+    [
+        ("/ab", "ab", True),
+        ("ab", "", False),
+        ("/a q", "a q", True),
+        ("//", "/", True),
+    ],
+)
+def test_filter_takes_letters_once_it_is_open(typed: str, text: str, still_open: bool) -> None:
+    filter_text = FilterText()
+    for char in typed:
+        filter_text.press(char, char)
+    assert (filter_text.text, filter_text.open) == (text, still_open)
+
+
+def test_filter_is_edited_kept_and_dropped() -> None:
+    filter_text = FilterText("one two", open=True)
+    filter_text.press("ctrl+w", None)
+    assert filter_text.text == "one"
+    filter_text.press("backspace", None)
+    assert filter_text.paste("x\x1b\ny")
+    assert filter_text.text == "onxy"
+    assert not filter_text.press("down", None)
+    filter_text.press("enter", "\r")
+    assert (filter_text.text, filter_text.open) == ("onxy", False)
+    filter_text.press("slash", "/")
+    filter_text.press("escape", None)
+    assert (filter_text.words, filter_text.open) == ([], False)
