@@ -263,3 +263,13 @@ def test_epoch_and_chart_move_in_tmux_without_a_key(
 def braille(text: str) -> str:
     """Return the dots of a chart."""
     return "".join(char for char in text if "\u2800" < char <= "\u28ff")
+
+
+def test_dumb_terminal_gets_plain_text(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    write_run(tmp_path)
+    terminal = start_monitor(tmp_path, TERM="dumb")
+    assert terminal.process.wait(10) == 0
+    wait_until(terminal.shows("── events ──"))
+    assert b"\x1b" not in terminal.output
