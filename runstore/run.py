@@ -16,11 +16,9 @@ from runstore import exits
 from runstore.errors import BadValueError
 from runstore.paths import Stream
 from runstore.records import (
-    NONFINITE_KEY,
     RESERVED_KEYS,
     RecordError,
     encode,
-    nonfinite_name,
     split_nonfinite,
 )
 from runstore.stages import Stages
@@ -109,6 +107,11 @@ class Run:
         if self._ended:
             self._complain("log after the end", "the run has ended; this row is not written")
             return
+        try:
+            pairs = values.items()
+        except AttributeError:
+            self.complain("log", f"log({values!r:.80}): expected a dict of names and numbers")
+            return
         self._active = now = _monotonic() + self._clock_offset
         if step is None:
             step = self.step
@@ -123,14 +126,19 @@ class Run:
         else:
             row = {"step": step, "epoch": epoch, "time": now}
         known = self._known
-        plain = True
-        for key, value in values.items():
-            # The common case without a call: a known name and a finite Python float.
-            if type(value) is float and key in known and value - value == 0.0:
+        plain, total = True, 0.0
+        for key, value in pairs:
+            # The common case without a call: a known name and a Python float.
+            if type(value) is float and key in known:
                 row[key] = value
+                total += value
             else:
                 plain = self._add_value(row, key, value) and plain
-        self._append_metrics(_dumps(row, option=_LINE) if plain else self._encode_carefully(row))
+        # The sum is finite when every value is; one look instead of one a value.
+        if plain and total - total == 0.0:
+            self._append_metrics(_dumps(row, option=_LINE))
+        else:
+            self._append_metrics(self._encode_carefully(row))
         if epoch is not None:
             self._stages.note_logged(row)
 
@@ -143,6 +151,8 @@ class Run:
         return index
 
     def _encode_carefully(self, row: dict[str, Any]) -> bytes:
+        """Encode a row with names that need escaping, or values that may not be finite."""
+        row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
         try:
             return encode(row)
         except RecordError as error:
@@ -152,7 +162,7 @@ class Run:
     def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
         """Put a value into a row, whatever it is; the careful half of `log`.
 
-        Return whether its name can be written without a look at its characters.
+        Return whether it can be written as it is: a finite value by a name of plain characters.
         """
         try:
             name = self._name(key)
@@ -169,12 +179,8 @@ class Run:
         plain = name.isascii() and name.isprintable()
         if plain:
             self._known.add(name)
-        if number - number == 0.0:
-            row[name] = number
-        else:
-            row[name] = None
-            row.setdefault(NONFINITE_KEY, {})[name] = nonfinite_name(number)
-        return plain
+        row[name] = number
+        return plain and number - number == 0.0
 
     def _name(self, key: object) -> str:
         name = key if isinstance(key, str) else str(key)

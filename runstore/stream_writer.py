@@ -153,7 +153,8 @@ class StreamWriter:
                 self._wait(line)
             finally:
                 self._busy = False
-            if self._waiting or len(self._unsynced) >= self._look_at:
+            # Whoever makes something wait clears `_direct`; asking the queue would be a call.
+            if not self._direct or len(self._unsynced) >= self._look_at:
                 self._leave_fast_path()
         finally:
             self._release()
