@@ -1,0 +1,256 @@
+"""One attempt's writer: who may start it, what its end says, and that it never raises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstore import stream_writer
+from runstore.errors import AttemptError
+from runstore.sources.native import NativeReader
+from runstore.writer import RunWriter
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def end_of(run_dir: Path, attempt: int = 1) -> dict[str, Any]:
+    last = rows(run_dir / f"events-{attempt:04d}.jsonl")[-1]
+    assert last["event"] == "end"
+    return last
+
+
+def log(writer: RunWriter, step: int) -> None:
+    writer.append("metrics", {"step": step, "time": writer.clock(), "a": float(step)})
+
+
+def test_end_tells_rows_bytes_and_checksum_of_every_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_writer, "PART_BYTES", 2000)
+    writer = RunWriter(tmp_path, 1)
+    for step in range(200):
+        log(writer, step)
+        if step % 20 == 0:
+            writer.sync()
+            writer.append("epochs", {"epoch": step, "time": writer.clock(), "loss": 0.5})
+    writer.end({"status": "finished"})
+    files = end_of(tmp_path)["files"]
+    on_disk = {p.name for p in tmp_path.glob("*.jsonl")} - {"events-0001.jsonl"}
+    assert files.keys() == on_disk
+    assert len(on_disk) > 3
+    for name, tally in files.items():
+        data = (tmp_path / name).read_bytes()
+        crc = f"{zlib.crc32(data):08x}"
+        assert tally == {"rows": data.count(b"\n"), "bytes": len(data), "crc32": crc}
+
+
+def test_one_of_two_starters_wins(tmp_path: Path) -> None:
+    barrier = threading.Barrier(8)
+    won: list[RunWriter] = []
+    lost: list[AttemptError] = []
+
+    def start() -> None:
+        barrier.wait()
+        try:
+            won.append(RunWriter(tmp_path, 1))
+        except AttemptError as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(lost)) == (1, 7)
+    assert "attempt 1 was started by another process" in str(lost[0])
+    log(won[0], 1)
+    won[0].end({"status": "finished"})
+    assert len(rows(tmp_path / "events-0001.jsonl")) == 2
+
+
+def test_open_event_comes_first_and_says_who_writes(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 3, opening={"cuts": {"metrics-0002.jsonl": 10}})
+    opened = rows(tmp_path / "events-0003.jsonl")[0]
+    writer.end({})
+    assert opened["event"] == "open"
+    assert (opened["attempt"], opened["format"], opened["pid"]) == (3, 1, os.getpid())
+    assert opened["cuts"] == {"metrics-0002.jsonl": 10}
+    assert opened["inode"] == (tmp_path / "events-0003.jsonl").stat().st_ino
+
+
+def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 1)
+    writer.end({"status": "finished"})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    writer.append("reports", {"step": 1})
+    writer.event("warning", {"message": "late"})
+    writer.end({"status": "failed"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_stream_first_used_by_a_forked_child_stays_the_parents(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 1)
+    child = os.fork()
+    if child == 0:
+        writer.append("epochs", {"epoch": 99})
+        os._exit(0)
+    os.waitpid(child, 0)
+    writer.append("epochs", {"epoch": 1})
+    writer.end({"status": "finished"})
+    assert rows(tmp_path / "epochs-0001.jsonl") == [{"epoch": 1}]
+    assert "dropped_rows" not in end_of(tmp_path)
+
+
+def test_logging_goes_on_when_the_directory_vanishes(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    writer = RunWriter(run_dir, 1)
+    log(writer, 1)
+    for path in run_dir.iterdir():
+        path.unlink()
+    run_dir.rmdir()
+    log(writer, 2)
+    writer.append("epochs", {"epoch": 1})
+    assert isinstance(writer.sync(), dict)
+    writer._beat()
+    writer.end({"status": "finished"})
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from runstore.writer import RunWriter
+
+writer = RunWriter(Path(sys.argv[1]), 1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, -1))
+for step in range(1000):
+    writer.append("metrics", {"step": step, "time": writer.clock(), "a": float(step)})
+writer._tell_problems()
+degraded = writer.degraded
+writer.end({"status": "finished"})
+print(degraded)
+"""
+
+
+def test_full_disk_is_told_and_the_lost_rows_are_counted(tmp_path: Path, repo_root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept = rows(tmp_path / "metrics-0001.jsonl")
+    end = end_of(tmp_path)
+    assert done.stdout == "True\n"
+    assert len(kept) + end["dropped_rows"] == 1000
+    assert end["files"]["metrics-0001.jsonl"]["rows"] == len(kept)
+    assert "metrics-0001.jsonl fails (File too large)" in done.stderr
+    warnings = [
+        e["message"] for e in rows(tmp_path / "events-0001.jsonl") if e["event"] == "warning"
+    ]
+    assert warnings == ["writing metrics-0001.jsonl fails (File too large); rows wait in memory"]
+
+
+def test_second_interrupt_during_the_end_still_leaves_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = RunWriter(tmp_path, 1)
+    log(writer, 1)
+
+    def interrupted(timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer._thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.end({"status": "interrupted", "reason": "Ctrl-C"})
+    assert end_of(tmp_path)["status"] == "interrupted"
+
+
+def test_leaving_the_first_events_file_keeps_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runstore.liveness import lock_is_free
+
+    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    writer = RunWriter(tmp_path, 1)
+    writer.event("warning", {"message": "x"})
+    writer.sync()
+    writer.event("warning", {"message": "y"})
+    assert (tmp_path / "events-0001.1.jsonl").exists()
+    assert lock_is_free(tmp_path / "events-0001.jsonl") is False
+    writer.end({"status": "finished"})
+    assert lock_is_free(tmp_path / "events-0001.jsonl") is True
+    reader = NativeReader(tmp_path)
+    reader.poll()
+    assert reader.state.status.word == "finished"
+
+
+def test_event_that_is_no_json_is_still_an_event(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 1)
+    writer.event("warning", {"message": object()})
+    writer.end({"status": "finished"})
+    assert rows(tmp_path / "events-0001.jsonl")[1]["unwritable"]
+
+
+def test_sync_returns_each_open_files_size(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 1)
+    log(writer, 1)
+    sizes = writer.sync()
+    assert sizes == {path.name: path.stat().st_size for path in tmp_path.glob("*.jsonl")}
+    writer.end({})
+
+
+def test_logging_handler_that_logs_does_not_deadlock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import logging
+
+    writer = RunWriter(tmp_path, 1)
+
+    class Loop(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log(writer, 7)
+
+    handler = Loop()
+    logging.getLogger("runstore").addHandler(handler)
+    try:
+        monkeypatch.setattr(os, "write", _refuse_first(os.write))
+        log(writer, 1)
+        writer._tell_problems()
+    finally:
+        logging.getLogger("runstore").removeHandler(handler)
+    writer.end({"status": "finished"})
+    assert [row["step"] for row in rows(tmp_path / "metrics-0001.jsonl")] == [1, 7]
+
+
+def _refuse_first(write: Any) -> Any:
+    refused: list[bool] = []
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        if not refused:
+            refused.append(True)
+            raise OSError(28, "No space left on device")
+        return int(write(descriptor, data))
+
+    return refuse
+
+
+def test_heartbeat_tells_the_position(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 1, progress=lambda: {"step": 12})
+    writer._beat()
+    first = json.loads((tmp_path / "progress.json").read_bytes())
+    writer.end({})
+    second = json.loads((tmp_path / "progress.json").read_bytes())
+    assert (first["step"], first["attempt"]) == (12, 1)
+    assert second["beat"] > first["beat"]
