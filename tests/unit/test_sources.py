@@ -1,0 +1,246 @@
+"""Run directories as they are found: damaged, odd, foreign, copied, newer."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import runstore
+from runstore.errors import FormatError
+from runstore.records import encode
+from runstore.sources import RunReader
+from runstore.sources.native import NativeReader
+from runstore.sources.plain import PlainReader
+from runstore.status import Status
+from runstore.writer import RunWriter
+
+
+def read(reader: RunReader) -> RunReader:
+    reader.poll()
+    while reader.behind:
+        reader.poll()
+    return reader
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A finished run of 1,000 rows and 3 epochs."""
+    path = tmp_path / "run"
+    path.mkdir()
+    writer = RunWriter(path, 1)
+    for step in range(1, 1001):
+        writer.append("metrics", {"step": step, "time": writer.clock(), "a": float(step)})
+    for epoch in (1, 2, 3):
+        writer.append("epochs", {"epoch": epoch, "step": epoch * 300, "val/loss": 1.0 / epoch})
+    writer.end({"status": "finished"})
+    return path
+
+
+def test_glance_and_full_reading_agree_on_the_latest(run_dir: Path) -> None:
+    glanced = NativeReader(run_dir)
+    glanced.glance()
+    state = read(NativeReader(run_dir)).state
+    assert glanced.state.last == state.last == {"a": 1000.0, "val/loss": 1 / 3}
+    assert glanced.state.status == state.status == Status("finished")
+    assert glanced.state.best == state.best
+    assert glanced.state.step == state.step == 1000
+    assert "a" not in glanced.state.series
+    assert state.row_count == 1000
+
+
+def test_glance_then_following_has_every_row(run_dir: Path) -> None:
+    reader = NativeReader(run_dir)
+    reader.glance()
+    read(reader)
+    assert reader.state.row_count == 1000
+    assert [piece.count for piece in reader.state.series["a"]] == [1000]
+
+
+def test_glance_of_a_long_live_run_knows_its_process(tmp_path: Path) -> None:
+    """Its events take more than a glance reads."""
+    writer = RunWriter(tmp_path, 1)
+    for epoch in range(2000):
+        writer.event("epoch_start", {"epoch": epoch, "epochs": 5000})
+    reader = NativeReader(tmp_path)
+    reader.glance()
+    status = reader.state.status
+    epoch_seen = reader.state.attempts[1].epoch
+    writer.end({"status": "finished"})
+    assert (tmp_path / "events-0001.jsonl").stat().st_size > 100_000
+    assert status == Status("running", f"process {os.getpid()}")
+    assert epoch_seen == 1999
+
+
+def test_garbage_in_the_middle_is_counted_with_its_place(run_dir: Path) -> None:
+    path = run_dir / "metrics-0001.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[499] = b'{"step":500,"a":\n'
+    lines[599] = b"\0" * 40 + b"\n"
+    lines[699] = b'{"step":1}{"step":2}\n'
+    path.write_bytes(b"".join(lines))
+    data = runstore.load(run_dir)
+    assert [bad.place for bad in data.state.bad_lines] == [
+        "metrics-0001.jsonl:500", "metrics-0001.jsonl:600", "metrics-0001.jsonl:700",
+    ]  # fmt: skip
+    assert data.state.row_count == len(data.metrics()) == 997
+    assert data.state.last["a"] == 1000.0
+
+
+def test_torn_last_line_is_no_bad_line(run_dir: Path) -> None:
+    reader = read(NativeReader(run_dir))
+    with (run_dir / "metrics-0001.jsonl").open("ab") as file:
+        file.write(b'{"step":1001,"a":')
+    read(reader)
+    assert (reader.state.row_count, reader.state.bad_line_count) == (1000, 0)
+    with (run_dir / "metrics-0001.jsonl").open("ab") as file:
+        file.write(b"1001.0}\n")
+    read(reader)
+    assert reader.state.last["a"] == 1001.0
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("kind", ["fifo", "directory", "symlink"])
+def test_stream_that_is_no_file_is_a_problem_of_the_run(run_dir: Path, kind: str) -> None:
+    path = run_dir / "metrics-0001.jsonl"
+    path.rename(run_dir / "aside")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(run_dir / "aside")
+    state = read(NativeReader(run_dir)).state
+    assert "not a regular file" in state.problems["metrics-0001.jsonl"]
+    assert state.status.word == "finished"
+    assert any("metrics-0001.jsonl: " in warning for warning in state.warnings)
+
+
+def test_problem_that_went_away_is_forgotten(run_dir: Path) -> None:
+    os.mkfifo(run_dir / "metrics-0002.jsonl")
+    reader = read(NativeReader(run_dir))
+    (run_dir / "metrics-0002.jsonl").unlink()
+    reader.poll()
+    assert reader.state.problems == {}
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("name", ["run.json", "progress.json"])
+@pytest.mark.parametrize("kind", ["fifo", "directory", "empty", "garbage", "deep", "list"])
+def test_odd_document_does_not_stop_the_reader(run_dir: Path, name: str, kind: str) -> None:
+    path = run_dir / name
+    path.unlink(missing_ok=True)
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "empty":
+            path.touch()
+        case "garbage":
+            path.write_bytes(b"\xff\xfe{")
+        case "deep":
+            path.write_bytes(b'{"a":' * 5000)
+        case "list":
+            path.write_bytes(b"[1,2]")
+    state = read(NativeReader(run_dir)).state
+    assert state.status.word == "finished"
+    assert state.params == {}
+    assert (name in state.problems) is (kind in ("garbage", "deep", "list"))
+
+
+def test_vanished_directory_is_said_and_may_come_back(run_dir: Path) -> None:
+    reader = read(NativeReader(run_dir))
+    run_dir.rename(run_dir.with_name("moved"))
+    reader.poll()
+    assert reader.state.status == Status("unknown", "the directory is gone")
+    run_dir.with_name("moved").rename(run_dir)
+    reader.poll()
+    assert reader.state.status.word == "finished"
+
+
+def test_document_of_a_newer_format_is_refused(run_dir: Path) -> None:
+    (run_dir / "run.json").write_text('{"format":2,"params":{}}')
+    with pytest.raises(FormatError, match=r"run\.json: written in format 2, .* reads up to 1"):
+        runstore.load(run_dir)
+    reader = NativeReader(run_dir)
+    reader.glance()
+    assert reader.state.status.word == "unknown"
+    assert "pip install -U runstore" in reader.state.status.reason
+
+
+def test_attempt_of_a_newer_format_is_refused(run_dir: Path) -> None:
+    """A newer version went on with a run that an older one began."""
+    (run_dir / "events-0002.jsonl").write_bytes(encode({"event": "open", "format": 2}))
+    with pytest.raises(FormatError, match=r"events-0002\.jsonl: written in format 2"):
+        runstore.load(run_dir)
+
+
+def test_unknown_events_keys_and_files_are_ignored(run_dir: Path) -> None:
+    (run_dir / "metrics-0001.jsonl.Xq81").write_bytes(b"torn")
+    (run_dir / "traces-0001.jsonl").write_bytes(b"{}\n")
+    (run_dir / "run.json").write_text('{"format":1,"colour":"red","params":{"lr":1}}')
+    with (run_dir / "events-0001.jsonl").open("ab") as file:
+        file.write(b'{"event":"eclipse","moon":1}\n')
+    state = read(NativeReader(run_dir)).state
+    assert (state.row_count, state.bad_line_count, state.params) == (1000, 0, {"lr": 1})
+
+
+def test_other_ranks_do_not_mix_with_the_first(run_dir: Path) -> None:
+    (run_dir / "metrics.rank3-0001.jsonl").write_bytes(b'{"step":9999,"a":-1.0}\n')
+    assert read(NativeReader(run_dir)).state.last["a"] == 1000.0
+
+
+def test_replaced_file_is_read_anew(run_dir: Path) -> None:
+    reader = read(NativeReader(run_dir))
+    (run_dir / "metrics-0001.jsonl").write_bytes(b'{"step":1,"a":-1.0}\n')
+    read(reader)
+    assert reader.state.last["a"] == -1.0
+    assert reader.state.row_count == 1
+
+
+# ---- plain JSON lines ----------------------------------------------------------------------------
+
+
+def test_echoed_rows_are_a_run_that_runs_while_rows_arrive(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step":1,"loss":2}\n')
+    reader = PlainReader(tmp_path)
+    reader.glance()
+    assert reader.state.status == Status("unknown", "plain JSON lines, no process on record")
+    assert reader.state.last == {"loss": 2.0}
+    with path.open("a") as file:
+        file.write('{"step":2,"loss":1.5}\n')
+    reader.poll()
+    assert reader.state.status == Status("running", "rows arrive")
+    assert reader.state.last == {"loss": 1.5}
+    assert reader.state.row_count == 2
+
+
+def test_plain_rows_without_steps_are_numbered(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("".join(f'{{"loss":{n}}}\n' for n in range(5)))
+    state = read(PlainReader(tmp_path)).state
+    (curve,) = state.series["loss"]
+    assert curve.x_range == (1.0, 5.0)
+
+
+def test_several_plain_files_keep_apart_and_epochs_are_known(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"step":1,"a":1.0}\n')
+    (tmp_path / "val.jsonl").write_text('{"step":1,"b":2.0}\nnonsense\n')
+    (tmp_path / "epochs.jsonl").write_text('{"epoch":1,"val/loss":0.5}\n')
+    reader = read(PlainReader(tmp_path))
+    assert reader.state.last == {"a": 1.0, "b": 2.0, "val/loss": 0.5}
+    assert [bad.place for bad in reader.state.bad_lines] == ["val.jsonl:2"]
+    assert len(reader.state.epoch_rows) == 1
+    (tmp_path / "val.jsonl").unlink()
+    reader.poll()
+    assert reader.state.last == {"a": 1.0, "val/loss": 0.5}
+    assert reader.state.bad_line_count == 0
+
+
+def test_rows_of_a_plain_directory_are_those_of_its_files(tmp_path: Path) -> None:
+    values = [{"step": n, "loss": n / 2} for n in range(10)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values))
+    assert runstore.load(tmp_path).metrics() == values

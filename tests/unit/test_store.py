@@ -1,0 +1,178 @@
+"""Finding runs below a root, and the one that somebody means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
+from runstore.sources import RunRef, native, plain
+from runstore.store import discover, find
+
+FIRST = "20260101-000000-digits-aaaaaaaa"
+SECOND = "20260102-000000-digits-bbbbbbbb"
+THIRD = "20260103-000000-words-cccccccc"
+
+
+def make_run(path: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "run.json").write_text('{"format":1}')
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "runs"
+    make_run(root / SECOND)
+    make_run(root / FIRST)
+    make_run(root / "sweep" / "deeper" / THIRD)
+    return root
+
+
+def names(refs: list[RunRef]) -> list[str]:
+    return [ref.name for ref in refs]
+
+
+def test_runs_are_found_in_nested_folders_newest_first(root: Path) -> None:
+    assert names(discover([root])) == [THIRD, SECOND, FIRST]
+
+
+def test_scan_does_not_descend_into_a_run(root: Path) -> None:
+    make_run(root / FIRST / "checkpoints" / "20260104-000000-inner-dddddddd")
+    (root / "named").mkdir()
+    (root / "named" / "run.json").write_text("{}")
+    make_run(root / "named" / "inner")
+    assert sorted(names(discover([root]))) == sorted([FIRST, SECOND, THIRD, "named"])
+
+
+def test_run_may_be_given_as_a_root(root: Path) -> None:
+    assert names(discover([root / FIRST])) == [FIRST]
+
+
+def test_run_that_two_roots_hold_is_shown_once(root: Path) -> None:
+    assert len(discover([root, root / "sweep", root])) == 3
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(root: Path, tmp_path: Path) -> None:
+    elsewhere = make_run(tmp_path / "disk2" / "20260105-000000-far-eeeeeeee").parent
+    (root / "linked").symlink_to(elsewhere)
+    (root / "sweep" / "up").symlink_to(root)
+    (root / "loop").symlink_to(root / "loop")
+    (root / "dangling").symlink_to(root / "nothing")
+    found = names(discover([root]))
+    assert sorted(found) == sorted([FIRST, SECOND, THIRD, "20260105-000000-far-eeeeeeee"])
+
+
+def test_hidden_folders_are_not_searched(root: Path) -> None:
+    make_run(root / ".trash" / "old")
+    assert len(discover([root])) == 3
+
+
+def test_empty_directory_is_shown_for_what_it_is(root: Path) -> None:
+    (root / "empty").mkdir()
+    ref = next(ref for ref in discover([root]) if ref.name == "empty")
+    reader = ref.source.open_run(ref.path, patient=False)
+    reader.glance()
+    assert reader.state.status.reason == "an empty directory: nothing was written yet"
+
+
+def test_empty_root_has_no_runs(tmp_path: Path) -> None:
+    assert discover([tmp_path]) == []
+
+
+def test_directory_of_json_lines_is_a_run(root: Path) -> None:
+    (root / "mine").mkdir()
+    (root / "mine" / "log.jsonl").write_text('{"step":1}\n')
+    (root / "notes").mkdir()
+    (root / "notes" / "todo.txt").write_text("nothing")
+    found = {ref.name: ref.source for ref in discover([root])}
+    assert found["mine"] is plain
+    assert found[FIRST] is native
+    assert "notes" not in found
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_directory_is_shown_not_passed_over(root: Path) -> None:
+    (root / FIRST).chmod(0)
+    (root / "locked").mkdir(mode=0)
+    try:
+        refs = {ref.name: ref for ref in discover([root])}
+        reader = refs["locked"].source.open_run(refs["locked"].path, patient=False)
+        reader.glance()
+        assert "Permission denied" in reader.state.status.reason
+        assert FIRST in refs
+    finally:
+        (root / FIRST).chmod(0o700)
+
+
+def test_folders_nested_without_end_are_not_searched_for_ever(tmp_path: Path) -> None:
+    make_run(tmp_path.joinpath(*["d"] * 30) / FIRST)
+    assert discover([tmp_path]) == []
+
+
+def test_missing_root_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RootNotFoundError, match="no such directory"):
+        discover([tmp_path / "nothing"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (FIRST, FIRST),
+        ("20260101", FIRST),
+        ("20260103-000000-w", THIRD),
+        ("latest", THIRD),
+        (f"sweep/deeper/{THIRD}", THIRD),
+    ],
+)
+def test_run_is_found_by_id_prefix_and_latest(root: Path, wanted: str, found: str) -> None:
+    assert find(wanted, root).name == found
+
+
+def test_run_is_found_by_path_whatever_the_root(root: Path, tmp_path: Path) -> None:
+    assert find(str(root / FIRST), tmp_path / "nowhere").name == FIRST
+
+
+def test_id_that_is_a_prefix_of_another_is_exact(root: Path) -> None:
+    make_run(root / f"{FIRST}2")
+    assert find(FIRST, root).name == FIRST
+
+
+def test_ambiguous_prefix_names_the_matches(root: Path) -> None:
+    with pytest.raises(AmbiguousRunError) as caught:
+        find("2026010", root)
+    assert caught.value.near == (f"sweep/deeper/{THIRD}", SECOND, FIRST)
+    assert "names 3 runs" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "near"),
+    [("digit", [SECOND, FIRST]), ("20260101-000000-digts-aaaaaaaa", [FIRST, SECOND])],
+)
+def test_unknown_run_is_answered_with_the_near_matches(
+    root: Path, wanted: str, near: list[str]
+) -> None:
+    with pytest.raises(RunNotFoundError) as caught:
+        find(wanted, root)
+    assert list(caught.value.near)[:2] == near
+    assert wanted in str(caught.value)
+    assert str(root) in str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", ["", "/", "*", "..", "latest "])
+def test_odd_names_find_nothing_and_say_so(root: Path, wanted: str) -> None:
+    with pytest.raises(RunNotFoundError):
+        find(wanted, root)
+
+
+def test_latest_of_nothing_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFoundError):
+        find("latest", tmp_path)
+
+
+def test_directory_that_is_no_run_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "plain" / "sub").mkdir(parents=True)
+    with pytest.raises(RunNotFoundError, match=r"run\.json"):
+        find(str(tmp_path / "plain"), tmp_path)
