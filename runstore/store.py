@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
 from runstore.paths import looks_like_run_id
-from runstore.sources import RunRef, native, recognise
+from runstore.sources import RunRef, Source, native, recognise
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
@@ -54,10 +54,20 @@ def _walk(directory: Path, seen: set[str], depth: int) -> Iterator[RunRef]:
         yield RunRef(directory, source, _sort_key(directory))
     elif depth and not listing:
         yield _odd_ref(directory)
-    else:
-        for name, is_directory in listing:
-            if is_directory and not name.startswith("."):
-                yield from _walk(directory / name, seen, depth + 1)
+    for name in _folders(listing, source):
+        yield from _walk(directory / name, seen, depth + 1)
+
+
+def _folders(listing: Sequence[tuple[str, bool]], source: Source | None) -> list[str]:
+    """Return the names to search in.
+
+    None inside a run; but one stray `*.jsonl` (an export, say) makes a root of runs look like a
+    run of plain lines, and must not hide what is below it.
+    """
+    if source is native:
+        return []
+    names = [name for name, is_directory in listing if is_directory and not name.startswith(".")]
+    return names if source is None else [name for name in names if looks_like_run_id(name)]
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -62,7 +62,11 @@ def main() -> None:
         _refuse(str(error))
     except OSError as error:
         # A full disk, a file that may not be written; a closed pipe is click's own business.
-        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _refuse(
+            f"{error.filename}: {error.strerror}"
+            if error.filename
+            else str(error.strerror or error)
+        )
 
 
 def _refuse(message: str) -> NoReturn:

@@ -226,6 +226,12 @@ def test_folders_are_searched_and_runs_are_not(root: Path, run: Run) -> None:
     assert json.loads(by_folder)["id"] == nested.id
 
 
+def test_stray_rows_in_a_root_do_not_hide_its_runs(root: Path, run: Run) -> None:
+    (root / "exported.jsonl").write_text('{"step":1,"loss":2}\n')
+    assert {one["id"] for one in json.loads(data("ls", root, "--json"))} == {run.id, root.name}
+    assert json.loads(data("show", run.id, "--root", root, "--json"))["id"] == run.id
+
+
 # ---- ls and show -------------------------------------------------------------------------------
 
 
