@@ -243,6 +243,71 @@ def test_fixture_reads_to_the_same_report() -> None:
     assert report["confusion"] == [[0, 0, 2], [1, 1, 3], [1, 2, 1], [2, 2, 2]]
 
 
+# ---- other readers: what they see are the values that were logged --------------------------------
+
+
+def with_jq(path: Path) -> list[dict[str, Any]]:
+    done = subprocess.run(["jq", "-c", ".", path], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def with_json(path: Path) -> list[dict[str, Any]]:
+    return [strictly(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def with_duckdb(path: Path) -> list[dict[str, Any]]:
+    duckdb = pytest.importorskip("duckdb")
+    query = "SELECT * FROM read_json(?, format='newline_delimited', sample_size=-1)"
+    found = duckdb.execute(query, [str(path)])
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def with_polars(path: Path) -> list[dict[str, Any]]:
+    polars = pytest.importorskip("polars")
+    rows: list[dict[str, Any]] = polars.read_ndjson(path, infer_schema_length=None).to_dicts()
+    return rows
+
+
+def with_pyarrow(path: Path) -> list[dict[str, Any]]:
+    pytest.importorskip("pyarrow")
+    from pyarrow import json as arrow_json
+
+    rows: list[dict[str, Any]] = arrow_json.read_json(path).to_pylist()
+    return rows
+
+
+READERS = [
+    pytest.param(with_jq, marks=pytest.mark.needs_tool("jq")),
+    with_json,
+    with_duckdb,
+    with_polars,
+    with_pyarrow,
+]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_other_readers_see_the_logged_values(
+    tmp_path: Path, read: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    logged = [2.0, 0.1, math.nan, 1e-300, math.inf, -math.inf, 1 / 3, 1e300, -0.25]
+    with runstore.init(root=tmp_path) as run:
+        for step, value in enumerate(logged):
+            late = {"late/metric": 7} if step > 5 else {}
+            run.log({"train/loss": value, **late}, step=step)
+    rows = read(run.path / "metrics-0001.jsonl")
+    values = [restored(row, "train/loss") for row in rows]
+    assert [repr(value) for value in values] == [repr(value) for value in logged]
+    assert [row.get("late/metric") for row in rows] == [None] * 6 + [7.0] * 3
+    assert [row["step"] for row in rows] == list(range(9))
+
+
+def restored(row: dict[str, Any], key: str) -> float:
+    """Put NaN and the infinities back as docs/format.md says."""
+    value = row[key]
+    return float(row["_nonfinite"][key] if value is None else value)
+
+
 # ---- what readers tolerate ---------------------------------------------------------------------
 
 
