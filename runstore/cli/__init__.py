@@ -62,11 +62,8 @@ def main() -> None:
         _refuse(str(error))
     except OSError as error:
         # A full disk, a file that may not be written; a closed pipe is click's own business.
-        _refuse(
-            f"{error.filename}: {error.strerror}"
-            if error.filename
-            else str(error.strerror or error)
-        )
+        what = error.strerror or str(error)
+        _refuse(f"{error.filename}: {what}" if error.filename else what)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -30,7 +30,8 @@ def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     bad: list[RowLine] = []
     print_rows(_lines(open_run(find(run, root), patient=False).rows(stream), everything, bad))
     if bad:
-        say(f"{len(bad)} bad lines left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")
+        lines = "1 bad line" if len(bad) == 1 else f"{len(bad):,} bad lines"
+        say(f"{lines} left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")
 
 
 def _lines(rows: Iterable[RowLine], everything: bool, bad: list[RowLine]) -> Iterator[bytes]:

@@ -377,7 +377,7 @@ def test_cat_counts_damaged_lines_on_stderr(run: Run) -> None:
     path.write_bytes(b"{torn\n" + whole.encode() + b'{"step":9')
     result = call("cat", run.path, "metrics")
     assert (result.exit_code, result.stdout) == (0, whole)
-    assert result.stderr.startswith("runstore: 1 bad lines left out, first metrics-0001.jsonl:1: ")
+    assert result.stderr.startswith("runstore: 1 bad line left out, first metrics-0001.jsonl:1: ")
 
 
 def test_tail_prints_the_last_rows(run: Run) -> None:
