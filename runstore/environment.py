@@ -91,6 +91,8 @@ def _environment() -> dict[str, str]:
         name: redact_value(name, value)
         for name, value in sorted(os.environ.items())
         if name in VARIABLES or name.startswith(VARIABLE_PREFIXES)
+        # Recorded as `params`, and there by name, so that secrets among them are taken out.
+        if name != "RUNSTORE_PARAMS"
     }
 
 

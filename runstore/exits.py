@@ -16,7 +16,7 @@ import weakref
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from runstore.redact import redact_text
+from runstore.redact import redact_source
 
 if TYPE_CHECKING:
     from runstore.run import Run
@@ -69,11 +69,11 @@ def end_by_exception(run: Run, error: BaseException) -> None:
 
 def describe(error: BaseException) -> str:
     """Return `ValueError: what it says`, without secrets."""
-    return redact_text(traceback.format_exception_only(error)[-1].strip())[:500]
+    return redact_source(traceback.format_exception_only(error)[-1].strip())[:500]
 
 
 def _traceback(error: BaseException) -> str:
-    return redact_text("".join(traceback.format_exception(error)))[-TRACEBACK_CHARS:]
+    return redact_source("".join(traceback.format_exception(error)))[-TRACEBACK_CHARS:]
 
 
 def _end_open_runs() -> None:

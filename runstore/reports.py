@@ -29,7 +29,9 @@ class Report:
     labels: list[str]
     report: JsonObject
     confusion: list[list[int]]
-    """`[true, predicted, count]` triples of the non-empty cells."""
+    """`[true, predicted, count]` triples of the non-empty cells, the largest `MAX_CELLS`."""
+    accuracy: float
+    """Over all samples, whatever `labels` are reported on."""
 
     def to_record(self) -> JsonObject:
         """Return the fields of a `reports` row."""
@@ -37,9 +39,7 @@ class Report:
 
     def headline(self) -> dict[str, float]:
         """Return the numbers that belong beside the loss: accuracy and macro F1."""
-        total = sum(count for _, _, count in self.confusion)
-        right = sum(count for true, predicted, count in self.confusion if true == predicted)
-        return {"accuracy": right / total, "f1_macro": self.report["macro avg"]["f1-score"]}
+        return {"accuracy": self.accuracy, "f1_macro": self.report["macro avg"]["f1-score"]}
 
 
 def classification_report(
@@ -80,7 +80,8 @@ def classification_report(
         zero_division=0,
     )
     names = [str(name) for name in target_names or labels or np.union1d(true, predicted)]
-    return Report(names, _plain(report), _largest_cells(true, predicted, weights))
+    accuracy = int(np.trace(counts)) / int(counts.sum())
+    return Report(names, _plain(report), _largest_cells(true, predicted, weights), accuracy)
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from runstore import exits
 from runstore.errors import BadValueError
 from runstore.paths import Stream
 from runstore.records import (
+    MAX_INT,
     RESERVED_KEYS,
     RecordError,
     encode,
@@ -34,6 +35,9 @@ _log = logging.getLogger("runstore")
 _dumps = orjson.dumps
 _monotonic = time.monotonic
 _LINE = orjson.OPT_APPEND_NEWLINE
+MANY_VALUES = 1000
+"""A row with so many values has its length checked; shorter ones cannot be too long."""
+MOST_NAME_CHARS = 500
 
 
 class Run:
@@ -79,7 +83,9 @@ class Run:
         self.current_epoch: int | None = None
         self._stages = Stages(self, best)
         self._ended = False
-        self._end_lock = threading.Lock()
+        self._why_ended = "the run has ended"
+        # Re-entrant: SIGTERM may come while the main thread is inside.
+        self._end_lock = threading.RLock()
         self._active = self.now()
         self._writer = RunWriter(
             path, attempt, opening=opening, progress=self._progress, clock=self.now
@@ -105,7 +111,7 @@ class Run:
             BadValueError: a value is no number, and the run is strict.
         """
         if self._ended:
-            self._complain("log after the end", "the run has ended; this row is not written")
+            self._complain("log after the end", f"{self._why_ended}; this row is not written")
             return
         try:
             pairs = values.items()
@@ -115,7 +121,7 @@ class Run:
         self._active = now = _monotonic() + self._clock_offset
         if step is None:
             step = self.step
-        elif type(step) is not int or self._steps_are_tracked:
+        elif type(step) is not int or self._steps_are_tracked or not -MAX_INT <= step <= MAX_INT:
             step = self._step_of(step)
         else:
             self.step = step
@@ -135,7 +141,7 @@ class Run:
             else:
                 plain = self._add_value(row, key, value) and plain
         # The sum is finite when every value is; one look instead of one a value.
-        if plain and total - total == 0.0:
+        if plain and total - total == 0.0 and len(row) < MANY_VALUES:
             self._append_metrics(_dumps(row, option=_LINE))
         else:
             self._append_metrics(self._encode_carefully(row))
@@ -176,7 +182,7 @@ class Run:
                 raise
             self._complain(str(key), f"{error}; it is left out")
             return True
-        plain = name.isascii() and name.isprintable()
+        plain = name.isascii() and name.isprintable() and len(name) <= MOST_NAME_CHARS
         if plain:
             self._known.add(name)
         row[name] = number
@@ -362,33 +368,34 @@ class Run:
 
     def finish(self) -> None:
         """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
-        self._stages.settle()
-        self.end("finished", self._stages.unfinished())
+        if not self._ended:
+            self._stages.settle()
+            self.end("finished", self._stages.unfinished())
 
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
-        with self._end_lock:
-            if self._ended:
-                return
-            self._ended = True
-        exits.forget(self)
         best = self._stages.best
-        self._writer.end(
-            {
-                "status": status,
-                "reason": reason,
-                "duration_s": self._stages.run_duration_s(),
-                "step": self.step,
-                **self._stages.open_stages(),
-                **({"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}),
-                **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
-                **facts,
-            }
-        )
+        with self._end_lock:
+            self._ended = True
+            self._writer.end(
+                {
+                    "status": status,
+                    "reason": reason,
+                    "duration_s": self._stages.run_duration_s(),
+                    "step": self.step,
+                    **self._stages.open_stages(),
+                    **({"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}),
+                    **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
+                    **facts,
+                }
+            )
+        # Last: a signal in the middle of the above leaves the rest to the end of the process.
+        exits.forget(self)
 
     def forget_in_child(self) -> None:
         """A forked child does not write: every file has one writer."""
         self._ended = True
+        self._why_ended = "this is a forked process and the run belongs to its parent"
 
     def __enter__(self) -> Self:
         return self

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runstore.console import SplitDisplay, split_display
-from runstore.errors import StageError
+from runstore.errors import BadValueError, StageError
 from runstore.meters import Meters, Pace
 from runstore.records import RESERVED_KEYS
 from runstore.state import Best
+from runstore.values import as_float
 
 if TYPE_CHECKING:
     from runstore.run import Run
@@ -191,9 +192,13 @@ class Stages:
                 self._run.write_row("metrics", numbers)
 
     def _weight(self, n: float) -> float:
-        if isinstance(n, (int, float)) and 0 < n < float("inf"):
-            return n
-        self._run.complain("n", f"track(n={n!r}): expected a positive number of samples; 1 is used")
+        try:
+            weight = n if type(n) is int else as_float("n", n)
+        except BadValueError:
+            weight = -1
+        if 0 <= weight < float("inf"):
+            return weight
+        self._run.complain("n", f"track(n={n!r:.80}): expected a number of samples; 1 is used")
         return 1
 
     def _count_step(self, split: Split) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from runstore.errors import BadValueError
 from runstore.records import MAX_INT, without_surrogates
+from runstore.redact import redact_value
 
 SHOWN = 80
 
@@ -21,17 +22,19 @@ def as_float(key: str, value: object) -> float:
     Raises:
         BadValueError: it is no number, with the key and the value.
     """
-    item = getattr(value, "item", None)
+    plain = value
     try:
+        item = getattr(value, "item", None)
         plain = item() if callable(item) else value
         if isinstance(plain, (str, bytes, type(None))):
             raise TypeError
         return float(plain)  # type: ignore[arg-type]  # whatever has __float__
     except OverflowError:
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]  # a huge int
+        return math.inf if plain > 0 else -math.inf  # type: ignore[operator]  # a huge int
     except (TypeError, ValueError, RuntimeError):
+        shown = redact_value(key, _shown(value))
         raise BadValueError(
-            f"{key!r} is {_shown(value)}, expected a number; log scalars, not {_kind(value)}"
+            f"{key!r} is {shown}, expected a number; log scalars, not {_kind(value)}"
         ) from None
 
 

@@ -40,7 +40,10 @@ class Classification:
         """
         target = torch.as_tensor(targets).detach().reshape(-1)
         scores = torch.as_tensor(predictions).detach().to(target.device)
-        predicted = scores.argmax(dim=1) if scores.ndim == 2 else scores.reshape(-1)
+        if scores.ndim == 2 and scores.shape[1] == 1 and scores.is_floating_point():
+            raise ValueError("scores [n, 1] name one class only; give classes, or scores [n, 2]")
+        is_scores = scores.ndim == 2 and scores.shape[1] > 1
+        predicted = scores.argmax(dim=1) if is_scores else scores.reshape(-1)
         if predicted.shape != target.shape:
             raise ValueError(
                 f"{predicted.shape[0]} predictions for {target.shape[0]} targets "

@@ -98,6 +98,7 @@ def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 def test_stream_first_used_by_a_forked_child_stays_the_parents(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path, 1)
     child = os.fork()
