@@ -241,8 +241,9 @@ def test_help_in_the_readme_is_the_programs_own(command: str) -> None:
         block.code for block in blocks("README.md") if block.note == f"generated: {command}"
     ]
     name = command.partition(" ")[0]
-    help_text = CliRunner().invoke(GENERATED[command], ["--help"], prog_name=name).stdout
-    assert shown == help_text
+    wide = {"COLUMNS": "80"}
+    result = CliRunner().invoke(GENERATED[command], ["--help"], prog_name=name, env=wide)
+    assert shown == result.stdout
 
 
 def test_keys_in_the_readme_are_those_of_the_monitor() -> None:
