@@ -13,7 +13,7 @@ from runstore.tail import ZERO_RETRIES
 from .catalog import Catalog, Entry
 from .renderables import details, run_table
 from .renderables.curves import run_chart
-from .renderables.facts import facts_of, run_count, status_counts
+from .renderables.facts import facts_of, run_count, status_counts, tell_apart
 from .renderables.report import report
 from .renderables.text import Line, from_file, plain
 
@@ -60,11 +60,11 @@ def _list(catalog: Catalog, width: int) -> Iterable[str]:
     if not entries:
         yield f"no runs yet: a directory below {places} with a run.json or *.jsonl is one"
         return
-    facts = [facts_of(entry.listed.state) for entry in entries]
+    facts = tell_apart([facts_of(entry.listed.state) for entry in entries])
     columns = run_table.plan_columns(
         width,
         catalog.ranked_metrics(),
-        max(len(fact.name) for fact in facts),
+        max(map(run_table.name_width, facts)),
         max(len(run_table.epoch_text(fact)) for fact in facts),
     )
     yield plain(run_table.header(columns)).rstrip()

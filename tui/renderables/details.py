@@ -17,6 +17,7 @@ from .facts import (
     live_progress,
     rank_metrics,
     run_fraction,
+    short,
     split_metric,
 )
 from .numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
@@ -56,6 +57,8 @@ def _status(state: RunState, width: int) -> list[Line]:
     if state.source != "native":
         facts.append(f"source: {from_file(state.source)}")
     lines = [line(Span(head, role), "  ", Span(reason, "dim"))]
+    if state.id != state.name or not reason:
+        lines.append(_labelled("id", line(shorten(from_file(state.id), width - LABEL_WIDTH))))
     return [*lines, _labelled("time", line(" · ".join(facts)))] if facts else lines
 
 
@@ -95,7 +98,7 @@ def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
     lines: list[list[Line]] = [[]]
     used = LABEL_WIDTH
     for key, value in values.items():
-        pair = line(Span(from_file(key) + "=", "dim"), shorten(from_file(_short(value)), 40))
+        pair = line(Span(from_file(key) + "=", "dim"), shorten(from_file(short(value)), 40))
         size = sum(len(span.text) for span in pair) + 2
         if used + size > width and lines[-1]:
             lines.append([])
@@ -104,10 +107,6 @@ def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
         used += size
     shown = [_labelled(label if i == 0 else "", join(row)) for i, row in enumerate(lines) if row]
     return shown if len(shown) <= 3 else [*shown[:2], _labelled("", line(Span("…", "dim")))]
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def trouble(state: RunState) -> list[str]:
@@ -250,4 +249,4 @@ def _event(event: Mapping[str, Any], width: int) -> Line:
 def _field(key: str, value: float | str) -> str:
     if key.endswith("_s") and not isinstance(value, str):
         return f"{key[:-2]}={duration(value)}"
-    return f"{key}={_short(value)}"
+    return f"{key}={short(value)}"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from runstore.progress import Progress
 from runstore.state import RunState
@@ -57,6 +57,10 @@ class Facts:
     last: Mapping[str, float]
     damaged: bool
     """Lines or files of it could not be read."""
+    id: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, str] = ("", "")
+    """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
 
 
 def facts_of(state: RunState) -> Facts:
@@ -74,7 +78,38 @@ def facts_of(state: RunState) -> Facts:
         duration_s=state.duration_s,
         last=state.last,
         damaged=bool(state.bad_line_count or state.problems),
+        id=from_file(state.id),
+        params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
     )
+
+
+def tell_apart(shown: Sequence[Facts]) -> list[Facts]:
+    """Give runs that share a name what they differ in: their parameters, or else their ids."""
+    return [replace(facts, apart=_difference(facts, _namesakes(facts, shown))) for facts in shown]
+
+
+def _namesakes(facts: Facts, shown: Sequence[Facts]) -> list[Facts]:
+    return [other for other in shown if other.name == facts.name and other.id != facts.id]
+
+
+def _difference(facts: Facts, others: Sequence[Facts]) -> tuple[str, str]:
+    if not others:
+        return "", ""
+    differing = {
+        key: value
+        for key, value in facts.params.items()
+        if any(other.params.get(key) != value for other in others)
+    }
+    if not differing:
+        tail = facts.id.rpartition("-")[2] if facts.id != facts.name else ""
+        return tail, tail
+    long = " ".join(f"{key}={value}" for key, value in differing.items())
+    return long, " ".join(differing.values())
+
+
+def short(value: object) -> str:
+    """Return a parameter's value in few characters."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def live_progress(state: RunState) -> Progress | None:

@@ -112,11 +112,26 @@ def unread_row(name: str, columns: Columns) -> Line:
     return line(Span(status, "dim"), " ", Span(shorten(name, columns.name, keep_end=True), "dim"))
 
 
+def name_width(facts: Facts) -> int:
+    """Return the cells that a run's name wants, with what tells it from its namesakes."""
+    return len(facts.name) + (1 + len(facts.apart[0]) if facts.apart[0] else 0)
+
+
 def _name(facts: Facts, width: int) -> Line:
     if facts.damaged and width > 4:
-        name = fit(shorten(facts.name, width - 2, keep_end=True), width - 2)
-        return line(Span(name, "name"), Span(" !", "warn"))
-    return line(Span(fit(shorten(facts.name, width, keep_end=True), width), "name"))
+        return (*_told_apart(facts, width - 2), Span(" !", "warn"))
+    return _told_apart(facts, width)
+
+
+def _told_apart(facts: Facts, width: int) -> Line:
+    """Return the name and the difference; where room is short, the difference stays longer."""
+    apart = facts.apart[0] if name_width(facts) <= width else facts.apart[1]
+    if not apart:
+        return line(Span(fit(shorten(facts.name, width, keep_end=True), width), "name"))
+    apart = shorten(apart, max(1, width - 4), keep_end=True)
+    name = shorten(facts.name, max(1, width - len(apart) - 1))
+    rest = fit(apart, width - len(name) - 1)
+    return line(Span(name, "name"), " ", Span(rest, "dim"))
 
 
 def epoch_text(facts: Facts) -> str:

@@ -9,7 +9,7 @@ from textual import events
 from ..catalog import Entry
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged
 from ..renderables import run_table
-from ..renderables.facts import Facts, facts_of
+from ..renderables.facts import Facts, facts_of, tell_apart
 from ..renderables.text import Line, Span, fit_line, from_file
 from .lines import LinesWidget
 
@@ -119,19 +119,20 @@ class RunList(LinesWidget, can_focus=True):
         visible = self._visible()
         if not visible:
             return self.empty(width)
-        facts = [self._facts_of(entry) for entry in visible]
-        columns = self._columns(width - 2, [fact for fact in facts if fact is not None])
+        read = {e.key: fact for e in visible if (fact := self._facts_of(e)) is not None}
+        facts = dict(zip(read, tell_apart(list(read.values())), strict=True))
+        columns = self._columns(width - 2, list(facts.values()))
         out: list[Line] = [(Span(" "), *run_table.header(columns))]
         role = "cursor" if self.has_focus else "cursor-blurred"
-        for index, (entry, fact) in enumerate(zip(visible, facts, strict=True), self._top):
-            name = from_file(entry.ref.name)
+        for index, entry in enumerate(visible, self._top):
+            name, fact = from_file(entry.ref.name), facts.get(entry.key)
             row = run_table.row(fact, columns) if fact else run_table.unread_row(name, columns)
             row = fit_line((Span(" "), *row), width)
             out.append((Span("", role), *row) if index == self._cursor else row)
         return out
 
     def _columns(self, width: int, facts: Sequence[Facts]) -> run_table.Columns:
-        longest_name = max((len(fact.name) for fact in facts), default=0)
+        longest_name = max(map(run_table.name_width, facts), default=0)
         longest_epoch = max((len(run_table.epoch_text(fact)) for fact in facts), default=0)
         return run_table.plan_columns(width, self.metrics, longest_name, longest_epoch)
 

@@ -1,0 +1,55 @@
+"""What tells runs of the same name apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runstore.state import RunState
+from tui.renderables import run_table
+from tui.renderables.facts import Facts, facts_of, tell_apart
+from tui.renderables.text import plain
+
+
+def facts(run_id: str, name: str, **params: object) -> Facts:
+    state = RunState(Path("runs") / run_id)
+    state.info = {"id": run_id, "name": name, "params": params}
+    return facts_of(state)
+
+
+def apart(*shown: Facts) -> list[tuple[str, str]]:
+    return [one.apart for one in tell_apart(shown)]
+
+
+def test_a_name_of_its_own_needs_no_more() -> None:
+    assert apart(facts("a", "one", lr=0.1), facts("b", "two", lr=0.2)) == [("", ""), ("", "")]
+
+
+def test_namesakes_show_only_the_parameters_that_differ() -> None:
+    shown = apart(
+        facts("a", "digits", lr=0.1, seed=1, depth=4),
+        facts("b", "digits", lr=0.1, seed=2, depth=4),
+    )
+    assert shown == [("seed=1", "1"), ("seed=2", "2")]
+
+
+def test_a_missing_parameter_differs() -> None:
+    shown = apart(facts("a", "digits", lr=0.1), facts("b", "digits"), facts("c", "other", lr=3))
+    assert shown == [("lr=0.1", "0.1"), ("b", "b"), ("", "")]
+
+
+def test_equal_parameters_leave_the_end_of_the_id() -> None:
+    one, two = "20261120-101010-digits-aaaa2222", "20261120-101010-digits-bbbb3333"
+    assert apart(facts(one, "digits", lr=1), facts(two, "digits", lr=1)) == [
+        ("aaaa2222", "aaaa2222"),
+        ("bbbb3333", "bbbb3333"),
+    ]
+
+
+def test_a_narrow_list_keeps_the_difference_before_the_name() -> None:
+    named = tell_apart(
+        [facts("a", "mobilenet", batch_size=32), facts("b", "mobilenet", batch_size=128)]
+    )
+    wide = run_table.plan_columns(160, (), max(map(run_table.name_width, named)))
+    narrow = run_table.Columns(9, 5, 4, (), percent=False, took=False)
+    assert "mobilenet batch_size=128" in plain(run_table.row(named[1], wide))
+    assert " 128" in plain(run_table.row(named[1], narrow))
