@@ -18,7 +18,8 @@ _STREAM_FILE = re.compile(
     r"(?:\.rank(?P<rank>[0-9]+))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
 )
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[a-z0-9_.+]+-)*[a-z2-7]{6,}")
-_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+# In the order in which they sort, so that the milliseconds in them do too.
+_ID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,16 +77,25 @@ class RunPaths:
 
 
 def new_run_id(name: str | None, *, now: float | None = None) -> str:
-    """Return `20261120-141502-digits-k3x9qa`: UTC time, slug of `name`, 40 random bits.
+    """Return `20261120-141502-digits-2ck3x9qa`: UTC time, slug of `name`, and 8 letters.
 
-    The time makes ids sort; the random part keeps apart the thousand processes that a Slurm
-    array starts in one second.
+    Two of the letters are the milliseconds, so that runs of the same second sort too; the other
+    six are 30 random bits, which keep apart the thousand processes that a Slurm array starts at
+    once.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(time.time() if now is None else now))
+    seconds = time.time() if now is None else now
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds))
+    thousandths = int(seconds % 1 * 1000)
     # 32 letters: each byte's low five bits are one, evenly.
-    unique = "".join(_ID_ALPHABET[byte % 32] for byte in os.urandom(8))
+    codes = (thousandths // 32, thousandths % 32, *(byte % 32 for byte in os.urandom(6)))
+    last = "".join(_ID_ALPHABET[code] for code in codes)
     slug = slugify(name or "")
-    return f"{stamp}-{slug}-{unique}" if slug else f"{stamp}-{unique}"
+    return f"{stamp}-{slug}-{last}" if slug else f"{stamp}-{last}"
+
+
+def id_order(run_id: str) -> str:
+    """Return what sorts run ids by the time of their creation, whatever their names."""
+    return f"{run_id[:15]}-{run_id.rpartition('-')[2]}"
 
 
 def slugify(name: str, *, limit: int = 40) -> str:

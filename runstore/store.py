@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
-from runstore.paths import looks_like_run_id
+from runstore.paths import id_order, looks_like_run_id
 from runstore.sources import RunRef, Source, native, recognise
 
 MAX_DEPTH = 12
@@ -30,44 +30,45 @@ def discover(roots: Sequence[Path]) -> list[RunRef]:
     for root in roots:
         if not root.is_dir():
             raise RootNotFoundError(root)
-        refs.extend(_walk(root, seen, 0))
+        refs.extend(_walk(root, os.path.realpath(root), seen, 0))
     return sorted(refs, key=lambda ref: (ref.sort_key, ref.name), reverse=True)
 
 
-def _walk(directory: Path, seen: set[str], depth: int) -> Iterator[RunRef]:
+def _walk(directory: Path, real: str, seen: set[str], depth: int) -> Iterator[RunRef]:
     """Yield the runs in and below a directory, each real directory once."""
-    real = os.path.realpath(directory)
     if real in seen or depth > MAX_DEPTH:
         return
     seen.add(real)
     if depth and looks_like_run_id(directory.name):
-        yield RunRef(directory, native, directory.name)
+        yield RunRef(directory, native, id_order(directory.name))
         return
     try:
-        with os.scandir(directory) as entries:
-            listing = [(entry.name, _is_directory(entry)) for entry in entries]
+        with os.scandir(directory) as listing:
+            entries = list(listing)
     except OSError:
         yield _odd_ref(directory)
         return
-    source = recognise(directory, [name for name, _ in listing])
+    source = recognise(directory, [entry.name for entry in entries])
     if source is not None:
         yield RunRef(directory, source, _sort_key(directory))
-    elif depth and not listing:
+    elif depth and not entries:
         yield _odd_ref(directory)
-    for name in _folders(listing, source):
-        yield from _walk(directory / name, seen, depth + 1)
+    for entry in _folders(entries, source):
+        # Asking the kernel for each of a thousand real paths costs more than reading the names.
+        below = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
+        yield from _walk(directory / entry.name, below, seen, depth + 1)
 
 
-def _folders(listing: Sequence[tuple[str, bool]], source: Source | None) -> list[str]:
-    """Return the names to search in.
+def _folders(entries: Sequence[os.DirEntry[str]], source: Source | None) -> list[os.DirEntry[str]]:
+    """Return the entries to search in.
 
     None inside a run; but one stray `*.jsonl` (an export, say) makes a root of runs look like a
     run of plain lines, and must not hide what is below it.
     """
     if source is native:
         return []
-    names = [name for name, is_directory in listing if is_directory and not name.startswith(".")]
-    return names if source is None else [name for name in names if looks_like_run_id(name)]
+    folders = [e for e in entries if not e.name.startswith(".") and _is_directory(e)]
+    return folders if source is None else [e for e in folders if looks_like_run_id(e.name)]
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
@@ -85,7 +86,7 @@ def _odd_ref(directory: Path) -> RunRef:
 
 def _sort_key(directory: Path) -> str:
     if looks_like_run_id(directory.name):
-        return directory.name
+        return id_order(directory.name)
     try:
         modified = directory.stat().st_mtime
     except OSError:

@@ -14,6 +14,7 @@ from runstore.paths import (
     STREAMS,
     RunPaths,
     StreamFile,
+    id_order,
     looks_like_run_id,
     new_run_id,
     slugify,
@@ -108,3 +109,10 @@ def test_slug(name: str, slug: str) -> None:
 @pytest.mark.parametrize("name", ["runs", "20261120", "sweep-20261120-141502", "x"])
 def test_ordinary_folder_does_not_look_like_a_run(name: str) -> None:
     assert not looks_like_run_id(name)
+
+
+@given(st.lists(st.integers(0, 10**10), unique=True, min_size=2))
+def test_ids_sort_by_their_millisecond_whatever_the_names(times_ms: list[int]) -> None:
+    ids = {ms: new_run_id(f"name {-ms % 7}", now=ms / 1000 + 1e-5) for ms in times_ms}
+    in_order = [ids[ms] for ms in sorted(ids)]
+    assert sorted(in_order, key=id_order) == in_order
