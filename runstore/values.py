@@ -83,10 +83,11 @@ def as_json(value: Any) -> Any:
     """
     if value is None or isinstance(value, (bool, str)):
         return without_surrogates(value)
+    # int() and float() because orjson takes no subclasses, and numpy.float64 is one.
     if isinstance(value, int):
-        return value if abs(value) < 2**63 else str(value)
+        return int(value) if abs(value) < 2**63 else str(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, Mapping):
         return {without_surrogates(str(key)): as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -1,0 +1,216 @@
+"""How a run is opened: a directory of its own, or the one that a launcher hands over."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runstore
+from runstore import launch
+from runstore.errors import AttemptError, RootNotFoundError, RunNotFoundError, RunStoreError
+
+
+@pytest.fixture(autouse=True)
+def fresh_handover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process joins the launcher's run once; each test is a process of its own."""
+    monkeypatch.setattr(launch, "_handed_over", False)
+
+
+def document(run: runstore.Run) -> dict[str, Any]:
+    found = json.loads((run.path / "run.json").read_bytes())
+    assert isinstance(found, dict)
+    return found
+
+
+@dataclass
+class Settings:
+    lr: float
+    layers: tuple[int, ...]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 0.5, "layers": [1, 2]},
+        argparse.Namespace(lr=0.5, layers=[1, 2]),
+        Settings(0.5, (1, 2)),
+        {"lr": np.float64(0.5), "layers": (np.int64(1), 2)},
+    ],
+    ids=["dict", "namespace", "dataclass", "numpy"],
+)
+def test_params_of_any_kind_are_json_in_the_document(tmp_path: Path, params: object) -> None:
+    with runstore.init(params, root=tmp_path) as run:
+        assert run.params["lr"] == 0.5
+    assert document(run)["params"] == {"lr": 0.5, "layers": [1, 2]}
+    assert runstore.load(run.path).params == {"lr": 0.5, "layers": [1, 2]}
+
+
+def test_params_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
+    odd = {"path": Path("/data"), "nan": math.nan, 3: {"s": {1}}, "big": 2**80, "\udcff": "\ud800"}
+    with runstore.init(odd, root=tmp_path) as run:
+        pass
+    assert document(run)["params"] == {
+        "path": "/data", "nan": "nan", "3": {"s": [1]}, "big": str(2**80), "\\udcff": "\\ud800",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("params", [3, "lr=1", [1], print])
+def test_params_that_are_no_mapping_are_refused_before_anything_is_made(
+    tmp_path: Path, params: object
+) -> None:
+    with pytest.raises(TypeError, match="expected a dict, a namespace or a dataclass"):
+        runstore.init(params, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_document_says_what_was_run(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path / "a" / "b", name="Größe 1", tags=["x", "y"]) as run:
+        pass
+    found = document(run)
+    assert (found["format"], found["id"], found["name"]) == (1, run.path.name, "Größe 1")
+    assert found["tags"] == ["x", "y"]
+    assert found["cwd"] == str(Path.cwd())
+    assert found["versions"].keys() >= {"torch", "numpy"}
+    assert run.path.parent == tmp_path / "a" / "b"
+
+
+def test_single_tag_may_be_a_string(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, tags="demo") as run:
+        pass
+    assert document(run)["tags"] == ["demo"]
+
+
+def test_launchers_run_and_params_beat_the_scripts_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNSTORE_RUN", str(tmp_path / "sweep" / "trial-1"))
+    monkeypatch.setenv("RUNSTORE_PARAMS", '{"lr": 0.01, "depth": 3}')
+    with runstore.init({"lr": 0.5, "seed": 1}, root=tmp_path / "runs", name="mine") as run:
+        assert run.path == tmp_path / "sweep" / "trial-1"
+        assert run.params == {"lr": 0.01, "depth": 3, "seed": 1}
+        second = runstore.init(root=tmp_path / "runs")
+        second.finish()
+    assert document(run)["params"] == {"lr": 0.01, "depth": 3, "seed": 1}
+    assert second.path.parent == tmp_path / "runs"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '"x"', "NaN"])
+def test_launchers_params_that_are_no_object_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("RUNSTORE_RUN", str(tmp_path / "r"))
+    monkeypatch.setenv("RUNSTORE_PARAMS", text)
+    with pytest.raises(RunStoreError, match="RUNSTORE_PARAMS"):
+        runstore.init()
+
+
+def test_run_that_is_alive_may_not_be_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runstore.init(root=tmp_path) as run:
+        monkeypatch.setenv("RUNSTORE_RUN", str(run.path))
+        with pytest.raises(AttemptError, match=rf"attempt 1 is running \(process {os.getpid()}\)"):
+            runstore.init()
+    assert len(list(run.path.glob("events-*"))) == 1
+
+
+def test_ended_run_goes_on_as_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runstore.init({"lr": 1}, root=tmp_path) as first:
+        first.log({"a": 1.0}, step=1)
+        first.log({"a": 2.0}, step=2)
+    written = (first.path / "run.json").read_bytes()
+    monkeypatch.setenv("RUNSTORE_RUN", str(first.path))
+    with runstore.init({"lr": 1}) as second:
+        assert (second.path, second.attempt) == (first.path, 2)
+        second.log({"a": 3.0}, step=2)
+    assert (first.path / "run.json").read_bytes() == written
+    assert [row["a"] for row in runstore.load(first.path).metrics()] == [1.0, 3.0]
+
+
+def test_run_is_resumed_by_id_or_path(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        pass
+    for resume in (run.id, run.path, run.id[:20]):
+        with runstore.init(root=tmp_path, resume=resume) as again:
+            assert again.path == run.path
+    assert again.attempt == 4
+
+
+def test_never_resuming_ignores_the_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNSTORE_RUN", str(tmp_path / "handed"))
+    with runstore.init(root=tmp_path / "own", resume="never") as run:
+        assert run.path.parent == tmp_path / "own"
+    assert not (tmp_path / "handed").exists()
+
+
+def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunStoreError, match="no launcher gave a run"):
+        runstore.init(root=tmp_path, resume="must")
+    with pytest.raises(RunNotFoundError):
+        runstore.init(root=tmp_path, resume="20260101")
+    with pytest.raises(RootNotFoundError):
+        runstore.init(root=tmp_path / "none", resume="20260101")
+
+
+START = """
+import sys
+import runstore
+from runstore.errors import AttemptError
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    run = runstore.init()
+except AttemptError:
+    print("lost")
+else:
+    print("won", run.attempt)
+    run.log({"a": 1.0})
+    sys.stdin.readline()
+    run.finish()
+"""
+
+
+def test_one_of_two_processes_gets_the_attempt(tmp_path: Path, repo_root: Path) -> None:
+    environment = {
+        **os.environ,
+        "RUNSTORE_RUN": str(tmp_path / "run"),
+        "PYTHONPATH": str(repo_root),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", START],
+            env=environment,
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+    answers = [process.stdout.readline() for process in processes if process.stdout]
+    for process in processes:
+        process.communicate("done\n" if process.poll() is None else None)
+    assert sorted(answers) == ["lost\n", "lost\n", "won 1\n"]
+    assert runstore.load(tmp_path / "run").status == "finished"
+    assert len(runstore.load(tmp_path / "run").metrics()) == 1

@@ -1,0 +1,151 @@
+"""Classification reports are scikit-learn's, number for number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import classification_report as sklearn_report
+from sklearn.metrics import confusion_matrix
+
+from runstore import reports
+from runstore.train.classification import Classification
+
+LABELS = st.integers(1, 6).flatmap(
+    lambda k: st.lists(
+        st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)), min_size=1, max_size=60
+    )
+)
+
+
+def plain(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: {k: float(v) for k, v in value.items()} if isinstance(value, dict) else float(value)
+        for key, value in report.items()
+    }
+
+
+def stream(pairs: list[tuple[int, int]], batch: int, **options: Any) -> reports.Report:
+    counts = Classification(**options)
+    for start in range(0, len(pairs), batch):
+        true, predicted = zip(*pairs[start : start + batch], strict=True)
+        counts.add(np.array(predicted), np.array(true))
+    return counts.report()
+
+
+@settings(max_examples=40)
+@pytest.mark.timeout(60)
+@given(LABELS, st.integers(1, 20))
+def test_streamed_report_equals_sklearns_on_the_full_lists(
+    pairs: list[tuple[int, int]], batch: int
+) -> None:
+    true, predicted = zip(*pairs, strict=True)
+    expected = sklearn_report(true, predicted, output_dict=True, zero_division=0)
+    report = stream(pairs, batch)
+    assert report.report == plain(expected)
+    matrix = confusion_matrix(true, predicted, labels=range(6))
+    assert {(t, p): c for t, p, c in report.confusion} == {
+        (t, p): int(matrix[t, p]) for t in range(6) for p in range(6) if matrix[t, p]
+    }
+    assert report.accuracy == np.mean(np.array(true) == np.array(predicted))
+
+
+@settings(max_examples=20)
+@pytest.mark.timeout(60)
+@given(LABELS)
+def test_named_classes_are_all_reported(pairs: list[tuple[int, int]]) -> None:
+    names = list("abcdef")
+    true, predicted = zip(*pairs, strict=True)
+    expected = sklearn_report(
+        true, predicted, labels=range(6), target_names=names, output_dict=True, zero_division=0
+    )
+    report = stream(pairs, 7, target_names=names)
+    assert report.report == plain(expected)
+    assert report.labels == names
+
+
+def test_subset_of_labels_is_reported_as_sklearn_does() -> None:
+    pairs = [(0, 0), (1, 1), (2, 1), (2, 2)]
+    true, predicted = zip(*pairs, strict=True)
+    expected = sklearn_report(true, predicted, labels=[1, 2], output_dict=True, zero_division=0)
+    report = stream(pairs, 2, labels=[1, 2])
+    assert report.report == plain(expected)
+    assert report.labels == ["1", "2"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_scores_are_classified_by_their_largest(dtype: torch.dtype) -> None:
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2]], dtype=dtype, requires_grad=True)
+    counts = Classification()
+    counts.add(scores, torch.tensor([1, 1]))
+    assert counts.report().confusion == [[1, 0, 1], [1, 1, 1]]
+
+
+def test_ignored_targets_are_left_out() -> None:
+    counts = Classification()
+    counts.add(torch.tensor([0, 1, 1]), torch.tensor([-100, 1, -100]))
+    assert counts.report().confusion == [[1, 1, 1]]
+
+
+def test_classes_that_come_late_make_room() -> None:
+    counts = Classification()
+    counts.add([0], [0])
+    counts.add([5], [4])
+    assert counts.report().confusion == [[0, 0, 1], [4, 5, 1]]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "message"),
+    [
+        ([0, 1], [0], "2 predictions for 1 targets"),
+        ([0.0, 1.0], [0, 1], "classes must be integers"),
+        ([0, -1], [0, 1], "class -1 is negative"),
+        ([[0.3], [0.8]], [0, 1], "one class only"),
+    ],
+)
+def test_batch_that_does_not_fit_is_refused(predictions: Any, targets: Any, message: str) -> None:
+    counts = Classification()
+    with pytest.raises(ValueError, match=message):
+        counts.add(predictions, targets)
+
+
+def test_column_of_classes_is_taken() -> None:
+    counts = Classification()
+    counts.add(torch.tensor([[1], [0]]), torch.tensor([[1], [1]]))
+    assert counts.report().confusion == [[1, 0, 1], [1, 1, 1]]
+
+
+def test_nothing_tracked_has_no_report() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        Classification().report()
+    with pytest.raises(ValueError, match="no samples"):
+        reports.classification_report(np.zeros((2, 2), dtype=np.int64))
+
+
+def test_largest_cells_are_kept_and_accuracy_is_that_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "MAX_CELLS", 2)
+    counts = np.array([[9, 1, 0], [0, 2, 3], [1, 0, 4]], dtype=np.int64)
+    report = reports.classification_report(counts)
+    assert report.confusion == [[0, 0, 9], [2, 2, 4]]
+    assert report.headline()["accuracy"] == 15 / 20
+
+
+def test_text_is_sklearns_table() -> None:
+    pairs = [(0, 0), (1, 1), (2, 1), (2, 2)]
+    true, predicted = zip(*pairs, strict=True)
+    names = ["cat", "a longer name", "dog"]
+    expected = sklearn_report(true, predicted, target_names=names, zero_division=0)
+    row = stream(pairs, 2, target_names=names).to_record()
+    found = [line.split() for line in reports.text_report(row)]
+    assert found == [line.split() for line in expected.rstrip("\n").split("\n")]
+
+
+@pytest.mark.parametrize("report", [None, [], "x", 3, {"a": None}, {"a": {"precision": "x"}}])
+def test_what_is_no_report_is_no_table(report: Any) -> None:
+    assert isinstance(reports.text_report({"report": report}), list)

@@ -1,0 +1,351 @@
+"""Loops and stage calls: their order, and what each of them amounts to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import runstore
+from runstore import Run, RunManager
+from runstore.errors import BadValueError, StageError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    opened = runstore.init(root=tmp_path)
+    yield opened
+    opened.finish()
+
+
+def raw(run: Run, stream: str) -> list[dict[str, Any]]:
+    path = run.path / f"{stream}-0001.jsonl"
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def end(run: Run) -> dict[str, Any]:
+    return raw(run, "events")[-1]
+
+
+BATCHES = st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(1, 512)), min_size=1, max_size=20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(BATCHES)
+def test_epoch_mean_is_numpys_weighted_mean(run: Run, batches: list[tuple[float, int]]) -> None:
+    for _ in run.epochs(1):
+        for loss, n in run.train(batches):
+            run.track(loss=torch.tensor(loss, dtype=torch.float64), n=n)
+    values, weights = zip(*batches, strict=True)
+    expected = np.average(np.array(values), weights=np.array(weights))
+    assert raw(run, "epochs")[-1]["train/loss"] == pytest.approx(expected, rel=1e-12, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [3, np.int64(3), np.float32(3), torch.tensor(3), 3.0])
+def test_sample_count_may_be_any_number(run: Run, n: Any) -> None:
+    run.begin_split("val")
+    run.track(loss=1.0, n=n)
+    run.track(loss=5.0, n=1)
+    assert run.end_split()["val/loss"] == 2.0
+    assert not [e for e in raw(run, "events") if e["event"] == "warning"]
+
+
+def test_empty_batch_weighs_nothing(run: Run) -> None:
+    run.begin_split("val")
+    run.track(loss=2.0, n=4)
+    run.track(loss=math.nan, n=0)
+    run.track(loss=100.0, n=0)
+    assert run.end_split()["val/loss"] == 2.0
+
+
+@pytest.mark.parametrize("n", [-1, math.nan, math.inf, "4", None])
+def test_impossible_sample_count_is_one_with_a_warning(run: Run, n: Any) -> None:
+    run.begin_split("val")
+    run.track(loss=1.0, n=n)
+    run.track(loss=3.0, n=n)
+    assert run.end_split()["val/loss"] == 2.0
+    assert len([e for e in raw(run, "events") if e["event"] == "warning"]) == 1
+
+
+def test_nonfinite_batches_are_counted_and_left_out_of_the_mean(run: Run) -> None:
+    for _ in run.epochs(1):
+        for loss in run.train([1.0, math.nan, 3.0, math.inf]):
+            run.track(loss=loss)
+    row = raw(run, "epochs")[0]
+    assert row["train/loss"] == 2.0
+    assert row["train/nonfinite"] == 2.0
+    assert [r["train/loss"] for r in raw(run, "metrics")] == [1.0, None, 3.0, None]
+    (warning,) = [e for e in raw(run, "events") if e["event"] == "warning"]
+    assert warning["message"] == "2 of 4 train batches were not finite"
+
+
+def test_epoch_of_nothing_but_nan_has_a_nan_mean(run: Run) -> None:
+    for _ in run.epochs(1):
+        for loss in run.val([math.nan]):
+            run.track(loss=loss)
+    assert math.isnan(runstore.load(run.path).epochs()[0]["val/loss"])
+
+
+def test_steps_count_train_batches_only(run: Run) -> None:
+    for _ in run.epochs(2):
+        for _ in run.train(range(3)):
+            run.track(loss=1.0)
+            run.track(accuracy=0.5)
+        for _ in run.val(range(5)):
+            run.track(loss=2.0)
+    assert run.step == 6
+    assert [r["step"] for r in raw(run, "metrics") if "train/loss" in r] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in raw(run, "epochs")] == [3, 6]
+    assert [r["step"] for r in raw(run, "metrics") if "val/loss" in r] == [3, 6]
+
+
+def test_log_every_thins_the_rows_and_not_the_means(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, log_every=4) as run:
+        for _ in run.epochs(1):
+            for value in run.train(range(10)):
+                run.track(loss=float(value))
+    assert [r["step"] for r in raw(run, "metrics")] == [4, 8]
+    assert raw(run, "epochs")[0]["train/loss"] == 4.5
+
+
+def test_epoch_row_has_means_durations_and_the_last_logged_values(run: Run) -> None:
+    for epoch in run.epochs(1):
+        run.log({"lr": 0.1})
+        run.log({"lr": 0.05})
+        for _ in run.train([1, 2]):
+            run.track(loss=1.0, n=8)
+        for _ in run.val([1]):
+            run.track(accuracy=0.75, n=8)
+        assert run.epoch == epoch == 1
+    (row,) = raw(run, "epochs")
+    assert (row["epoch"], row["lr"], row["val/accuracy"]) == (1, 0.05, 0.75)
+    assert row["duration_s"] >= row["train/duration_s"] >= 0
+    assert row["train/samples_per_s"] > 0
+
+
+def test_best_epoch_is_found_by_the_rule(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, best="val/accuracy:max") as run:
+        for epoch in run.epochs(3):
+            for _ in run.val([1]):
+                run.track(accuracy=[0.5, 0.9, 0.7][epoch - 1])
+    assert run.best == runstore.load(run.path).best
+    assert run.best is not None
+    assert (run.best.epoch, run.best.value) == (2, 0.9)
+    assert end(run)["best"] == {"epoch": 2, "val/accuracy": 0.9}
+
+
+@pytest.mark.parametrize("best", ["val/loss", "val/loss:lowest", ":min", ""])
+def test_best_rule_that_makes_no_sense_is_refused_before_anything_is_made(
+    tmp_path: Path, best: str
+) -> None:
+    with pytest.raises(ValueError, match="expected METRIC:min or METRIC:max"):
+        runstore.init(root=tmp_path / "runs", best=best)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_break_ends_the_split_and_the_epoch(run: Run) -> None:
+    for epoch in run.epochs(10):
+        for batch in run.train(range(100)):
+            run.track(loss=float(batch))
+            if batch == 4:
+                break
+        for _ in run.val([1]):
+            run.track(loss=9.0)
+        if epoch == 2:
+            break
+    run.finish()
+    assert [r["train/loss"] for r in raw(run, "epochs")] == [2.0, 2.0]
+    assert [r["val/loss"] for r in raw(run, "epochs")] == [9.0, 9.0]
+    assert (end(run)["status"], end(run)["reason"]) == ("finished", "")
+    assert "open_epoch" not in end(run)
+
+
+def test_exception_leaves_the_epoch_open_and_says_where(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        runstore.init(root=tmp_path) as run,
+    ):
+        for epoch in run.epochs(5):
+            for batch in run.train(range(10)):
+                run.track(loss=1 / (3 - batch) if epoch == 2 else 0.0)
+    last = end(run)
+    assert last["status"] == "failed"
+    assert last["reason"] == "ZeroDivisionError: division by zero"
+    assert (last["open_epoch"], last["open_split"], last["batch"]) == (2, "train", 4)
+    assert "test_exception_leaves_the_epoch_open" in last["traceback"]
+    assert len(raw(run, "epochs")) == 1
+
+
+def test_exception_of_the_loader_is_the_loops_own(tmp_path: Path) -> None:
+    def loader() -> Iterator[int]:
+        yield 1
+        raise OSError("worker died")
+
+    with pytest.raises(OSError, match="worker died"), runstore.init(root=tmp_path) as run:
+        for _ in run.train(loader()):
+            run.track(loss=1.0)
+    assert end(run)["reason"] == "OSError: worker died"
+
+
+def test_run_that_finishes_inside_an_epoch_says_so(run: Run) -> None:
+    run.begin_epoch(5)
+    run.begin_split("train")
+    run.finish()
+    assert end(run)["status"] == "finished"
+    assert end(run)["reason"] == "inside epoch 1 of 5"
+    assert (end(run)["open_epoch"], end(run)["open_split"]) == (1, "train")
+
+
+def test_splits_may_come_outside_of_epochs(run: Run) -> None:
+    for _ in run.test([1, 2]):
+        run.track(loss=3.0)
+    assert raw(run, "metrics")[0]["test/loss"] == 3.0
+    assert raw(run, "epochs") == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        (["track"], "track() came outside of a split; begin_split() was expected"),
+        (["classify"], "track_classification() came outside of a split"),
+        (["end_split"], "end_split() came outside of a split; begin_split() was expected"),
+        (["end_epoch"], "end_epoch() came outside of an epoch; begin_epoch() was expected"),
+        (["epoch", "epoch"], "begin_epoch() came inside epoch 1; end_epoch() was expected"),
+        (["epoch", "split", "epoch"], "inside epoch 1; end_split() was expected"),
+        (["split", "epoch"], "inside the split 'train'; end_split() was expected"),
+        (["split", "split"], "inside the split 'train'; end_split() was expected"),
+        (["epoch", "split", "end_epoch"], "end_epoch() came inside the split 'train'; end_split()"),
+        (["epoch", "split", "end_split", "track"], "track() came outside of a split"),
+    ],
+)
+def test_call_out_of_order_names_the_one_that_was_expected(
+    tmp_path: Path, calls: list[str], message: str
+) -> None:
+    manager = RunManager(tmp_path)
+    run = manager.begin_run()
+    call: dict[str, Callable[[], object]] = {
+        "track": lambda: manager.track(loss=1.0),
+        "classify": lambda: manager.track_classification([0], [0]),
+        "epoch": manager.begin_epoch,
+        "split": lambda: manager.begin_split("train"),
+        "end_split": manager.end_split,
+        "end_epoch": manager.end_epoch,
+    }
+    for name in calls[:-1]:
+        call[name]()
+    with pytest.raises(StageError) as caught:
+        call[calls[-1]]()
+    assert message in str(caught.value)
+    manager.end_run()
+    assert end(run)["status"] == "finished"
+
+
+@pytest.mark.parametrize("call", ["begin_epoch", "end_split", "end_epoch", "end_run", "run"])
+def test_manager_without_a_run_asks_for_one(tmp_path: Path, call: str) -> None:
+    manager = RunManager(tmp_path)
+    with pytest.raises(StageError, match=r"came outside of a run; begin_run\(\) was expected"):
+        getattr(manager, call)() if call != "run" else manager.run
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_second_run_before_the_end_of_the_first_is_refused(tmp_path: Path) -> None:
+    manager = RunManager(tmp_path)
+    manager.begin_run()
+    with pytest.raises(StageError, match=r"end_run\(\) was expected"):
+        manager.begin_run()
+    manager.end_run()
+
+
+def test_explicit_calls_write_what_the_loops_write(tmp_path: Path) -> None:
+    manager = RunManager(tmp_path)
+    first = manager.begin_run({"lr": 0.1}, name="explicit")
+    for _ in range(2):
+        manager.begin_epoch(2)
+        manager.begin_split("train", batches=3)
+        for loss in (1.0, 2.0, 3.0):
+            manager.track(loss=loss, n=2)
+        manager.end_split()
+        manager.begin_split("val")
+        manager.track(loss=0.5)
+        manager.end_split()
+        manager.end_epoch()
+    manager.end_run()
+    with runstore.init({"lr": 0.1}, root=tmp_path, name="loops") as second:
+        for _ in second.epochs(2):
+            for loss in second.train([1.0, 2.0, 3.0]):
+                second.track(loss=loss, n=2)
+            for loss in second.val([0.5]):
+                second.track(loss=loss)
+    for stream in ("metrics", "epochs"):
+        assert _timeless(raw(first, stream)) == _timeless(raw(second, stream))
+    kinds = [[e["event"] for e in raw(run, "events")] for run in (first, second)]
+    assert kinds[0] == kinds[1]
+
+
+def _timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    timed = ("time", "duration_s", "samples_per_s")
+    return [{k: v for k, v in row.items() if not k.endswith(timed)} for row in rows]
+
+
+@pytest.mark.parametrize("name", ["", "_x", "a/b"])
+def test_split_name_that_would_break_metric_names_is_refused(run: Run, name: str) -> None:
+    with pytest.raises(StageError, match="a split's name has no /"):
+        run.begin_split(name)
+
+
+def test_tracked_nonsense_is_left_out_once_told(run: Run) -> None:
+    run.begin_split("train")
+    run.track(loss="high", accuracy=0.5)
+    run.track(loss=None, accuracy=1.0)
+    assert run.end_split()["train/accuracy"] == 0.75
+    assert len([e for e in raw(run, "events") if e["event"] == "warning"]) == 1
+
+
+def test_classification_writes_a_report_row_and_its_headline(run: Run) -> None:
+    for _ in run.epochs(1):
+        for scores, y in run.val([(torch.eye(3), [0, 1, 2]), (np.array([0, 1]), [1, 1])]):
+            run.track_classification(scores, y, target_names=["a", "b", "c"])
+    (report,) = runstore.load(run.path).reports()
+    assert report["split"] == "val"
+    assert report["labels"] == ["a", "b", "c"]
+    assert report["confusion"] == [[0, 0, 1], [1, 0, 1], [1, 1, 2], [2, 2, 1]]
+    assert raw(run, "epochs")[0]["val/accuracy"] == report["report"]["accuracy"] == 0.8
+
+
+def test_batch_that_cannot_be_classified_is_left_out_once_told(run: Run) -> None:
+    run.begin_split("val")
+    run.track_classification([0, 1], [0])
+    run.track_classification(torch.rand(4, 1), [0, 1, 0, 1])
+    run.track_classification([0, 1], [0, 1])
+    run.end_split()
+    assert raw(run, "reports")[0]["confusion"] == [[0, 0, 1], [1, 1, 1]]
+    assert len([e for e in raw(run, "events") if e["event"] == "warning"]) == 1
+
+
+def test_strict_run_raises_where_a_batch_does_not_fit(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, strict=True) as run:
+        run.begin_split("val")
+        with pytest.raises(BadValueError, match="2 predictions for 1 targets"):
+            run.track_classification([0, 1], [0])
+        run.track_classification([0, 1], [0, 1])
+        run.end_split()
+
+
+def test_position_is_that_of_the_loop(run: Run) -> None:
+    seen = {}
+    for _ in run.epochs(4):
+        for batch in run.train(range(6)):
+            run.track(loss=1.0)
+            if batch == 2:
+                seen = run._progress()
+        break
+    assert (seen["epoch"], seen["epochs"], seen["split"]) == (1, 4, "train")
+    assert (seen["batch"], seen["batches"], seen["step"]) == (3, 6, 3)
