@@ -87,13 +87,14 @@ def redact_command(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals and re.fullmatch(r"[-+\w.]+", name):
-            cleaned.append(f"{name}={redact_value(name, value)}")
+            cleaned.append(f"{name}={redact_value(name, redact_source(value))}")
             option = ""
         elif argument.startswith("-"):
             cleaned.append(redact_text(argument))
             option = argument
         else:
-            cleaned.append(redact_value(option, argument))
+            # An argument may be a JSON document, or a program after -c.
+            cleaned.append(redact_value(option, redact_source(argument)))
             option = ""
     return cleaned
 
