@@ -117,10 +117,14 @@ def redact_source(text: str) -> str:
 
 
 def _redact_assignment(match: re.Match[str]) -> str:
-    value = match["value"]
+    name, value = match["name"], match["value"]
+    if not is_secret_name(name):
+        # "login failed: password=…": what follows a colon may be an assignment itself.
+        inner = _ASSIGNMENT.sub(_redact_assignment, value)
+        return f"{name}{match['between']}{match['quote']}{inner}{match['quote']}"
     # In code, only a literal is a secret: token = os.environ["X"] and auth: str are not.
     literal = bool(match["quote"]) or (len(value) >= 8 and re.search(r"\d", value) is not None)
     if not literal or "(" in value or "[" in value:
         return match.group()
-    redacted = redact_value(match["name"], value)
-    return f"{match['name']}{match['between']}{match['quote']}{redacted}{match['quote']}"
+    redacted = redact_value(name, value)
+    return f"{name}{match['between']}{match['quote']}{redacted}{match['quote']}"

@@ -126,6 +126,7 @@ def test_params(params: dict[str, Any], cleaned: dict[str, Any] | None) -> None:
         f'+API_KEY = "{SECRET}"',
         f"+password: '{SECRET}'",
         f"+export HF_TOKEN={SECRET}",
+        f"+# login failed: password={SECRET}",
         f'+    "client_secret": "{SECRET}",',
         f"+remote = https://user:{SECRET}@host/repo.git",
         f"-----BEGIN RSA PRIVATE KEY-----\n+{SECRET}\n-----END RSA PRIVATE KEY-----",
