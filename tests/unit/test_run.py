@@ -99,7 +99,6 @@ def test_nonfinite_value_is_kept_beside_a_null(run: Run, value: Any, name: str) 
         None, "0.5", b"1", [1.0], {}, object(), 1j, np.array([1.0, 2.0]), torch.zeros(2, 2),
         torch.empty((), device="meta"), np.datetime64("2026-01-01"), np.str_("5"), float,
     ],
-    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_is_no_number_is_left_out_with_one_warning(run: Run, value: Any) -> None:
     run.log({"bad": value, "good": 1.0})
