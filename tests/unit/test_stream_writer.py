@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -411,12 +412,11 @@ def test_eight_threads_lose_and_mix_nothing(tmp_path: Path, told: Told) -> None:
 
 def test_signal_handler_may_log_while_the_same_thread_logs(tmp_path: Path, told: Told) -> None:
     writer = told.writer(tmp_path)
-    handled = 0
+    # Taken in one step: a handler may be interrupted by the next signal.
+    numbers = itertools.count(1_000_000)
 
     def handler(_number: int, _frame: object) -> None:
-        nonlocal handled
-        writer.append(line(1_000_000 + handled))
-        handled += 1
+        writer.append(line(next(numbers)))
 
     previous = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
@@ -430,11 +430,10 @@ def test_signal_handler_may_log_while_the_same_thread_logs(tmp_path: Path, told:
         signal.signal(signal.SIGALRM, previous)
     writer.finish()
     seen = steps(tmp_path / FIRST.name)
-    assert handled > 10
+    end = next(numbers)
+    assert end > 1_000_010
     assert [step for step in seen if step < 1_000_000] == list(range(30_000))
-    assert sorted(step for step in seen if step >= 1_000_000) == [
-        1_000_000 + number for number in range(handled)
-    ]
+    assert sorted(step for step in seen if step >= 1_000_000) == list(range(1_000_000, end))
     data = (tmp_path / FIRST.name).read_bytes()
     tally = writer.tallies[FIRST.name]
     assert (tally.bytes, tally.crc32) == (len(data), zlib.crc32(data))
