@@ -15,7 +15,7 @@ from runstore.atomic import write_document
 from runstore.environment import Code, code, facts
 from runstore.errors import AttemptError, RunStoreError
 from runstore.paths import RunPaths, StreamFile, new_run_id
-from runstore.records import FORMAT
+from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
 from runstore.run import Run
 from runstore.sources.native import NativeReader
@@ -170,7 +170,7 @@ def _write_code(paths: RunPaths, document: dict[str, Any], state: Code) -> None:
         write_document(paths.patch, state.patch)
     document["git"] = state.facts or None
     data = orjson.dumps(as_json(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    write_document(paths.document, data)
+    write_document(paths.document, escape_controls(data))
 
 
 def _newest_attempt(run_dir: Path) -> int:

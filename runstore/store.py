@@ -123,6 +123,8 @@ def _short(ref: RunRef, root: Path) -> str:
 
 def _run_at(path: Path, wanted: str) -> RunRef:
     refs = [ref for ref in discover([path]) if ref.path == path]
+    if not refs and not any(path.iterdir()):
+        return _odd_ref(path)
     if not refs:
         raise RunNotFoundError(wanted, f"that directory ({', '.join(_kinds())} were looked for)")
     return refs[0]

@@ -78,6 +78,11 @@ def test_empty_directory_is_shown_for_what_it_is(root: Path) -> None:
     assert reader.state.status.reason == "an empty directory: nothing was written yet"
 
 
+def test_empty_directory_given_by_its_path_is_a_run_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert find(str(tmp_path / "empty"), tmp_path).name == "empty"
+
+
 def test_empty_root_has_no_runs(tmp_path: Path) -> None:
     assert discover([tmp_path]) == []
 
