@@ -1,0 +1,66 @@
+"""Means in float64, and a pace that follows the loop."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from runstore.meters import Mean, Meters, Pace
+
+
+def test_mean_does_not_stop_growing_after_many_batches() -> None:
+    mean = Mean()
+    for _ in range(20_000):
+        mean.add(0.1, 1e4)
+    assert mean.value == pytest.approx(0.1, rel=1e-12)
+
+
+def test_mean_of_nothing_finite_is_what_was_seen_last() -> None:
+    mean = Mean()
+    assert math.isnan(mean.value)
+    mean.add(math.inf, 1)
+    assert mean.value == math.inf
+
+
+def test_metric_that_misses_batches_has_its_own_weight() -> None:
+    meters = Meters()
+    meters.add({"a": 1.0, "b": 10.0}, 1)
+    meters.add({"a": 3.0}, 3)
+    assert meters.values() == {"a": 2.5, "b": 10.0}
+    assert meters.samples == 4
+
+
+def test_pace_follows_a_loop_that_gets_slower() -> None:
+    pace = Pace()
+    now = 0.0
+    pace.start(now)
+    for _ in range(100):
+        now += 0.1
+        pace.tick(now)
+    assert pace.it_per_s == pytest.approx(10, rel=0.01)
+    for _ in range(20):
+        now += 1.0
+        pace.tick(now)
+    assert pace.it_per_s == pytest.approx(1, rel=0.2)
+
+
+def test_time_between_splits_does_not_count() -> None:
+    pace = Pace()
+    now = 0.0
+    for _ in range(5):
+        now += 100.0
+        pace.start(now)
+        for _ in range(20):
+            now += 0.1
+            pace.tick(now)
+        pace.stop(now)
+    assert pace.it_per_s == pytest.approx(10, rel=0.01)
+
+
+def test_pace_is_unknown_at_first() -> None:
+    pace = Pace()
+    assert pace.it_per_s is None
+    pace.start(0.0)
+    pace.stop(0.0)
+    assert pace.it_per_s is None

@@ -1,0 +1,41 @@
+"""What is drawn cannot drive a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runstore.text import printable
+
+
+@given(st.text(st.characters(), max_size=200))
+def test_nothing_that_drives_a_terminal_is_left(text: str) -> None:
+    shown = printable(text)
+    assert not [c for c in shown if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    assert not set(shown) & set("\u200e\u200f\u202a\u202e\u2066\u2069\u061c\ufeff")
+    shown.encode("utf-8")
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
+def test_ordinary_text_is_unchanged(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\nb\tc\rd", "a⏎b c␍d"),
+        ("\u202e", "\\u202e"),
+        ("\x9b", "\\x9b"),
+    ],
+)
+def test_what_is_unsafe_is_made_visible(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_long_text_is_cut() -> None:
+    assert printable("x" * 5000, limit=10) == "x" * 9 + "…"
