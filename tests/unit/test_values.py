@@ -64,7 +64,10 @@ class Lazy:
         raise RuntimeError("not loaded")
 
 
-@pytest.mark.parametrize("value", [Lazy(), "1", "", None, [1], (1,), {}, np.zeros(3), 1j], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [pytest.param(Lazy(), id="lazy"), "1", "", None, [1], (1,), {}, np.zeros(3), 1j],
+)
 def test_message_names_key_and_value(value: object) -> None:
     with pytest.raises(BadValueError) as caught:
         as_float("train/x", value)
