@@ -1,0 +1,57 @@
+"""Progress where the script runs: a bar on a terminal, few lines in a batch log."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from runstore.console import BarDisplay, LineDisplay, split_display
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_batch_log_gets_a_line_per_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("runstore.console.time.monotonic", lambda: now)
+    display = split_display("epoch 1/3 train", 1000)
+    assert isinstance(display, LineDisplay)
+    for batch in range(1, 1001):
+        now += 0.1
+        display.advance(batch, {"train/loss": 0.123456})
+    display.close("epoch 1/3 train  loss 0.1235  100.0 s")
+    said = capsys.readouterr().err
+    assert said.splitlines()[0] == "epoch 1/3 train 300/1000 loss 0.1235"
+    assert said.count("\n") == 4
+    assert "\r" not in said
+
+
+def test_terminal_gets_a_bar_and_one_line_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    display = split_display("train", 10)
+    assert isinstance(display, BarDisplay)
+    for batch in range(1, 11):
+        display.advance(batch, {"train/loss": 1.0})
+    display.close("train  loss 1.0000")
+    assert "\r" in terminal.getvalue()
+    assert terminal.getvalue().endswith("train  loss 1.0000\n")
+
+
+@pytest.mark.parametrize("stderr", [None, "closed"])
+def test_missing_stderr_is_no_fault(monkeypatch: pytest.MonkeyPatch, stderr: str | None) -> None:
+    stream = None
+    if stderr == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    if stream is None:
+        split_display("train", None).close("done")
+    else:
+        LineDisplay("train", None).close("done")
