@@ -223,8 +223,11 @@ class RunState:
 
     def hidden_from(self, attempt: int) -> int | None:
         """Return the step from which an attempt's rows are hidden, where that was inferred."""
+        if not self._first_steps:
+            # Asked for every row.
+            return None
         later = (step for number, step in self._first_steps.items() if number > attempt)
-        return min(later, default=None) if self._first_steps else None
+        return min(later, default=None)
 
     def forget(self, file: StreamFile) -> None:
         """Drop what was folded from one file; it will be read again from its beginning."""
