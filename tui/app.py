@@ -50,6 +50,11 @@ class MonitorApp(WireMixin):
             self.catalog.glance(entry)
         return self._main
 
+    @property
+    def is_read(self) -> bool:
+        """Whether everything that is shown was read to its end."""
+        return self._main.is_read
+
     def on_mount(self) -> None:
         """Start what runs beside the screen."""
         terminal.exit_on_signals(self)

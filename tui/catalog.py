@@ -56,11 +56,12 @@ class Changes:
 class Entry:
     """One run: its place, its readers and the lock that guards both."""
 
-    def __init__(self, ref: RunRef) -> None:
+    def __init__(self, ref: RunRef, *, patient: bool = True) -> None:
         self.ref = ref
+        self._patient = patient
         self.key = str(ref.path)
         self.lock = threading.Lock()
-        self.listed: RunReader = open_run(ref)
+        self.listed: RunReader = open_run(ref, patient=patient)
         self.full: RunReader | None = None
         self.glanced = False
         self.word = "unknown"
@@ -81,7 +82,7 @@ class Entry:
         """Read on in the history; return whether anything changed."""
         with self.lock:
             if self.full is None:
-                self.full = open_run(self.ref)
+                self.full = open_run(self.ref, patient=self._patient)
             reader = self.full
             return _guarded(reader, lambda: reader.poll(POLL_BYTES))
 
@@ -95,6 +96,11 @@ class Entry:
     def behind(self) -> bool:
         """Whether `follow` has more to read at once."""
         return self.full is not None and self.full.behind
+
+    @property
+    def read_to_end(self) -> bool:
+        """Whether the whole history was read, as far as the last look knows."""
+        return self.full is not None and not self.full.behind
 
     @property
     def alive(self) -> bool:
@@ -133,8 +139,10 @@ def _guarded(reader: RunReader, read: Callable[[], bool]) -> bool:
 class Catalog:
     """Every run below some roots, newest first."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], *, patient: bool = True) -> None:
+        """Know the runs below `roots`; who looks only once is not `patient` (see `open_run`)."""
         self.roots = tuple(roots)
+        self._patient = patient
         self.entries: list[Entry] = []
         """Replaced as a whole by `scan`, so a reference to it stays consistent."""
         self.missing: tuple[Path, ...] = ()
@@ -154,7 +162,7 @@ class Catalog:
         except RunStoreError:  # a root went away between the two looks; the next scan tells which
             return False
         known = self._by_key
-        entries = [known.get(str(ref.path)) or Entry(ref) for ref in refs]
+        entries = [known.get(str(ref.path)) or Entry(ref, patient=self._patient) for ref in refs]
         changed = not self.scanned or missing != self.missing or entries != self.entries
         if changed:
             self._by_key = {entry.key: entry for entry in entries}

@@ -7,9 +7,11 @@ import io
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+SCREENSHOT_PATIENCE_S = 30.0
 PIPE_WIDTH = 120
 """Cells of a line when the output is no terminal and COLUMNS does not say otherwise."""
 
@@ -37,7 +39,11 @@ def save_screenshot(roots: Sequence[Path], target: Path, width: int, height: int
     async def take() -> str:
         app = MonitorApp(roots)
         async with app.run_test(size=(width, height)) as pilot:
-            await pilot.pause(1.5)
+            deadline = time.monotonic() + SCREENSHOT_PATIENCE_S
+            while not app.is_read and time.monotonic() < deadline:
+                await pilot.pause(0.1)
+            # Two ticks of the screen later, what was read is drawn.
+            await pilot.pause(0.5)
             return app.export_screenshot(title="runstore-tui")
 
     target.write_text(asyncio.run(take()), encoding="utf-8")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from runstore.sources import RunRef
 from runstore.store import discover, find
-from runstore.tail import ZERO_RETRIES
 
 from .catalog import Catalog, Entry
 from .renderables import details, run_table
@@ -36,7 +35,7 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
     """
     discover(roots)  # raises for a missing root, which the catalog would wait for
     shown = [_entry(find(name, roots[0])) for name in wanted]
-    catalog = Catalog(roots)
+    catalog = Catalog(roots, patient=False)
     catalog.scan()
     for entry in catalog.entries:
         entry.glance()
@@ -46,7 +45,7 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
 
 
 def _entry(ref: RunRef) -> Entry:
-    entry = Entry(ref)
+    entry = Entry(ref, patient=False)
     entry.glance()
     return entry
 
@@ -73,7 +72,8 @@ def _list(catalog: Catalog, width: int) -> Iterable[str]:
 
 
 def _detail(entry: Entry, width: int) -> Iterable[str]:
-    _read_all(entry)
+    while entry.follow() or entry.behind:
+        pass
     with entry.view() as view:
         state = view.full
         yield from _section(from_file(state.name), details.progress(state, width, time.time()))
@@ -81,13 +81,6 @@ def _detail(entry: Entry, width: int) -> Iterable[str]:
         yield from _section("epochs", details.epochs(state, width))
         yield from _section("report", report(state, width))
         yield from _section("events", details.events(state, width)[:MAX_EVENTS])
-
-
-def _read_all(entry: Entry) -> None:
-    """Read to the end, and past zeros that a reader takes for data that is still to come."""
-    idle = 0
-    while idle <= ZERO_RETRIES:
-        idle = 0 if entry.follow() or entry.behind else idle + 1
 
 
 def _section(title: str, lines: Iterable[Line]) -> Iterable[str]:

@@ -72,6 +72,14 @@ class MainScreen(Screen[None]):
     def _list(self) -> RunList:
         return self.query_one("#runs", RunList)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether everything that is shown was read to its end."""
+        if not self.catalog.scanned or not all(e.glanced for e in self.catalog.entries):
+            return False
+        chosen = self._list.chosen
+        return not self.catalog.entries if chosen is None else chosen.read_to_end
+
     # ---- what is shown -------------------------------------------------------------------------
 
     def tick(self) -> None:
