@@ -81,9 +81,10 @@ class Stages:
     # ---- loops -----------------------------------------------------------------------------------
 
     def epochs(self, n: int) -> Iterator[int]:
-        """Yield 1 to `n`, each an open epoch that is ended behind the loop's body."""
+        """Yield `n` further epochs, each open and ended behind the loop's body."""
+        total = (self.epoch or 0) + n
         for _ in range(n):
-            number = self.begin_epoch(n)
+            number = self.begin_epoch(total)
             epoch = self._epoch
             try:
                 yield number

@@ -349,3 +349,10 @@ def test_position_is_that_of_the_loop(run: Run) -> None:
         break
     assert (seen["epoch"], seen["epochs"], seen["split"]) == (1, 4, "train")
     assert (seen["batch"], seen["batches"], seen["step"]) == (3, 6, 3)
+
+
+def test_second_loop_over_epochs_goes_on_counting(run: Run) -> None:
+    assert [*run.epochs(2), *run.epochs(3)] == [1, 2, 3, 4, 5]
+    run.finish()
+    state = runstore.load(run.path).state
+    assert (state.epoch, state.epochs) == (5, 5)
