@@ -228,7 +228,8 @@ class Run:
     def epochs(self, n: int) -> Iterator[int]:
         """Yield the epochs 1 to `n`, and write one epoch row behind each.
 
-        A second call goes on counting: `n` further epochs. A `break` ends the epoch like its normal end; an exception leaves it open.
+        A second call goes on counting: `n` further epochs. A `break` ends the epoch like its normal
+        end; an exception leaves it open.
         """
         return self._stages.epochs(n)
 
