@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from runstore.cli.options import json_option, root_option
-from runstore.cli.output import duration, local_time, metric, print_json, say, table
+from runstore.cli.output import local_time, print_json, say, table
+from runstore.numbers import NOTHING, count, duration, metric
 from runstore.sources import RunState, open_run
 from runstore.store import discover
 from runstore.summary import summary
@@ -55,9 +56,9 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
         state.id,
         state.status.word,
         _of(state.epoch, state.epochs),
-        "-" if state.step is None else f"{state.step:,}",
+        count(state.step),
         *(metric(last.get(name)) for name in metrics),
-        f"{metric(best.value)} @{best.epoch}" if best else "-",
+        f"{metric(best.value)} @{best.epoch}" if best else NOTHING,
         duration(state.duration_s),
         local_time(state.created),
         "" if state.status.word in ("finished", "running") else state.status.reason,
@@ -66,7 +67,7 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
 
 def _of(done: int | None, total: int | None) -> str:
     if done is None:
-        return "-"
+        return NOTHING
     return f"{done}/{total}" if total else str(done)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import click
 import orjson
 
+from runstore.numbers import NOTHING
 from runstore.records import escape_controls, without_surrogates
 from runstore.text import printable
 
@@ -64,34 +64,8 @@ def _pad(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> lis
     ]
 
 
-def metric(value: float | None) -> str:
-    """Return a metric with four digits that matter: `0.3182`, `12.50`, `3.0e-05`, `nan`, `-`."""
-    if value is None:
-        return "-"
-    if not math.isfinite(value):
-        return str(value)
-    size = abs(value)
-    if size != 0 and (size < 1e-3 or size >= 1e6):
-        return f"{value:.3e}"
-    return f"{value:.4f}" if size < 10 else f"{value:,.2f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a length of time as `41s`, `02:41`, `5h12m` or `3d04h`."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{seconds:.1f}s" if seconds < 10 else f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60:02d}:{whole % 60:02d}"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
-
-
 def local_time(seconds: float | None) -> str:
     """Return a moment in the time zone of whoever looks: `2026-11-20 14:15`."""
     if seconds is None:
-        return "-"
+        return NOTHING
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from runstore.cli.options import json_option, root_option, run_argument
-from runstore.cli.output import duration, local_time, metric, print_json, table
+from runstore.cli.output import local_time, print_json, table
+from runstore.numbers import duration, metric
 from runstore.paths import RunPaths
 from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values

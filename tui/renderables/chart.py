@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .numbers import metric, short_count
+from runstore.numbers import metric, short_count
+
 from .text import Line, Span, fit, fit_line, line, line_width, shorten, width_of
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))

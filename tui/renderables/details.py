@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runstore.numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
 from runstore.records import integer, metric_values
 from runstore.state import RunState
 
@@ -20,7 +21,6 @@ from .facts import (
     short,
     split_metric,
 )
-from .numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
 from .text import Line, Span, fit, from_file, join, line, pack, shorten
 
 LABEL_WIDTH = 9

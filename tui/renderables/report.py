@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runstore.numbers import NOTHING, count
 from runstore.state import RunState
 
 from .facts import SPLITS, finite
-from .numbers import NOTHING, count
 from .text import EMPTY, Line, Span, fit, fit_line, from_file, line, line_width, shorten
 
 MAX_MATRIX_LABELS = 30

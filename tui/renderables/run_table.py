@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runstore.numbers import NOTHING, duration, metric, percent, rate
+
 from .bars import bar
 from .facts import GLYPHS, STATUS_ROLES, Facts
-from .numbers import NOTHING, duration, metric, percent, rate
 from .text import Line, Span, fit, from_file, line, shorten
 
 STATUS_WIDTH = 13

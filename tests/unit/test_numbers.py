@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.renderables.numbers import (
+from runstore.numbers import (
     age,
     clock,
     duration,
