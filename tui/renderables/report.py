@@ -93,9 +93,12 @@ def _confusion(row: Mapping[str, Any]) -> list[Line]:
         return []
     if not 0 < len(labels) <= MAX_MATRIX_LABELS:
         return []
-    counts = _matrix(triples, len(labels))
+    rows = _row_of_class(row.get("classes"), len(labels))
+    if len(rows) != len(labels):
+        return []
+    counts = _matrix(triples, rows)
     names = [from_file(label) for label in labels]
-    label = max(4, min(10, max(len(name) for name in names)))
+    label = max(7, min(10, max(len(name) for name in names)))
     cell = max(3, len(str(max(max(row) for row in counts))), min(6, max(len(n) for n in names)))
     across = " ".join(fit(shorten(name, cell), cell, right=True) for name in names)
     lines = [line(Span(fit("true\\as", label) + " " + across, "head"))]
@@ -108,14 +111,29 @@ def _confusion(row: Mapping[str, Any]) -> list[Line]:
     return lines
 
 
-def _matrix(triples: Sequence[object], size: int) -> list[list[int]]:
-    counts = [[0] * size for _ in range(size)]
+def _row_of_class(classes: object, size: int) -> dict[int, int]:
+    """Return the place of each class in the matrix; nothing when the row does not tell it.
+
+    Args:
+        classes: The class index of each label, in order; None means 0 to `size` - 1.
+        size: How many labels there are.
+    """
+    if classes is None:
+        return {index: index for index in range(size)}
+    if not isinstance(classes, list) or len(classes) != size:
+        return {}
+    return {int(name): at for at, name in enumerate(classes) if finite(name) is not None}
+
+
+def _matrix(triples: Sequence[object], rows: Mapping[int, int]) -> list[list[int]]:
+    """Return the counts of the classes that have a row; others are left out, as in the scores."""
+    counts = [[0] * len(rows) for _ in rows]
     for triple in triples:
         if not (isinstance(triple, list) and len(triple) == 3):
             continue
         true, predicted, number = (int(v) if finite(v) is not None else -1 for v in triple)
-        if 0 <= true < size and 0 <= predicted < size:
-            counts[true][predicted] += max(0, number)
+        if true in rows and predicted in rows:
+            counts[rows[true]][rows[predicted]] += max(0, number)
     return counts
 
 
