@@ -21,9 +21,11 @@ from .facts import (
     short,
     split_metric,
 )
-from .text import Line, Span, fit, from_file, join, line, pack, shorten
+from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
 
 LABEL_WIDTH = 9
+COLUMN_ROWS = 50
+"""Newest epochs that decide the table's columns; not every epoch is validated."""
 
 
 def progress(state: RunState, width: int, now: float) -> list[Line]:
@@ -124,7 +126,10 @@ def trouble(state: RunState) -> list[str]:
 
 
 def last_step(state: RunState, width: int, now: float) -> list[Line]:
-    """Return every value of the newest metrics row and of the newest finished epoch."""
+    """Return every value of the newest metrics row and of the newest finished epoch.
+
+    What the training loop measured of itself comes after what it measured of the network.
+    """
     row = state.last_row
     last = state.last
     if not last:
@@ -133,8 +138,8 @@ def last_step(state: RunState, width: int, now: float) -> list[Line]:
     written = age(now - time) if isinstance(time, (int, float)) else ""
     facts = [f"step {count(state.step)}", f"epoch {state.epoch}" if state.epoch else "", written]
     title = line(Span("last step", "title"), Span("  " + "  ".join(filter(None, facts)), "dim"))
-    names = [name for name in rank_metrics(last) if name in metric_values(row)]
-    names += [name for name in rank_metrics(last) if name not in names]
+    in_row = metric_values(row)
+    names = sorted(rank_metrics(last), key=lambda name: (is_bookkeeping(name), name not in in_row))
     label = min(max(len(from_file(name)) for name in names), max(12, width - 14))
     cells = [_metric_cell(name, last[name], label) for name in names]
     return [line(), title, *pack(cells, width, gap=2)]
@@ -147,27 +152,34 @@ def _metric_cell(name: str, value: float, label: int) -> Line:
     return (Span(fit(shown, label), "dim"), Span(" "), Span(f"{text:>9}", role))
 
 
-def epochs(state: RunState, width: int) -> list[Line]:
-    """Return the epoch table, newest first, with the best epoch marked by a star."""
+def epochs(state: RunState, width: int) -> Sequence[Line]:
+    """Return the epoch table, newest first, with the best epoch marked by a star.
+
+    Rows are made when they are looked at, so look while the state is held still.
+    """
     rows = state.epoch_rows
     if not rows:
         return [line(Span("no finished epoch yet", "dim"))]
     best = state.best
-    names, hidden = _epoch_columns(rows, width, best.metric if best else None)
+    best_epoch = best.epoch if best else None
+    names, hidden = _epoch_columns(rows[-COLUMN_ROWS:], width, best.metric if best else None)
     titles = [fit(" EPOCH", 7), fit("TIME", 7, right=True)]
     titles += [fit(shorten(from_file(n), s, keep_end=True), s, right=True) for n, s in names]
     more = f"  +{hidden} more" if hidden else ""
-    table = [line(Span(" ".join(titles), "head"), Span(more, "dim"))]
-    for row in reversed(rows):
-        table.append(_epoch_row(row, names, best.epoch if best else None))
-    return table
+    head = line(Span(" ".join(titles), "head"), Span(more, "dim"))
+    newest = len(rows)
+
+    def table_line(at: int) -> Line:
+        return _epoch_row(rows[newest - at], names, best_epoch) if at else head
+
+    return LazyLines(newest + 1, table_line)
 
 
 def _epoch_columns(
     rows: Sequence[Mapping[str, Any]], width: int, best_metric: str | None
 ) -> tuple[list[tuple[str, int]], int]:
     """Return the metrics that fit, each with its width, and how many do not."""
-    names = rank_metrics(name for row in rows[-3:] for name in metric_values(row))
+    names = rank_metrics(name for row in rows for name in metric_values(row))
     names = [name for name in names if not is_bookkeeping(name)]
     if best_metric in names:  # what the star is about must be on screen
         names.remove(best_metric)
@@ -201,14 +213,20 @@ def _epoch_row(
     return line(Span(" ".join(cells), role))
 
 
-def events(state: RunState, width: int) -> list[Line]:
+def events(state: RunState, width: int) -> Sequence[Line]:
     """Return the newest events first, each as time, kind and its fields; routine is counted."""
     everything = state.events
     told = [event for event in everything if event.get("event") not in _ROUTINE]
-    lines = [_event(event, width) for event in reversed(told)]
-    if routine := len(everything) - len(told):
-        lines.append(line(Span(f"and {routine:,} starts and ends of epochs and splits", "dim")))
-    return lines or [line(Span("no events", "dim"))]
+    routine = len(everything) - len(told)
+    if not everything:
+        return [line(Span("no events", "dim"))]
+    told.reverse()
+    rest = line(Span(f"and {routine:,} starts and ends of epochs and splits", "dim"))
+
+    def event_line(at: int) -> Line:
+        return _event(told[at], width) if at < len(told) else rest
+
+    return LazyLines(len(told) + bool(routine), event_line)
 
 
 _EVENT_ROLES = {"end": "title", "warning": "warn", "open": "title", "checkpoint": "good"}

@@ -6,8 +6,8 @@ the palette of the running app decides what they look like, and `--once` drops t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, overload
 
 from rich.cells import cell_len, set_cell_size
 
@@ -25,6 +25,31 @@ class Span(NamedTuple):
 
 Line = tuple[Span, ...]
 EMPTY: Line = ()
+
+
+class LazyLines(Sequence[Line]):
+    """Lines that are made when they are looked at: a long table costs what is seen of it."""
+
+    def __init__(self, length: int, make: Callable[[int], Line]) -> None:
+        """Have `length` lines; `make` returns one of them, counted from 0."""
+        self._places = range(length)
+        self._make = make
+
+    def __len__(self) -> int:
+        """Return how many lines there are."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Line: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Line]: ...
+
+    def __getitem__(self, place: int | slice) -> Line | list[Line]:
+        """Make one line or some."""
+        if isinstance(place, slice):
+            return [self._make(at) for at in self._places[place]]
+        return self._make(self._places[place])
 
 
 def width_of(text: str) -> int:

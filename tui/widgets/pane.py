@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import events
 
 from ..catalog import Entry, RunView
@@ -30,8 +32,8 @@ class Pane(LinesWidget, can_focus=True):
         self._top = 0
         self._length = 0
 
-    def content(self, view: RunView, width: int, height: int) -> list[Line]:
-        """Return all lines of the pane for a run; overridden."""
+    def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
+        """Return all lines of the pane for a run, long ones as `LazyLines`; overridden."""
         raise NotImplementedError
 
     def subtitle(self) -> str:
@@ -50,18 +52,20 @@ class Pane(LinesWidget, can_focus=True):
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return the title and the visible part of the content."""
-        body = guarded(lambda: self._body(width - MARGIN - 1, height - 1))
-        self._length = len(body)
-        self._top = max(0, min(self._top, self._length - (height - 1)))
-        visible = body[self._top : self._top + height - 1]
+        self._length = 0
+        visible = guarded(lambda: self._visible(width - MARGIN - 1, height - 1))
         margin = Span(" " * MARGIN)
         return [self._title(width, height), *((margin, *row) for row in visible)]
 
-    def _body(self, width: int, height: int) -> list[Line]:
+    def _visible(self, width: int, height: int) -> list[Line]:
+        """Return the lines that are scrolled into view; the others are not even made."""
         if self.entry is None:
             return [EMPTY]
         with self.entry.view() as view:
-            return self.content(view, width, height)
+            lines = self.content(view, width, height)
+            self._length = len(lines)
+            self._top = max(0, min(self._top, self._length - height))
+            return list(lines[self._top : self._top + height])
 
     def _title(self, width: int, height: int) -> Line:
         rule = "rule-focus" if self.has_focus else "rule"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 from ..catalog import RunView
 from ..renderables import details
@@ -63,7 +64,7 @@ class EpochsPane(Pane):
 
     NAME = "epochs"
 
-    def content(self, view: RunView, width: int, height: int) -> list[Line]:
+    def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return the epoch table, newest first."""
         return details.epochs(view.full, width)
 
@@ -73,9 +74,18 @@ class ReportPane(Pane):
 
     NAME = "report"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: tuple[int, Mapping[str, object]] = (0, {})
+        self._table: list[Line] = []
+
     def content(self, view: RunView, width: int, height: int) -> list[Line]:
-        """Return the reports, validation first."""
-        return report(view.full, width)
+        """Return the reports, validation first; they change with an epoch, not with a step."""
+        drawn = (width, view.full.reports)
+        if drawn != self._drawn or not self._table:
+            self._table = report(view.full, width)
+            self._drawn = drawn
+        return self._table
 
 
 class EventsPane(Pane):
@@ -83,7 +93,7 @@ class EventsPane(Pane):
 
     NAME = "events"
 
-    def content(self, view: RunView, width: int, height: int) -> list[Line]:
+    def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return the events of all attempts."""
         return details.events(view.full, width)
 

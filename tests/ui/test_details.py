@@ -1,0 +1,75 @@
+"""The detail panes as pure functions from a run's state to lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from runstore.numbers import NOTHING
+from runstore.paths import StreamFile
+from runstore.state import RunState
+from tui.renderables import details
+from tui.renderables.text import LazyLines, Line, Span, plain
+
+EPOCHS = StreamFile(1, 0, "epochs")
+METRICS = StreamFile(1, 0, "metrics")
+
+
+class WatchedRow(dict[str, Any]):
+    """A row that counts how often its values are looked at."""
+
+    looks = 0
+
+    def items(self) -> Any:
+        WatchedRow.looks += 1
+        return super().items()
+
+
+def with_epochs(number: int) -> RunState:
+    state = RunState(Path("run"))
+    for epoch in range(1, number + 1):
+        row = {"epoch": epoch, "step": epoch, "duration_s": 1.0, "train/loss": 1 / epoch}
+        if epoch % 10 == 0:
+            row["val/loss"] = 2 / epoch
+        state.apply(EPOCHS, WatchedRow(row))
+    return state
+
+
+def test_lazy_lines_make_only_what_is_looked_at() -> None:
+    made: list[int] = []
+
+    def make(at: int) -> Line:
+        made.append(at)
+        return (Span(str(at)),)
+
+    lines = LazyLines(1_000_000, make)
+    assert len(lines) == 1_000_000
+    assert [plain(row) for row in lines[999_998:1_000_009]] == ["999998", "999999"]
+    assert plain(lines[-1]) == "999999"
+    assert made == [999_998, 999_999, 999_999]
+    assert list(LazyLines(2, make)) == [(Span("0"),), (Span("1"),)]
+
+
+def test_epoch_table_of_a_long_run_costs_what_is_seen_of_it() -> None:
+    state = with_epochs(5_000)
+    WatchedRow.looks = 0
+    table = details.epochs(state, 100)
+    shown = [plain(row) for row in table[:20]]
+    assert len(table) == 5_001
+    assert shown[1].split()[0] == "5000" or shown[1].split()[:2] == ["★", "5000"]
+    assert plain(table[-1]).split()[0] == "1"
+    assert WatchedRow.looks < 100
+
+
+def test_epoch_table_has_a_column_for_what_is_not_measured_each_epoch() -> None:
+    title, newest, *_ = (plain(row) for row in details.epochs(with_epochs(19), 100))
+    assert "val/loss" in title
+    assert newest.split() == ["19", "1.0s", "0.0526", NOTHING]
+
+
+def test_bookkeeping_comes_after_every_metric() -> None:
+    state = RunState(Path("run"))
+    state.apply(METRICS, {"step": 1, "train/samples_per_s": 9.0, "lr": 0.1, "train/loss": 0.5})
+    state.apply(EPOCHS, {"step": 1, "epoch": 1, "train/duration_s": 3.0, "val/loss": 0.25})
+    shown = [plain(row).split()[0] for row in details.last_step(state, 40, 0.0)[2:]]
+    assert shown == ["train/loss", "lr", "val/loss", "train/samples_per_s", "train/duration_s"]
