@@ -27,9 +27,17 @@ class SplitDisplay(Protocol):
 
 def split_display(title: str, batches: int | None) -> SplitDisplay:
     """Return a bar when stderr is a terminal and tqdm is there, lines otherwise."""
-    if sys.stderr is not None and sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
+    if _on_terminal() and importlib.util.find_spec("tqdm"):
         return BarDisplay(title, batches)
     return LineDisplay(title, batches)
+
+
+def _on_terminal() -> bool:
+    """A script may have put anything with a `write` in the place of stderr."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class BarDisplay:
@@ -88,5 +96,5 @@ def _say(line: str) -> None:
     try:
         sys.stderr.write(f"{line.rstrip()}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return

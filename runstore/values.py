@@ -31,8 +31,8 @@ def as_float(key: str, value: object) -> float:
         return float(plain)  # type: ignore[arg-type]  # whatever has __float__
     except OverflowError:
         return math.inf if plain > 0 else -math.inf  # type: ignore[operator]  # a huge int
-    except (TypeError, ValueError, RuntimeError):
-        shown = redact_value(key, _shown(value))
+    except Exception:  # noqa: BLE001  # whatever a value of the user's raises, it is no number
+        shown = redact_value(key, shown_as_text(value))
         raise BadValueError(
             f"{key!r} is {shown}, expected a number; log scalars, not {_kind(value)}"
         ) from None
@@ -46,7 +46,9 @@ def as_index(key: str, value: object) -> int:
     """
     number = as_float(key, value)
     if not math.isfinite(number) or number != int(number) or abs(number) > MAX_INT:
-        raise BadValueError(f"{key!r} is {_shown(value)}, expected an integer up to 2**53 - 1")
+        raise BadValueError(
+            f"{key!r} is {shown_as_text(value)}, expected an integer up to 2**53 - 1"
+        )
     return int(number)
 
 
@@ -54,8 +56,12 @@ def _kind(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def shown_as_text(value: object) -> str:
+    """Return at most 80 characters of what `value` looks like; for messages."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001  # a message must not fail for its decoration
+        return f"<{_kind(value)} whose repr raises {type(error).__name__}>"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
@@ -73,7 +79,9 @@ def as_mapping(params: object) -> dict[str, Any]:
         return dataclasses.asdict(params)
     if hasattr(params, "__dict__") and not callable(params):
         return dict(vars(params))
-    raise TypeError(f"params is {_shown(params)}, expected a dict, a namespace or a dataclass")
+    raise TypeError(
+        f"params is {shown_as_text(params)}, expected a dict, a namespace or a dataclass"
+    )
 
 
 def as_json(value: Any) -> Any:
@@ -96,10 +104,8 @@ def as_json(value: Any) -> Any:
 
 
 def _leaf_as_json(value: Any) -> Any:
-    item = getattr(value, "item", None)
-    if callable(item):
-        try:
-            return as_json(item())
-        except (TypeError, ValueError, RuntimeError):
-            return _shown(value)
-    return without_surrogates(str(value))
+    try:
+        item = getattr(value, "item", None)
+        return as_json(item()) if callable(item) else without_surrogates(str(value))
+    except Exception:  # noqa: BLE001  # an array of several elements, or whatever the user has
+        return without_surrogates(shown_as_text(value))

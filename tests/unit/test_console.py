@@ -44,6 +44,25 @@ def test_terminal_gets_a_bar_and_one_line_that_stays(monkeypatch: pytest.MonkeyP
     assert terminal.getvalue().endswith("train  loss 1.0000\n")
 
 
+class Tee:
+    """What scripts put in the place of stderr to copy it into a file."""
+
+    def __init__(self) -> None:
+        self.said = ""
+
+    def write(self, text: str) -> None:
+        self.said += text
+
+
+def test_stderr_that_is_only_written_to_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    tee = Tee()
+    monkeypatch.setattr(sys, "stderr", tee)
+    display = split_display("train", 1)
+    assert isinstance(display, LineDisplay)
+    display.close("train  loss 1.0000")
+    assert tee.said == "train  loss 1.0000\n"
+
+
 @pytest.mark.parametrize("stderr", [None, "closed"])
 def test_missing_stderr_is_no_fault(monkeypatch: pytest.MonkeyPatch, stderr: str | None) -> None:
     stream = None

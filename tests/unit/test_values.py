@@ -64,9 +64,30 @@ class Lazy:
         raise RuntimeError("not loaded")
 
 
+class Raising:
+    """A value that raises what a value does not usually raise."""
+
+    def item(self) -> float:
+        raise KeyError("x")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr either")
+
+
 @pytest.mark.parametrize(
     "value",
-    [pytest.param(Lazy(), id="lazy"), "1", "", None, [1], (1,), {}, np.zeros(3), 1j],
+    [
+        pytest.param(Lazy(), id="lazy"),
+        pytest.param(Raising(), id="raising"),
+        "1",
+        "",
+        None,
+        [1],
+        (1,),
+        {},
+        np.zeros(3),
+        1j,
+    ],
 )
 def test_message_names_key_and_value(value: object) -> None:
     with pytest.raises(BadValueError) as caught:
@@ -106,3 +127,8 @@ def test_anything_becomes_json(value: Any) -> None:
 )  # fmt: skip
 def test_json_of_the_usual_parameters(value: Any, written: Any) -> None:
     assert as_json(value) == written
+
+
+def test_parameter_that_raises_is_named_by_its_type() -> None:
+    text = as_json({"x": Raising()})["x"]
+    assert text == f"<{Raising.__module__}.Raising whose repr raises RuntimeError>"
