@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runstore.records import JsonObject
+import orjson
+
+from runstore.records import MAX_LINE_BYTES, JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 SUMMARIES = ("accuracy", "micro avg", "macro avg", "weighted avg", "samples avg")
 MAX_CELLS = 60_000
-"""The most cells of a matrix in a row; a row is at most 1 MiB."""
+"""The most cells of a matrix in a row."""
+ROOM_BYTES = MAX_LINE_BYTES - 4096
+"""What a report may take of a row; the rest of it is step, epoch and split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +31,22 @@ class Report:
     """One report: scikit-learn's `classification_report(output_dict=True)` and the matrix."""
 
     labels: list[str]
+    classes: list[int]
+    """The class that each label names."""
     report: JsonObject
     confusion: list[list[int]]
-    """`[true, predicted, count]` triples of the non-empty cells, the largest `MAX_CELLS`."""
+    """`[true, predicted, count]` triples of the non-empty cells; the largest, if not all fit."""
     accuracy: float
     """Over all samples, whatever `labels` are reported on."""
 
     def to_record(self) -> JsonObject:
         """Return the fields of a `reports` row."""
-        return {"labels": self.labels, "report": self.report, "confusion": self.confusion}
+        return {
+            "labels": self.labels,
+            "classes": self.classes,
+            "report": self.report,
+            "confusion": self.confusion,
+        }
 
     def headline(self) -> dict[str, float]:
         """Return the numbers that belong beside the loss: accuracy and macro F1."""
@@ -79,9 +90,12 @@ def classification_report(
         output_dict=True,
         zero_division=0,
     )
-    names = [str(name) for name in target_names or labels or np.union1d(true, predicted)]
+    classes = [int(c) for c in (np.union1d(true, predicted) if labels is None else labels)]
+    names = [str(name) for name in target_names or classes]
     accuracy = int(np.trace(counts)) / int(counts.sum())
-    return Report(names, _plain(report), _largest_cells(true, predicted, weights), accuracy)
+    plain = _plain(report)
+    room = ROOM_BYTES - len(orjson.dumps([names, classes, plain]))
+    return Report(names, classes, plain, _largest_cells(true, predicted, weights, room), accuracy)
 
 
 def _plain(value: Any) -> Any:
@@ -91,10 +105,16 @@ def _plain(value: Any) -> Any:
     return float(value)
 
 
-def _largest_cells(true: Any, predicted: Any, weights: Any) -> list[list[int]]:
+def _largest_cells(true: Any, predicted: Any, weights: Any, room: int) -> list[list[int]]:
+    """Return the non-empty cells; the largest ones when not all fit into `room` bytes."""
     cells = zip(true.tolist(), predicted.tolist(), weights.tolist(), strict=True)
-    largest = sorted(cells, key=lambda cell: -cell[2])[:MAX_CELLS]
-    return [list(cell) for cell in sorted(largest)]
+    kept = []
+    for cell in sorted(cells, key=lambda cell: -cell[2])[:MAX_CELLS]:
+        room -= len(str(cell))  # with its blanks a little longer than as JSON
+        if room < 0:
+            break
+        kept.append(cell)
+    return [list(cell) for cell in sorted(kept)]
 
 
 def text_report(row: JsonObject) -> list[str]:

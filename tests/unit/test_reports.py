@@ -13,6 +13,7 @@ from sklearn.metrics import classification_report as sklearn_report
 from sklearn.metrics import confusion_matrix
 
 from runstore import reports
+from runstore.records import encode
 from runstore.train.classification import Classification
 
 LABELS = st.integers(1, 6).flatmap(
@@ -149,3 +150,24 @@ def test_text_is_sklearns_table() -> None:
 @pytest.mark.parametrize("report", [None, [], "x", 3, {"a": None}, {"a": {"precision": "x"}}])
 def test_what_is_no_report_is_no_table(report: Any) -> None:
     assert isinstance(reports.text_report({"report": report}), list)
+
+
+@pytest.mark.parametrize(
+    ("options", "classes"),
+    [({}, [1, 2, 3]), ({"labels": [2, 0]}, [2, 0]), ({"target_names": list("wxyz")}, [0, 1, 2, 3])],
+)
+def test_row_says_which_class_each_label_names(options: dict[str, Any], classes: list[int]) -> None:
+    report = stream([(1, 1), (2, 3), (3, 3)], 2, **options)
+    assert report.classes == classes
+    assert len(report.labels) == len(classes)
+
+
+@pytest.mark.timeout(60)
+def test_row_of_many_classes_fits_a_line() -> None:
+    counts = np.ones((400, 400), dtype=np.int64)
+    counts[7, 9] = 10_000
+    names = [f"a class with the rather long name {n}" for n in range(400)]
+    report = reports.classification_report(counts, target_names=names)
+    assert len(encode({"step": 1, "epoch": 1, "split": "val", **report.to_record()})) <= 1 << 20
+    assert [7, 9, 10_000] in report.confusion
+    assert len(report.confusion) > 10_000
