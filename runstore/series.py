@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,10 +51,11 @@ class Series:
         self.last: tuple[float, float] | None = None
         self._stride = 1
         self._filled = 0
-        self._x_lows: list[float] = []
-        self._x_highs: list[float] = []
-        self._lows: list[float] = []
-        self._highs: list[float] = []
+        # Arrays: a list holds each float as an object of its own, four times as large.
+        self._x_lows = array("d")
+        self._x_highs = array("d")
+        self._lows = array("d")
+        self._highs = array("d")
 
     def add(self, x: float, y: float) -> None:
         """Add a point. A NaN or infinite `y` is counted and leaves a gap."""
@@ -90,10 +92,10 @@ class Series:
             self._highs[-1] = y if y == y else self._highs[-1]
 
     def _merge_pairs(self) -> None:
-        self._x_lows = [min(p) for p in _pairs(self._x_lows)]
-        self._x_highs = [max(p) for p in _pairs(self._x_highs)]
-        self._lows = [_lower(*p) for p in _pairs(self._lows)]
-        self._highs = [_higher(*p) for p in _pairs(self._highs)]
+        self._x_lows = array("d", [min(p) for p in _pairs(self._x_lows)])
+        self._x_highs = array("d", [max(p) for p in _pairs(self._x_highs)])
+        self._lows = array("d", [_lower(*p) for p in _pairs(self._lows)])
+        self._highs = array("d", [_higher(*p) for p in _pairs(self._highs)])
         self._stride *= 2
 
     @property
@@ -156,7 +158,7 @@ def merge_columns(
     return columns
 
 
-def _pairs(values: list[float]) -> list[tuple[float, float]]:
+def _pairs(values: array[float]) -> list[tuple[float, float]]:
     return list(zip(values[::2], values[1::2], strict=True))
 
 
