@@ -170,8 +170,11 @@ def _elsewhere(state: RunState, reason: str) -> Status:
 
 
 def _patience_s(state: RunState) -> float:
-    rate = state.progress.it_per_s if state.progress else None
-    return max(STALL_S, 10.0 / rate) if rate else STALL_S
+    """How long the loop may be silent: some steps, or the longest pause that it made before."""
+    progress = state.progress
+    rate = progress.it_per_s if progress else None
+    pause_s = progress.longest_gap_s if progress else None
+    return max(STALL_S, 10.0 / rate if rate else 0.0, 3.0 * (pause_s or 0.0))
 
 
 def _host(opened: JsonObject) -> str:

@@ -29,12 +29,16 @@ class Progress:
     """Seconds since the training loop last called runstore, at the time of the beat."""
     monotonic: float | None = None
     """The beat's time on the machine's monotonic clock; comparable on the same boot only."""
+    longest_gap_s: float | None = None
+    """The longest time so far between two calls of the training loop."""
+    best: Mapping[str, Any] | None = None
+    """The best epoch so far: `epoch`, `metric` and `value`."""
     degraded: bool = False
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Progress:
         """Read the document; fields that are missing or of another type are None."""
-        split = record.get("split")
+        split, best = record.get("split"), record.get("best")
         return cls(
             attempt=integer(record, "attempt") or 0,
             beat=integer(record, "beat") or 0,
@@ -49,5 +53,7 @@ class Progress:
             eta_s=number(record, "eta_s"),
             idle_s=number(record, "idle_s"),
             monotonic=number(record, "monotonic"),
+            longest_gap_s=number(record, "longest_gap_s"),
+            best=best if isinstance(best, dict) else None,
             degraded=record.get("degraded") is True,
         )

@@ -118,14 +118,14 @@ def nonfinite_name(value: float) -> str:
     return "nan" if value != value else "inf" if value > 0 else "-inf"
 
 
-def decode(line: bytes) -> JsonObject:
-    """Return the object on one line.
+def decode(line: bytes, *, limit: int = MAX_LINE_BYTES) -> JsonObject:
+    """Return the object on one line, or of one document of up to `limit` bytes.
 
     Raises:
         RecordError: not JSON, not an object, too long, or nested too deeply.
     """
-    if len(line) > MAX_LINE_BYTES:
-        raise RecordError(f"{len(line):,} bytes long, the most is {MAX_LINE_BYTES:,}")
+    if len(line) > limit:
+        raise RecordError(f"{len(line):,} bytes long, the most is {limit:,}")
     try:
         record = orjson.loads(line)
     except (orjson.JSONDecodeError, RecursionError) as error:

@@ -13,7 +13,7 @@ says `inferred`.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +60,15 @@ class Attempt:
     """Kept apart: a long run's epochs push its early events out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far."""
+
+    epoch: int
+    metric: str
+    value: float
+
+
 @dataclass(slots=True)
 class Piece:
     """What was folded from one metrics, epochs or reports file."""
@@ -72,16 +81,11 @@ class Piece:
     last_row: JsonObject = field(default_factory=dict)
     first_step: int | None = None
     epoch_rows: list[JsonObject] = field(default_factory=list)
+    """All of them, or only the newest when the file is not read in full."""
+    best: Best | None = None
+    best_rule: str = ""
+    """What `best` was judged by."""
     reports: dict[str, JsonObject] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best epoch so far."""
-
-    epoch: int
-    metric: str
-    value: float
 
 
 class RunState:
@@ -177,8 +181,25 @@ class RunState:
             piece.reports[str(row.get("split"))] = row
             return
         if file.stream == "epochs":
-            piece.epoch_rows.append(row)
+            self._fold_epoch(piece, row, partial)
         self._fold_values(piece, row, step, partial)
+
+    def _fold_epoch(self, piece: Piece, row: JsonObject, partial: bool) -> None:
+        if partial:
+            piece.epoch_rows.clear()
+        piece.epoch_rows.append(row)
+        self._judge_epochs(piece, [row])
+
+    def _judge_epochs(self, piece: Piece, rows: list[JsonObject]) -> None:
+        """Take further epochs into the best one; all of them when the rule is another one."""
+        rule = self.best_rule
+        if piece.best_rule != rule:
+            piece.best, piece.best_rule, rows = None, rule, piece.epoch_rows
+        metric, _, direction = rule.rpartition(":")
+        for row in rows:
+            epoch, value = integer(row, "epoch"), number(row, metric)
+            if epoch is not None and value is not None:
+                piece.best = better(piece.best, Best(epoch, metric, value), direction)
 
     def _fold_values(self, piece: Piece, row: JsonObject, step: int | None, partial: bool) -> None:
         time = number(row, "time") or 0.0
@@ -371,21 +392,32 @@ class RunState:
     @property
     def best(self) -> Best | None:
         """The best finished epoch by `best_rule`, the earliest of equals."""
-        metric, _, direction = self.best_rule.rpartition(":")
-        sign = -1.0 if direction == "max" else 1.0
+        direction = self.best_rule.rpartition(":")[2]
         best: Best | None = None
-        for row in self.epoch_rows:
-            epoch, value = integer(row, "epoch"), number(row, metric)
-            if epoch is None or value is None:
-                continue
-            if best is None or sign * value < sign * best.value:
-                best = Best(epoch, metric, value)
-        return best
+        for piece in self._ordered("epochs"):
+            self._judge_epochs(piece, [])
+            best = better(best, piece.best, direction)
+        return better(best, self._told_best(), direction)
+
+    def _told_best(self) -> Best | None:
+        """The newest attempt's own word: a glance may have passed over the row itself."""
+        live, ended = self._live_progress(), self.ended
+        told = (ended or {}).get("best") or (live.best if live else None)
+        metric = self.best_rule.rpartition(":")[0]
+        if not isinstance(told, Mapping) or told.get("metric", metric) != metric:
+            return None
+        epoch = integer(told, "epoch")
+        value = number(told, metric) if metric in told else number(told, "value")
+        return None if epoch is None or value is None else Best(epoch, metric, value)
 
     @property
     def epoch_rows(self) -> list[JsonObject]:
-        """The finished epochs of the visible rows, in order."""
-        return [row for piece in self._ordered("epochs") for row in piece.epoch_rows]
+        """The finished epochs of the visible rows, in order; only the newest after a glance."""
+        pieces = self._ordered("epochs")
+        if len(pieces) == 1:
+            # The list itself: it is asked for many times a second, and may be long.
+            return pieces[0].epoch_rows
+        return [row for piece in pieces for row in piece.epoch_rows]
 
     @property
     def reports(self) -> dict[str, JsonObject]:
@@ -460,6 +492,14 @@ class RunState:
         """The heartbeat's position, when it is the newest attempt's."""
         progress = self.progress
         return progress if progress and progress.attempt >= self.attempt else None
+
+
+def better(best: Best | None, other: Best | None, direction: str) -> Best | None:
+    """Return the better of two epochs, the first when they are equal."""
+    if best is None or other is None:
+        return best or other
+    higher, lower = other.value > best.value, other.value < best.value
+    return other if (higher if direction == "max" else lower) else best
 
 
 def _time(event: JsonObject | None) -> float | None:

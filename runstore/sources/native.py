@@ -13,6 +13,7 @@ from runstore.paths import RunPaths, Stream, StreamFile, looks_like_run_id
 from runstore.progress import Progress
 from runstore.records import FORMAT, JsonObject, RecordError, decode, integer
 from runstore.sources.reading import (
+    DOCUMENT_BYTES,
     FollowedFile,
     RowLine,
     file_rows,
@@ -104,6 +105,7 @@ class NativeReader:
         self._find_files()
         for file in self._in_order(("events",)):
             self._read_to_end(file)
+        self._apply_cuts()
         for file in self._in_order(("metrics",)):
             if file.name.attempt > 1 and file.tail.offset == 0:
                 fold_chunk(self.state, file, file.tail.poll(READ_BYTES))
@@ -195,7 +197,7 @@ class NativeReader:
 
     def _parse(self, name: str, data: bytes) -> JsonObject:
         try:
-            document = decode(data)
+            document = decode(data, limit=DOCUMENT_BYTES)
         except RecordError as error:
             # A heartbeat is renamed into place without fsync: empty after power loss is normal.
             if data.strip(b"\0 \n"):
@@ -214,8 +216,17 @@ class NativeReader:
         elif not self._files and not self.state.info:
             self.state.status = Status("unknown", "an empty directory: nothing was written yet")
         else:
-            self.state.status = self._liveness.judge(self.state, events)
+            self.state.status = self._judge(events)
         return self.state.status != before
+
+    def _judge(self, events: Path | None) -> Status:
+        status = self._liveness.judge(self.state, events)
+        if status.word != "crashed":
+            return status
+        # The end may have been written between the look at the events and the one at the process.
+        for file in self._in_order(("events",)):
+            fold_chunk(self.state, file, file.tail.poll())
+        return self._liveness.judge(self.state, events)
 
     def _refuse_newer_attempts(self) -> None:
         """A newer version may have gone on with a run that an older one began."""

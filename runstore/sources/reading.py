@@ -15,8 +15,9 @@ from runstore.tail import READ_BYTES, Chunk, Tail
 
 GLANCE_BYTES = 8 << 10
 """What a glance reads at the end of a large file: enough for the last rows."""
-WHOLE_BYTES = 64 << 10
-"""A glance reads events and epochs files up to this size whole."""
+GLANCE_EVENTS_BYTES = 64 << 10
+GLANCE_EPOCHS_BYTES = 4 << 20
+"""A glance judges the best epoch from all rows of a file up to this size, and keeps none."""
 DOCUMENT_BYTES = 4 << 20
 
 
@@ -116,7 +117,7 @@ def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
         return changed
     if chunk.restarted:
         state.forget(name)
-        file.complete = True
+        file.complete = file.complete or name.stream != "epochs"
     state.problems.pop(name.name, None)
     file.more = chunk.more
     partial = not file.complete
@@ -134,19 +135,28 @@ def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
 
 
 def glance_file(state: RunState, file: FollowedFile) -> bool:
-    """Bring a file's last rows into the state without reading all of it."""
-    changed = False
-    if file.name.stream == "events" and file.tail.offset == 0:
-        # Its first line says which process writes the run; a jump would pass it over.
+    """Bring a file's last rows into the state without reading, or keeping, all of it."""
+    stream, changed = file.name.stream, False
+    if file.tail.offset == 0 and _first_line_tells(file.name):
         changed = fold_chunk(state, file, file.tail.poll(GLANCE_BYTES))
         if not file.more:
             return changed
-    whole = file.name.stream in ("events", "epochs")
+    if stream == "epochs":
+        file.complete = False
+    back = {"events": GLANCE_EVENTS_BYTES, "epochs": GLANCE_EPOCHS_BYTES}.get(stream, GLANCE_BYTES)
     before = file.tail.offset
-    chunk = file.tail.jump(WHOLE_BYTES if whole else GLANCE_BYTES)
+    chunk = file.tail.jump(back)
     if chunk.offset > before and not chunk.restarted:
         file.complete = False
-    return fold_chunk(state, file, chunk) or changed
+    changed |= fold_chunk(state, file, chunk)
+    while stream == "epochs" and file.more:
+        changed |= fold_chunk(state, file, file.tail.poll())
+    return changed
+
+
+def _first_line_tells(name: StreamFile) -> bool:
+    """The events' first line says which process writes; a later attempt's first row may cut."""
+    return name.stream == "events" or (name.stream == "metrics" and name.attempt > 1)
 
 
 def read_document(path: Path) -> bytes | None:

@@ -332,3 +332,17 @@ def test_process_name_with_spaces_and_parentheses_is_parsed(tmp_path: Path) -> N
 )
 def test_span(seconds: float, words: str) -> None:
     assert span(seconds) == words
+
+
+def test_loop_that_paused_as_long_before_is_not_stalled(tmp_path: Path) -> None:
+    """One `log` per epoch of ten minutes."""
+    writer = RunWriter(tmp_path, 1)
+    reader = NativeReader(tmp_path)
+    reader.glance()
+    events, state = tmp_path / "events-0001.jsonl", reader.state
+    idle = {"attempt": 1, "beat": 1, "idle_s": 900.0, "monotonic": time.monotonic()}
+    state.progress = Progress.from_record(idle)
+    assert Liveness().judge(state, events).word == "stalled"
+    state.progress = Progress.from_record({**idle, "longest_gap_s": 600.0})
+    assert Liveness().judge(state, events).word == "running"
+    writer.end({"status": "finished"})

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import runstore
 from runstore.errors import FormatError
+from runstore.liveness import Liveness
+from runstore.process import current_process
 from runstore.records import encode
 from runstore.sources import RunReader
 from runstore.sources.native import NativeReader
 from runstore.sources.plain import PlainReader
+from runstore.state import Best
 from runstore.status import Status
 from runstore.writer import RunWriter
 
@@ -244,3 +248,104 @@ def test_rows_of_a_plain_directory_are_those_of_its_files(tmp_path: Path) -> Non
     values = [{"step": n, "loss": n / 2} for n in range(10)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values))
     assert runstore.load(tmp_path).metrics() == values
+
+
+def lines(*records: Mapping[str, object]) -> bytes:
+    return b"".join(map(encode, records))
+
+
+def test_glance_of_many_epochs_knows_the_best_one_and_keeps_only_the_newest(tmp_path: Path) -> None:
+    epochs = [
+        {"epoch": n, "step": n, "time": float(n), "val/loss": 0.1 if n == 20 else float(n)}
+        for n in range(1, 3001)
+    ]
+    (tmp_path / "run.json").write_text('{"format":1}')
+    (tmp_path / "epochs-0001.jsonl").write_bytes(lines(*epochs))
+    reader = NativeReader(tmp_path)
+    reader.glance()
+    assert reader.state.best == Best(20, "val/loss", 0.1)
+    assert [row["epoch"] for row in reader.state.epoch_rows] == [3000]
+    read(reader)
+    assert reader.state.best == Best(20, "val/loss", 0.1)
+    assert len(reader.state.epoch_rows) == 3000
+
+
+def test_run_tells_its_best_epoch_where_a_glance_passes_it_over(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format":1,"best":"val/acc:max"}')
+    (tmp_path / "events-0001.jsonl").write_bytes(lines({"event": "open", "time": 1.0}))
+    (tmp_path / "progress.json").write_bytes(
+        lines({"attempt": 1, "best": {"epoch": 7, "metric": "val/acc", "value": 0.9}})
+    )
+    reader = NativeReader(tmp_path)
+    reader.glance()
+    assert reader.state.best == Best(7, "val/acc", 0.9)
+    (tmp_path / "events-0001.jsonl").write_bytes(
+        lines(
+            {"event": "open", "time": 1.0},
+            {"event": "end", "status": "finished", "best": {"epoch": 8, "val/acc": 0.95}},
+        )
+    )
+    reader.glance()
+    assert reader.state.best == Best(8, "val/acc", 0.95)
+
+
+def resumed_silently(path: Path, *, cuts: dict[str, int] | None = None) -> None:
+    """Attempt 1 has steps 1 to 500; attempt 2 goes on from 201 to 900 without naming cuts."""
+    (path / "run.json").write_text('{"format":1}')
+    opened = [{"event": "open", "attempt": n, "time": n * 1e3} for n in (1, 2)]
+    for number, event in enumerate(opened, 1):
+        (path / f"events-000{number}.jsonl").write_bytes(lines(event))
+    for number, steps in ((1, range(1, 501)), (2, range(201, 901))):
+        rows = [{"step": s, "time": number * 1e3 + s, "train/loss": 1.0 * s} for s in steps]
+        (path / f"metrics-000{number}.jsonl").write_bytes(lines(*rows))
+    for number, ends in ((1, range(1, 6)), (2, range(3, 10))):
+        rows = [{"epoch": e, "step": e * 100, "val/loss": 1.0 / e / number} for e in ends]
+        (path / f"epochs-000{number}.jsonl").write_bytes(lines(*rows))
+    if cuts is not None:
+        (path / "events-0003.jsonl").write_bytes(lines({"event": "open", "cuts": cuts}))
+
+
+def test_glance_knows_from_which_step_a_later_attempt_hides_rows(tmp_path: Path) -> None:
+    resumed_silently(tmp_path)
+    glanced, full = NativeReader(tmp_path), NativeReader(tmp_path)
+    glanced.glance()
+    read(full)
+    assert glanced.state.hidden_from(1) == full.state.hidden_from(1) == 201
+    assert glanced.state.best == full.state.best
+    assert glanced.state.warnings == full.state.warnings != []
+
+
+def test_rows_and_state_agree_when_a_silent_attempt_is_cut_itself(tmp_path: Path) -> None:
+    resumed_silently(tmp_path, cuts={"metrics-0002.jsonl": 0, "epochs-0002.jsonl": 0})
+    state = read(NativeReader(tmp_path)).state
+    rows = [line for line in NativeReader(tmp_path).rows("metrics") if not line.superseded]
+    assert len(rows) == state.row_count == 500
+
+
+def test_end_written_while_the_process_is_looked_for_is_no_crash(tmp_path: Path) -> None:
+    def late_end() -> float:
+        with events.open("ab") as file:
+            file.write(lines({"event": "end", "status": "finished", "reason": ""}))
+        return 0.0
+
+    gone = {**current_process().to_record(), "pid": 2**22 + 1}
+    events = tmp_path / "events-0001.jsonl"
+    events.touch()
+    events.write_bytes(lines({"event": "open", "inode": events.stat().st_ino, **gone}))
+    (tmp_path / "progress.json").write_bytes(lines({"attempt": 1, "beat": 1}))
+    reader = NativeReader(tmp_path)
+    reader._liveness = Liveness(late_end)
+    reader.glance()
+    assert reader.state.status.word == "crashed"
+    # The clock is asked when a beat came: after the events were read, before the process.
+    (tmp_path / "progress.json").write_bytes(lines({"attempt": 1, "beat": 2}))
+    reader.glance()
+    assert reader.state.status == Status("finished")
+
+
+def test_large_parameters_are_read(tmp_path: Path) -> None:
+    params = {"files": [f"shard-{n:06d}.tar" for n in range(80_000)]}
+    with runstore.init(params, root=tmp_path) as run:
+        pass
+    assert run.path.joinpath("run.json").stat().st_size > 1 << 20
+    assert runstore.load(run.path).params == params
