@@ -47,6 +47,13 @@ def count(value: int | float | None) -> str:
     return NOTHING if value is None else f"{int(value):,}"
 
 
+def of_total(done: int | None, total: int | None) -> str:
+    """Return a position: 7 of 30 → "7/30", 7 of unknown → "7", nothing yet → `NOTHING`."""
+    if done is None:
+        return NOTHING
+    return str(done) if total is None else f"{done}/{total}"
+
+
 def short_count(value: float) -> str:
     """Return a step for an axis: 950, 1.5k, 15k, 1.2M, 3.4G."""
     size = abs(value)

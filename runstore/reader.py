@@ -11,7 +11,6 @@ from runstore.errors import RunNotFoundError
 from runstore.paths import Stream
 from runstore.records import NONFINITE_KEY, JsonObject, metric_values
 from runstore.sources import RunReader, RunRef, open_run
-from runstore.sources.native import NativeReader
 from runstore.sources.reading import RowLine
 from runstore.state import Best, RunState
 from runstore.store import find
@@ -30,7 +29,7 @@ def read_whole(ref: RunRef) -> RunReader:
     reader.poll()
     while reader.behind:
         reader.poll()
-    if isinstance(reader, NativeReader) and reader.refused is not None:
+    if reader.refused is not None:
         raise reader.refused
     return reader
 

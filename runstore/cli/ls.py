@@ -9,7 +9,7 @@ import click
 
 from runstore.cli.options import json_option, root_option
 from runstore.cli.output import local_time, print_json, say, table
-from runstore.numbers import NOTHING, count, duration, metric
+from runstore.numbers import NOTHING, count, duration, metric, of_total
 from runstore.sources import RunState, open_run
 from runstore.store import discover
 from runstore.summary import summary
@@ -55,7 +55,7 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
     return [
         state.id,
         state.status.word,
-        _of(state.epoch, state.epochs),
+        of_total(state.epoch, state.epochs),
         count(state.step),
         *(metric(last.get(name)) for name in metrics),
         f"{metric(best.value)} @{best.epoch}" if best else NOTHING,
@@ -63,12 +63,6 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
         local_time(state.created),
         "" if state.status.word in ("finished", "running") else state.status.reason,
     ]
-
-
-def _of(done: int | None, total: int | None) -> str:
-    if done is None:
-        return NOTHING
-    return f"{done}/{total}" if total else str(done)
 
 
 def common_metrics(states: list[RunState]) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from runstore.cli.options import json_option, root_option, run_argument
 from runstore.cli.output import local_time, print_json, table
-from runstore.numbers import duration, metric
+from runstore.numbers import duration, metric, of_total
 from runstore.paths import RunPaths
 from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values
@@ -63,7 +63,7 @@ def _facts(state: RunState) -> list[str]:
         "created": local_time(state.created) if state.created else "",
         "duration": duration(state.duration_s) if state.duration_s is not None else "",
         "attempt": str(state.attempt) if state.attempt > 1 else "",
-        "epoch": _of(state.epoch, state.epochs),
+        "epoch": "" if state.epoch is None else of_total(state.epoch, state.epochs),
         "step": "" if state.step is None else f"{state.step:,}",
         "best": f"epoch {best.epoch}, {best.metric} {metric(best.value)}" if best else "",
         "command": shlex.join(map(str, command)) if isinstance(command, list) else "",
@@ -71,10 +71,6 @@ def _facts(state: RunState) -> list[str]:
         "commit": _commit(git, state.path) if isinstance(git, dict) else "",
     }
     return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
-
-
-def _of(done: int | None, total: int | None) -> str:
-    return "" if done is None else f"{done}/{total}" if total else str(done)
 
 
 def _commit(git: JsonObject, run_dir: Path) -> str:

@@ -51,7 +51,6 @@ class NativeReader:
         self._document: bytes | None = None
         self._progress: bytes | None = None
         self.refused: FormatError | None = None
-        """Set when a newer version wrote the run: nothing of it can be trusted."""
 
     @property
     def behind(self) -> bool:

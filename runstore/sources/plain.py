@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runstore.errors import FormatError
 from runstore.liveness import STALL_S, span
 from runstore.paths import Stream, StreamFile
 from runstore.sources.reading import FollowedFile, RowLine, file_rows, fold_chunk, glance_file
@@ -52,6 +53,7 @@ class PlainReader:
     def __init__(self, directory: Path, *, patient: bool = True) -> None:
         """Follow `directory`; see `Tail` for `patient`."""
         self.state = RunState(directory, source=NAME)
+        self.refused: FormatError | None = None
         self._patient = patient
         self._files: dict[str, FollowedFile] = {}
         self._parts = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from runstore.errors import FormatError
 from runstore.paths import Stream, StreamFile
 from runstore.records import JsonObject, RecordError, decode, integer
 from runstore.state import BadLine, RunState
@@ -25,6 +26,8 @@ class RunReader(Protocol):
     """Keeps one run's state up to date with its files."""
 
     state: RunState
+    refused: FormatError | None
+    """Set when a newer version wrote the run: nothing of it can be trusted."""
 
     def glance(self) -> bool:
         """Read a few KiB: status, position and latest values. Tell whether anything changed."""

@@ -1,3 +1,5 @@
+"""Numbers as people read them."""
+
 from __future__ import annotations
 
 import math
@@ -12,6 +14,7 @@ from runstore.numbers import (
     duration,
     exact,
     metric,
+    of_total,
     percent,
     rate,
     short_count,
@@ -109,3 +112,10 @@ def test_age_has_one_unit() -> None:
 @pytest.mark.parametrize("time", [1e300, math.nan, "soon", None, True])
 def test_a_damaged_time_is_shown_in_eight_cells(time: object) -> None:
     assert len(clock(time)) == 8
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"), [(7, 30, "7/30"), (7, None, "7"), (None, 30, "–"), (0, 3, "0/3")]
+)
+def test_position_says_what_is_known(done: int | None, total: int | None, text: str) -> None:
+    assert of_total(done, total) == text
