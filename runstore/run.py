@@ -80,7 +80,8 @@ class Run:
         self.dropped_values = 0
         """Values that were no numbers and were not logged."""
         self._steps_are_tracked = False
-        self.current_epoch: int | None = None
+        self.epoch: int | None = None
+        """The open epoch, from 1; after the epochs, the last one; None before the first."""
         self._stages = Stages(self, best)
         self._ended = False
         self._why_ended = "the run has ended"
@@ -125,7 +126,7 @@ class Run:
             step = self._step_of(step)
         else:
             self.step = step
-        epoch = self.current_epoch
+        epoch = self.epoch
         row: dict[str, Any]
         if epoch is None:
             row = {"step": step, "time": now}
@@ -220,11 +221,6 @@ class Run:
 
     # ---- level 2: stages -------------------------------------------------------------------------
 
-    @property
-    def epoch(self) -> int | None:
-        """The open epoch, from 1; after the epochs, the last one; None before the first."""
-        return self.current_epoch
-
     def epochs(self, n: int) -> Iterator[int]:
         """Yield the epochs 1 to `n`, and write one epoch row behind each.
 
@@ -314,8 +310,8 @@ class Run:
     ) -> dict[str, Any]:
         """Write one row of a stream, stamped with step, epoch and time, and return it."""
         row: dict[str, Any] = {"step": self.step}
-        if self.current_epoch is not None:
-            row["epoch"] = self.current_epoch
+        if self.epoch is not None:
+            row["epoch"] = self.epoch
         row |= {"time": self.now(), **fields, **split_nonfinite(values)}
         try:
             self._writer.append(stream, row)

@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runstore.console import SplitDisplay, split_display
+from runstore.console import split_display
 from runstore.errors import BadValueError, StageError
-from runstore.meters import Meters, Pace
+from runstore.meters import Pace
+from runstore.open_stages import (
+    TRAIN,
+    Epoch,
+    EpochDurations,
+    Split,
+    length_of,
+    samples_of,
+    summary_line,
+)
 from runstore.records import RESERVED_KEYS
 from runstore.state import Best
 from runstore.values import as_float
 
 if TYPE_CHECKING:
     from runstore.run import Run
-    from runstore.train.classification import Classification
 
 Batch = TypeVar("Batch")
-TRAIN = "train"
-
-
-@dataclass(slots=True)
-class Split:
-    """A split that is open."""
-
-    name: str
-    batches: int | None
-    started: float
-    pace: Pace
-    display: SplitDisplay | None = None
-    meters: Meters = field(default_factory=Meters)
-    batch: int = 0
-    """Batches begun."""
-    counted: int = -1
-    """The batch that the last optimizer step was counted for."""
-    latest: dict[str, float] = field(default_factory=dict)
-    classification: Classification | None = None
-    left: float | None = None
-    """When the loop was left by `break` (or by an exception: not known yet which)."""
-
-
-@dataclass(slots=True)
-class Epoch:
-    """An epoch that is open."""
-
-    number: int
-    started: float
-    summary: dict[str, float] = field(default_factory=dict)
-    logged: dict[str, Any] = field(default_factory=dict)
-    left: float | None = None
 
 
 class Stages:
@@ -69,20 +44,15 @@ class Stages:
         self._epoch: Epoch | None = None
         self._split: Split | None = None
         self._epochs: int | None = None
-        self._epoch_durations: list[float] = []
+        self._durations = EpochDurations()
         self._paces: dict[str, Pace] = {}
         self._started = time.monotonic()
-
-    @property
-    def epoch(self) -> int | None:
-        """The open epoch, or the last one, from 1."""
-        return self._run.current_epoch
 
     # ---- loops -----------------------------------------------------------------------------------
 
     def epochs(self, n: int) -> Iterator[int]:
         """Yield `n` further epochs, each open and ended behind the loop's body."""
-        total = (self.epoch or 0) + n
+        total = (self._run.epoch or 0) + n
         for _ in range(n):
             number = self.begin_epoch(total)
             epoch = self._epoch
@@ -98,7 +68,7 @@ class Stages:
 
     def split(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield a loader's batches as a split."""
-        self.begin_split(name, _length(loader), _samples(loader))
+        self.begin_split(name, length_of(loader), samples_of(loader))
         split = self._split
         assert split is not None  # begin_split has set it
         split.display = split_display(self._title(split), split.batches)
@@ -144,7 +114,7 @@ class Stages:
                 f"begin_epoch() came inside the split {self._split.name!r}; "
                 "end_split() was expected"
             )
-        number = self._run.current_epoch = (self.epoch or 0) + 1
+        number = self._run.epoch = (self._run.epoch or 0) + 1
         self._epoch = Epoch(number, time.monotonic())
         self._epochs = epochs if epochs is not None else self._epochs
         self._run.write_event("epoch_start", epoch=number, epochs=self._epochs, step=self._run.step)
@@ -168,7 +138,7 @@ class Stages:
         self._run.write_event(
             "split_start",
             split=name,
-            epoch=self.epoch,
+            epoch=self._run.epoch,
             step=self._run.step,
             batches=batches,
             samples=samples,
@@ -244,7 +214,7 @@ class Stages:
         self._run.write_event(
             "split_end",
             split=split.name,
-            epoch=self.epoch,
+            epoch=self._run.epoch,
             step=self._run.step,
             batches=split.batch,
             duration_s=duration_s,
@@ -252,7 +222,7 @@ class Stages:
         if self._epoch is not None:
             self._epoch.summary |= summary
         if split.display is not None:
-            split.display.close(_summary_line(self._title(split), means, duration_s))
+            split.display.close(summary_line(self._title(split), means, duration_s))
         self._run.touch()
         return summary
 
@@ -266,7 +236,7 @@ class Stages:
             self._run.write_event(
                 "warning",
                 message=f"{count} of {split.batch} {split.name} batches were not finite",
-                epoch=self.epoch,
+                epoch=self._run.epoch,
                 step=self._run.step,
             )
         return facts
@@ -300,7 +270,7 @@ class Stages:
         row = self._run.write_row(
             "epochs", {**epoch.logged, **epoch.summary}, duration_s=duration_s
         )
-        self._epoch_durations.append(duration_s)
+        self._durations.add(duration_s)
         self._note_best(epoch)
         self._epoch = None
         return row
@@ -369,7 +339,7 @@ class Stages:
         """Return what `progress.json` shows. Called by the writer's thread: reads only."""
         split = self._split
         position: dict[str, Any] = {
-            "epoch": self.epoch,
+            "epoch": self._run.epoch,
             "epochs": self._epochs,
             "duration_s": self.run_duration_s(),
             "eta_s": self._eta_s(split),
@@ -384,23 +354,14 @@ class Stages:
         return {key: value for key, value in position.items() if value is not None}
 
     def _eta_s(self, split: Split | None) -> float | None:
-        """Seconds until the last epoch ends.
-
-        By the finished epochs' mean duration; inside the first one, by how far its train split is.
-        """
+        """Seconds until the last epoch ends."""
+        if self._epochs is None:
+            return None
         epoch = self._epoch
-        if self._epochs is None or (epoch is None and not self._epoch_durations):
-            return None
-        done = (epoch.number - 1) if epoch else (self.epoch or 0)
+        done = (epoch.number - 1) if epoch else (self._run.epoch or 0)
         in_epoch_s = time.monotonic() - epoch.started if epoch else 0.0
-        durations = self._epoch_durations
-        if durations:
-            per_epoch_s = sum(durations) / len(durations)
-        elif split is not None and split.name == TRAIN and split.batches and split.batch:
-            per_epoch_s = in_epoch_s * split.batches / split.batch
-        else:
-            return None
-        return max(0.0, (self._epochs - done) * per_epoch_s - min(in_epoch_s, per_epoch_s))
+        train = split if split is not None and split.name == TRAIN else None
+        return self._durations.eta_s(self._epochs - done, in_epoch_s, train)
 
 
 def parse_best(best: str) -> tuple[str, float]:
@@ -413,20 +374,3 @@ def parse_best(best: str) -> tuple[str, float]:
     if not colon or not metric or direction not in ("min", "max"):
         raise ValueError(f"best is {best!r}, expected METRIC:min or METRIC:max")
     return metric, -1.0 if direction == "max" else 1.0
-
-
-def _length(loader: Iterable[Any]) -> int | None:
-    try:
-        return len(loader)  # type: ignore[arg-type]  # an iterable without a length is fine
-    except TypeError:
-        return None
-
-
-def _samples(loader: Iterable[Any]) -> int | None:
-    """The number of samples behind a PyTorch loader, before it drops or shards any."""
-    return _length(getattr(loader, "dataset", ()) or ()) or None
-
-
-def _summary_line(title: str, means: Mapping[str, float], duration_s: float) -> str:
-    values = "  ".join(f"{key.rpartition('/')[2]} {value:.4f}" for key, value in means.items())
-    return f"{title}  {values}  {duration_s:.1f} s"

@@ -1,0 +1,100 @@
+"""What is known of the split and the epoch that are open, and of what the user loops over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runstore.console import SplitDisplay
+from runstore.meters import Meters, Pace
+
+if TYPE_CHECKING:
+    from runstore.train.classification import Classification
+
+TRAIN = "train"
+
+
+@dataclass(slots=True)
+class Split:
+    """A split that is open."""
+
+    name: str
+    batches: int | None
+    started: float
+    pace: Pace
+    display: SplitDisplay | None = None
+    meters: Meters = field(default_factory=Meters)
+    batch: int = 0
+    """Batches begun."""
+    counted: int = -1
+    """The batch that the last optimizer step was counted for."""
+    latest: dict[str, float] = field(default_factory=dict)
+    classification: Classification | None = None
+    left: float | None = None
+    """When the loop was left by `break` (or by an exception: not known yet which)."""
+
+
+@dataclass(slots=True)
+class Epoch:
+    """An epoch that is open."""
+
+    number: int
+    started: float
+    summary: dict[str, float] = field(default_factory=dict)
+    logged: dict[str, Any] = field(default_factory=dict)
+    left: float | None = None
+
+
+@dataclass(slots=True)
+class EpochDurations:
+    """How long the finished epochs took, and from that when the last one will end."""
+
+    epochs: int = 0
+    total_s: float = 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Add a finished epoch."""
+        self.epochs += 1
+        self.total_s += duration_s
+
+    def eta_s(self, to_do: int, in_epoch_s: float, train: Split | None) -> float | None:
+        """Seconds until the last epoch ends; None while nothing tells.
+
+        By the finished epochs' mean duration; inside the first one, by how far its train split is.
+
+        Args:
+            to_do: epochs that have not ended, with the open one.
+            in_epoch_s: how long the open epoch has lasted.
+            train: the open train split.
+        """
+        if self.epochs:
+            per_epoch_s = self.total_s / self.epochs
+        elif train is not None and train.batches and train.batch:
+            per_epoch_s = in_epoch_s * train.batches / train.batch
+        else:
+            return None
+        return max(0.0, to_do * per_epoch_s - min(in_epoch_s, per_epoch_s))
+
+
+def length_of(loader: object) -> int | None:
+    """Return how many batches a loader has, or None when it does not say."""
+    try:
+        return len(loader)  # type: ignore[arg-type]  # an iterable without a length is fine
+    except Exception:  # noqa: BLE001  # a user's __len__ may raise anything; so it has no length
+        return None
+
+
+def samples_of(loader: Iterable[Any]) -> int | None:
+    """Return the number of samples behind a PyTorch loader, before it drops or shards any."""
+    try:
+        dataset = getattr(loader, "dataset", None)
+    except Exception:  # noqa: BLE001  # as above, for a property
+        return None
+    return length_of(dataset) or None
+
+
+def summary_line(title: str, means: Mapping[str, float], duration_s: float) -> str:
+    """Return the line that stays of a split: its means and how long it took."""
+    values = "  ".join(f"{key.rpartition('/')[2]} {value:.4f}" for key, value in means.items())
+    return f"{title}  {values}  {duration_s:.1f} s"
