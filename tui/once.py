@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runstore.sources import RunRef
 from runstore.store import discover, find
 
-from .catalog import Catalog, Entry
+from .catalog import POLL_BYTES, Catalog, Entry
 from .renderables import details, run_table
 from .renderables.curves import run_chart
 from .renderables.facts import facts_of, run_count, status_counts, tell_apart
@@ -18,6 +20,8 @@ from .renderables.text import Line, from_file, plain
 
 CHART_HEIGHT = 14
 MAX_EVENTS = 12
+READS_AT_LEAST = 16
+"""A read takes less than it may where lines are long or files many."""
 
 
 def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[str]:
@@ -72,8 +76,7 @@ def _list(catalog: Catalog, width: int) -> Iterable[str]:
 
 
 def _detail(entry: Entry, width: int) -> Iterable[str]:
-    while entry.follow() or entry.behind:
-        pass
+    _read_history(entry)
     with entry.view() as view:
         state = view.full
         yield from _section(from_file(state.name), details.progress(state, width, time.time()))
@@ -81,6 +84,23 @@ def _detail(entry: Entry, width: int) -> Iterable[str]:
         yield from _section("epochs", details.epochs(state, width))
         yield from _section("report", report(state, width))
         yield from _section("events", details.events(state, width)[:MAX_EVENTS])
+
+
+def _read_history(entry: Entry) -> None:
+    """Read all that is there now; of a run that is written faster than it is read, enough."""
+    # Three times, because what a later attempt cuts is read again.
+    reads = READS_AT_LEAST + 3 * _row_bytes(entry.ref.path) // POLL_BYTES
+    entry.follow()
+    while entry.behind and reads > 0:
+        entry.follow()
+        reads -= 1
+
+
+def _row_bytes(directory: Path) -> int:
+    """Return the size of the files that hold rows; what cannot be looked at has none."""
+    with suppress(OSError), os.scandir(directory) as found:
+        return sum(file.stat().st_size for file in found if file.name.endswith(".jsonl"))
+    return 0
 
 
 def _section(title: str, lines: Iterable[Line]) -> Iterable[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import runstore
+from tui.once import once
 
 pytestmark = pytest.mark.timeout(30)
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,3 +204,32 @@ def test_screenshot_is_an_svg_of_the_screen(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = picture.read_text()
     assert text.startswith("<svg") and "digits" in text
+
+
+FAST_WRITER = """
+import sys, time
+rows = b'{"step":1,"loss":2.0}\\n' * 5000
+end = time.monotonic() + 12
+with open(sys.argv[1], "ab", buffering=0) as file:
+    while time.monotonic() < end:
+        file.write(rows)
+        print(flush=True)
+        time.sleep(0.005)
+"""
+
+
+def test_run_that_is_written_faster_than_it_is_read_is_shown_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "fast" / "metrics.jsonl"
+    path.parent.mkdir()
+    command = [sys.executable, "-c", FAST_WRITER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        try:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            told = list(once([tmp_path], [], 100))
+            still_writing = writer.poll() is None
+        finally:
+            writer.kill()
+    path.unlink()
+    assert still_writing
+    assert any("── chart ──" in row for row in told)
