@@ -7,8 +7,11 @@ from typing import Any
 
 from runstore.numbers import NOTHING
 from runstore.paths import StreamFile
+from runstore.progress import Progress
 from runstore.state import RunState
+from runstore.status import Status
 from tui.renderables import details
+from tui.renderables.facts import facts_of
 from tui.renderables.text import LazyLines, Line, Span, plain
 
 EPOCHS = StreamFile(1, 0, "epochs")
@@ -73,3 +76,20 @@ def test_bookkeeping_comes_after_every_metric() -> None:
     state.apply(EPOCHS, {"step": 1, "epoch": 1, "train/duration_s": 3.0, "val/loss": 0.25})
     shown = [plain(row).split()[0] for row in details.last_step(state, 40, 0.0)[2:]]
     assert shown == ["train/loss", "lr", "val/loss", "train/samples_per_s", "train/duration_s"]
+
+
+def test_rows_that_the_disk_does_not_take_are_told_in_the_list_and_in_the_pane() -> None:
+    state = RunState(Path("run"))
+    told = []
+    for word in ("running", "crashed", "finished"):
+        state.status = Status(word, "")
+        state.progress = Progress(attempt=1, degraded=True)
+        warnings = [
+            plain(row) for row in details.progress(state, 80, 0.0) if "! the disk" in plain(row)
+        ]
+        told.append((facts_of(state).damaged, *warnings))
+    assert told == [
+        (True, "! the disk takes no rows: the newest wait in memory"),
+        (True, "! the disk took no rows at the last heartbeat: the newest may be lost"),
+        (False,),
+    ]

@@ -17,6 +17,7 @@ from .facts import (
     is_bookkeeping,
     live_progress,
     rank_metrics,
+    rows_wait,
     run_fraction,
     short,
     split_metric,
@@ -112,8 +113,15 @@ def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
 
 
 def trouble(state: RunState) -> list[str]:
-    """Return what is wrong with the run's files, one safe line each, at most four."""
+    """Return what is wrong with the run's files, one safe line each, at most six."""
     lines: list[str] = []
+    if rows_wait(state):
+        alive = state.status.alive
+        lines.append(
+            "the disk takes no rows: the newest wait in memory"
+            if alive
+            else "the disk took no rows at the last heartbeat: the newest may be lost"
+        )
     if state.bad_line_count:
         first = min(state.bad_lines, key=lambda bad: (bad.file, bad.offset))
         number = f"{state.bad_line_count:,} bad line{'s' * (state.bad_line_count != 1)}"
