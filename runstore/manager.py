@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from runstore.errors import StageError
 from runstore.launch import init
@@ -48,12 +48,16 @@ class RunManager:
         self._run = init(params, root=self.root, **options)
         return self._run
 
-    def begin_epoch(self, epochs: int | None = None) -> int:
+    def begin_epoch(self, epochs: SupportsIndex | None = None) -> int:
         """Open the next epoch and return its number, from 1; `epochs` is how many there will be."""
         return self._open("begin_epoch()").begin_epoch(epochs)
 
     def begin_split(
-        self, split: str, *, batches: int | None = None, samples: int | None = None
+        self,
+        split: str,
+        *,
+        batches: SupportsIndex | None = None,
+        samples: SupportsIndex | None = None,
     ) -> None:
         """Open a split (`train`, `val`, `test`, or any name), with its size when known."""
         self._open("begin_split()").begin_split(split, batches=batches, samples=samples)

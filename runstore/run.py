@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, SupportsIndex, TypeVar
 
 import orjson
 
@@ -24,7 +24,7 @@ from runstore.records import (
 )
 from runstore.stages import Stages
 from runstore.state import Best
-from runstore.values import as_float, as_index
+from runstore.values import as_float, as_index, shown_as_text
 from runstore.writer import RunWriter
 
 Batch = TypeVar("Batch")
@@ -116,8 +116,10 @@ class Run:
             return
         try:
             pairs = values.items()
-        except AttributeError:
-            self.complain("log", f"log({values!r:.80}): expected a dict of names and numbers")
+        except Exception:  # noqa: BLE001  # whatever was given instead of a dict
+            self.complain(
+                "log", f"log({shown_as_text(values)}): expected a dict of names and numbers"
+            )
             return
         self._active = now = _monotonic() + self._clock_offset
         if step is None:
@@ -221,7 +223,7 @@ class Run:
 
     # ---- level 2: stages -------------------------------------------------------------------------
 
-    def epochs(self, n: int) -> Iterator[int]:
+    def epochs(self, n: SupportsIndex) -> Iterator[int]:
         """Yield the epochs 1 to `n`, and write one epoch row behind each.
 
         A second call goes on counting: `n` further epochs. A `break` ends the epoch like its normal
@@ -276,17 +278,18 @@ class Run:
             StageError: no split is open.
             BadValueError: shapes or labels do not fit, and the run is strict.
         """
-        names = list(target_names) if target_names is not None else None
-        self._stages.track_classification(
-            predictions, targets, names, list(labels) if labels is not None else None
-        )
+        self._stages.track_classification(predictions, targets, target_names, labels)
 
-    def begin_epoch(self, epochs: int | None = None) -> int:
+    def begin_epoch(self, epochs: SupportsIndex | None = None) -> int:
         """Open the next epoch and return its number; `epochs` is how many there will be."""
         return self._stages.begin_epoch(epochs)
 
     def begin_split(
-        self, split: str, *, batches: int | None = None, samples: int | None = None
+        self,
+        split: str,
+        *,
+        batches: SupportsIndex | None = None,
+        samples: SupportsIndex | None = None,
     ) -> None:
         """Open a split (`train`, `val`, `test`, or any name), with its size when known."""
         self._stages.begin_split(split, batches, samples)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from runstore.console import split_display
 from runstore.errors import BadValueError, StageError
@@ -20,10 +21,11 @@ from runstore.open_stages import (
 )
 from runstore.records import RESERVED_KEYS
 from runstore.state import Best
-from runstore.values import as_float
+from runstore.values import as_float, as_index, shown_as_text
 
 if TYPE_CHECKING:
     from runstore.run import Run
+    from runstore.train.classification import Classification
 
 Batch = TypeVar("Batch")
 
@@ -50,15 +52,16 @@ class Stages:
 
     # ---- loops -----------------------------------------------------------------------------------
 
-    def epochs(self, n: int) -> Iterator[int]:
+    def epochs(self, n: SupportsIndex) -> Iterator[int]:
         """Yield `n` further epochs, each open and ended behind the loop's body."""
-        total = (self._run.epoch or 0) + n
-        for _ in range(n):
+        count = operator.index(n)
+        total = (self._run.epoch or 0) + count
+        for _ in range(count):
             number = self.begin_epoch(total)
             epoch = self._epoch
             try:
                 yield number
-            except GeneratorExit:
+            except BaseException:
                 if epoch is not None:
                     epoch.left = time.monotonic()
                 raise
@@ -76,8 +79,9 @@ class Stages:
             for batch in loader:
                 self._begin_batch(split)
                 yield batch
-        except GeneratorExit:
-            # `break` and an exception look the same from here; the next call on the run tells.
+        except BaseException:
+            # `break` and an exception look the same from here; the next call on the run tells. One
+            # of the loader itself may be caught by the script, too.
             split.left = time.monotonic()
             raise
         if self._split is split:
@@ -101,9 +105,10 @@ class Stages:
 
     # ---- stage calls -----------------------------------------------------------------------------
 
-    def begin_epoch(self, epochs: int | None = None) -> int:
+    def begin_epoch(self, epochs: Any = None) -> int:
         """Open the next epoch."""
         self.settle()
+        total = self._size("begin_epoch(epochs=…)", epochs)
         if self._epoch is not None:
             expected = "end_split()" if self._split else "end_epoch()"
             raise StageError(
@@ -116,14 +121,16 @@ class Stages:
             )
         number = self._run.epoch = (self._run.epoch or 0) + 1
         self._epoch = Epoch(number, time.monotonic())
-        self._epochs = epochs if epochs is not None else self._epochs
+        self._epochs = total if total is not None else self._epochs
         self._run.write_event("epoch_start", epoch=number, epochs=self._epochs, step=self._run.step)
         self._run.touch()
         return number
 
-    def begin_split(self, name: str, batches: int | None, samples: int | None) -> None:
+    def begin_split(self, name: str, batches: Any, samples: Any) -> None:
         """Open a split."""
         self.settle()
+        batches = self._size("begin_split(batches=…)", batches)
+        samples = self._size("begin_split(samples=…)", samples)
         if self._split is not None:
             raise StageError(
                 f"begin_split({name!r}) came inside the split {self._split.name!r}; "
@@ -144,6 +151,21 @@ class Stages:
             samples=samples,
         )
         self._run.touch()
+
+    def _size(self, name: str, size: object) -> int | None:
+        """A size that is no count only costs the progress its end, not the training."""
+        if size is None:
+            return None
+        try:
+            count = as_index(name, size)
+        except BadValueError:
+            count = -1
+        if count >= 0:
+            return count
+        self._run.complain(
+            name, f"{name} is {shown_as_text(size)}, expected a number of them; none is shown"
+        )
+        return None
 
     def track(self, values: Mapping[str, Any], n: float) -> None:
         """Add a batch to the open split, and write its row when it is time."""
@@ -169,7 +191,9 @@ class Stages:
             weight = -1
         if 0 <= weight < float("inf"):
             return weight
-        self._run.complain("n", f"track(n={n!r:.80}): expected a number of samples; 1 is used")
+        self._run.complain(
+            "n", f"track(n={shown_as_text(n)}): expected a number of samples; 1 is used"
+        )
         return 1
 
     def _count_step(self, split: Split) -> None:
@@ -182,22 +206,23 @@ class Stages:
         self,
         predictions: Any,
         targets: Any,
-        target_names: list[str] | None,
-        labels: list[int] | None,
+        target_names: Iterable[str] | None,
+        labels: Iterable[int] | None,
     ) -> None:
         """Count a batch of classifications in the open split."""
         split = self._open_split("track_classification()")
-        if split.classification is None:
-            from runstore.train.classification import Classification
-
-            split.classification = Classification(target_names=target_names, labels=labels)
         self._run.touch()
         try:
+            if split.classification is None:
+                split.classification = _classification(target_names, labels)
             split.classification.add(predictions, targets)
-        except (TypeError, ValueError, RuntimeError) as error:
-            self._run.complain(
-                "track_classification", f"track_classification: {error}; the batch is left out"
-            )
+        except ImportError as error:
+            problem = f"{error}; no report is written; pip install torch"
+        except Exception as error:  # noqa: BLE001  # whatever torch says to what it was given
+            problem = f"{error}; the batch is left out"
+        else:
+            return
+        self._run.complain("track_classification", f"track_classification: {problem}")
 
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
@@ -362,6 +387,17 @@ class Stages:
         in_epoch_s = time.monotonic() - epoch.started if epoch else 0.0
         train = split if split is not None and split.name == TRAIN else None
         return self._durations.eta_s(self._epochs - done, in_epoch_s, train)
+
+
+def _classification(
+    target_names: Iterable[str] | None, labels: Iterable[int] | None
+) -> Classification:
+    from runstore.train.classification import Classification
+
+    return Classification(
+        target_names=list(target_names) if target_names is not None else None,
+        labels=list(labels) if labels is not None else None,
+    )
 
 
 def parse_best(best: str) -> tuple[str, float]:

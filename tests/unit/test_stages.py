@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,77 @@ def test_exception_of_the_loader_is_the_loops_own(tmp_path: Path) -> None:
     assert end(run)["reason"] == "OSError: worker died"
 
 
+def raising(error: type[Exception]) -> object:
+    """An object whose length cannot be told."""
+
+    class Lengthless:
+        def __len__(self) -> int:
+            raise error
+
+    return Lengthless()
+
+
+class Loader:
+    """A loader over a dataset, as in PyTorch."""
+
+    def __init__(self, dataset: object) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "samples"),
+    [
+        (np.zeros(5), 5), (torch.zeros(5, 2), 5), (np.array(1.0), None), (None, None),
+        (raising(TypeError), None), (raising(NotImplementedError), None), (raising(OSError), None),
+    ],
+    ids=["array", "tensor", "0-d", "none", "TypeError", "NotImplementedError", "OSError"],
+)  # fmt: skip
+def test_any_dataset_is_looped_over(run: Run, dataset: object, samples: int | None) -> None:
+    assert list(run.train(Loader(dataset))) == [0, 1, 2]
+    (start,) = [e for e in raw(run, "events") if e["event"] == "split_start"]
+    assert (start["samples"], start["batches"]) == (samples, None)
+
+
+def test_loaders_exception_that_the_script_catches_ends_the_split(run: Run) -> None:
+    def loader() -> Iterator[int]:
+        yield 1
+        raise OSError("corrupt image")
+
+    for _ in run.epochs(1):
+        with contextlib.suppress(OSError):
+            for _ in run.train(loader()):
+                run.track(loss=1.0)
+        for _ in run.val([1, 2]):
+            run.track(loss=2.0)
+    (row,) = raw(run, "epochs")
+    assert (row["train/loss"], row["val/loss"]) == (1.0, 2.0)
+
+
+def test_numpy_integers_are_integers(run: Run) -> None:
+    assert list(run.epochs(np.int64(2))) == [1, 2]
+    run.begin_epoch(np.int32(3))
+    run.begin_split("val", batches=np.ceil(10 / 3), samples=np.int64(10))
+    run.end_split()
+    run.end_epoch()
+    events = raw(run, "events")
+    assert [e["epochs"] for e in events if e["event"] == "epoch_start"] == [2, 2, 3]
+    (start,) = [e for e in events if e["event"] == "split_start"]
+    assert (start["batches"], start["samples"]) == (4, 10)
+
+
+@pytest.mark.parametrize("size", [-1, 2.5, math.nan, "many", [3]])
+def test_size_that_is_no_count_is_none_with_a_warning(run: Run, size: Any) -> None:
+    for _ in range(2):
+        run.begin_split("val", batches=size)
+        run.end_split()
+    starts = [e for e in raw(run, "events") if e["event"] == "split_start"]
+    assert [e["batches"] for e in starts] == [None, None]
+    assert len([e for e in raw(run, "events") if e["event"] == "warning"]) == 1
+
+
 def test_run_that_finishes_inside_an_epoch_says_so(run: Run) -> None:
     run.begin_epoch(5)
     run.begin_split("train")
@@ -328,6 +401,23 @@ def test_batch_that_cannot_be_classified_is_left_out_once_told(run: Run) -> None
     run.end_split()
     assert raw(run, "reports")[0]["confusion"] == [[0, 0, 1], [1, 1, 1]]
     assert len([e for e in raw(run, "events") if e["event"] == "warning"]) == 1
+
+
+@pytest.mark.parametrize("names", [5, Loader], ids=["number", "class"])
+def test_odd_class_names_are_told_and_not_raised(run: Run, names: Any) -> None:
+    run.begin_split("val")
+    run.track_classification([0, 1], [0, 1], target_names=names)
+    run.end_split()
+    assert len([e for e in raw(run, "events") if e["event"] == "warning"]) == 1
+
+
+def test_report_without_torch_asks_for_it_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "runstore.train.classification", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for _ in run.val([1, 2]):
+        run.track_classification([0, 1], [0, 1])
+    (warning,) = [e for e in raw(run, "events") if e["event"] == "warning"]
+    assert "pip install torch" in warning["message"]
 
 
 def test_strict_run_raises_where_a_batch_does_not_fit(tmp_path: Path) -> None:
