@@ -17,10 +17,12 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from runstore.atomic import sync_directory
 from runstore.line_queue import LineQueue
@@ -40,6 +42,8 @@ MAX_PAUSE_S = 60.0
 # macOS has no fdatasync.
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
+Result = TypeVar("Result")
+
 
 @dataclass(slots=True)
 class FileTally:
@@ -52,6 +56,16 @@ class FileTally:
     def to_record(self) -> dict[str, int | str]:
         """Return the fields as they stand in the `end` event."""
         return {"rows": self.rows, "bytes": self.bytes, "crc32": f"{self.crc32:08x}"}
+
+
+@dataclass(slots=True)
+class _Sync:
+    """What one fdatasync is to make durable."""
+
+    descriptor: int
+    counted: FileTally
+    lines: bytearray
+    replayable: bool
 
 
 class StreamWriter:
@@ -113,18 +127,19 @@ class StreamWriter:
     def _new_locks(self) -> None:
         self._sync_lock = threading.RLock()
         self._lock = threading.RLock()
-        self._acquire, self._release = self._lock.acquire, self._lock.release
 
-    @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Hold the file; what a signal handler logs meanwhile waits. False: closed, or in use."""
+    def _in_turn(self, action: Callable[[], Result]) -> Result | None:
+        """Return what `action` returns, or None without calling it: closed, or in use.
+
+        It holds the file; what a signal handler logs meanwhile waits. Not a context manager in
+        Python: Ctrl-C between its entry and the block would leave the file held for ever.
+        """
         with self._lock:
             if self._busy or self._closed:
-                yield False
-                return
+                return None
             self._busy = True
             try:
-                yield True
+                return action()
             finally:
                 self._busy = False
 
@@ -133,19 +148,20 @@ class StreamWriter:
         if self._queued:
             self._wait(line)
             return
-        # Spelled out: a `with` costs 0.1 µs more, and this is the one call of every logged row.
-        self._acquire()
-        try:
+        # `with` enters a lock of C in one step. Between `acquire()` and a `try`, a signal handler
+        # may raise, and the lock would stay held.
+        with self._lock:
             if not self._direct or self._busy:
                 self._append_slowly(line)
                 return
             self._busy = True
+            unsynced = self._unsynced
             try:
                 written = os.write(self._fd, line)
                 if written == len(line):
-                    self._unsynced += line
+                    unsynced += line
                 else:
-                    self._unsynced += line[:written]
+                    unsynced += line[:written]
                     self._direct = False
                     self._waiting.put_first(line[written:], torn=True)
             except OSError as error:
@@ -154,10 +170,8 @@ class StreamWriter:
             finally:
                 self._busy = False
             # Whoever makes something wait clears `_direct`; asking the queue would be a call.
-            if not self._direct or len(self._unsynced) >= self._look_at:
+            if not self._direct or len(unsynced) >= self._look_at:
                 self._leave_fast_path()
-        finally:
-            self._release()
 
     def _append_slowly(self, line: bytes) -> None:
         """Append when the file is not open yet, is failing, or this call interrupted another."""
@@ -167,9 +181,7 @@ class StreamWriter:
 
     def _leave_fast_path(self) -> None:
         """Something waits (a short write, a row from a signal handler), or memory fills."""
-        with self._turn() as mine:
-            if mine:
-                self._count()
+        self._in_turn(self._count)
         if self._waiting and self._failing is None:
             self.drain()
 
@@ -180,16 +192,16 @@ class StreamWriter:
 
     def drain(self) -> None:
         """Write what waits, oldest first, as far as the disk takes it."""
-        with self._turn() as mine:
-            if not mine:
-                return
-            try:
-                while self._waiting:
-                    self._open_if_needed()
-                    self._write_oldest()
-                self._recover()
-            except OSError as error:
-                self._fail(error)
+        self._in_turn(self._write_all)
+
+    def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                self._open_if_needed()
+                self._write_oldest()
+            self._recover()
+        except OSError as error:
+            self._fail(error)
 
     def _write_oldest(self) -> None:
         line = self._waiting.oldest
@@ -276,11 +288,13 @@ class StreamWriter:
 
     def position(self) -> tuple[str, int] | None:
         """Return the open file's name and size, or None before the first row."""
-        with self._turn() as mine:
-            if not mine or self._fd < 0:
-                return None
-            self._measure()
-            return self._name.name, self._tally.bytes
+        return self._in_turn(self._measured)
+
+    def _measured(self) -> tuple[str, int] | None:
+        if self._fd < 0:
+            return None
+        self._measure()
+        return self._name.name, self._tally.bytes
 
     def sync(self) -> None:
         """Make everything appended so far survive power loss; replay it when that fails."""
@@ -295,25 +309,32 @@ class StreamWriter:
                 self._syncing = False
 
     def _sync(self) -> None:
-        with self._turn() as mine:
-            if not mine or self._fd < 0 or time.monotonic() < self._next_sync:
-                return
-            self._measure()
-            if self._tally.bytes == self._synced.bytes:
-                return
-            fd, counted = self._fd, replace(self._tally)
-            taken, whole = self._unsynced, self._replayable
-            self._keep(bytearray())
+        begun = self._in_turn(self._begin_sync)
+        if begun is None:
+            return
         try:
-            _sync_data(fd)
+            _sync_data(begun.descriptor)
             self._sync_name()
         except OSError as error:
-            self._replay(error, taken, whole)
-            return
-        with self._turn() as mine:
-            if mine:
-                self._synced, self._failed_syncs = counted, 0
-                self._rotate_when_full()
+            self._in_turn(partial(self._leave_failed, error, begun))
+            self.drain()
+        else:
+            self._in_turn(partial(self._note_sync, begun))
+
+    def _begin_sync(self) -> _Sync | None:
+        """Take what is unsynced, if there is any and the disk's pause is over."""
+        if self._fd < 0 or time.monotonic() < self._next_sync:
+            return None
+        self._measure()
+        if self._tally.bytes == self._synced.bytes:
+            return None
+        begun = _Sync(self._fd, replace(self._tally), self._unsynced, self._replayable)
+        self._keep(bytearray())
+        return begun
+
+    def _note_sync(self, done: _Sync) -> None:
+        self._synced, self._failed_syncs = done.counted, 0
+        self._rotate_when_full()
 
     def _rotate_when_full(self) -> None:
         """Go on in the next part; the one left behind is synced and complete."""
@@ -329,34 +350,27 @@ class StreamWriter:
             sync_directory(self._run_dir)
             self._directory_synced = True
 
-    def _replay(self, error: OSError, taken: bytearray, whole: bool) -> None:
-        """Leave the file, and write every line since its last good sync into the next part.
+    def _leave_failed(self, error: OSError, begun: _Sync) -> None:
+        """Leave the file; every line since its last good sync goes into the next part.
 
         The file is never synced again: the second fdatasync says OK although the kernel has
         thrown the pages away.
         """
-        with self._turn() as mine:
-            if not mine:
-                return
-            lines, failed, whole = (
-                taken + self._unsynced,
-                self._name.name,
-                whole and self._replayable,
-            )
-            self._close_file()
-            self._name, self._direct = self._next_name(), False
-            self._keep(bytearray())
-            if whole:
-                self.tallies[failed] = self._synced
-                self._cut = failed, self._synced.bytes
-                self._waiting.put_first(bytes(lines))
-            else:
-                self._waiting.give_up_torn()
-            self._failed_syncs += 1
-            self._next_sync = time.monotonic() + min(2.0**self._failed_syncs, MAX_PAUSE_S)
-            what = "rows are written again" if whole else "rows since the last good one may be lost"
-            self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); {what}")
-        self.drain()
+        lines, failed = begun.lines + self._unsynced, self._name.name
+        whole = begun.replayable and self._replayable
+        self._close_file()
+        self._name, self._direct = self._next_name(), False
+        self._keep(bytearray())
+        if whole:
+            self.tallies[failed] = self._synced
+            self._cut = failed, self._synced.bytes
+            self._waiting.put_first(bytes(lines))
+        else:
+            self._waiting.give_up_torn()
+        self._failed_syncs += 1
+        self._next_sync = time.monotonic() + min(2.0**self._failed_syncs, MAX_PAUSE_S)
+        what = "rows are written again" if whole else "rows since the last good one may be lost"
+        self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); {what}")
 
     def create(self) -> int:
         """Create the first part now and return its descriptor.
@@ -391,12 +405,13 @@ class StreamWriter:
         self.drain()
         self.sync()
         with self._sync_lock:
-            with self._turn() as mine:
-                if mine:
-                    self._give_up_what_waits()
-                    if self._fd >= 0:
-                        self._measure()
+            self._in_turn(self._conclude)
             self.close()
+
+    def _conclude(self) -> None:
+        self._give_up_what_waits()
+        if self._fd >= 0:
+            self._measure()
 
     def _give_up_what_waits(self) -> None:
         """Count the rows that the disk never took, and leave no half of one in the file."""

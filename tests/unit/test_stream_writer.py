@@ -439,6 +439,37 @@ def test_signal_handler_may_log_while_the_same_thread_logs(tmp_path: Path, told:
     assert (tally.bytes, tally.crc32) == (len(data), zlib.crc32(data))
 
 
+# Python itself leaves a file to the garbage collector when it is interrupted inside `open`.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_exception_from_a_signal_handler_leaves_nothing_held(tmp_path: Path, told: Told) -> None:
+    """Ctrl-C at any instruction: the thread that syncs, and the next row, must still get in."""
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    kept: list[KeyboardInterrupt] = []
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        while len(kept) < 300:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.000001 * len(kept))
+                for number in itertools.count(1):
+                    writer.append(line(number))
+                    if number % 50 == 0:
+                        writer.sync()
+            except KeyboardInterrupt as error:
+                # Kept with its traceback, as a caller does that handles it.
+                kept.append(error)
+            other = threading.Thread(target=writer.append, args=(line(0),), daemon=True)
+            other.start()
+            other.join(5)
+            assert not other.is_alive(), "the lock is held"
+            data = (tmp_path / FIRST.name).read_bytes()
+            assert data.endswith(line(0)), "rows wait for somebody who left"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    writer.finish()
+
+
 def test_interrupted_note_of_a_write_does_not_falsify_positions(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,7 +534,7 @@ writer = StreamWriter(
     Path(sys.argv[1]), StreamFile(1, 0, "metrics"), on_cut=print, on_problem=print
 )
 writer.append(b'{"step":0}\\n')
-writer._acquire()  # as another thread would hold it at the moment of the fork
+writer._lock.acquire()  # as another thread would hold it at the moment of the fork
 child = os.fork()
 if child == 0:
     writer.forget_in_child()
@@ -512,7 +543,7 @@ if child == 0:
     names = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
              if os.path.lexists(f"/proc/self/fd/{fd}")]
     os._exit(any("metrics" in name for name in names))
-writer._release()
+writer._lock.release()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 writer.append(b'{"step":1}\\n')
 writer.finish()
