@@ -62,7 +62,7 @@ class RunManager:
         """Open a split (`train`, `val`, `test`, or any name), with its size when known."""
         self._open("begin_split()").begin_split(split, batches=batches, samples=samples)
 
-    def track(self, *, n: float = 1, **values: Any) -> None:
+    def track(self, *, n: float | None = None, **values: Any) -> None:
         """Track one batch of the open split; see `Run.track`."""
         self._open("track()").track(n=n, **values)
 

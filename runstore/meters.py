@@ -41,20 +41,47 @@ class Meters:
     """All that one split tracked."""
 
     means: dict[str, Mean] = field(default_factory=dict)
-    samples: float = 0.0
     nonfinite_batches: int = 0
+    _batch: int | None = None
+    """The batch that the last values belong to: a batch may be tracked in several calls."""
+    _batch_samples: float | None = None
+    """The largest `n` of that batch so far."""
+    _batch_finite: bool = True
+    _all_counted: bool = True
+    """Whether each batch before that one came with its number of samples."""
+    _samples: float = 0.0
+    """Samples of the batches before that one."""
 
-    def add(self, values: Mapping[str, float], n: float) -> None:
-        """Add one batch of `n` samples."""
-        self.samples += n
+    def add(self, batch: int, values: Mapping[str, float], n: float | None) -> None:
+        """Add values of one batch: means over `n` samples, or of an unknown number, weighing 1."""
+        if batch != self._batch:
+            self._next_batch(batch)
+        if n is not None:
+            self._batch_samples = max(n, self._batch_samples or 0)
+        weight = 1 if n is None else n
         finite = True
         for key, value in values.items():
             mean = self.means.get(key)
             if mean is None:
                 mean = self.means[key] = Mean()
-            mean.add(value, n)
+            mean.add(value, weight)
             finite = finite and math.isfinite(value)
-        self.nonfinite_batches += not finite
+        if not finite and self._batch_finite:
+            self._batch_finite = False
+            self.nonfinite_batches += 1
+
+    def _next_batch(self, batch: int) -> None:
+        if self._batch is not None:
+            self._all_counted = self._all_counted and self._batch_samples is not None
+            self._samples += self._batch_samples or 0
+        self._batch, self._batch_samples, self._batch_finite = batch, None, True
+
+    @property
+    def samples(self) -> float | None:
+        """How many samples were tracked; None when a batch came without their number."""
+        if self._batch_samples is None or not self._all_counted:
+            return None
+        return self._samples + self._batch_samples
 
     def values(self) -> dict[str, float]:
         """Return each metric's mean."""

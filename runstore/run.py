@@ -243,14 +243,15 @@ class Run:
         """Yield the batches of `loader` as the split `test`, inside or after the epochs."""
         return self._stages.split("test", loader)
 
-    def track(self, *, n: float = 1, **values: Number) -> None:
+    def track(self, *, n: float | None = None, **values: Number) -> None:
         """Track a batch of the open split: `run.track(loss=loss, accuracy=acc, n=len(y))`.
 
         Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
         one step, and every `log_every` steps the values become a metrics row.
 
         Args:
-            n: how many samples the values are the mean of.
+            n: how many samples the values are the mean of. Without it every batch weighs the same,
+                and there are no samples per second.
             values: the batch means, by metric name without the split.
 
         Raises:

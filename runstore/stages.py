@@ -167,7 +167,7 @@ class Stages:
         )
         return None
 
-    def track(self, values: Mapping[str, Any], n: float) -> None:
+    def track(self, values: Mapping[str, Any], n: Any) -> None:
         """Add a batch to the open split, and write its row when it is time."""
         split = self._open_split("track()")
         numbers = self._run.numbers(split.name, values)
@@ -175,8 +175,7 @@ class Stages:
             # Explicit calls: no loop of ours counts the batches, so each call is one.
             split.batch += 1
             split.pace.tick(time.monotonic())
-        weight = self._weight(n)
-        split.meters.add(numbers, weight)
+        split.meters.add(split.batch, numbers, self._samples(n))
         split.latest = numbers
         self._run.touch()
         if split.name == TRAIN:
@@ -184,17 +183,19 @@ class Stages:
             if numbers and self._run.step % self._run.log_every == 0:
                 self._run.write_row("metrics", numbers)
 
-    def _weight(self, n: float) -> float:
+    def _samples(self, n: Any) -> float | None:
+        if n is None:
+            return None
         try:
-            weight = n if type(n) is int else as_float("n", n)
+            samples = n if type(n) is int else as_float("n", n)
         except BadValueError:
-            weight = -1
-        if 0 <= weight < float("inf"):
-            return weight
+            samples = -1
+        if 0 <= samples < float("inf"):
+            return samples
         self._run.complain(
-            "n", f"track(n={shown_as_text(n)}): expected a number of samples; 1 is used"
+            "n", f"track(n={shown_as_text(n)}): expected a number of samples; it is ignored"
         )
-        return 1
+        return None
 
     def _count_step(self, split: Split) -> None:
         """One optimizer step per batch, however often the batch is tracked."""

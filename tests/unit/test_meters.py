@@ -25,10 +25,35 @@ def test_mean_of_nothing_finite_is_what_was_seen_last() -> None:
 
 def test_metric_that_misses_batches_has_its_own_weight() -> None:
     meters = Meters()
-    meters.add({"a": 1.0, "b": 10.0}, 1)
-    meters.add({"a": 3.0}, 3)
+    meters.add(1, {"a": 1.0, "b": 10.0}, 1)
+    meters.add(2, {"a": 3.0}, 3)
     assert meters.values() == {"a": 2.5, "b": 10.0}
     assert meters.samples == 4
+
+
+def test_batch_tracked_in_two_calls_is_counted_once() -> None:
+    meters = Meters()
+    for batch in (1, 2, 3):
+        meters.add(batch, {"loss": math.nan if batch == 2 else 1.0}, 32)
+        meters.add(batch, {"top5": math.nan if batch == 2 else 1.0}, 8)
+    assert meters.samples == 96
+    assert meters.nonfinite_batches == 1
+
+
+@pytest.mark.parametrize("counts", [[None], [4, None], [None, 4], [4, None, 4]])
+def test_samples_are_unknown_when_a_batch_came_without(counts: list[int | None]) -> None:
+    meters = Meters()
+    assert meters.samples is None
+    for batch, n in enumerate(counts):
+        meters.add(batch, {"loss": float(batch)}, n)
+    assert meters.samples is None
+
+
+def test_batch_without_a_sample_count_weighs_one() -> None:
+    meters = Meters()
+    for batch, value in enumerate([1.0, 2.0, 6.0]):
+        meters.add(batch, {"loss": value}, None)
+    assert meters.values() == {"loss": 3.0}
 
 
 def test_pace_follows_a_loop_that_gets_slower() -> None:

@@ -68,7 +68,7 @@ def test_empty_batch_weighs_nothing(run: Run) -> None:
     assert run.end_split()["val/loss"] == 2.0
 
 
-@pytest.mark.parametrize("n", [-1, math.nan, math.inf, "4", None])
+@pytest.mark.parametrize("n", [-1, math.nan, math.inf, "4"])
 def test_impossible_sample_count_is_one_with_a_warning(run: Run, n: Any) -> None:
     run.begin_split("val")
     run.track(loss=1.0, n=n)
@@ -131,6 +131,19 @@ def test_epoch_row_has_means_durations_and_the_last_logged_values(run: Run) -> N
     assert (row["epoch"], row["lr"], row["val/accuracy"]) == (1, 0.05, 0.75)
     assert row["duration_s"] >= row["train/duration_s"] >= 0
     assert row["train/samples_per_s"] > 0
+
+
+def test_samples_per_second_needs_the_samples(run: Run) -> None:
+    for _ in run.epochs(1):
+        for _ in run.train([1, 2]):
+            run.track(loss=1.0)
+        for _ in run.val([1, 2]):
+            run.track(loss=1.0, n=8)
+            run.track(accuracy=math.nan, n=8)
+    (row,) = raw(run, "epochs")
+    assert "train/samples_per_s" not in row
+    assert row["val/samples_per_s"] == pytest.approx(16 / row["val/duration_s"])
+    assert row["val/nonfinite"] == 2.0
 
 
 def test_best_epoch_is_found_by_the_rule(tmp_path: Path) -> None:
