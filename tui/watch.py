@@ -78,10 +78,13 @@ class Watcher(threading.Thread):
         self.network = any(is_network(root) for root in catalog.roots)
         self.pace = NETWORK if self.network else LOCAL
         self.scan_cost_s = 0.0
+        self.problem: str | None = None
+        """Why a turn failed; None once a scan has succeeded since."""
         self._clock = clock
         self._selected: str | None = None
         self._shown: frozenset[str] = frozenset()
         self._next_scan = 0.0
+        self._next_looks = 0.0
         self._at = 0
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -113,11 +116,19 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Take turns until stopped."""
         while not self._stopped.is_set():
-            if self.turn():
+            if self._guarded_turn():
                 time.sleep(0.002)  # let the screen have the interpreter between two reads
                 continue
             self._wake.wait(self.pace.turn_s)
             self._wake.clear()
+
+    def _guarded_turn(self) -> bool:
+        """Take a turn; a failure is told on screen, and the next turn tries again."""
+        try:
+            return self.turn()
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread
+            self.problem = f"{type(error).__name__}: {error}"
+            return False
 
     def turn(self) -> bool:
         """Do a bounded amount of reading; return whether more is waiting."""
@@ -128,44 +139,63 @@ class Watcher(threading.Thread):
         selected = self.catalog.get(self._selected)
         if selected is not None:
             behind = self.catalog.follow(selected)
-        waiting = self._look_first()
-        self._look_again(now)
+        left = self._look_at_shown(now, self._allowance(now))
+        waiting, left = self._look_first(left)
+        self._look_again(now, left)
         return behind or waiting
 
     def _scan(self, now: float) -> None:
         self._next_scan = now + self.pace.scan_s
         self.catalog.scan()
+        self.problem = None
         self.scan_cost_s = self._clock() - now
         self._next_scan = now + max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE)
 
-    def _look_first(self) -> bool:
-        """Read runs that were never read, shown ones first; return whether some are left."""
-        entries = self.catalog.entries
-        waiting = [entry for entry in entries if not entry.glanced]
-        waiting.sort(key=lambda entry: entry.key not in self._shown)
-        end = self._clock() + FIRST_LOOK_S
-        for index, entry in enumerate(waiting):
-            if self._clock() > end or self._stopped.is_set():
-                return index < len(waiting)
-            self._look(entry)
-        return False
+    def _allowance(self, now: float) -> int:
+        """Return how many runs may be looked at in this turn.
 
-    def _look_again(self, now: float) -> None:
-        """Read runs whose time has come: those on screen, then the others round and round."""
-        left = self.pace.per_turn
-        for key in self._shown:
-            entry = self.catalog.get(key)
-            if entry is not None and left > 0 and self._due(entry, now):
-                self._look(entry)
-                left -= 1
+        While the selected run is read, turns follow each other at once; a file server is asked no
+        more often for that.
+        """
+        if self.network:
+            if now < self._next_looks:
+                return 0
+            self._next_looks = now + self.pace.turn_s
+        return self.pace.per_turn
+
+    def _look_at_shown(self, now: float, left: int) -> int:
+        """Read the runs on screen, new ones at once; return how many looks are left."""
+        shown = [entry for key in self._shown if (entry := self.catalog.get(key)) is not None]
+        due = [entry for entry in shown if entry.glanced and self._due(entry, now)]
+        due = sorted(due, key=lambda entry: entry.read_at)[:left]
+        for entry in (*(entry for entry in shown if not entry.glanced), *due):
+            self._look(entry)
+        return left - len(due)
+
+    def _look_first(self, left: int) -> tuple[bool, int]:
+        """Read runs that were never read; return whether to go on at once, and the looks left."""
+        waiting = [entry for entry in self.catalog.entries if not entry.glanced]
+        if self.network:
+            waiting = waiting[:left]
+            left -= len(waiting)
+        end = self._clock() + FIRST_LOOK_S
+        for entry in waiting:
+            if self._clock() > end or self._stopped.is_set():
+                return True, left
+            self._look(entry)
+        return False, left
+
+    def _look_again(self, now: float, left: int) -> None:
+        """Read runs off screen whose time has come, round and round."""
         entries = self.catalog.entries
         end = self._clock() + OFF_SCREEN_S
         for _ in range(len(entries)):
             if left <= 0 or self._clock() > end:
                 return
             self._at = (self._at + 1) % len(entries)
-            if self._due(entries[self._at], now):
-                self._look(entries[self._at])
+            entry = entries[self._at]
+            if entry.glanced and entry.key not in self._shown and self._due(entry, now):
+                self._look(entry)
                 left -= 1
 
     def _due(self, entry: Entry, now: float) -> bool:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog
 from tui.renderables.facts import chart_groups, rank_metrics
 from tui.screens.filter_text import FilterText
-from tui.watch import LOCAL, Watcher
+from tui.watch import LOCAL, NETWORK, Watcher
 
 
 def write_rows(root: Path, name: str, first: int, last: int) -> Path:
@@ -151,3 +152,46 @@ def test_filter_is_edited_kept_and_dropped() -> None:
     filter_text.press("slash", "/")
     filter_text.press("escape", None)
     assert (filter_text.words, filter_text.open) == ([], False)
+
+
+def test_runs_of_a_file_server_are_first_read_at_its_pace(tmp_path: Path) -> None:
+    for number in range(40):
+        write_rows(tmp_path, f"run{number}", 1, 1)
+    clock = Clock()
+    clock.now = 1000.0
+    catalog = Catalog([tmp_path])
+    watcher = Watcher(catalog, clock)
+    watcher.network, watcher.pace = True, NETWORK
+    catalog.scan()
+    watcher.show([entry.key for entry in catalog.entries[:10]], None)
+    read = []
+    for _ in range(3):
+        for _ in range(5):  # turns follow each other at once while a history is read
+            watcher.turn()
+        read.append(sum(entry.glanced for entry in catalog.entries))
+        clock.now += NETWORK.turn_s
+    assert read == [10 + NETWORK.per_turn * turn for turn in (1, 2, 3)]
+
+
+def test_watcher_tells_a_failure_and_goes_on(tmp_path: Path, wait_until: WaitUntil) -> None:
+    class Unsteady(Catalog):
+        """A catalog whose scans fail for as long as a file is there."""
+
+        def scan(self) -> bool:
+            if (tmp_path / "stale").exists():
+                raise OSError(116, "Stale file handle")
+            return super().scan()
+
+    (tmp_path / "stale").touch()
+    watcher = Watcher(Unsteady([tmp_path]))
+    watcher.start()
+    try:
+        wait_until(lambda: watcher.problem is not None)
+        assert watcher.problem == "OSError: [Errno 116] Stale file handle"
+        (tmp_path / "stale").unlink()
+        write_rows(tmp_path, "a", 1, 1)
+        watcher.rescan()
+        wait_until(lambda: bool(watcher.catalog.entries) and watcher.problem is None)
+    finally:
+        watcher.stop()
+        watcher.join()

@@ -148,6 +148,8 @@ class MainScreen(Screen[None]):
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
         if self.catalog.missing:
             notes.append(f"missing: {from_file(str(self.catalog.missing[0]))}")
+        if self.watcher.problem:
+            notes.append(f"cannot look for runs: {from_file(self.watcher.problem)}")
         return "  ".join(notes)
 
     def _nothing(self, width: int) -> list[Line]:
