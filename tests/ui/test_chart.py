@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.renderables.bars import bar
+from tui.renderables.bars import ENDED, bar
 from tui.renderables.chart import Curve, chart, plot_width, round_ticks
 from tui.renderables.text import Line, line_width, plain
 
@@ -98,6 +98,12 @@ def test_ticks_are_inside_the_range_and_few(low: float, size: float, wanted: int
 @pytest.mark.parametrize("fraction", [None, math.nan, -1, 0, 0.333, 0.5, 1, 7])
 def test_bar_has_its_width_whatever_the_fraction(fraction: float | None) -> None:
     assert line_width(bar(fraction, 10)) == 10
+
+
+def test_bar_of_an_ended_run_is_a_line_that_touches_no_other_row() -> None:
+    assert plain(bar(0.5, 6, ENDED)) == "━━━───"
+    assert plain(bar(None, 6, ENDED)) == "──────"
+    assert plain(bar(1, 6, ENDED)) == "━━━━━━"
 
 
 def test_bar_grows_by_eighths() -> None:

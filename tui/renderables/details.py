@@ -9,7 +9,7 @@ from runstore.numbers import NOTHING, age, clock, count, duration, exact, metric
 from runstore.records import integer, metric_values
 from runstore.state import RunState
 
-from .bars import bar
+from .bars import ENDED, bar
 from .facts import (
     GLYPHS,
     STATUS_ROLES,
@@ -79,7 +79,7 @@ def _bars(state: RunState, width: int) -> list[Line]:
     if whole is not None and state.epochs:
         tail = f" {percent(whole):>4}  epoch {state.epoch or 0}/{state.epochs}"
         left = f"  {duration(position.eta_s)} left" if position and position.eta_s else ""
-        role = "bar" if position else "bar-done"
+        role = "bar" if position else ENDED
         lines.append(_labelled("run", line(*bar(whole, size, role), tail + left)))
     return lines
 

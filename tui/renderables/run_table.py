@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runstore.numbers import NOTHING, duration, metric, percent, rate
 
-from .bars import bar
+from .bars import ENDED, bar
 from .facts import GLYPHS, STATUS_ROLES, Facts
 from .text import Line, Span, fit, from_file, line, shorten
 
@@ -94,7 +94,7 @@ def row(facts: Facts, columns: Columns) -> Line:
     status = fit(f"{GLYPHS.get(facts.word, '?')} {facts.word}", STATUS_WIDTH)
     spans = [Span(status, role), Span(" "), *_name(facts, columns.name), Span(" ")]
     spans += [Span(fit(epoch_text(facts), columns.epoch, right=True)), Span(" ")]
-    spans += [*bar(facts.fraction, columns.bar, "bar" if alive else "bar-done"), Span(" ")]
+    spans += [*bar(facts.fraction, columns.bar, "bar" if alive else ENDED), Span(" ")]
     if columns.percent:
         done = "" if facts.fraction is None else percent(facts.fraction)
         spans += [Span(fit(done, PERCENT_WIDTH, right=True)), Span(" ")]
