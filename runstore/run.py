@@ -88,6 +88,7 @@ class Run:
         # Re-entrant: SIGTERM may come while the main thread is inside.
         self._end_lock = threading.RLock()
         self._active = self.now()
+        self._longest_gap_s = 0.0
         self._writer = RunWriter(
             path, attempt, opening=opening, progress=self._progress, clock=self.now
         )
@@ -121,7 +122,10 @@ class Run:
                 "log", f"log({shown_as_text(values)}): expected a dict of names and numbers"
             )
             return
-        self._active = now = _monotonic() + self._clock_offset
+        now = _monotonic() + self._clock_offset
+        if now - self._active > self._longest_gap_s:
+            self._longest_gap_s = now - self._active
+        self._active = now
         if step is None:
             step = self.step
         elif type(step) is not int or self._steps_are_tracked or not -MAX_INT <= step <= MAX_INT:
@@ -236,7 +240,11 @@ class Run:
         return self._stages.split("train", loader)
 
     def val(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of `loader` as the split `val`, inside or after the epochs."""
+        """Yield the batches of `loader` as the split `val`: inside, after or without epochs.
+
+        It may also come inside of a loop over `train`, every so many steps; the epoch's row then
+        has the last one.
+        """
         return self._stages.split("val", loader)
 
     def test(self, loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -292,7 +300,10 @@ class Run:
         batches: SupportsIndex | None = None,
         samples: SupportsIndex | None = None,
     ) -> None:
-        """Open a split (`train`, `val`, `test`, or any name), with its size when known."""
+        """Open a split (`train`, `val`, `test`, or any name), with its size when known.
+
+        Any other than `train` may be opened inside of an open `train`.
+        """
         self._stages.begin_split(split, batches, samples)
 
     def end_split(self) -> dict[str, float]:
@@ -344,7 +355,9 @@ class Run:
 
     def touch(self) -> None:
         """Note that the training loop is alive."""
-        self._active = self.now()
+        now = self.now()
+        self._longest_gap_s = max(self._longest_gap_s, now - self._active)
+        self._active = now
 
     def now(self) -> float:
         """Return Unix seconds that never run backwards."""
@@ -358,7 +371,12 @@ class Run:
 
     def _progress(self) -> dict[str, Any]:
         idle_s = max(0.0, self.now() - self._active)
-        return {"step": self.step, "idle_s": round(idle_s, 3), **self._stages.position()}
+        return {
+            "step": self.step,
+            "idle_s": round(idle_s, 3),
+            "longest_gap_s": round(self._longest_gap_s, 3),
+            **self._stages.position(),
+        }
 
     # ---- the end ---------------------------------------------------------------------------------
 

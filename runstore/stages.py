@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,11 +45,19 @@ class Stages:
         self._best_metric, self._best_sign = parse_best(best)
         self.best: Best | None = None
         self._epoch: Epoch | None = None
-        self._split: Split | None = None
+        # At most two: an evaluation may come inside of a train split, as in step-based training.
+        # A tuple, because the writer's thread looks at it.
+        self._splits: tuple[Split, ...] = ()
         self._epochs: int | None = None
         self._durations = EpochDurations()
         self._paces: dict[str, Pace] = {}
         self._started = time.monotonic()
+
+    @property
+    def _split(self) -> Split | None:
+        """The innermost open split."""
+        splits = self._splits
+        return splits[-1] if splits else None
 
     # ---- loops -----------------------------------------------------------------------------------
 
@@ -66,7 +75,6 @@ class Stages:
                     epoch.left = time.monotonic()
                 raise
             if self._epoch is epoch:
-                self._settle_split()
                 self.end_epoch()
 
     def split(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -77,6 +85,7 @@ class Stages:
         split.display = split_display(self._title(split), split.batches)
         try:
             for batch in loader:
+                self._settle_splits()
                 self._begin_batch(split)
                 yield batch
         except BaseException:
@@ -84,6 +93,7 @@ class Stages:
             # of the loader itself may be caught by the script, too.
             split.left = time.monotonic()
             raise
+        self._settle_splits()
         if self._split is split:
             if split.batch:
                 split.pace.tick(time.monotonic())
@@ -131,17 +141,20 @@ class Stages:
         self.settle()
         batches = self._size("begin_split(batches=…)", batches)
         samples = self._size("begin_split(samples=…)", samples)
-        if self._split is not None:
+        outer = self._split
+        if outer is not None and (outer.name != TRAIN or name == TRAIN):
             raise StageError(
-                f"begin_split({name!r}) came inside the split {self._split.name!r}; "
-                "end_split() was expected"
+                f"begin_split({name!r}) came inside the split {outer.name!r}; "
+                "end_split() was expected (only an evaluation may come inside of a train split)"
             )
         if not name or name.startswith("_") or "/" in name:
             raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
         now = time.monotonic()
+        if outer is not None:
+            outer.pace.stop(now)
         pace = self._paces.setdefault(name, Pace())
         pace.start(now)
-        self._split = Split(name, batches, now, pace)
+        self._splits += (Split(name, batches, now, pace),)
         self._run.write_event(
             "split_start",
             split=name,
@@ -228,10 +241,12 @@ class Stages:
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
         split = self._open_split("end_split()", settle=False)
-        self._split = None
+        self._splits = self._splits[:-1]
         left = split.left or time.monotonic()
         duration_s = left - split.started
         split.pace.stop(left)
+        if self._split is not None:
+            self._split.pace.start(left)
         means = {f"{key}": value for key, value in split.meters.values().items()}
         means |= self._report(split)
         summary = means | self._split_facts(split, duration_s)
@@ -283,8 +298,7 @@ class Stages:
 
     def end_epoch(self) -> dict[str, Any]:
         """Close the open epoch and write its row."""
-        if self._split is not None and self._split.left is not None:
-            self._settle_split()
+        self._settle_splits()
         if self._split is not None:
             raise StageError(
                 f"end_epoch() came inside the split {self._split.name!r}; end_split() was expected"
@@ -303,14 +317,14 @@ class Stages:
 
     def _note_best(self, epoch: Epoch) -> None:
         value = {**epoch.logged, **epoch.summary}.get(self._best_metric)
-        if value is None or value != value:
+        if value is None or not math.isfinite(value):
             return
         if self.best is None or self._best_sign * value < self._best_sign * self.best.value:
             self.best = Best(epoch.number, self._best_metric, value)
 
     def _open_split(self, call: str, *, settle: bool = True) -> Split:
-        if settle and self._split is not None and self._split.left is not None:
-            self._settle_split()
+        if settle:
+            self._settle_splits()
         if self._split is None:
             raise StageError(
                 f"{call} came outside of a split; begin_split() was expected "
@@ -330,12 +344,12 @@ class Stages:
 
     def settle(self) -> None:
         """End the stages whose loop was left by `break`: the run goes on, so it was no error."""
-        self._settle_split()
+        self._settle_splits()
         if self._epoch is not None and self._epoch.left is not None and self._split is None:
             self.end_epoch()
 
-    def _settle_split(self) -> None:
-        if self._split is not None and self._split.left is not None:
+    def _settle_splits(self) -> None:
+        while self._split is not None and self._split.left is not None:
             self.end_split()
 
     def open_stages(self) -> dict[str, Any]:
@@ -368,8 +382,11 @@ class Stages:
             "epoch": self._run.epoch,
             "epochs": self._epochs,
             "duration_s": self.run_duration_s(),
-            "eta_s": self._eta_s(split),
+            "eta_s": self._eta_s(),
         }
+        best = self.best
+        if best is not None:
+            position["best"] = {"epoch": best.epoch, "metric": best.metric, "value": best.value}
         if split is not None and split.left is None:
             position |= {
                 "split": split.name,
@@ -379,14 +396,14 @@ class Stages:
             }
         return {key: value for key, value in position.items() if value is not None}
 
-    def _eta_s(self, split: Split | None) -> float | None:
+    def _eta_s(self) -> float | None:
         """Seconds until the last epoch ends."""
         if self._epochs is None:
             return None
         epoch = self._epoch
         done = (epoch.number - 1) if epoch else (self._run.epoch or 0)
         in_epoch_s = time.monotonic() - epoch.started if epoch else 0.0
-        train = split if split is not None and split.name == TRAIN else None
+        train = next((split for split in self._splits if split.name == TRAIN), None)
         return self._durations.eta_s(self._epochs - done, in_epoch_s, train)
 
 

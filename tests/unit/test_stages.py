@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,54 @@ def test_loaders_exception_that_the_script_catches_ends_the_split(run: Run) -> N
     assert (row["train/loss"], row["val/loss"]) == (1.0, 2.0)
 
 
+def test_validation_may_come_inside_of_training(run: Run) -> None:
+    for _ in run.epochs(1):
+        for step in run.train(range(6)):
+            run.track(loss=float(step))
+            if step % 3 == 2:
+                for value in run.val([1.0, 3.0]):
+                    run.track(loss=value * step)
+                assert run._progress()["split"] == "train"
+            run.track(accuracy=0.5)
+    (row,) = raw(run, "epochs")
+    assert (row["train/loss"], row["train/accuracy"], row["val/loss"]) == (2.5, 0.5, 10.0)
+    assert row["train/duration_s"] >= row["val/duration_s"]
+    assert run.step == 6
+    assert [(r["step"], r["val/loss"]) for r in raw(run, "metrics") if "val/loss" in r] == [
+        (3, 4.0),
+        (6, 10.0),
+    ]
+
+
+def test_break_out_of_an_inner_validation_goes_on_with_training(run: Run) -> None:
+    for _ in run.epochs(1):
+        for _ in run.train(range(2)):
+            for _ in run.val([1, 2, 3]):
+                run.track(loss=7.0)
+                break
+            run.track(loss=1.0)
+    (row,) = raw(run, "epochs")
+    assert (row["val/loss"], row["train/loss"]) == (7.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("train", "train"), ("val", "train"), ("val", "test"), ("val", "val")]
+)
+def test_other_splits_do_not_nest(run: Run, outer: str, inner: str) -> None:
+    run.begin_split(outer)
+    with pytest.raises(StageError, match=f"came inside the split '{outer}'; end_split"):
+        run.begin_split(inner)
+    run.track(loss=1.0)
+    assert run.end_split()[f"{outer}/loss"] == 1.0
+
+
+def test_third_split_does_not_nest(run: Run) -> None:
+    run.begin_split("train")
+    run.begin_split("val")
+    with pytest.raises(StageError, match="came inside the split 'val'"):
+        run.begin_split("test")
+
+
 def test_numpy_integers_are_integers(run: Run) -> None:
     assert list(run.epochs(np.int64(2))) == [1, 2]
     run.begin_epoch(np.int32(3))
@@ -452,6 +501,32 @@ def test_position_is_that_of_the_loop(run: Run) -> None:
         break
     assert (seen["epoch"], seen["epochs"], seen["split"]) == (1, 4, "train")
     assert (seen["batch"], seen["batches"], seen["step"]) == (3, 6, 3)
+
+
+def test_position_names_the_best_epoch_so_far(run: Run) -> None:
+    assert "best" not in run._progress()
+    for epoch in run.epochs(3):
+        for _ in run.val([1]):
+            run.track(loss=[0.5, 0.25, 0.75][epoch - 1])
+    assert run._progress()["best"] == {"epoch": 2, "metric": "val/loss", "value": 0.25}
+
+
+def test_longest_gap_is_that_between_two_calls(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("runstore.run._monotonic", lambda: now)
+    run.log({"a": 1.0})
+    begun = run._progress()["longest_gap_s"]
+    assert begun < 10
+    for pause_s in (1.0, 40.0, 2.0):
+        now += pause_s
+        run.log({"a": 1.0})
+    assert run._progress()["longest_gap_s"] == 40.0
+    run.begin_split("train")
+    now += 50.0
+    run.track(loss=1.0)
+    now += 100.0
+    assert run._progress()["longest_gap_s"] == 50.0
+    assert run._progress()["idle_s"] == 100.0
 
 
 def test_second_loop_over_epochs_goes_on_counting(run: Run) -> None:
