@@ -31,6 +31,9 @@ SYNC_INTERVAL_S = 2.0
 HEARTBEAT_LOCAL_S = 1.0
 HEARTBEAT_NETWORK_S = 10.0
 QUEUE_INTERVAL_S = 0.1
+PROBLEM_CHARS = 500
+SHORT_FIELD_BYTES = 1000
+"""The longest field that is kept of an event that cannot be written as it is."""
 
 Clock = Callable[[], float]
 Progress = Callable[[], Mapping[str, Any]]
@@ -83,10 +86,10 @@ class RunWriter:
         # Re-entrant: a signal handler may log while this thread is inside.
         self._streams_lock = threading.RLock()
         self._problems: deque[str] = deque()
+        self._told: set[str] = set()
         self._lock_fd = -1
         self._closed = False
         self._beats = 0
-        self._beat_failed = False
         self._stop = threading.Event()
         self._ended = False
         self.write_mode = "queued" if self._network else "direct"
@@ -153,11 +156,14 @@ class RunWriter:
             self.stream(stream).append(encode(record))
 
     def event(self, event: str, fields: Mapping[str, Any] | None = None) -> None:
-        """Append one lifecycle event, stamped with the time."""
+        """Append one lifecycle event, stamped with the time; what is no JSON is left out."""
+        stamped = {"event": event, "time": self.clock()}
+        fields = fields or {}
         try:
-            self.append("events", {"event": event, "time": self.clock(), **(fields or {})})
+            self.append("events", {**stamped, **fields})
         except RecordError as error:
-            self.append("events", {"event": event, "time": self.clock(), "unwritable": str(error)})
+            kept = {key: value for key, value in fields.items() if _is_short(key, value)}
+            self.append("events", {**stamped, "unwritable": str(error), **kept})
 
     def sync(self) -> dict[str, int]:
         """Make everything appended so far durable; return each open file's name and size."""
@@ -178,9 +184,9 @@ class RunWriter:
             if self._thread is not threading.current_thread():
                 self._thread.join(timeout=5.0)
             for stream in self._data_streams():
-                stream.finish()
+                self._guard("closing a file", stream.finish)
                 files.update({name: tally.to_record() for name, tally in stream.tallies.items()})
-            self._beat()
+            self._guard("rewriting progress.json", self._beat)
         finally:
             # Also when a second Ctrl-C interrupts the above: without an end the run looks crashed.
             self._write_end(fields, files)
@@ -188,7 +194,7 @@ class RunWriter:
     def _write_end(
         self, fields: Mapping[str, Any], files: Mapping[str, Mapping[str, int | str]]
     ) -> None:
-        self._tell_problems()
+        self._guard("reporting a problem", self._tell_problems)
         dropped = sum(stream.dropped_rows for stream in self._data_streams())
         lost = {"dropped_rows": dropped} if dropped else {}
         self.event("end", {**fields, **lost, "files": files})
@@ -227,8 +233,9 @@ class RunWriter:
         """
         while self._problems:
             problem = self._problems.popleft()
-            _log.warning("runstore: %s (%s)", problem, self.run_dir)
             self.event("warning", {"message": problem})
+            # Last: the user's logging handler may raise.
+            _log.warning("runstore: %s (%s)", problem, self.run_dir)
 
     def _serve(self) -> None:
         """Write what waits, sync what grew, beat; until the end."""
@@ -239,20 +246,33 @@ class RunWriter:
             now = time.monotonic()
             for stream in self._all_streams():
                 if stream.waiting:
-                    stream.drain()
+                    self._guard("writing what waits", stream.drain)
             if now >= next_sync:
                 for stream in self._all_streams():
-                    stream.sync()
+                    self._guard("syncing a file", stream.sync)
                 next_sync = now + SYNC_INTERVAL_S
             if now >= next_beat:
-                self._beat()
+                self._guard("rewriting progress.json", self._beat)
                 next_beat = now + heartbeat_s
-            self._tell_problems()
+            self._guard("reporting a problem", self._tell_problems)
             if self._stop.wait(pause):
                 return
 
+    def _guard(self, what: str, action: Callable[[], object]) -> None:
+        """Do one thing of the thread or of the end; a fault in it must not stop the others."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread and of the end
+            reason = f"{type(error).__name__}: {error}"[:PROBLEM_CHARS]
+            self._note_once(f"{what}: {type(error).__name__}", f"{what} failed ({reason})")
+
+    def _note_once(self, kind: str, problem: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self._problems.append(problem)
+
     def _beat(self) -> None:
-        """Rewrite `progress.json`; a full disk or a vanished directory only stops the beat."""
+        """Rewrite `progress.json`; a full disk or an odd position only stops the beat."""
         self._beats += 1
         position = dict(self._progress()) if self._progress else {}
         document = {
@@ -266,10 +286,9 @@ class RunWriter:
         }
         try:
             write_document(RunPaths(self.run_dir).progress, encode(document), durable=False)
-        except OSError as error:
-            if not self._beat_failed:
-                self._beat_failed = True
-                self._problems.append(f"progress.json cannot be written ({error.strerror})")
+        except (OSError, RecordError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._note_once("beat", f"progress.json cannot be written ({reason})")
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child; the run belongs to the parent."""
@@ -278,6 +297,13 @@ class RunWriter:
         for stream in self._streams.values():
             stream.forget_in_child()
         self._release_lock()
+
+
+def _is_short(key: str, value: object) -> bool:
+    try:
+        return len(encode({key: value})) <= SHORT_FIELD_BYTES
+    except RecordError:
+        return False
 
 
 def _lock(descriptor: int) -> bool:

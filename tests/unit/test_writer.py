@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -117,9 +118,8 @@ def test_logging_goes_on_when_the_directory_vanishes(tmp_path: Path) -> None:
     run_dir.mkdir()
     writer = RunWriter(run_dir, 1)
     log(writer, 1)
-    for path in run_dir.iterdir():
-        path.unlink()
-    run_dir.rmdir()
+    # Renamed first: a heartbeat may come in between.
+    shutil.rmtree(run_dir.rename(tmp_path / "gone"))
     log(writer, 2)
     writer.append("epochs", {"epoch": 1})
     assert isinstance(writer.sync(), dict)
@@ -199,9 +199,59 @@ def test_leaving_the_first_events_file_keeps_the_lock(
 
 def test_event_that_is_no_json_is_still_an_event(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path, 1)
-    writer.event("warning", {"message": object()})
+    writer.event("warning", {"message": object(), "step": 3})
+    writer.end({"status": "finished", "reason": object()})
+    event = rows(tmp_path / "events-0001.jsonl")[1]
+    assert event["unwritable"]
+    assert (event["event"], event["step"]) == ("warning", 3)
+    assert end_of(tmp_path)["status"] == "finished"
+
+
+@pytest.mark.parametrize("odd", [{"epoch": object()}, None], ids=["no JSON", "raises"])
+def test_odd_position_stops_neither_the_thread_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 0.01)
+    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 0.01)
+    asked = threading.Semaphore(0)
+
+    def position() -> dict[str, Any]:
+        asked.release()
+        if odd is None:
+            raise RuntimeError("dictionary changed size during iteration")
+        return odd
+
+    writer = RunWriter(tmp_path, 1, progress=position)
+    for _ in range(5):
+        assert asked.acquire(timeout=5), "the thread has ended"
+    log(writer, 1)
     writer.end({"status": "finished"})
-    assert rows(tmp_path / "events-0001.jsonl")[1]["unwritable"]
+    assert end_of(tmp_path)["files"]["metrics-0001.jsonl"]["rows"] == 1
+    warnings = [e for e in rows(tmp_path / "events-0001.jsonl") if e["event"] == "warning"]
+    assert len(warnings) == 1
+    assert "progress.json" in warnings[0]["message"]
+
+
+def test_fault_of_a_logging_handler_reaches_neither_training_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import logging
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("the user's own handler")
+
+    writer = RunWriter(tmp_path, 1)
+    handler = Broken()
+    logging.getLogger("runstore").addHandler(handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", _refuse_first(os.write))
+            log(writer, 1)
+        writer.end({"status": "finished"})
+    finally:
+        logging.getLogger("runstore").removeHandler(handler)
+    assert end_of(tmp_path)["files"]["metrics-0001.jsonl"]["rows"] == 1
 
 
 def test_sync_returns_each_open_files_size(tmp_path: Path) -> None:
@@ -239,7 +289,8 @@ def _refuse_first(write: Any) -> Any:
     refused: list[bool] = []
 
     def refuse(descriptor: int, data: bytes) -> int:
-        if not refused:
+        # Not a line of the heartbeat, which the thread may write meanwhile.
+        if not refused and b"beat" not in bytes(data):
             refused.append(True)
             raise OSError(28, "No space left on device")
         return int(write(descriptor, data))
