@@ -43,7 +43,7 @@ class RunManager:
 
     def begin_run(self, params: object = None, **options: Any) -> Run:
         """Open a run; `options` are those of `runstore.init`."""
-        if self._run is not None:
+        if self._run is not None and not self._run.ended:
             raise StageError(f"begin_run() came inside {self._run.id}; end_run() was expected")
         self._run = init(params, root=self.root, **options)
         return self._run

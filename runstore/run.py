@@ -389,7 +389,16 @@ class Run:
         """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
         if not self._ended:
             self._stages.settle()
-            self.end("finished", self._stages.unfinished())
+            self.end("finished", self.unfinished())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has its end."""
+        return self._ended
+
+    def unfinished(self) -> str:
+        """Say in words inside which epoch or split the run is; empty when it is in none."""
+        return self._stages.unfinished()
 
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""

@@ -399,6 +399,16 @@ def test_second_run_before_the_end_of_the_first_is_refused(tmp_path: Path) -> No
     manager.end_run()
 
 
+def test_run_that_ended_itself_makes_room_for_the_next(tmp_path: Path) -> None:
+    manager = RunManager(tmp_path)
+    first = manager.begin_run()
+    manager.run.finish()
+    assert first.ended
+    second = manager.begin_run()
+    manager.end_run()
+    assert (end(first)["status"], end(second)["status"]) == ("finished", "finished")
+
+
 def test_explicit_calls_write_what_the_loops_write(tmp_path: Path) -> None:
     manager = RunManager(tmp_path)
     first = manager.begin_run({"lr": 0.1}, name="explicit")
