@@ -41,7 +41,8 @@ def watch(run: Run) -> None:
     """See to it that `run` gets an end, however the process leaves."""
     if not _open_runs:
         atexit.register(_end_open_runs)
-        _install_handler()
+    # Each time: the first run may have been opened in a thread, where no handler can be set.
+    _install_handler()
     _open_runs.add(run)
 
 
@@ -60,7 +61,11 @@ def end_by_exception(run: Run, error: BaseException) -> None:
     elif isinstance(error, KeyboardInterrupt):
         run.end("interrupted", "KeyboardInterrupt (Ctrl-C)")
     elif isinstance(error, SystemExit) and error.code in (None, 0):
-        run.end("finished", "left by sys.exit(0)")
+        where = run.unfinished()
+        if where:
+            run.end("interrupted", f"left by sys.exit(0) {where}")
+        else:
+            run.end("finished", "left by sys.exit(0)")
     elif isinstance(error, SystemExit):
         run.end("failed", f"left by sys.exit({error.code!r})")
     else:
@@ -69,7 +74,10 @@ def end_by_exception(run: Run, error: BaseException) -> None:
 
 def describe(error: BaseException) -> str:
     """Return `ValueError: what it says`, without secrets."""
-    return redact_source(traceback.format_exception_only(error)[-1].strip())[:500]
+    told = traceback.TracebackException.from_exception(error)
+    # Notes come last, and a note is no reason.
+    told.__notes__ = None
+    return redact_source(list(told.format_exception_only())[-1].strip())[:500]
 
 
 def _traceback(error: BaseException) -> str:

@@ -362,9 +362,9 @@ class Stages:
         return found
 
     def unfinished(self) -> str:
-        """Say in words that the run ends inside an epoch; empty when it does not."""
+        """Say in words inside which epoch or split the run ends; empty when in none."""
         if self._epoch is None:
-            return ""
+            return f"inside the split {self._split.name!r}" if self._split else ""
         return f"inside epoch {self._epoch.number}" + (
             f" of {self._epochs}" if self._epochs else ""
         )

@@ -123,6 +123,59 @@ def test_without_a_with_block(script: Script, body: str, status: str, reason: st
     assert len(script.data.metrics()) == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("for epoch in run.epochs(10):\n        for _ in run.train([1]): sys.exit(0)",
+         "interrupted", "left by sys.exit(0) inside epoch 1 of 10"),
+        ("for _ in run.test([1]): sys.exit()",
+         "interrupted", "left by sys.exit(0) inside the split 'test'"),
+        ("list(run.epochs(2)); sys.exit(0)", "finished", "left by sys.exit(0)"),
+    ],
+    ids=["epoch", "split", "after"],
+)  # fmt: skip
+def test_exit_without_an_error_is_no_end_of_the_training(
+    script: Script, body: str, status: str, reason: str
+) -> None:
+    exit_code, said = script.run(f"with runstore.init() as run:\n    {body}\n")
+    assert exit_code == 0, said
+    assert (script.end["status"], script.end["reason"]) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        ("e = ValueError('bad luck'); e.add_note('a hint'); raise e", "ValueError: bad luck"),
+        ("raise ExceptionGroup('both', [ValueError('a'), KeyError('b')])",
+         "ExceptionGroup: both (2 sub-exceptions)"),
+        ("compile('a b', 'x.py', 'exec')", "SyntaxError: invalid syntax"),
+    ],
+    ids=["note", "group", "syntax"],
+)  # fmt: skip
+def test_reason_is_the_exception_itself(script: Script, raised: str, reason: str) -> None:
+    script.run(f"with runstore.init() as run:\n    {raised}\n")
+    assert script.end["reason"] == reason
+
+
+def test_sigterm_ends_a_run_of_the_main_thread_opened_after_one_of_another(script: Script) -> None:
+    code = """
+import threading
+thread = threading.Thread(target=runstore.init)
+thread.start()
+thread.join()
+run = runstore.init()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+    exit_code, said = script.run(code)
+    assert exit_code == 143, said
+    runs = sorted((script.folder / "runs").iterdir())
+    ends = [runstore.load(run_dir).state.status for run_dir in runs]
+    assert [(end.word, end.reason) for end in ends] == [
+        ("interrupted", "terminated by SIGTERM")
+    ] * 2
+
+
 def test_ctrl_c_inside_an_epoch_says_where(script: Script) -> None:
     body = LOOP + "        if epoch == 2: os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
     script.run("run = runstore.init()" + body)
