@@ -36,6 +36,8 @@ UNSYNCED_BYTES = 32 << 20
 """The most that is kept in memory for a replay after a failed fdatasync."""
 LOOK_BYTES = 4 << 20
 """After so many bytes more, `append` looks at how much memory they take."""
+MOST_TAKEN_NAMES = 100
+"""So many names of parts are passed over because another process made files of that name."""
 MAX_PAUSE_S = 60.0
 """The longest pause between two syncs of a disk whose syncs fail: each begins a new part."""
 
@@ -228,11 +230,30 @@ class StreamWriter:
 
     def _open_if_needed(self) -> None:
         if self._fd < 0:
-            self._open(self._name)
+            self._open_free(self._name)
         if self._cut is not None:
             # Before the rows that are written again, or a kill in between would show them twice.
             cut, self._cut = self._cut, None
             self._on_cut(*cut)
+
+    def _open_free(self, name: StreamFile) -> None:
+        """Open the part `name`, or the first one behind it whose name is free.
+
+        What is there came with half a copy of another run. It stays, and does not count.
+        """
+        taken: list[str] = []
+        while True:
+            try:
+                self._open(name)
+                break
+            except FileExistsError:
+                if len(taken) == MOST_TAKEN_NAMES:
+                    raise
+                taken.append(name.name)
+                name = replace(name, part=name.part + 1)
+        for file in taken:
+            self._on_cut(file, 0)
+            self._on_problem(f"{file} was there before; its rows do not count, {name.name} is used")
 
     def _open(self, name: StreamFile) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -342,7 +363,7 @@ class StreamWriter:
         if self._tally.bytes >= PART_BYTES and self._synced == self._tally:
             # No room for a new file: this one still works, and the next sync tries again.
             with suppress(OSError):
-                self._open(self._next_name())
+                self._open_free(self._next_name())
 
     def _sync_name(self) -> None:
         """Make the file's name durable too, once; without it XFS was seen to lose the file."""

@@ -92,8 +92,27 @@ def test_somebody_elses_file_is_never_appended_to(tmp_path: Path, told: Told) ->
     writer.append(line(1))
     writer.finish()
     assert (tmp_path / FIRST.name).read_bytes() == b"theirs\n"
-    assert writer.dropped_rows == 1
-    assert "File exists" in told.problems[0]
+    assert steps(tmp_path / "metrics-0001.1.jsonl") == [1]
+    assert writer.dropped_rows == 0
+    assert told.cuts == [(FIRST.name, 0)]
+    assert "was there before" in told.problems[0]
+    assert list(writer.tallies) == ["metrics-0001.1.jsonl"]
+
+
+def test_rows_wait_when_every_name_is_taken(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_writer, "MOST_TAKEN_NAMES", 2)
+    for name in (FIRST.name, "metrics-0001.1.jsonl", "metrics-0001.2.jsonl"):
+        (tmp_path / name).touch()
+    writer = told.writer(tmp_path)
+    writer.append(line(1))
+    assert writer.failing
+    assert told.cuts == []
+    (tmp_path / "metrics-0001.2.jsonl").unlink()
+    writer.drain()
+    assert steps(tmp_path / "metrics-0001.2.jsonl") == [1]
+    writer.close()
 
 
 def test_tally_is_that_of_the_file(tmp_path: Path, told: Told) -> None:
@@ -130,13 +149,27 @@ def test_file_is_left_for_the_next_part_when_full(
         assert tally.rows == data.count(b"\n")
 
 
-def test_rotation_without_room_for_a_file_keeps_the_old_one(
+def test_rotation_passes_over_somebody_elses_part(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
     (tmp_path / "metrics-0001.1.jsonl").touch()
     writer = told.writer(tmp_path)
     writer.append(line(1))
+    writer.sync()
+    writer.append(line(2))
+    assert steps(tmp_path / "metrics-0001.2.jsonl") == [2]
+    assert told.cuts == [("metrics-0001.1.jsonl", 0)]
+    writer.finish()
+
+
+def test_rotation_without_room_for_a_file_keeps_the_old_one(
+    tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    writer = told.writer(tmp_path)
+    writer.append(line(1))
+    disk.refuse_new_files()
     writer.sync()
     writer.append(line(2))
     assert steps(tmp_path / FIRST.name) == [1, 2]

@@ -16,6 +16,7 @@ import pytest
 
 from runstore import stream_writer
 from runstore.errors import AttemptError
+from runstore.reader import load
 from runstore.sources.native import NativeReader
 from runstore.writer import RunWriter
 
@@ -252,6 +253,17 @@ def test_fault_of_a_logging_handler_reaches_neither_training_nor_the_end(
     finally:
         logging.getLogger("runstore").removeHandler(handler)
     assert end_of(tmp_path)["files"]["metrics-0001.jsonl"]["rows"] == 1
+
+
+def test_rows_beside_a_stray_file_are_kept_and_are_the_only_ones_that_count(tmp_path: Path) -> None:
+    """Half a copy of another run: its rows, without its events."""
+    (tmp_path / "metrics-0001.jsonl").write_bytes(b'{"step":900,"time":1.0,"a":900.0}\n')
+    writer = RunWriter(tmp_path, 1)
+    for step in range(3):
+        log(writer, step)
+    writer.end({"status": "finished"})
+    assert "dropped_rows" not in end_of(tmp_path)
+    assert [row["step"] for row in load(tmp_path).metrics()] == [0, 1, 2]
 
 
 def test_sync_returns_each_open_files_size(tmp_path: Path) -> None:
