@@ -106,7 +106,7 @@ class RunWriter:
         except FileExistsError:
             raise AttemptError(
                 f"{self.run_dir}: attempt {self.attempt} was started by another process at the "
-                f"same moment; one of the two runs, this one does not"
+                f"same moment; only one may run; this one stops"
             ) from None
         inode = os.fstat(descriptor).st_ino
         identity = current_process().to_record()
@@ -126,6 +126,7 @@ class RunWriter:
                 **opening,
             },
         )
+        events.drain()
         events.sync()
 
     def stream(self, stream: Stream) -> StreamWriter:
@@ -141,7 +142,7 @@ class RunWriter:
         return StreamWriter(
             self.run_dir,
             StreamFile(self.attempt, 0, stream),
-            queued=self._network and stream != "events",
+            queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
         )
@@ -225,6 +226,8 @@ class RunWriter:
 
     def _record_cut(self, file: str, size: int) -> None:
         self.event("cut", {"file": file, "bytes": size})
+        # In the file before the rows that it is about, or a kill in between shows them twice.
+        self.stream("events").drain()
 
     def _tell_problems(self) -> None:
         """Tell each fault of the disk, on the terminal and in the events.

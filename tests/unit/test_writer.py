@@ -266,6 +266,39 @@ def test_rows_beside_a_stray_file_are_kept_and_are_the_only_ones_that_count(tmp_
     assert [row["step"] for row in load(tmp_path).metrics()] == [0, 1, 2]
 
 
+def test_event_does_not_wait_for_a_stalled_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runstore.writer.is_network", lambda path: True)
+    writer = RunWriter(tmp_path, 1)
+    assert rows(tmp_path / "events-0001.jsonl")[0]["event"] == "open"
+    stalled, released = threading.Event(), threading.Event()
+    write = os.write
+
+    def stalling(descriptor: int, data: bytes) -> int:
+        stalled.set()
+        assert released.wait(5)
+        return write(descriptor, data)
+
+    def train() -> None:
+        for epoch in range(3):
+            writer.event("epoch_start", {"epoch": epoch})
+            log(writer, epoch)
+
+    monkeypatch.setattr(os, "write", stalling)
+    log(writer, 0)
+    assert stalled.wait(5)
+    training = threading.Thread(target=train)
+    training.start()
+    training.join(2)
+    assert not training.is_alive()
+    released.set()
+    writer.end({"status": "finished"})
+    events = [(e["event"], e.get("epoch")) for e in rows(tmp_path / "events-0001.jsonl")]
+    starts = [("epoch_start", epoch) for epoch in range(3)]
+    assert events == [("open", None), *starts, ("end", None)]
+
+
 def test_sync_returns_each_open_files_size(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path, 1)
     log(writer, 1)
