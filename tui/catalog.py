@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runstore.errors import RunStoreError
+from runstore.ranking import rank_metrics
 from runstore.sources import RunReader, RunRef, RunState, open_run
 from runstore.status import Status
 from runstore.store import discover
-
-from .renderables.facts import rank_metrics
 
 POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""

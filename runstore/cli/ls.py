@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -10,12 +9,12 @@ import click
 from runstore.cli.options import json_option, root_option
 from runstore.cli.output import local_time, print_json, say, table
 from runstore.numbers import NOTHING, count, duration, metric, of_total
+from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.sources import RunState, open_run
 from runstore.store import discover
 from runstore.summary import summary
 
 METRICS_SHOWN = 3
-FAVOURITES = ("val/loss", "val/accuracy", "train/loss")
 
 
 @click.command("ls")
@@ -44,7 +43,8 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
 
 
 def _lines(states: list[RunState]) -> list[str]:
-    metrics = common_metrics(states)
+    names = rank_metrics(name for state in states for name in state.last)
+    metrics = [name for name in names if not is_bookkeeping(name)][:METRICS_SHOWN]
     header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
     rows = [header, *(_row(state, metrics) for state in states)]
     return table(rows, right=range(2, 5 + len(metrics) + 1))
@@ -63,12 +63,3 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
         local_time(state.created),
         "" if state.status.word in ("finished", "running") else state.status.reason,
     ]
-
-
-def common_metrics(states: list[RunState]) -> list[str]:
-    """Return the few metrics that say most about these runs: the usual ones, then the frequent."""
-    counts = Counter(name for state in states for name in state.last)
-    usual = [name for name in FAVOURITES if name in counts]
-    extras = ("duration_s", "samples_per_s")
-    others = [name for name, _ in counts.most_common() if not name.endswith(extras)]
-    return list(dict.fromkeys([*usual, *others]))[:METRICS_SHOWN]

@@ -11,6 +11,7 @@ from runstore.cli.options import json_option, root_option, run_argument
 from runstore.cli.output import local_time, print_json, table
 from runstore.numbers import duration, metric, of_total
 from runstore.paths import RunPaths
+from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values
 from runstore.reports import text_report
@@ -20,7 +21,6 @@ from runstore.summary import full_summary, newest_report
 from runstore.text import printable
 
 EPOCHS_SHOWN = 20
-HIDDEN_COLUMNS = ("/duration_s", "/samples_per_s")
 
 
 @click.command("show")
@@ -94,8 +94,8 @@ def _epochs(state: RunState) -> list[str]:
     if not rows:
         return []
     shown = rows[-EPOCHS_SHOWN:]
-    names = list(dict.fromkeys(key for row in shown for key in metric_values(row)))
-    names = [n for n in names if n != "duration_s" and not n.endswith(HIDDEN_COLUMNS)]
+    found = rank_metrics(key for row in shown for key in metric_values(row))
+    names = [name for name in found if not is_bookkeeping(name)]
     best = state.best.epoch if state.best else None
     lines = table(
         [["EPOCH", *names, "DURATION"], *(_epoch_row(row, names, best) for row in shown)],

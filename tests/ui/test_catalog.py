@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from runstore.ranking import rank_metrics
 from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog
-from tui.renderables.facts import chart_groups, rank_metrics
+from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
 from tui.watch import LOCAL, NETWORK, Watcher
 

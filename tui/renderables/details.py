@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runstore.numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
+from runstore.ranking import is_bookkeeping, rank_metrics, split_metric
 from runstore.records import integer, metric_values
 from runstore.state import RunState
 
@@ -14,13 +15,10 @@ from .facts import (
     GLYPHS,
     STATUS_ROLES,
     epoch_fraction,
-    is_bookkeeping,
     live_progress,
-    rank_metrics,
     rows_wait,
     run_fraction,
     short,
-    split_metric,
 )
 from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runstore.progress import Progress
+from runstore.ranking import SPLITS, rank_metrics, split_metric
 from runstore.state import RunState
 
 from .text import from_file
@@ -35,9 +36,6 @@ STATUS_ROLES = {
     "crashed": "bad",
 }
 WORDS = tuple(GLYPHS)
-SPLITS = ("train", "val", "valid", "validation", "eval", "test")
-_BY_MEANING = ("loss", "accuracy", "acc", "f1", "auc", "mae", "mse", "rmse", "perplexity")
-_BOOKKEEPING = ("duration_s", "_per_s", "samples", "nonfinite", "batches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,38 +150,6 @@ def run_fraction(state: RunState) -> float | None:
         done = progress.epoch - 1.0
         done += 1.0 if progress.split in SPLITS[1:] else epoch_fraction(progress) or 0.0
     return max(0.0, min(1.0, done / epochs))
-
-
-def rank_metrics(names: Iterable[str]) -> list[str]:
-    """Return metric names, the ones that people look at first in front.
-
-    The more runs have a metric the further in front it is, among equally telling names.
-    """
-    counts = Counter(iter(names))
-    return sorted(counts, key=lambda name: (_interest(name), -counts[name], name))
-
-
-def _interest(name: str) -> tuple[int, int]:
-    split, base = split_metric(name)
-    if is_bookkeeping(name):
-        return (9, 0)
-    split_rank = SPLITS.index(split) if split in SPLITS else len(SPLITS)
-    for rank, word in enumerate(_BY_MEANING):
-        if base == word or base.endswith("_" + word):
-            # Losses are read in pairs; of the others, what held-out data says comes first.
-            return (min(rank, 3), (split_rank - 1) % 9 if rank else split_rank - 9)
-    return (5, split_rank)
-
-
-def is_bookkeeping(name: str) -> bool:
-    """Tell whether a metric is about the training loop (its speed, its sizes), not the network."""
-    return split_metric(name)[1].endswith(_BOOKKEEPING)
-
-
-def split_metric(name: str) -> tuple[str, str]:
-    """Return (split, metric) of `train/loss`; the split is "" where there is none."""
-    head, slash, rest = name.partition("/")
-    return (head, rest) if slash and head in SPLITS and rest else ("", name)
 
 
 def chart_groups(names: Iterable[str]) -> dict[str, list[str]]:

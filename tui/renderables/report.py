@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runstore.numbers import NOTHING, count
+from runstore.ranking import SPLITS
 from runstore.state import RunState
 
-from .facts import SPLITS, finite
+from .facts import finite
 from .text import EMPTY, Line, Span, fit, fit_line, from_file, line, line_width, shorten
 
 MAX_MATRIX_LABELS = 30
