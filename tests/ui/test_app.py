@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,9 +36,13 @@ def write_plain(root: Path, number: int, rows: int = 3) -> Path:
 async def monitor(root: Path, size: tuple[int, int] = (80, 24)) -> AsyncIterator[MainScreen]:
     app = MonitorApp([root])
     async with app.run_test(size=size) as pilot:
-        await pilot.pause(0.1)
         screen = app.screen
         assert isinstance(screen, MainScreen)
+        deadline = time.monotonic() + 20
+        while not screen.is_read and time.monotonic() < deadline:
+            await pilot.pause(0.05)
+        screen.tick()
+        await pilot.pause(0.1)
         screen.pilot = pilot  # type: ignore[attr-defined]
         yield screen
 
@@ -62,6 +67,7 @@ async def test_cursor_stays_on_its_run_when_another_one_starts(tmp_path: Path) -
     async with monitor(tmp_path) as screen:
         await press(screen, "j")
         assert screen.selected is not None and "run2" in screen.selected.key
+        screen.watcher.stop()  # the catalog is scanned by one thread
         write_plain(tmp_path, 0)
         screen.catalog.scan()
         screen.catalog.glance(screen.catalog.entries[0])

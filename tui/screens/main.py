@@ -48,7 +48,7 @@ class MainScreen(Screen[None]):
         self._ranked_at = 0.0
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
-        self._painted = False
+        self.painted = False
         """The list was drawn once: it does not wait for the panes."""
 
     def compose(self) -> ComposeResult:
@@ -65,7 +65,7 @@ class MainScreen(Screen[None]):
 
     def show_panes(self) -> None:
         """Mount the panes that belong on screen; call it after the first paint."""
-        self._painted = True
+        self.painted = True
         self._place()
 
     @property
@@ -75,7 +75,9 @@ class MainScreen(Screen[None]):
     @property
     def is_read(self) -> bool:
         """Whether everything that is shown was read to its end."""
-        if not self.catalog.scanned or not all(e.glanced for e in self.catalog.entries):
+        if not self.painted or not self.catalog.scanned:
+            return False
+        if not all(entry.glanced for entry in self.catalog.entries):
             return False
         chosen = self._list.chosen
         return not self.catalog.entries if chosen is None else chosen.read_to_end
@@ -84,6 +86,9 @@ class MainScreen(Screen[None]):
 
     def tick(self) -> None:
         """Pull what changed since the last tick; several times a second."""
+        if not self.painted:
+            # The timer may be quicker than a busy machine mounts the list.
+            return
         if not self.paused:
             changes = self.catalog.take_changes()
             if changes:
@@ -101,7 +106,7 @@ class MainScreen(Screen[None]):
 
     def tick_slowly(self) -> None:
         """Update what changes by time alone; once a second."""
-        if not self.paused:
+        if self.painted and not self.paused:
             for pane in self._visible_panes():
                 if pane.FOLLOWS_CLOCK:
                     pane.redraw()
@@ -186,7 +191,7 @@ class MainScreen(Screen[None]):
         if not width or not height:
             return
         boxes = arrange(width, height, len(self._listed()), self.pane, self.alone)
-        for name in PANES if self._painted else ():
+        for name in PANES if self.painted else ():
             if name in boxes:
                 self._pane(name)
         if "too-small" in boxes and not self.query("#too-small"):
