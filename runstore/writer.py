@@ -91,6 +91,9 @@ class RunWriter:
         self._closed = False
         self._beats = 0
         self._stop = threading.Event()
+        self._end_fields: dict[str, Any] | None = None
+        self._files: dict[str, dict[str, int | str]] = {}
+        self._ending = False
         self._ended = False
         self.write_mode = "queued" if self._network else "direct"
         self._claim(dict(opening or {}))
@@ -175,35 +178,48 @@ class RunWriter:
         return dict(position for position in positions if position is not None)
 
     def end(self, fields: Mapping[str, Any]) -> None:
-        """Write the end of the attempt, with each file's tally, and close; only once."""
-        if self._ended:
+        """Write the end of the attempt, with each file's tally, and close; only once.
+
+        When Ctrl-C leaves it half done, a further call does the rest, and says what the first would
+        have said.
+        """
+        if self._ended or self._ending:
             return
-        self._ended = True
-        files: dict[str, dict[str, int | str]] = {}
+        if self._end_fields is None:
+            self._end_fields = dict(fields)
+        self._ending = True
         try:
-            self._stop.set()
-            if self._thread is not threading.current_thread():
-                self._thread.join(timeout=5.0)
-            for stream in self._data_streams():
-                self._guard("closing a file", stream.finish)
-                files.update({name: tally.to_record() for name, tally in stream.tallies.items()})
-            self._guard("rewriting progress.json", self._beat)
+            self._close_data()
         finally:
             # Also when a second Ctrl-C interrupts the above: without an end the run looks crashed.
-            self._write_end(fields, files)
+            try:
+                self._write_end(self._end_fields)
+            finally:
+                self._ending = False
 
-    def _write_end(
-        self, fields: Mapping[str, Any], files: Mapping[str, Mapping[str, int | str]]
-    ) -> None:
-        self._guard("reporting a problem", self._tell_problems)
-        dropped = sum(stream.dropped_rows for stream in self._data_streams())
-        lost = {"dropped_rows": dropped} if dropped else {}
-        self.event("end", {**fields, **lost, "files": files})
-        self._closed = True
+    def _close_data(self) -> None:
+        self._stop.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
+        for stream in self._data_streams():
+            self._guard("closing a file", stream.finish)
+            tallies = stream.tallies.items()
+            self._files.update({name: tally.to_record() for name, tally in tallies})
+        self._guard("rewriting progress.json", self._beat)
+
+    def _write_end(self, fields: Mapping[str, Any]) -> None:
+        if not self._closed:
+            self._guard("reporting a problem", self._tell_problems)
+            dropped = sum(stream.dropped_rows for stream in self._data_streams())
+            lost = {"dropped_rows": dropped} if dropped else {}
+            self.event("end", {**fields, **lost, "files": self._files})
+            self._closed = True
         for stream in self._all_streams():
             stream.finish()
         self._release_lock()
         _open_writers.discard(self)
+        # Last: until here a further call has something to do.
+        self._ended = True
 
     def _data_streams(self) -> list[StreamWriter]:
         events = self.stream("events")
