@@ -179,6 +179,30 @@ def test_second_interrupt_during_the_end_still_leaves_an_end(
     assert end_of(tmp_path)["status"] == "interrupted"
 
 
+def test_end_whose_writing_was_interrupted_is_written_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C once more: the end of the process calls `end` again, with other words."""
+    writer = RunWriter(tmp_path, 1)
+    log(writer, 1)
+    write = os.write
+
+    def interrupted(descriptor: int, data: bytes) -> int:
+        if b'"event":"end"' in bytes(data):
+            raise KeyboardInterrupt
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.end({"status": "finished"})
+    writer.end({"status": "interrupted"})
+    end = end_of(tmp_path)
+    assert end["status"] == "finished"
+    assert end["files"]["metrics-0001.jsonl"]["rows"] == 1
+    assert [event["event"] for event in rows(tmp_path / "events-0001.jsonl")] == ["open", "end"]
+
+
 def test_leaving_the_first_events_file_keeps_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
