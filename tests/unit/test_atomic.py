@@ -78,3 +78,23 @@ def test_reader_never_sees_half_a_document(tmp_path: Path) -> None:
         seen.add(path.read_bytes())
     writer.join()
     assert seen <= documents
+
+
+def test_documents_of_two_threads_do_not_mix(tmp_path: Path) -> None:
+    """The heartbeat of a thread that hangs, and that of the end."""
+    path = tmp_path / "progress.json"
+    documents = [bytes([65 + n]) * 100_000 for n in range(4)]
+    seen: set[bytes] = set()
+
+    def rewrite(document: bytes) -> None:
+        for _ in range(50):
+            write_document(path, document, durable=False)
+            seen.add(path.read_bytes())
+
+    threads = [threading.Thread(target=rewrite, args=(document,)) for document in documents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen <= set(documents)
+    assert list(tmp_path.iterdir()) == [path]
