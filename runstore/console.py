@@ -1,4 +1,4 @@
-"""Progress of a split where the script runs: a bar on a terminal, a line per 30 s in a batch log.
+"""What a run says where the script runs: a bar on a terminal, a line per 30 s in a batch log.
 
 Everything goes to stderr. tqdm draws the bar when it is installed (extra `train`).
 """
@@ -21,15 +21,43 @@ class SplitDisplay(Protocol):
     def advance(self, batch: int, values: Mapping[str, float]) -> None:
         """`batch` batches were begun; `values` are the latest tracked ones."""
 
+    def leave(self) -> None:
+        """The loop was left; whether the split has ended is not known yet."""
+
     def close(self, summary: str) -> None:
         """The split has ended."""
 
 
-def split_display(title: str, batches: int | None) -> SplitDisplay:
+class LineThrottle:
+    """Lets a line per 30 s through, for all splits of a run, and the first split's summary.
+
+    A hundred thousand short epochs must not make a batch log of two hundred thousand lines.
+    """
+
+    def __init__(self) -> None:
+        """The first 30 s begin now."""
+        self._next_line = time.monotonic() + LINE_INTERVAL_S
+        self._summaries = 0
+
+    def due(self) -> bool:
+        """Tell whether it is time for a line, and if so, begin the next 30 s."""
+        now = time.monotonic()
+        if now < self._next_line:
+            return False
+        self._next_line = now + LINE_INTERVAL_S
+        return True
+
+    def summary_due(self) -> bool:
+        """Tell whether a split's summary is the first one, or it is time for a line."""
+        self._summaries += 1
+        return self.due() or self._summaries == 1
+
+
+def split_display(title: str, batches: int | None, throttle: LineThrottle) -> SplitDisplay:
     """Return a bar when stderr is a terminal and tqdm is there, lines otherwise."""
     if _on_terminal() and importlib.util.find_spec("tqdm"):
         return BarDisplay(title, batches)
-    return LineDisplay(title, batches)
+    return LineDisplay(title, batches, throttle)
 
 
 def _on_terminal() -> bool:
@@ -58,43 +86,49 @@ class BarDisplay:
             self._bar.set_postfix_str(_short(values), refresh=False)
         self._bar.update(batch - self._bar.n)
 
-    def close(self, summary: str) -> None:
-        """Replace the bar by one line that stays."""
+    def leave(self) -> None:
+        """Take the bar away: a traceback may be next."""
         self._bar.close()
-        _say(summary)
+
+    def close(self, summary: str) -> None:
+        """Replace the bar by one line that stays, above the bar of an outer split."""
+        self._bar.close()
+        self._bar.write(summary.rstrip(), file=sys.stderr)
 
 
 class LineDisplay:
-    """One line per 30 s: a batch log must not fill with carriage returns."""
+    """Few lines: a batch log must not fill with carriage returns."""
 
-    def __init__(self, title: str, batches: int | None) -> None:
-        """Say nothing before 30 s have passed."""
+    def __init__(self, title: str, batches: int | None, throttle: LineThrottle) -> None:
+        """Say nothing yet; `throttle` is the run's."""
         self._title = title
         self._of = f"/{batches}" if batches is not None else ""
-        self._next_line = time.monotonic() + LINE_INTERVAL_S
+        self._throttle = throttle
 
     def advance(self, batch: int, values: Mapping[str, float]) -> None:
         """Print the position when it is time."""
-        now = time.monotonic()
-        if now >= self._next_line:
-            self._next_line = now + LINE_INTERVAL_S
-            _say(f"{self._title} {batch}{self._of} {_short(values)}")
+        if self._throttle.due():
+            say(f"{self._title} {batch}{self._of} {_short(values)}")
+
+    def leave(self) -> None:
+        """Say nothing: there is nothing to take away."""
 
     def close(self, summary: str) -> None:
-        """Print the split's means."""
-        _say(summary)
+        """Print the split's means when it is time."""
+        if self._throttle.summary_due():
+            say(summary)
 
 
 def _short(values: Mapping[str, float]) -> str:
     return " ".join(f"{key.rpartition('/')[2]} {value:.4g}" for key, value in values.items())
 
 
-def _say(line: str) -> None:
-    """Print to stderr; a closed or full stderr must not end the training."""
+def say(line: str) -> None:
+    """Print a line to stderr; a closed or full stderr must not end the training."""
     if sys.stderr is None:
         return
     try:
         sys.stderr.write(f"{line.rstrip()}\n")
         sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):
+    except Exception:  # noqa: BLE001  # a closed stderr, or whatever a script put in its place
         return

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import orjson
 
+from runstore import exits
 from runstore.atomic import write_document
-from runstore.environment import Code, code, facts
+from runstore.console import say
+from runstore.environment import code, facts
 from runstore.errors import AttemptError, RunStoreError
 from runstore.paths import RunPaths, StreamFile, new_run_id
 from runstore.records import FORMAT, escape_controls
@@ -26,6 +30,7 @@ from runstore.values import as_json, as_mapping
 RUN_VARIABLE = "RUNSTORE_RUN"
 PARAMS_VARIABLE = "RUNSTORE_PARAMS"
 ID_TRIES = 100
+OPEN_EVENT_S = 1.0
 
 _handed_over = False
 
@@ -62,15 +67,22 @@ def init(
         OSError: the directory cannot be written.
     """
     parse_best(best)
+    log_every = _positive("log_every", log_every)
     given = as_mapping(params)
-    run_dir = _resumed_directory(resume, Path(root))
+    document = {
+        "format": FORMAT,
+        "name": name or "",
+        "tags": [str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
+        "best": best,
+        **facts(),
+    }
+    run_dir, handed = _resumed(resume, Path(root))
     if run_dir is None:
-        run_dir = _new_directory(Path(root), name)
+        run_dir, attempt = _new_directory(Path(root), name), 1
     else:
-        given |= _handed_params()
-    document = _document(run_dir, given, name, tags, best)
-    attempt = _describe_or_next_attempt(run_dir, document)
-    return Run(
+        attempt, stored = _next_attempt(run_dir)
+        given = stored | given | handed
+    run = Run(
         run_dir,
         given,
         attempt=attempt,
@@ -79,33 +91,50 @@ def init(
         best=best,
         opening=_opening(attempt),
     )
+    try:
+        # Behind the claim: of two processes that start the run, the one that got it describes it.
+        _describe(run, document)
+    except BaseException as error:
+        exits.end_by_exception(run, error)
+        raise
+    say(f"runstore: {run_dir}  (watch: runstore-tui {shlex.quote(str(run_dir.parent))})")
+    return run
 
 
-def _resumed_directory(resume: str | os.PathLike[str], root: Path) -> Path | None:
-    """Return the directory of the run to join, or None for a new run."""
+def _positive(name: str, value: SupportsIndex) -> int:
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"{name} is {number}, expected 1 or more")
+    return number
+
+
+def _resumed(resume: str | os.PathLike[str], root: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the directory of the run to join, or None for a new run, and the launcher's params."""
     if resume == "never":
-        return None
+        return None, {}
     if resume in ("auto", "must"):
-        handed = _take_handover()
+        handed = _handed_run()
         if handed is None and resume == "must":
             raise RunStoreError(
                 f"resume='must', but no launcher gave a run in ${RUN_VARIABLE}; "
                 "start it with a launcher, or give resume a run directory"
             )
-        return handed
-    return find(os.fspath(resume), root).path
+        return (None, {}) if handed is None else _take_handover(handed)
+    return find(os.fspath(resume), root).path, {}
 
 
-def _take_handover() -> Path | None:
+def _handed_run() -> Path | None:
     """Return the launcher's run, once: a second run of the same process is a run of its own."""
-    global _handed_over
     handed = os.environ.get(RUN_VARIABLE)
-    if not handed or _handed_over:
-        return None
-    _handed_over = True
-    run_dir = Path(handed)
+    return Path(handed) if handed and not _handed_over else None
+
+
+def _take_handover(run_dir: Path) -> tuple[Path, dict[str, Any]]:
+    global _handed_over
+    params = _handed_params()
     run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
+    _handed_over = True
+    return run_dir, params
 
 
 def _handed_params() -> dict[str, Any]:
@@ -134,51 +163,15 @@ def _new_directory(root: Path, name: str | None) -> Path:
     raise RunStoreError(f"{root}: {ID_TRIES} run ids in a row were taken; is the clock stuck?")
 
 
-def _document(
-    run_dir: Path, params: Mapping[str, Any], name: str | None, tags: Iterable[str], best: str
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "id": run_dir.name,
-        "name": name or "",
-        "created": time.time(),
-        "params": redact_params(as_json(params)),
-        "tags": [str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
-        "best": best,
-        **facts(),
-    }
-
-
-def _describe_or_next_attempt(run_dir: Path, document: dict[str, Any]) -> int:
-    """Write `run.json` if this is the first attempt, and return the attempt's number.
+def _next_attempt(run_dir: Path) -> tuple[int, dict[str, Any]]:
+    """Return the number of the attempt to claim, and the params that `run.json` has.
 
     Raises:
         AttemptError: an attempt is alive in another process.
     """
-    attempt = _newest_attempt(run_dir)
-    if attempt:
-        _refuse_if_alive(run_dir)
-    paths = RunPaths(run_dir)
-    if not paths.document.exists():
-        state = code(Path.cwd())
-        _write_code(paths, document, state)
-    return attempt + 1
-
-
-def _write_code(paths: RunPaths, document: dict[str, Any], state: Code) -> None:
-    if state.patch:
-        write_document(paths.patch, state.patch)
-    document["git"] = state.facts or None
-    data = orjson.dumps(as_json(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    write_document(paths.document, escape_controls(data))
-
-
-def _newest_attempt(run_dir: Path) -> int:
-    files = (StreamFile.parse(name) for name in os.listdir(run_dir))
-    return max((file.attempt for file in files if file and file.stream == "events"), default=0)
-
-
-def _refuse_if_alive(run_dir: Path) -> None:
+    # The number before the look: who claims it in between makes our claim fail, and is not missed.
+    newest = _newest_attempt(run_dir)
+    _await_open_event(RunPaths(run_dir).stream("events", newest))
     reader = NativeReader(run_dir, patient=False)
     reader.glance()
     if reader.refused is not None:
@@ -189,6 +182,46 @@ def _refuse_if_alive(run_dir: Path) -> None:
             f"{run_dir}: attempt {reader.state.attempt} is {status.word} ({status.reason}); "
             "stop it first, or start a new run with resume='never'"
         )
+    return newest + 1, dict(reader.state.params)
+
+
+def _await_open_event(events: Path) -> None:
+    """An attempt that was claimed a moment ago has no `open` event yet, and looks dead till then.
+
+    Without one after a second, whoever claimed it has died in that moment.
+    """
+    deadline = time.monotonic() + OPEN_EVENT_S
+    while time.monotonic() < deadline:
+        try:
+            if events.stat().st_size:
+                return
+        except OSError:
+            return
+        time.sleep(0.01)
+
+
+def _newest_attempt(run_dir: Path) -> int:
+    """Of all streams: a stray file of an attempt without events is not to be appended to."""
+    files = (StreamFile.parse(name) for name in os.listdir(run_dir))
+    return max((file.attempt for file in files if file), default=0)
+
+
+def _describe(run: Run, document: dict[str, Any]) -> None:
+    """Write `run.json`, and `patch.diff` before it, unless an earlier attempt or a launcher has."""
+    paths = RunPaths(run.path)
+    if paths.document.exists():
+        return
+    state = code(Path.cwd())
+    if state.patch:
+        write_document(paths.patch, state.patch)
+    document |= {
+        "id": run.id,
+        "created": run.now(),
+        "params": redact_params(as_json(run.params)),
+        "git": state.facts or None,
+    }
+    data = orjson.dumps(as_json(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_document(paths.document, escape_controls(data))
 
 
 def _opening(attempt: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Self, SupportsIndex, TypeVar
 import orjson
 
 from runstore import exits
+from runstore.console import say
 from runstore.errors import BadValueError
 from runstore.paths import Stream
 from runstore.records import (
@@ -404,7 +405,7 @@ class Run:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
         best = self._stages.best
         with self._end_lock:
-            self._ended = True
+            already, self._ended = self._ended, True
             self._writer.end(
                 {
                     "status": status,
@@ -417,8 +418,18 @@ class Run:
                     **facts,
                 }
             )
+            if not already:
+                self._say_end(status, reason)
         # Last: a signal in the middle of the above leaves the rest to the end of the process.
         exits.forget(self)
+
+    def _say_end(self, status: str, reason: str) -> None:
+        """One line in any batch log; the run's last split may have had none."""
+        best = self._stages.best
+        told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
+        because = f" ({reason})" if reason else ""
+        duration = f"{self._stages.run_duration_s():.1f} s, step {self.step}"
+        say(f"runstore: {status}{because} after {duration}{told}")
 
     def forget_in_child(self) -> None:
         """A forked child does not write: every file has one writer."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
-from runstore.console import split_display
+from runstore.console import LineThrottle, split_display
 from runstore.errors import BadValueError, StageError
 from runstore.meters import Pace
 from runstore.open_stages import (
@@ -50,6 +50,7 @@ class Stages:
         self._splits: tuple[Split, ...] = ()
         self._epochs: int | None = None
         self._durations = EpochDurations()
+        self._throttle = LineThrottle()
         self._paces: dict[str, Pace] = {}
         self._started = time.monotonic()
 
@@ -82,7 +83,7 @@ class Stages:
         self.begin_split(name, length_of(loader), samples_of(loader))
         split = self._split
         assert split is not None  # begin_split has set it
-        split.display = split_display(self._title(split), split.batches)
+        split.display = split_display(self._title(split), split.batches, self._throttle)
         try:
             for batch in loader:
                 self._settle_splits()
@@ -92,6 +93,7 @@ class Stages:
             # `break` and an exception look the same from here; the next call on the run tells. One
             # of the loader itself may be caught by the script, too.
             split.left = time.monotonic()
+            split.display.leave()
             raise
         self._settle_splits()
         if self._split is split:

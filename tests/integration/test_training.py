@@ -81,7 +81,7 @@ def test_finished(script: Script) -> None:
     assert [row["train/loss"] for row in script.data.epochs()] == [
         (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4
     ] * 3
-    assert "epoch 3/3 train" in said
+    assert "runstore: finished after" in said
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,11 @@ with runstore.init() as run:
 def test_progress_line_is_no_progress_bar_without_a_terminal(script: Script) -> None:
     _, said = script.run("run = runstore.init()" + LOOP + "run.finish()")
     assert "\r" not in said
-    assert said.count("\n") == 3
+    where, first, last = said.splitlines()
+    assert where == f"runstore: runs/{script.data.id}  (watch: runstore-tui runs)"
+    assert first.startswith("epoch 1/3 train  loss 0.5208")
+    assert last.startswith("runstore: finished after ")
+    assert last.endswith(" s, step 12")
 
 
 SECRETS = {
