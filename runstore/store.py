@@ -105,6 +105,8 @@ def find(wanted: str, root: Path) -> RunRef:
     as_path = Path(wanted)
     if wanted and as_path.is_dir() and (os.sep in wanted or not (root / wanted).is_dir()):
         return _run_at(as_path, wanted)
+    if os.sep in wanted and not as_path.exists() and not (root / wanted).exists():
+        raise RunNotFoundError(wanted, f"that place: there is no such directory, nor in {root}")
     refs = discover([root])
     if wanted == "latest" and refs:
         return refs[0]

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,84 @@ def test_ended_run_goes_on_as_the_next_attempt(
     assert [row["a"] for row in runstore.load(first.path).metrics()] == [1.0, 3.0]
 
 
+def test_resumed_run_has_its_params_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with runstore.init({"lr": 0.1, "depth": 3}, root=tmp_path) as run:
+        pass
+    monkeypatch.setenv("RUNSTORE_PARAMS", '{"lr": 9.0}')  # nobody handed this run over
+    with runstore.init(root=tmp_path, resume=run.id) as again:
+        assert again.params == {"lr": 0.1, "depth": 3}
+    with runstore.init({"lr": 0.2}, root=tmp_path, resume=run.id) as again:
+        assert again.params == {"lr": 0.2, "depth": 3}
+    assert document(again)["params"] == {"lr": 0.1, "depth": 3}
+
+
+def test_run_planned_by_a_launcher_keeps_its_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "trial-1"
+    run_dir.mkdir()
+    planned = b'{"format":1,"id":"trial-1","name":"","created":1.0,"params":{"lr":3},"tags":[]}'
+    (run_dir / "run.json").write_bytes(planned)
+    monkeypatch.setenv("RUNSTORE_RUN", str(run_dir))
+    with runstore.init() as run:
+        assert (run.attempt, run.params) == (1, {"lr": 3})
+    assert (run_dir / "run.json").read_bytes() == planned
+
+
+def test_attempt_claimed_a_moment_ago_is_alive(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        events = run.path / "events-0001.jsonl"
+        line = events.read_bytes()
+        os.truncate(events, 0)  # as between the claim and its first line
+        claimer = threading.Timer(0.2, lambda: events.write_bytes(line))
+        claimer.start()
+        with pytest.raises(AttemptError, match="attempt 1 is running"):
+            runstore.init(root=tmp_path, resume=run.path)
+        claimer.join()
+
+
+def test_attempt_whose_claimer_died_at_once_is_left_behind(tmp_path: Path) -> None:
+    run_dir = tmp_path / "20261120-141502-k3x9qa7b"
+    run_dir.mkdir()
+    (run_dir / "events-0001.jsonl").touch()
+    with runstore.init({"lr": 1}, root=tmp_path, resume=run_dir) as run:
+        assert run.attempt == 2
+    assert document(run)["params"] == {"lr": 1}
+
+
+def test_attempt_is_behind_every_stream_file_that_is_there(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        pass
+    (run.path / "metrics-0004.jsonl").write_text('{"step":1,"time":1.0,"a":1.0}\n')
+    with runstore.init(root=tmp_path, resume=run.path) as again:
+        again.log({"a": 2.0})
+    assert again.attempt == 5
+    assert (run.path / "metrics-0004.jsonl").read_text() == '{"step":1,"time":1.0,"a":1.0}\n'
+
+
+def test_run_that_cannot_be_described_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "handed"
+    # Where the new document is written, before it is renamed.
+    (run_dir / f".run.json.{os.getpid()}-{threading.get_ident()}.tmp").mkdir(parents=True)
+    monkeypatch.setenv("RUNSTORE_RUN", str(run_dir))
+    with pytest.raises(IsADirectoryError):
+        runstore.init()
+    assert runstore.load(run_dir).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"log_every": 0}, {"log_every": 2.5}, {"tags": 5}, {"best": "x"}, {"params": 3}],
+    ids=repr,
+)
+def test_refused_option_leaves_no_directory(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        runstore.init(root=tmp_path / "runs", **options)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_run_is_resumed_by_id_or_path(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path) as run:
         pass
@@ -167,6 +246,8 @@ def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 START = """
+import json
+import os
 import sys
 import runstore
 from runstore.errors import AttemptError
@@ -177,7 +258,8 @@ try:
 except AttemptError:
     print("lost")
 else:
-    print("won", run.attempt)
+    print("won", run.attempt, flush=True)
+    assert json.load(open(run.path / "run.json"))["pid"] == os.getpid()
     run.log({"a": 1.0})
     sys.stdin.readline()
     run.finish()
@@ -214,3 +296,8 @@ def test_one_of_two_processes_gets_the_attempt(tmp_path: Path, repo_root: Path) 
     assert sorted(answers) == ["lost\n", "lost\n", "won 1\n"]
     assert runstore.load(tmp_path / "run").status == "finished"
     assert len(runstore.load(tmp_path / "run").metrics()) == 1
+
+
+def test_path_that_is_not_there_is_what_the_message_names(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFoundError, match=r"'out/run1'.* no such directory"):
+        runstore.load("out/run1", root=tmp_path / "runs")
