@@ -1,83 +1,104 @@
 """Secrets are taken out before anything reaches the disk.
 
-Two signs are used: the name that a value goes by (`--api-key`, `HF_TOKEN`, `password = …`), word
-by word so that `--max-tokens`, `tokenizer` and `--key-dim 64` stay; and the shape of the value
-(tokens of well-known services, user and password in a URL, private keys).
+Two signs are used: the name that a value goes by (`secret_names`: `--api-key`, `HF_TOKEN`,
+`password = …`) and the shape of the value (`secret_shapes`: tokens of well-known services, user
+and password in a URL, private keys). What people hand over (a command, parameters, variables)
+loses every value of a telling name; code loses only literals, so that a patch still applies.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-REDACTED = "<redacted>"
+from runstore.secret_names import Sign, sign_of
+from runstore.secret_shapes import (
+    REDACTED,
+    is_placeholder,
+    is_plain,
+    is_secret,
+    is_secret_literal,
+    without_shapes,
+)
 
-_SECRET_WORDS = frozenset(
-    {"password", "passwd", "passphrase", "passwort", "secret", "secrets", "credential"}
-    | {"credentials", "cookie", "authorization", "bearer", "apikey", "auth", "pwd"}
-)
-_KEY_OWNERS = frozenset(
-    {"api", "access", "secret", "private", "account", "auth", "signing", "encryption", "ssh"}
-    | {"wandb", "openai", "anthropic", "comet", "neptune", "hf", "aws", "gcp", "azure", "license"}
-)
-# What language models call their markers: --pad-token "<pad>" is a setting.
-_MARKER_TOKENS = frozenset(
-    {"pad", "eos", "bos", "mask", "unk", "sep", "cls", "special", "start", "end", "image", "per"}
-)
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-# A number is a setting, not a secret: --pad-token 0, auth_retries=3.
-_PLAIN_VALUE = re.compile(r"[-+]?[0-9.]{1,6}(?:e-?[0-9]+)?|true|false|none|null|", re.IGNORECASE)
-
-_SHAPES = re.compile(
-    r"""
-      \bhf_[A-Za-z0-9]{16,}                              # Hugging Face
-    | \b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})   # GitHub, GitLab
-    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                      # AWS
-    | \bAIza[\w-]{30,}                                   # Google
-    | \b(?:sk|pk|rk)-[\w-]{20,}                          # OpenAI, Anthropic
-    | \b(?:sk|rk|pk)_(?:live|test)_\w{16,}               # Stripe
-    | \bxox[abprs]-[\w-]{10,}                            # Slack
-    | \beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}            # JSON web token
-    | \bwandb_v1_\w{20,}                                 # W&B
+# Names are possessive and start where no other has begun, or a long line would cost its square.
+_NAME = re.compile(r"(?<![\w.-])[\w.-]++")
+_CLOSED = r"""\\?["']?(?:[ \t]*+\])?[ \t]*+"""
+_QUOTE_NEXT = r"""[ \t]*+(?=[A-Za-z]{0,2}["'])"""
+# What may stand between a name and its value.
+_LINK_IN_CODE = re.compile(
+    rf"""
+      (?P<call>\({_QUOTE_NEXT})                                 # login("…")
+    | {_CLOSED}
+      (?: (?P<comma>,{_QUOTE_NEXT})                             # setdefault("NAME", "…")
+        | :[ \t]*+[\w.\[\],|][\w.\[\],| ]{{0,60}}+=[ \t]*+      # name: Final[str] = …
+        | [:?+=!]?=>?[ \t]*+(?:\([ \t]*+(?:\n[+ -]?[ \t]*+)?)?  # name = (…
+        | :[ \t]*+
+        | \n[+ -]?[ \t]*+["']?value["']?[ \t]*+:[ \t]*+         # - name: NAME, value: …
+      )
+    | (?P<space>[ \t]++)                                        # --name …
     """,
     re.VERBOSE,
 )
-_URL_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^/\s\"']+)@")
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-)
-_ASSIGNMENT = re.compile(
-    r"""(?P<name>[A-Za-z_][\w.-]*)(?P<between>["']?\s*(?:=|:)\s*)(?P<quote>["']?)"""
-    r"""(?P<value>[^\s"',;)}\]]+)(?P=quote)"""
-)
+_LINK_IN_TEXT = re.compile(rf"{_CLOSED}(?:[:=]?=>?|:)[ \t]*+|(?P<space>[ \t]++)")
+_SETTER = re.compile(r"(?:setdefault|[gs]etenv|putenv|get)\([ \t]*[A-Za-z]{0,2}[\"']$")
 
-
-def is_secret_name(name: str) -> bool:
-    """Tell whether a value that goes by this name is a secret."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words:
-        return False
-    if any(word in _SECRET_WORDS for word in words):
-        return True
-    previous = {word: before for before, word in pairwise(words)}
-    if "token" in words:
-        return previous.get("token") not in _MARKER_TOKENS
-    return words[-1] == "key" and (len(words) == 1 or previous["key"] in _KEY_OWNERS)
+# An open quote ends with the line, open triple quotes with the text.
+_QUOTED = (
+    re.compile(
+        r"""
+      (?P<open>[A-Za-z]{0,2}(?P<quote>\"{3}|'{3}))
+      (?P<value>(?:(?!(?P=quote))(?:\\.|[^\\]))*+)
+    """,
+        re.VERBOSE | re.DOTALL,
+    ),
+    re.compile(
+        r"(?P<open>[A-Za-z]{0,2}(?P<quote>\\?[\"'`]))(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)"
+    ),
+)
+_BARE_IN_CODE = re.compile(r"(?P<value>[^\s\"'`,;(){}\[\]<>&|]++)")
+_BARE_IN_TEXT = re.compile(
+    r"(?P<value>[\[{][^\]}\n]*+[\]}]?|(?:(?:bearer|basic|token|digest)[ \t]+)?[^\s\"'`&;]++)",
+    re.IGNORECASE,
+)
+_HEADER_IN_TEXT = re.compile(r"(?P<value>[^\n\"']++)")
+_ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_ARGUMENT_NAME = re.compile(r"[-+~\w./@:]+")
+# Above this a value that stays is not searched for names: the search would cost its square.
+_SEARCHED_CHARS = 100
 
 
 def redact_text(text: str) -> str:
     """Return `text` without values that have the shape of a secret."""
-    text = _URL_USER.sub(rf"\g<scheme>{REDACTED}@", text)
-    return _SHAPES.sub(REDACTED, text)
+    return without_shapes(text)
+
+
+def redact_source(text: str) -> str:
+    """Return source text or a patch without the secrets that are literals in it."""
+    return without_shapes(_without_named(without_shapes(text), in_code=True))
 
 
 def redact_value(name: str, value: str) -> str:
     """Return what may be written of `value`, which goes by `name`."""
-    if is_secret_name(name) and not _PLAIN_VALUE.fullmatch(value):
+    if is_secret(sign_of(name), value):
         return REDACTED
-    return redact_text(value)
+    return without_shapes(_without_named(value, in_code=False))
+
+
+def redact_params(value: Any, name: str = "") -> Any:
+    """Return hyperparameters without secrets, whatever their nesting."""
+    if isinstance(value, str):
+        return redact_value(name, value)
+    if isinstance(value, (Mapping, list, tuple)) and value and sign_of(name) >= Sign.LIKELY:
+        return REDACTED
+    if isinstance(value, Mapping):
+        return {key: redact_params(item, str(key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_params(item, name) for item in value]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return REDACTED if number and is_secret(sign_of(name), str(value)) else value
 
 
 def redact_command(arguments: Sequence[str]) -> list[str]:
@@ -86,45 +107,121 @@ def redact_command(arguments: Sequence[str]) -> list[str]:
     option = ""
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if equals and re.fullmatch(r"[-+\w.]+", name):
-            cleaned.append(f"{name}={redact_value(name, redact_source(value))}")
+        if _is_value_with_a_dash(option, argument):
+            cleaned.append(REDACTED)
+            option = ""
+        elif equals and _ARGUMENT_NAME.fullmatch(name):
+            cleaned.append(f"{name}={_redact_argument(name, value)}")
             option = ""
         elif argument.startswith("-"):
-            cleaned.append(redact_text(argument))
+            cleaned.append(_redact_argument("", argument))
             option = argument
         else:
-            # An argument may be a JSON document, or a program after -c.
-            cleaned.append(redact_value(option, redact_source(argument)))
+            cleaned.append(_redact_argument(option, argument))
             option = ""
     return cleaned
 
 
-def redact_params(value: Any, name: str = "") -> Any:
-    """Return hyperparameters without secrets, whatever their nesting."""
-    if isinstance(value, str):
-        return redact_value(name, value)
-    if isinstance(value, Mapping):
-        return {key: redact_params(item, str(key)) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redact_params(item, name) for item in value]
-    return value
+def _is_value_with_a_dash(option: str, argument: str) -> bool:
+    if len(argument) <= 2 or argument[0] != "-" or not is_secret(sign_of(option), argument):
+        return False
+    return argument[1] != "-" or (len(argument) >= 16 and not is_plain(argument))
 
 
-def redact_source(text: str) -> str:
-    """Return source text or a patch without secrets that are assigned to a telling name."""
-    text = _PRIVATE_KEY.sub(REDACTED, text)
-    return redact_text(_ASSIGNMENT.sub(_redact_assignment, text))
+def _redact_argument(name: str, value: str) -> str:
+    if name == "-c" and not is_secret(sign_of(name), value):
+        return redact_source(value)
+    if value[:1] in ("{", "[") and sign_of(name) is Sign.NONE:
+        try:
+            document = json.loads(value)
+        except (ValueError, RecursionError):
+            return redact_value(name, value)
+        cleaned = json.dumps(redact_params(document))
+        return value if cleaned == json.dumps(document) else cleaned
+    return redact_value(name, value)
 
 
-def _redact_assignment(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"]
-    if not is_secret_name(name):
-        # "login failed: password=…": what follows a colon may be an assignment itself.
-        inner = _ASSIGNMENT.sub(_redact_assignment, value)
-        return f"{name}{match['between']}{match['quote']}{inner}{match['quote']}"
-    # In code, only a literal is a secret: token = os.environ["X"] and auth: str are not.
-    literal = bool(match["quote"]) or (len(value) >= 8 and re.search(r"\d", value) is not None)
-    if not literal or "(" in value or "[" in value:
-        return match.group()
-    redacted = redact_value(name, value)
-    return f"{name}{match['between']}{match['quote']}{redacted}{match['quote']}"
+class _Found(NamedTuple):
+    """A value that follows a name, and where it stands."""
+
+    name: str
+    sign: Sign
+    value: str
+    start: int
+    end: int
+    quoted: bool
+    link: re.Match[str]
+
+
+def _without_named(text: str, in_code: bool) -> str:
+    """Return `text` without values that follow a telling name; the quotes around them stay."""
+    parts, done, skip = [], 0, 0
+    is_found_secret = _is_secret_in_code if in_code else _is_secret_in_text
+    for match in _NAME.finditer(text):
+        if match.start() < skip:
+            continue
+        found = _value_behind(text, match, in_code)
+        if found is None:
+            continue
+        if is_found_secret(text, found):
+            parts += [text[done : found.start], REDACTED]
+            done = skip = found.end
+        elif len(found.value) > _SEARCHED_CHARS:
+            skip = found.end
+    return "".join([*parts, text[done:]])
+
+
+def _value_behind(text: str, match: re.Match[str], in_code: bool) -> _Found | None:
+    name, sign = match.group(), sign_of(match.group())
+    login = in_code and sign is Sign.NONE and name.endswith("login")
+    if sign is Sign.NONE and not login:
+        return None
+    link = (_LINK_IN_CODE if in_code else _LINK_IN_TEXT).match(text, match.end())
+    if link is None or (link["space"] and not name.startswith("--")):
+        return None
+    if login != bool(in_code and link["call"]):
+        return None
+    quoted = _QUOTED[0].match(text, link.end()) or _QUOTED[1].match(text, link.end())
+    bare = _BARE_IN_CODE if in_code else _bare_in_text(name)
+    value = quoted or bare.match(text, link.end())
+    if value is None:
+        return None
+    sign = Sign.OPAQUE if login else sign
+    return _Found(name, sign, value["value"], *value.span("value"), quoted is not None, link)
+
+
+def _bare_in_text(name: str) -> re.Pattern[str]:
+    header = name.lower().endswith(("cookie", "authorization"))
+    return _HEADER_IN_TEXT if header else _BARE_IN_TEXT
+
+
+def _is_secret_in_text(_text: str, found: _Found) -> bool:
+    return is_secret(found.sign, found.value) and not is_placeholder(found.value)
+
+
+def _is_secret_in_code(text: str, found: _Found) -> bool:
+    if not found.quoted:
+        return _is_bare_secret(text, found)
+    name_start = found.link.start() - len(found.name)
+    if found.link["comma"] and not _SETTER.search(text, max(0, name_start - 40), name_start):
+        # ("--token", "the token to log in with"): what follows is rarely the value.
+        sign = min(found.sign, Sign.OPAQUE)
+        one_word = re.search(r"\s", found.value) is None
+        return one_word and is_secret_literal(sign, found.name, found.value)
+    return is_secret_literal(found.sign, found.name, found.value)
+
+
+def _is_bare_secret(text: str, found: _Found) -> bool:
+    """In YAML and shell files values have no quotes; in Python such a thing is an expression."""
+    following = text[found.end : found.end + 1]
+    if following in {"(", "["}:
+        return False
+    # NAME=value, and no more on the line: in a shell or an .env file.
+    is_variable = found.link.group() == "=" and following in {"", "\n"}
+    if is_variable and _ENVIRONMENT_NAME.fullmatch(found.name.lstrip("+-")):
+        plain_name = found.value == found.name.lstrip("+-") or is_placeholder(found.value)
+        return is_secret(found.sign, found.value) and not plain_name
+    if found.sign is Sign.SURE and found.value.isdigit():
+        return len(found.value) > 3
+    opaque = len(found.value) >= 8 and not is_plain(found.value)
+    return opaque and is_secret_literal(found.sign, found.name, found.value)
