@@ -107,7 +107,12 @@ def code(directory: Path) -> Code:
         return Code({}, b"")
     patch = _git(directory, "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
     changes = (_git(directory, "status", "--porcelain") or "").splitlines()
-    cleaned = redact_source(patch).encode("utf-8", "surrogateescape")
+    whole = patch.encode("utf-8", "surrogateescape")
+    # Redaction takes time, so what cannot be kept is cut before it; twice, as it shortens lines.
+    read = _cut_at_line(whole, 2 * PATCH_BYTES)
+    cleaned = redact_source(read.decode("utf-8", "surrogateescape")).encode(
+        "utf-8", "surrogateescape"
+    )
     remote = _git(directory, "remote", "get-url", "origin")
     found = {
         "commit": commit.strip(),
@@ -115,8 +120,8 @@ def code(directory: Path) -> Code:
         "remote": redact_text(remote.strip()) if remote else None,
         "dirty": bool(changes),
         "untracked": sum(line.startswith("??") for line in changes),
-        "patch_redacted": cleaned != patch.encode("utf-8", "surrogateescape"),
-        "patch_truncated": len(cleaned) > PATCH_BYTES,
+        "patch_redacted": cleaned != read,
+        "patch_truncated": len(read) < len(whole) or len(cleaned) > PATCH_BYTES,
     }
     return Code(found, _cut_at_line(cleaned, PATCH_BYTES))
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from runstore.run import Run
 
 TRACEBACK_CHARS = 8000
+# A message may hold a whole array: more than this is not searched for secrets, nor kept.
+REDACTED_CHARS = 100_000
 
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 _terminated_by: str | None = None
@@ -77,11 +79,13 @@ def describe(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error)
     # Notes come last, and a note is no reason.
     told.__notes__ = None
-    return redact_source(list(told.format_exception_only())[-1].strip())[:500]
+    text = list(told.format_exception_only())[-1].strip()
+    return redact_source(text[:REDACTED_CHARS])[:500]
 
 
 def _traceback(error: BaseException) -> str:
-    return redact_source("".join(traceback.format_exception(error)))[-TRACEBACK_CHARS:]
+    text = "".join(traceback.format_exception(error))
+    return redact_source(text[-REDACTED_CHARS:])[-TRACEBACK_CHARS:]
 
 
 def _end_open_runs() -> None:

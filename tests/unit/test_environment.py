@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runstore import environment
-from runstore.redact import REDACTED
+from runstore.secret_shapes import REDACTED
 
 
 @pytest.fixture
@@ -57,6 +57,26 @@ def test_large_patch_is_cut_behind_a_line(checkout: Path, monkeypatch: pytest.Mo
     assert 400 < len(state.patch) <= 500
     assert state.patch.endswith(b"\n")
     assert state.facts["patch_truncated"] is True
+
+
+@pytest.mark.needs_tool("git")
+def test_secret_in_a_patch_that_is_cut_twice_is_taken_out(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "PATCH_BYTES", 500)
+    text = "".join(f"API_KEY_{n} = 'planted-{n}-h7Kq2x'\n" for n in range(500))
+    (checkout / "train.py").write_text(text)
+    state = environment.code(checkout)
+    assert b"planted" not in state.patch
+    assert state.facts["patch_redacted"] is True
+    assert state.facts["patch_truncated"] is True
+
+
+@pytest.mark.needs_tool("git")
+@pytest.mark.timeout(10)
+def test_long_line_in_a_patch_takes_no_time_to_speak_of(checkout: Path) -> None:
+    (checkout / "train.py").write_text(f"weights = '{'a1' * 500_000}'\n")
+    assert environment.code(checkout).facts["patch_redacted"] is False
 
 
 @pytest.mark.needs_tool("git")
