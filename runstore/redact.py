@@ -46,17 +46,14 @@ _LINK_IN_TEXT = re.compile(rf"{_CLOSED}(?:[:=]?=>?|:)[ \t]*+|(?P<space>[ \t]++)"
 _SETTER = re.compile(r"(?:setdefault|[gs]etenv|putenv|get)\([ \t]*[A-Za-z]{0,2}[\"']$")
 
 # An open quote ends with the line, open triple quotes with the text.
-_QUOTED = (
-    re.compile(
-        r"""
-      (?P<open>[A-Za-z]{0,2}(?P<quote>\"{3}|'{3}))
-      (?P<value>(?:(?!(?P=quote))(?:\\.|[^\\]))*+)
-    """,
-        re.VERBOSE | re.DOTALL,
-    ),
-    re.compile(
-        r"(?P<open>[A-Za-z]{0,2}(?P<quote>\\?[\"'`]))(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)"
-    ),
+_TRIPLE_QUOTED = re.compile(
+    r"[bfrutl]{0,2}(?P<quote>\"{3}|'{3})(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\]))*+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_QUOTED = re.compile(
+    r"(?:[bfrutl]{0,2}(?=\\?[\"']))?(?P<quote>\\?[\"'`])"
+    r"(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)",
+    re.IGNORECASE,
 )
 _BARE_IN_CODE = re.compile(r"(?P<value>[^\s\"'`,;(){}\[\]<>&|]++)")
 _BARE_IN_TEXT = re.compile(
@@ -181,7 +178,7 @@ def _value_behind(text: str, match: re.Match[str], in_code: bool) -> _Found | No
         return None
     if login != bool(in_code and link["call"]):
         return None
-    quoted = _QUOTED[0].match(text, link.end()) or _QUOTED[1].match(text, link.end())
+    quoted = _TRIPLE_QUOTED.match(text, link.end()) or _QUOTED.match(text, link.end())
     bare = _BARE_IN_CODE if in_code else _bare_in_text(name)
     value = quoted or bare.match(text, link.end())
     if value is None:

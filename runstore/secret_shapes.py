@@ -117,5 +117,9 @@ _TYPES = frozenset({"str", "string", "bytes", "text", "password", "secret"})
 
 
 def _is_long_opaque(value: str) -> bool:
+    # A value may come as Python writes it, in quotes; other signs make it a pattern or a text.
+    value = value.strip("'\"")
     mixed = re.search(r"[A-Za-z]", value) and re.search(r"\d", value)
-    return bool(mixed) and len(value) >= 16 and " " not in value and not is_plain(value)
+    return (
+        bool(mixed) and re.fullmatch(r"[\w.~+/=:-]{16,}", value) is not None and not is_plain(value)
+    )

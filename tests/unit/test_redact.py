@@ -238,6 +238,8 @@ def test_words_are_a_secret_in_yaml_and_shell(line: str) -> None:
         '+api_key_name = "WANDB_API_KEY"',
         '+parser.add_argument("--api-key", "-k", help="the key")',
         "+HF_TOKEN=${HF_TOKEN}",
+        '+key=r"[@a-zA-Z_-][a-zA-Z0-9_-]*=",',
+        "+# `TOKEN=x`, then ``TOKEN=x``, and more of it.",
         '+if "-----BEGIN PRIVATE KEY-----" in text:\n+    fail()',
         "+git clone ssh://git@github.com/a/b",
     ],
