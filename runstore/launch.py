@@ -23,6 +23,7 @@ from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
 from runstore.run import Run
 from runstore.sources.native import NativeReader
+from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.stages import parse_best
 from runstore.store import find
 from runstore.values import as_json, as_mapping
@@ -30,6 +31,8 @@ from runstore.values import as_json, as_mapping
 RUN_VARIABLE = "RUNSTORE_RUN"
 PARAMS_VARIABLE = "RUNSTORE_PARAMS"
 ID_TRIES = 100
+PARAMS_BYTES = 3 << 20
+"""The most that params take of `run.json`, which readers take up to 4 MiB of."""
 OPEN_EVENT_S = 1.0
 
 _handed_over = False
@@ -82,8 +85,12 @@ def init(
     else:
         attempt, stored = _next_attempt(run_dir)
         given = stored | given | handed
+        if resume in ("auto", "must"):
+            # The launcher's run has the launcher's name, or none.
+            document["name"] = ""
     run = Run(
-        run_dir,
+        # Absolute: the script may change its directory, and files are opened later too.
+        run_dir.absolute(),
         given,
         attempt=attempt,
         log_every=log_every,
@@ -217,11 +224,28 @@ def _describe(run: Run, document: dict[str, Any]) -> None:
     document |= {
         "id": run.id,
         "created": run.now(),
-        "params": redact_params(as_json(run.params)),
+        "params": _params_that_fit(run, redact_params(as_json(run.params))),
         "git": state.facts or None,
     }
     data = orjson.dumps(as_json(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if len(data) > DOCUMENT_BYTES:
+        data = orjson.dumps(as_json(document), option=orjson.OPT_APPEND_NEWLINE)
     write_document(paths.document, escape_controls(data))
+
+
+def _params_that_fit(run: Run, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the params with the largest values left out, when they would fill `run.json`."""
+    sizes = {key: len(orjson.dumps(value)) for key, value in params.items()}
+    fitting = dict(params)
+    for key in sorted(sizes, key=lambda key: -sizes[key]):
+        if sum(sizes.values()) <= PARAMS_BYTES:
+            break
+        fitting[key] = f"<left out: {sizes[key]:,} bytes>"
+        run.complain(
+            f"params {key}", f"params: {key!r} takes {sizes[key]:,} bytes, left out of run.json"
+        )
+        sizes[key] = 0
+    return fitting
 
 
 def _opening(attempt: int) -> dict[str, Any]:

@@ -301,3 +301,34 @@ def test_one_of_two_processes_gets_the_attempt(tmp_path: Path, repo_root: Path) 
 def test_path_that_is_not_there_is_what_the_message_names(tmp_path: Path) -> None:
     with pytest.raises(RunNotFoundError, match=r"'out/run1'.* no such directory"):
         runstore.load("out/run1", root=tmp_path / "runs")
+
+
+def test_run_goes_on_when_the_script_changes_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with runstore.init(root="runs") as run:
+        monkeypatch.chdir(tmp_path / "else")
+        run.log({"x": 1.0})
+    assert run.path.is_absolute()
+    assert [row["x"] for row in runstore.load(run.path).metrics()] == [1.0]
+
+
+def test_launchers_run_does_not_take_the_scripts_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_handed_over", False)
+    monkeypatch.setenv("RUNSTORE_RUN", str(tmp_path / "handed"))
+    with runstore.init(root=tmp_path, name="mine"):
+        pass
+    assert runstore.load(tmp_path / "handed").state.name == "handed"
+
+
+def test_param_that_would_fill_the_document_is_left_out_and_told(tmp_path: Path) -> None:
+    with runstore.init({"text": "v" * 5_000_000, "lr": 1.0}, root=tmp_path, name="big") as run:
+        pass
+    state = runstore.load(run.path).state
+    assert state.name == "big"
+    assert state.params == {"text": "<left out: 5,000,002 bytes>", "lr": 1.0}
+    assert any("left out of run.json" in warning for warning in state.warnings)
