@@ -28,6 +28,7 @@ REDACTED_CHARS = 100_000
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 _terminated_by: str | None = None
 _handler_installed = False
+_handler_pid = 0
 
 
 class Terminated(SystemExit):
@@ -101,10 +102,11 @@ def _end_open_runs() -> None:
 
 def _install_handler() -> None:
     """Turn SIGTERM into an exception, unless the user has a handler of their own."""
-    global _handler_installed
+    global _handler_installed, _handler_pid
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        _handler_pid = os.getpid()
         signal.signal(signal.SIGTERM, _on_sigterm)
         _handler_installed = True
 
@@ -119,6 +121,12 @@ def _remove_handler() -> None:
 
 def _on_sigterm(number: int, _frame: FrameType | None) -> None:
     global _terminated_by
+    if os.getpid() != _handler_pid:
+        # In a child that has not got round to dropping the handler: an exception raised inside a
+        # fork hook is swallowed, and the child would live on.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
     _terminated_by = signal.Signals(number).name
     raise Terminated(_terminated_by, number)
 

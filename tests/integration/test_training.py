@@ -387,3 +387,28 @@ def test_live_run_is_seen_from_another_process(script: Script, wait_until: Any) 
         process.communicate(timeout=20)
     assert script.data.status == "interrupted"
     assert time.monotonic() - started < 10
+
+
+def test_sigterm_right_after_a_fork_ends_the_child(tmp_path: Path, repo_root: Path) -> None:
+    code = """
+import multiprocessing, sys, time
+import runstore
+if __name__ == "__main__":
+    with runstore.init(root=sys.argv[1]) as run:
+        fork = multiprocessing.get_context("fork")
+        for _ in range(40):
+            child = fork.Process(target=time.sleep, args=(60,))
+            child.start()
+            child.terminate()
+            child.join(10)
+            assert child.exitcode == -15, child.exitcode
+        run.log({"x": 1.0})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
