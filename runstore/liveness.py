@@ -114,7 +114,9 @@ def _ending(end: JsonObject) -> Status:
     word, reason = end.get("status"), end.get("reason")
     if word not in ENDINGS:
         return Status("unknown", f"ended as {word!r}, which this version does not know")
-    return Status(str(word), reason if isinstance(reason, str) else "")
+    lost = integer(end, "dropped_rows")
+    told = [reason if isinstance(reason, str) else "", f"{lost:,} rows were lost" if lost else ""]
+    return Status(str(word), "; ".join(filter(None, told)))
 
 
 def _not_started(state: RunState) -> Status:

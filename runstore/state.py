@@ -154,6 +154,9 @@ class RunState:
                 attempt.split = split if isinstance(split, str) else None
             case "end":
                 attempt.ended = event
+                lost = integer(event, "dropped_rows")
+                if lost:
+                    attempt.warnings.append(f"{lost:,} rows were lost: the disk took no more")
 
     def _apply_cuts(self, cuts: object) -> None:
         for name, size in cuts.items() if isinstance(cuts, dict) else ():

@@ -61,5 +61,5 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
         f"{metric(best.value)} @{best.epoch}" if best else NOTHING,
         duration(state.duration_s),
         local_time(state.created),
-        "" if state.status.word in ("finished", "running") else state.status.reason,
+        "" if state.status.word == "running" else state.status.reason,
     ]

@@ -83,10 +83,11 @@ def _commit(git: JsonObject, run_dir: Path) -> str:
 
 
 def _last(state: RunState) -> list[str]:
-    values = metric_values(state.last_row)
-    if not values:
+    names = [name for name in rank_metrics(state.last) if not is_bookkeeping(name)]
+    if not names:
         return []
-    return [f"last row  {'  '.join(f'{printable(k)} {metric(v)}' for k, v in values.items())}"]
+    last = state.last
+    return [f"latest    {'  '.join(f'{printable(n)} {metric(last[n])}' for n in names)}"]
 
 
 def _epochs(state: RunState) -> list[str]:
