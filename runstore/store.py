@@ -49,26 +49,38 @@ def _walk(directory: Path, real: str, seen: set[str], depth: int) -> Iterator[Ru
         yield _odd_ref(directory)
         return
     source = recognise(directory, [entry.name for entry in entries])
-    if source is not None:
+    below = [
+        ref
+        for entry in _folders(entries, source, depth)
+        # Asking the kernel for each of a thousand real paths costs more than reading the names.
+        for ref in _walk(
+            directory / entry.name,
+            os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}",
+            seen,
+            depth + 1,
+        )
+    ]
+    if source is not None and not (depth == 0 and below):
         yield RunRef(directory, source, _sort_key(directory))
     elif depth and not entries:
         yield _odd_ref(directory)
-    for entry in _folders(entries, source):
-        # Asking the kernel for each of a thousand real paths costs more than reading the names.
-        below = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
-        yield from _walk(directory / entry.name, below, seen, depth + 1)
+    yield from below
 
 
-def _folders(entries: Sequence[os.DirEntry[str]], source: Source | None) -> list[os.DirEntry[str]]:
+def _folders(
+    entries: Sequence[os.DirEntry[str]], source: Source | None, depth: int
+) -> list[os.DirEntry[str]]:
     """Return the entries to search in.
 
-    None inside a run; but one stray `*.jsonl` (an export, say) makes a root of runs look like a
-    run of plain lines, and must not hide what is below it.
+    None inside a run; but one stray `*.jsonl` (an export, say) makes a folder of runs look like a
+    run of plain lines, and must not hide what is below it. A root that has runs below is no run.
     """
     if source is native:
         return []
     folders = [e for e in entries if not e.name.startswith(".") and _is_directory(e)]
-    return folders if source is None else [e for e in folders if looks_like_run_id(e.name)]
+    if source is None or depth == 0:
+        return folders
+    return [e for e in folders if looks_like_run_id(e.name)]
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

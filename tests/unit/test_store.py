@@ -181,3 +181,12 @@ def test_directory_that_is_no_run_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "plain" / "sub").mkdir(parents=True)
     with pytest.raises(RunNotFoundError, match=r"run\.json"):
         find(str(tmp_path / "plain"), tmp_path)
+
+
+def test_stray_lines_in_a_root_do_not_hide_what_is_below(tmp_path: Path) -> None:
+    make_run(tmp_path / "sweep" / FIRST)
+    (tmp_path / "echoed").mkdir()
+    (tmp_path / "echoed" / "m.jsonl").write_text('{"step":1,"loss":2}\n')
+    (tmp_path / "export.jsonl").write_text('{"step":1,"loss":2}\n')
+    assert sorted(names(discover([tmp_path]))) == sorted([FIRST, "echoed"])
+    assert names(discover([tmp_path / "echoed"])) == ["echoed"]
