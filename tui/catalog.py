@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runstore.errors import RunStoreError
-from runstore.ranking import rank_metrics
+from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.sources import RunReader, RunRef, RunState, open_run
 from runstore.status import Status
 from runstore.store import discover
@@ -206,7 +206,8 @@ class Catalog:
     def ranked_metrics(self) -> list[str]:
         """Return the metrics of the newest runs, the most telling first."""
         newest = self.entries[:RANKED_ROWS]
-        return rank_metrics(name for entry in newest for name in entry.metrics)
+        names = rank_metrics(name for entry in newest for name in entry.metrics)
+        return [name for name in names if not is_bookkeeping(name)]
 
 
 def _split_roots(roots: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:

@@ -73,6 +73,11 @@ def test_range_beyond_floats_is_drawn() -> None:
     assert dots(chart([curve([-1.7e308, 1.7e308])], 0, 1, WIDTH, HEIGHT))
 
 
+def test_constant_beside_the_largest_float_is_drawn() -> None:
+    assert dots(chart([curve([1.634266486238469e308])], 0, 1, WIDTH, HEIGHT))
+    assert dots(chart([curve([-1.7976931348623157e308] * 5)], 0, 1, WIDTH, HEIGHT))
+
+
 def test_chart_of_nan_says_so() -> None:
     assert "no finite value" in plain(chart([curve([])], 0, 1, WIDTH, HEIGHT)[0])
 

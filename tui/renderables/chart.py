@@ -7,6 +7,7 @@ average or a sample of the points would lose. Each cell is a grid of 2 x 4 dots.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,7 +108,9 @@ def value_scale(curves: Sequence[Curve], wanted: int) -> Scale | None:
         return None
     if high - low <= abs(high) * 1e-12:
         margin = abs(high) * 0.1 or 1.0
-        return Scale(low - margin, high + margin, (high,))
+        # Beside the largest float there is no room for a margin.
+        bottom, top = max(low - margin, -sys.float_info.max), min(high + margin, sys.float_info.max)
+        return Scale(bottom, top, (high,))
     return Scale(low, high, tuple(round_ticks(low, high, wanted)))
 
 
