@@ -28,7 +28,7 @@ class RootNotFoundError(RunStoreError):
     def __init__(self, root: Path) -> None:
         self.root = root
         super().__init__(
-            f"{root}: no such directory; give a directory of runs with --root or $RUNSTORE_ROOT"
+            f"{root}: no such directory; name a directory of runs, or set $RUNSTORE_ROOT"
         )
 
 
