@@ -28,7 +28,8 @@ REDACTED_CHARS = 100_000
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 _terminated_by: str | None = None
 _handler_installed = False
-_handler_pid = 0
+_fork = threading.local()
+"""The signal mask of the thread that is forking."""
 
 
 class Terminated(SystemExit):
@@ -102,11 +103,10 @@ def _end_open_runs() -> None:
 
 def _install_handler() -> None:
     """Turn SIGTERM into an exception, unless the user has a handler of their own."""
-    global _handler_installed, _handler_pid
+    global _handler_installed
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        _handler_pid = os.getpid()
         signal.signal(signal.SIGTERM, _on_sigterm)
         _handler_installed = True
 
@@ -121,14 +121,24 @@ def _remove_handler() -> None:
 
 def _on_sigterm(number: int, _frame: FrameType | None) -> None:
     global _terminated_by
-    if os.getpid() != _handler_pid:
-        # In a child that has not got round to dropping the handler: an exception raised inside a
-        # fork hook is swallowed, and the child would live on.
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        return
     _terminated_by = signal.Signals(number).name
     raise Terminated(_terminated_by, number)
+
+
+def _hold_sigterm() -> None:
+    """Keep SIGTERM pending over a fork.
+
+    CPython forgets what arrives before its own fork hooks are done, and a child that still had
+    our handler would live on.
+    """
+    if _handler_installed:
+        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_sigterm() -> None:
+    mask, _fork.mask = getattr(_fork, "mask", None), None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _leave_runs_to_parent() -> None:
@@ -137,6 +147,11 @@ def _leave_runs_to_parent() -> None:
         run.forget_in_child()
     _open_runs.clear()
     _remove_handler()
+    _release_sigterm()
 
 
-os.register_at_fork(after_in_child=_leave_runs_to_parent)
+os.register_at_fork(
+    before=_hold_sigterm,
+    after_in_parent=_release_sigterm,
+    after_in_child=_leave_runs_to_parent,
+)
