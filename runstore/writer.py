@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import threading
 import time
 import weakref
@@ -37,6 +38,15 @@ SHORT_FIELD_BYTES = 1000
 
 Clock = Callable[[], float]
 Progress = Callable[[], Mapping[str, Any]]
+
+# All but the faults of the thread itself.
+_FOR_THE_MAIN_THREAD = signal.valid_signals() - {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+}
 
 _log = logging.getLogger("runstore")
 _open_writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
@@ -258,6 +268,9 @@ class RunWriter:
 
     def _serve(self) -> None:
         """Write what waits, sync what grew, beat; until the end."""
+        # A signal that this thread takes does not wake the main thread from a sleep or a wait for
+        # the GPU, and Python's handlers run there: Slurm's SIGTERM would be seen too late.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
         heartbeat_s = HEARTBEAT_NETWORK_S if self._network else HEARTBEAT_LOCAL_S
         next_sync, next_beat = time.monotonic() + SYNC_INTERVAL_S, time.monotonic()
         pause = QUEUE_INTERVAL_S if self._network else min(SYNC_INTERVAL_S, heartbeat_s)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +20,9 @@ from runstore.errors import AttemptError
 from runstore.reader import load
 from runstore.sources.native import NativeReader
 from runstore.writer import RunWriter
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -375,3 +379,17 @@ def test_heartbeat_tells_the_position(tmp_path: Path) -> None:
     second = json.loads((tmp_path / "progress.json").read_bytes())
     assert (first["step"], first["attempt"]) == (12, 1)
     assert second["beat"] > first["beat"]
+
+
+def test_signals_are_left_to_the_main_thread(tmp_path: Path, wait_until: WaitUntil) -> None:
+    """One that another thread takes does not wake the main thread from a sleep."""
+    writer = RunWriter(tmp_path, 1)
+    (thread,) = [t for t in threading.enumerate() if t.name == "runstore-writer"][-1:]
+
+    def blocked() -> bool:
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+        mask = int(status.split("SigBlk:")[1].split()[0], 16)
+        return all(mask >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT))
+
+    wait_until(blocked, what="the thread's signal mask")
+    writer.end({"status": "finished"})
