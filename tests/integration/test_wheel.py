@@ -84,7 +84,16 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 @pytest.fixture
 def logged(installed: Installed, tmp_path: Path) -> str:
     """The id of a run below tmp_path/runs, logged by the installed package."""
-    return installed.output("python", "-c", THREE_LINES, cwd=tmp_path).strip()
+    done = installed.run("python", "-c", THREE_LINES, cwd=tmp_path)
+    assert_only_told(done)
+    return done.stdout.strip()
+
+
+def assert_only_told(done: subprocess.CompletedProcess[str]) -> None:
+    """It succeeded, and said where the run is and how it ended, and nothing else."""
+    begun, ended = done.stderr.splitlines()
+    assert begun.startswith("runstore: runs/") and ended.startswith("runstore: finished")
+    assert done.returncode == 0
 
 
 def test_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
@@ -158,4 +167,4 @@ def test_foreign_tui_leaves_the_library_alone(installed: Installed, tmp_path: Pa
     done = installed.run(
         "python", "-c", THREE_LINES, cwd=tmp_path, PYTHONPATH=str(tmp_path / "other")
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_only_told(done)
