@@ -45,14 +45,17 @@ _LINK_IN_CODE = re.compile(
 _LINK_IN_TEXT = re.compile(rf"{_CLOSED}(?:[:=]?=>?|:)[ \t]*+|(?P<space>[ \t]++)")
 _SETTER = re.compile(r"(?:setdefault|[gs]etenv|putenv|get)\([ \t]*[A-Za-z]{0,2}[\"']$")
 
-# An open quote ends with the line, open triple quotes with the text.
+# An open quote ends with the line, open triple quotes with the text. What repeats is possessive
+# only where it is one set of characters: Python before 3.11.5 takes too much or too little for
+# a group (cpython#106052). Nothing follows the groups, so that they never go back anyway.
 _TRIPLE_QUOTED = re.compile(
-    r"[bfrutl]{0,2}(?P<quote>\"{3}|'{3})(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\]))*+)",
+    r"[bfrutl]{0,2}(?P<quote>\"{3}|'{3})"
+    r"(?P<value>(?:[^\\\"']++|\\.|(?!(?P=quote))[\"'])*)",
     re.IGNORECASE | re.DOTALL,
 )
 _QUOTED = re.compile(
     r"(?:[bfrutl]{0,2}(?=\\?[\"']))?(?P<quote>\\?[\"'`])"
-    r"(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n]))*+)",
+    r"(?P<value>(?:[^\\\n\"'`]++|(?!(?P=quote))(?:\\.|[\"'`]))*)",
     re.IGNORECASE,
 )
 _BARE_IN_CODE = re.compile(r"(?P<value>[^\s\"'`,;(){}\[\]<>&|]++)")

@@ -1,6 +1,8 @@
 """Which values look like a secret, whatever their name, and which cannot be one.
 
 Every pattern is linear in the text: it starts where no other start of it is near, or is bounded.
+Only single characters repeat possessively: before Python 3.11.5 a possessive group may match
+what it should not (cpython#106052).
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ _SHAPES = re.compile(
 # The key must follow at once: code that only looks for the first line is no key.
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?=[\s\\nr\"'+-]*(?:Proc-Type|[A-Za-z0-9+/=-]{16}))"
-    r"(?:(?!-----)[^()\[\]{}])*+(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
+    r"(?:[^()\[\]{}-]++|(?!-----)-)*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
 )
-_URL_USER = re.compile(r"(?P<scheme>[a-z0-9]{0,10}://)(?P<user>(?:[^/\s\"'@]*+@)++)", re.IGNORECASE)
+_URL_USER = re.compile(r"(?P<scheme>[a-z0-9]{0,10}://)(?P<user>(?:[^/\s\"'@]*+@)+)", re.IGNORECASE)
 _URL_QUERY = re.compile(r"(?P<name>(?<=[?&])[\w.-]{1,40})=(?P<value>[^&\s\"'#<]++)")
 _BEARER = re.compile(r"\b(?P<kind>bearer|basic)(?P<gap>[ \t]+)(?P<value>[\w.~+/=-]{8,})", re.I)
 
