@@ -71,6 +71,30 @@ class RunPaths:
         """`patch.diff`: uncommitted changes of the working tree, at most 1 MiB."""
         return self.run_dir / "patch.diff"
 
+    @property
+    def checkpoints(self) -> Path:
+        """`checkpoints/`: the files of `manifest.jsonl`, and the manifest itself."""
+        return self.run_dir / "checkpoints"
+
+    @property
+    def manifest(self) -> Path:
+        """`checkpoints/manifest.jsonl`: one row per checkpoint that was completed."""
+        return self.checkpoints / "manifest.jsonl"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """`checkpoints/best.pt`: another name of the best checkpoint's file."""
+        return self.checkpoints / "best.pt"
+
+    def checkpoint(self, step: int, attempt: int) -> Path:
+        """Return `checkpoints/step-00001200-0001.pt`; the attempt keeps names apart for ever."""
+        return self.checkpoints / f"step-{step:08d}-{attempt:04d}.pt"
+
+    @property
+    def requests(self) -> Path:
+        """`requests/`: what people ask of a running run: `stop`, `checkpoint`."""
+        return self.run_dir / "requests"
+
     def stream(self, stream: Stream, attempt: int, *, part: int = 0, rank: int = 0) -> Path:
         """Return the path of one stream's file."""
         return self.run_dir / StreamFile(attempt, part, stream, rank).name

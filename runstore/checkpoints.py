@@ -1,0 +1,187 @@
+"""The checkpoints of a run, as files: which are there, whole, and where they leave the streams.
+
+`checkpoints/manifest.jsonl` has one row per checkpoint that was completed. A file without a row
+was never completed; a row without its file was pruned. Nothing here needs PyTorch: a viewer lists
+checkpoints, and a resume must know the cuts before the training code loads anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runstore.atomic import sync_directory
+from runstore.paths import RunPaths, StreamFile
+from runstore.records import JsonObject, RecordError, decode, encode, integer
+
+HASHED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """One row of the manifest."""
+
+    file: str
+    """The file's name inside `checkpoints/`."""
+    step: int
+    attempt: int
+    bytes: int
+    sha256: str
+    cuts: dict[str, int]
+    """Stream file to its size when the checkpoint was taken."""
+    epoch: int | None = None
+    batch: int | None = None
+    """Batches done of the open train split; None between epochs."""
+    best: bool = False
+    facts: JsonObject = field(default_factory=dict)
+    """The row's other keys: `time`, `reason`, `duration_s`, …"""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> CheckpointRow | None:
+        """Return the row, or None when it lacks what a resume needs."""
+        file, sha256, cuts = record.get("file"), record.get("sha256"), record.get("cuts")
+        step, attempt, size = (integer(record, key) for key in ("step", "attempt", "bytes"))
+        if not isinstance(file, str) or os.sep in file or not isinstance(sha256, str):
+            return None
+        if step is None or attempt is None or size is None or not isinstance(cuts, dict):
+            return None
+        known = {name: size for name, size in cuts.items() if isinstance(size, int)}
+        return cls(
+            file,
+            step,
+            attempt,
+            size,
+            sha256,
+            known,
+            integer(record, "epoch"),
+            integer(record, "batch"),
+            record.get("best") is True,
+            dict(record),
+        )
+
+    def problem(self, directory: Path) -> str | None:
+        """Say why the file cannot be used; None when it is there with the bytes it should have."""
+        path = directory / self.file
+        try:
+            size = path.stat().st_size
+            if size != self.bytes:
+                return f"it has {size:,} bytes, expected {self.bytes:,}"
+            found = hash_file(path)
+        except OSError as error:
+            return f"{error.strerror}"
+        return None if found == self.sha256 else "its bytes have changed (sha256 differs)"
+
+
+def hash_file(path: Path) -> str:
+    """Return the file's SHA-256 in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(run_dir: Path) -> list[CheckpointRow]:
+    """Return the run's completed checkpoints, oldest first; damaged lines are passed over."""
+    try:
+        lines = RunPaths(run_dir).manifest.read_bytes().split(b"\n")
+    except OSError:
+        return []
+    return list(_rows(lines))
+
+
+def _rows(lines: list[bytes]) -> Iterator[CheckpointRow]:
+    for line in lines:
+        try:
+            row = CheckpointRow.from_record(decode(line)) if line.strip() else None
+        except RecordError:
+            continue
+        if row is not None:
+            yield row
+
+
+def append_to_manifest(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Add a row and make it durable.
+
+    A torn last line of an attempt that was killed is closed first. One attempt writes at a time,
+    each `write` is a whole line.
+
+    Raises:
+        OSError: the disk does not take it.
+        RecordError: it is longer than a line may be.
+    """
+    line = encode(record)
+    path = RunPaths(run_dir).manifest
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        data = b"\n" + line if torn else line
+        if os.write(descriptor, data) != len(data):
+            raise OSError(28, "a row of the manifest was not written whole")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(path.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where a resumed run goes on."""
+
+    row: CheckpointRow
+    cuts: dict[str, int]
+    """For the attempt's `open` event: the byte where each earlier file's rows end."""
+    passed_over: list[str]
+    """Newer checkpoints that cannot be used, in words."""
+
+
+def find_resume_point(run_dir: Path) -> tuple[ResumePoint | None, list[str]]:
+    """Return the newest checkpoint that is whole, and what is wrong with the newer ones."""
+    directory = RunPaths(run_dir).checkpoints
+    problems: list[str] = []
+    for row in reversed(read_manifest(run_dir)):
+        if not (directory / row.file).exists():
+            # Pruned, as most are.
+            continue
+        problem = row.problem(directory)
+        if problem is None:
+            return ResumePoint(row, cuts_behind(run_dir, row), problems), problems
+        problems.append(f"checkpoints/{row.file} cannot be used: {problem}")
+    return None, problems
+
+
+def cuts_behind(run_dir: Path, row: CheckpointRow) -> dict[str, int]:
+    """Return where the rows end of each file that was written to after the checkpoint.
+
+    What began later, a further part or attempt, ends at its first byte. Events and system rows
+    tell what happened, also behind a checkpoint: they are not cut.
+    """
+    cuts = dict(row.cuts)
+    open_parts = {
+        (file.stream, file.rank): file.part
+        for file in map(StreamFile.parse, row.cuts)
+        if file is not None and file.attempt == row.attempt
+    }
+    for name in os.listdir(run_dir):
+        file = StreamFile.parse(name)
+        if file is None or name in row.cuts or file.attempt < row.attempt:
+            continue
+        began_later = file.part > open_parts.get((file.stream, file.rank), -1)
+        if file.attempt > row.attempt or began_later:
+            cuts[name] = 0
+    return {
+        name: size
+        for name, size in sorted(cuts.items())
+        if (file := StreamFile.parse(name)) and file.stream not in ("events", "system")
+    }
+
+
+def files_to_prune(rows: list[CheckpointRow], keep_last: int) -> list[str]:
+    """Return the files that neither are among the last ones nor the newest best one."""
+    newest: dict[str, CheckpointRow] = {row.file: row for row in rows}
+    kept = [row.file for row in newest.values()][-keep_last:]
+    best = [row.file for row in newest.values() if row.best][-1:]
+    return [file for file in newest if file not in kept and file not in best]
