@@ -1,0 +1,162 @@
+"""A pass over a loader, taken up again in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from runstore import ResumableSampler, SeededDataset
+from runstore.train.feed import Feed, resumes_exactly
+from runstore.train.rng import get_rng_state, set_rng_state
+
+N = 23
+
+
+class Augmented(Dataset[torch.Tensor]):
+    """Takes from the global generator for each sample, as transforms do."""
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return index + torch.rand(())
+
+
+class Stream(IterableDataset[torch.Tensor]):
+    """Samples that come in one order only."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (index + torch.rand(()) for index in range(N))
+
+
+class OwnState:
+    """A loader that keeps its own place, as torchdata's StatefulDataLoader does."""
+
+    def __init__(self) -> None:
+        self.position = 0
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        while self.position < 6:
+            self.position += 1
+            yield self.position + torch.rand(())
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+def generators() -> Iterable[Any]:
+    for index in range(5):
+        yield index + torch.rand(())
+
+
+class Each:
+    """An iterable that begins anew each time."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(generators())
+
+
+LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
+    "shuffle": lambda: DataLoader(Augmented(), 4, shuffle=True),
+    "own generator": lambda: DataLoader(
+        Augmented(), 4, shuffle=True, generator=torch.Generator().manual_seed(5)
+    ),
+    "resumable": lambda: DataLoader(Augmented(), 4, sampler=ResumableSampler(N)),
+    "no batches": lambda: DataLoader(Augmented(), batch_size=None, shuffle=True),
+    "drop last": lambda: DataLoader(Augmented(), 4, shuffle=True, drop_last=True),
+    "stream": lambda: DataLoader(Stream(), 4),
+    "a list": lambda: list(torch.arange(20.0).view(5, 4)),
+    "an iterable": Each,
+    "own state": OwnState,
+    "workers": lambda: DataLoader(
+        SeededDataset(Augmented()), 4, sampler=ResumableSampler(N), num_workers=2
+    ),
+    "workers that shuffle": lambda: DataLoader(
+        TensorDataset(torch.arange(N)), 4, shuffle=True, num_workers=2
+    ),
+}
+
+
+def consume(batches: Iterator[Any], count: int | None = None) -> list[Any]:
+    """Take batches as a training does, which draws numbers of its own for each."""
+    found = []
+    for batch in batches:
+        values = torch.stack(batch) if isinstance(batch, list) else torch.as_tensor(batch)
+        found.append([*values.reshape(-1).tolist(), float(torch.rand(()))])
+        if len(found) == count:
+            break
+    return found
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("done", [0, 1, 3, 5])
+@pytest.mark.parametrize("kind", LOADERS)
+def test_batches_and_numbers_behind_a_resume_are_those_without_one(kind: str, done: int) -> None:
+    torch.manual_seed(11)
+    whole = consume(Feed(LOADERS[kind](), 2).start())
+
+    torch.manual_seed(11)
+    feed = Feed(LOADERS[kind](), 2)
+    batches = feed.start()
+    head = consume(batches, done) if done else []
+    saved, rng = feed.state(), get_rng_state()
+    if not done:
+        # Between epochs: iter() has not drawn yet.
+        torch.manual_seed(11)
+        rng = get_rng_state()
+        saved["drawn_from"] = rng
+    del batches
+
+    torch.manual_seed(99)
+    again = Feed(LOADERS[kind](), 2)
+    if done:
+        tail = consume(again.resume(saved, lambda: set_rng_state(rng), done))
+    else:
+        set_rng_state(rng)
+        tail = consume(again.start())
+    assert head + tail == whole
+    assert again.batches == len(whole)
+
+
+def test_epoch_reaches_the_sampler_wherever_it_sits() -> None:
+    sampler = ResumableSampler(N)
+    batches = torch.utils.data.BatchSampler(sampler, 4, drop_last=False)
+    Feed(DataLoader(Augmented(), batch_sampler=batches), 7)
+    assert sampler.epoch == 7
+
+
+def test_passing_over_loads_no_sample() -> None:
+    loaded: list[int] = []
+
+    class Counting(Augmented):
+        def __getitem__(self, index: int) -> torch.Tensor:
+            loaded.append(int(index))
+            return torch.tensor(float(index))
+
+    loader = DataLoader(Counting(), 4, shuffle=True)
+    feed = Feed(loader, 1)
+    consume(feed.start(), 4)
+    state, rng = feed.state(), get_rng_state()
+    loaded.clear()
+    consume(Feed(loader, 1).resume(state, lambda: set_rng_state(rng), 4))
+    assert len(loaded) == N - 16
+
+
+def test_loader_is_left_as_it_was_given() -> None:
+    loader = DataLoader(Augmented(), 4, num_workers=1)
+    consume(Feed(loader, 1).start(), 1)
+    assert loader.worker_init_fn is None
+
+
+def test_persistent_workers_are_known_to_be_inexact() -> None:
+    loader = DataLoader(Augmented(), 4, num_workers=1, persistent_workers=True)
+    assert "persistent workers" in resumes_exactly(loader)
+    assert resumes_exactly(DataLoader(Augmented(), 4)) == ""
