@@ -17,12 +17,25 @@ if TYPE_CHECKING:
     from runstore.reader import RunData, load
     from runstore.run import Run
     from runstore.sweep import grid
+    from runstore.train.sampler import ResumableSampler, SeededDataset
 
     __version__: str
 
-__all__ = ["Run", "RunData", "RunManager", "RunStoreError", "grid", "init", "load"]
+__all__ = [
+    "ResumableSampler",
+    "Run",
+    "RunData",
+    "RunManager",
+    "RunStoreError",
+    "SeededDataset",
+    "grid",
+    "init",
+    "load",
+]
 
 _HOMES = {
+    "ResumableSampler": "runstore.train.sampler",
+    "SeededDataset": "runstore.train.sampler",
     "Run": "runstore.run",
     "RunData": "runstore.reader",
     "RunManager": "runstore.manager",

@@ -6,6 +6,7 @@
     │   └── AmbiguousRunError  several runs by that prefix
     ├── AttemptError           a run directory that may not be started now
     ├── StageError             a stage call in an order that makes no sense
+    ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
     └── BadValueError          a value that cannot be logged (raised only with strict=True)
 
@@ -61,6 +62,10 @@ class AttemptError(RunStoreError):
 
 class StageError(RunStoreError):
     """A stage call (begin_epoch, end_split, …) came when another one was expected."""
+
+
+class CheckpointError(RunStoreError):
+    """A checkpoint cannot be written, read, or resumed from."""
 
 
 class FormatError(RunStoreError):

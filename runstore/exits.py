@@ -1,7 +1,9 @@
-"""How runs end when nobody calls `finish`: exceptions, Ctrl-C, SIGTERM, the end of the script.
+"""How runs end when nobody calls `finish`: exceptions, signals, the end of the script.
 
-A run that is left open says `interrupted` with the reason, never `finished`: whether the script
-got where it wanted cannot be known. SIGKILL and power loss leave no end at all; readers find out.
+Inside of a loop of ours a signal only asks the run to stop: the optimizer step is finished and
+saved first. Elsewhere, and at a second Ctrl-C, the script is left at once. A run that is left open
+says `interrupted` with the reason, never `finished`: whether the script got where it wanted cannot
+be known. SIGKILL and power loss leave no end at all; readers find out.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import sys
 import threading
 import traceback
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runstore.redact import redact_source
+from runstore.stops import Stop, Terminated
 
 if TYPE_CHECKING:
     from runstore.run import Run
@@ -26,19 +31,15 @@ TRACEBACK_CHARS = 8000
 REDACTED_CHARS = 100_000
 
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
-_terminated_by: str | None = None
-_handler_installed = False
+_PREEMPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+_left_for: str | None = None
+"""Why the script was left, when a signal did it."""
+_previous: dict[int, _Handler] = {}
+"""The handlers that ours have taken the place of."""
 _fork = threading.local()
 """The signal mask of the thread that is forking."""
-
-
-class Terminated(SystemExit):
-    """Raised in the main thread by SIGTERM, so that `with` and `finally` blocks run."""
-
-    def __init__(self, name: str, number: int) -> None:
-        self.signal_name = name
-        # What a shell reports for a process that the signal killed.
-        super().__init__(128 + number)
 
 
 def watch(run: Run) -> None:
@@ -46,7 +47,7 @@ def watch(run: Run) -> None:
     if not _open_runs:
         atexit.register(_end_open_runs)
     # Each time: the first run may have been opened in a thread, where no handler can be set.
-    _install_handler()
+    _install_handlers()
     _open_runs.add(run)
 
 
@@ -55,13 +56,13 @@ def forget(run: Run) -> None:
     _open_runs.discard(run)
     if not _open_runs:
         atexit.unregister(_end_open_runs)
-        _remove_handler()
+        _remove_handlers()
 
 
 def end_by_exception(run: Run, error: BaseException) -> None:
     """End a run that an exception left."""
     if isinstance(error, Terminated):
-        run.end("interrupted", f"terminated by {error.signal_name}")
+        run.end("interrupted", error.reason)
     elif isinstance(error, KeyboardInterrupt):
         run.end("interrupted", "KeyboardInterrupt (Ctrl-C)")
     elif isinstance(error, SystemExit) and error.code in (None, 0):
@@ -93,65 +94,102 @@ def _traceback(error: BaseException) -> str:
 def _end_open_runs() -> None:
     error = getattr(sys, "last_value", None)
     for run in list(_open_runs):
-        if _terminated_by is not None:
-            run.end("interrupted", f"terminated by {_terminated_by}")
+        if _left_for is not None:
+            run.end("interrupted", _left_for)
         elif isinstance(error, BaseException):
             end_by_exception(run, error)
         else:
             run.end("interrupted", "the process ended without run.finish()")
 
 
-def _install_handler() -> None:
-    """Turn SIGTERM into an exception, unless the user has a handler of their own."""
-    global _handler_installed
+def _install_handlers() -> None:
+    """Take the signals that preempt a run; a handler of the user's own is called behind ours."""
     if threading.current_thread() is not threading.main_thread():
         return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_sigterm)
-        _handler_installed = True
+    for number in _PREEMPTING:
+        current = signal.getsignal(number)
+        # None: of C code, which could not be called. SIG_IGN: the user wants none of it (nohup).
+        if current not in (_on_signal, None, signal.SIG_IGN):
+            _previous[number] = current
+            signal.signal(number, _on_signal)
 
 
-def _remove_handler() -> None:
-    global _handler_installed
-    in_main = threading.current_thread() is threading.main_thread()
-    if _handler_installed and in_main and signal.getsignal(signal.SIGTERM) is _on_sigterm:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _handler_installed = False
+def _remove_handlers() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number, previous in list(_previous.items()):
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, previous)
+        del _previous[number]
 
 
-def _on_sigterm(number: int, _frame: FrameType | None) -> None:
-    global _terminated_by
-    _terminated_by = signal.Signals(number).name
-    raise Terminated(_terminated_by, number)
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Ask the runs to stop, if a loop of theirs will see it; otherwise leave at once."""
+    stoppable = [run for run in _open_runs if run.can_stop]
+    again = any(run.stop is not None for run in stoppable)
+    previous = _previous.get(number)
+    own = callable(previous) and previous is not signal.default_int_handler
+    if not stoppable or (again and number == signal.SIGINT):
+        _leave_at_once(number, frame, previous)
+        return
+    stop = Stop.by_signal(number)
+    for run in stoppable:
+        run.ask_to_stop(stop)
+    if not again:
+        _say(f"{signal.Signals(number).name}: the step is finished and saved first")
+    if own and callable(previous):
+        previous(number, frame)
 
 
-def _hold_sigterm() -> None:
-    """Keep SIGTERM pending over a fork.
+def _leave_at_once(number: int, frame: FrameType | None, previous: _Handler) -> None:
+    global _left_for
+    if callable(previous):
+        previous(number, frame)
+        return
+    name = signal.Signals(number).name
+    _left_for = f"terminated by {name}"
+    raise Terminated(_left_for, 128 + number)
+
+
+def _say(message: str) -> None:
+    # A handler may interrupt a print, and print is not reentrant.
+    with suppress(OSError):
+        os.write(2, f"\nrunstore: {message}\n".encode())
+
+
+def leave_from_thread(run: Run) -> None:
+    """Bring the main thread to leave a script whose loop is not ours; for requests."""
+    if signal.SIGTERM in _previous and not run.ended:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _hold_signals() -> None:
+    """Keep signals pending over a fork.
 
     CPython forgets what arrives before its own fork hooks are done, and a child that still had
     our handler would live on.
     """
-    if _handler_installed:
-        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if _previous:
+        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(_previous))
 
 
-def _release_sigterm() -> None:
+def _release_signals() -> None:
     mask, _fork.mask = getattr(_fork, "mask", None), None
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _leave_runs_to_parent() -> None:
-    """In a forked child: the runs belong to the parent, and so does the signal handler."""
+    """In a forked child: the runs belong to the parent, and so do the signal handlers."""
     for run in list(_open_runs):
         run.forget_in_child()
     _open_runs.clear()
-    _remove_handler()
-    _release_sigterm()
+    _remove_handlers()
+    _release_signals()
 
 
 os.register_at_fork(
-    before=_hold_sigterm,
-    after_in_parent=_release_sigterm,
+    before=_hold_signals,
+    after_in_parent=_release_signals,
     after_in_child=_leave_runs_to_parent,
 )

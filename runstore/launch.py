@@ -8,6 +8,8 @@ import os
 import shlex
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -15,18 +17,24 @@ import orjson
 
 from runstore import exits
 from runstore.atomic import write_document
+from runstore.checkpointer import Checkpoints
+from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import code, facts
 from runstore.errors import AttemptError, RunStoreError
 from runstore.paths import RunPaths, StreamFile, new_run_id
 from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
+from runstore.requeued import was_requeued
 from runstore.run import Run
+from runstore.save_rules import SaveEvery, SaveRules
+from runstore.several import several_ranks, world_size
+from runstore.shared_run import SharedRun, open_shared
 from runstore.sources.native import NativeReader
 from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.stages import parse_best
 from runstore.store import find
-from runstore.values import as_json, as_mapping
+from runstore.values import as_json, as_mapping, shown_as_text
 
 RUN_VARIABLE = "RUNSTORE_RUN"
 PARAMS_VARIABLE = "RUNSTORE_PARAMS"
@@ -48,8 +56,16 @@ def init(
     log_every: int = 1,
     strict: bool = False,
     best: str = "val/loss:min",
+    save_every: str = "10min",
+    keep_last: int = 2,
+    keep_best: str | None = None,
+    exact: bool = False,
+    all_ranks: bool = False,
 ) -> Run:
     """Open a run and return it; use it as a context manager, or call `finish()`.
+
+    Of several processes that train together (torchrun) each calls it, behind
+    `torch.distributed.init_process_group`: they share one directory, and rank 0 writes.
 
     Args:
         params: the hyperparameters: a dict, an `argparse.Namespace` or a dataclass.
@@ -63,40 +79,104 @@ def init(
         log_every: a tracked train batch becomes a metrics row every so many steps.
         strict: raise on a value that is no number, instead of leaving it out with a warning.
         best: which epoch is the best one: `METRIC:min` or `METRIC:max`.
+        save_every: how often a checkpoint of the registered objects is written, besides the end of
+            the last epoch: epochs (`1ep`), optimizer steps (`500st`) or time (`10min`, `30s`).
+        keep_last: how many of the newest checkpoints stay.
+        keep_best: the best epoch's checkpoint is written and stays, as `checkpoints/best.pt`:
+            `METRIC:min` or `METRIC:max`.
+        exact: refuse to go on from a checkpoint where the numbers would differ from those of an
+            uninterrupted run: on other devices, or another number of processes.
+        all_ranks: `log` on other ranks than 0 writes too, to `metrics.rankN-….jsonl`.
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
         RunNotFoundError: `resume` names no run.
+        ValueError: an option that cannot be read.
         OSError: the directory cannot be written.
     """
     parse_best(best)
-    log_every = _positive("log_every", log_every)
+    options = _Options(
+        root=Path(root),
+        name=name,
+        tags=[str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
+        resume=resume,
+        log_every=_positive("log_every", log_every),
+        strict=strict,
+        best=best,
+        rules=SaveRules(
+            SaveEvery.parse(save_every),
+            _positive("keep_last", keep_last),
+            parse_best(keep_best) if keep_best is not None else None,
+        ),
+        exact=exact,
+        all_ranks=all_ranks,
+    )
     given = as_mapping(params)
+    if not several_ranks():
+        return _open(given, options)
+    return open_shared(lambda: _open(given, options), partial(_follow, options))
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What `init` was given, checked."""
+
+    root: Path
+    name: str | None
+    tags: list[str]
+    resume: str | os.PathLike[str]
+    log_every: int
+    strict: bool
+    best: str
+    rules: SaveRules
+    exact: bool
+    all_ranks: bool
+
+    def run(self, path: Path, params: dict[str, Any], attempt: int, **more: Any) -> Run:
+        """Open the run's attempt."""
+        return Run(
+            path,
+            params,
+            attempt=attempt,
+            log_every=self.log_every,
+            strict=self.strict,
+            best=self.best,
+            all_ranks=self.all_ranks,
+            **more,
+        )
+
+
+def _open(given: dict[str, Any], options: _Options) -> Run:
+    """Claim an attempt of a new run, or of the one to go on with."""
     document = {
         "format": FORMAT,
-        "name": name or "",
-        "tags": [str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
-        "best": best,
+        "name": options.name or "",
+        "tags": options.tags,
+        "best": options.best,
         **facts(),
     }
-    run_dir, handed = _resumed(resume, Path(root))
+    run_dir, handed = _resumed(options.resume, options.root)
+    point: ResumePoint | None = None
+    problems: list[str] = []
     if run_dir is None:
-        run_dir, attempt = _new_directory(Path(root), name), 1
+        run_dir, attempt = _new_directory(options.root, options.name), 1
     else:
         attempt, stored = _next_attempt(run_dir)
-        given = stored | given | handed
-        if resume in ("auto", "must"):
+        point, damaged = find_resume_point(run_dir)
+        problems = [f"{problem}; the one before it is used" for problem in damaged]
+        if options.resume in ("auto", "must"):
+            given, changed = _recorded(stored, given)
+            problems += changed
             # The launcher's run has the launcher's name, or none.
             document["name"] = ""
-    run = Run(
+        given = stored | given | handed
+    run = options.run(
         # Absolute: the script may change its directory, and files are opened later too.
         run_dir.absolute(),
         given,
-        attempt=attempt,
-        log_every=log_every,
-        strict=strict,
-        best=best,
-        opening=_opening(attempt),
+        attempt,
+        opening=_opening(attempt, point),
+        checkpoints=_checkpoints(options, point),
     )
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
@@ -105,7 +185,32 @@ def init(
         exits.end_by_exception(run, error)
         raise
     say(f"runstore: {run_dir}  (watch: runstore-tui {shlex.quote(str(run_dir.parent))})")
+    _tell_where_it_goes_on(run, point, problems)
     return run
+
+
+def _follow(options: _Options, shared: SharedRun, rank: int) -> Run:
+    """Join the run that rank 0 has opened."""
+    checkpoints = _checkpoints(options, shared.point)
+    return options.run(
+        shared.path, shared.params, shared.attempt, checkpoints=checkpoints, rank=rank
+    )
+
+
+def _checkpoints(options: _Options, point: ResumePoint | None) -> Checkpoints:
+    return Checkpoints(options.rules, point, options.exact, world_size())
+
+
+def _tell_where_it_goes_on(run: Run, point: ResumePoint | None, problems: list[str]) -> None:
+    """Say in the terminal and in the events what an attempt makes of those before it."""
+    for problem in problems:
+        run.warn(problem)
+    if point is not None:
+        epoch = f", epoch {point.row.epoch}" if point.row.epoch else ""
+        say(f"runstore: attempt {run.attempt} goes on at step {point.row.step}{epoch}")
+    elif run.attempt > 1:
+        run.write_event("restart", attempt=run.attempt)
+        say(f"runstore: attempt {run.attempt} found no checkpoint and starts over")
 
 
 def _positive(name: str, value: SupportsIndex) -> int:
@@ -184,12 +289,29 @@ def _next_attempt(run_dir: Path) -> tuple[int, dict[str, Any]]:
     if reader.refused is not None:
         raise reader.refused
     status = reader.state.status
-    if status.word in ("running", "stalled"):
+    if status.word in ("running", "stalled") and not was_requeued(reader.state):
         raise AttemptError(
             f"{run_dir}: attempt {reader.state.attempt} is {status.word} ({status.reason}); "
             "stop it first, or start a new run with resume='never'"
         )
     return newest + 1, dict(reader.state.params)
+
+
+def _recorded(stored: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the script's params without those that the run has otherwise, and which these are.
+
+    A launcher starts the script anew, and one that trains a grid gives its first cell's params to
+    whatever run it is made to resume. A script that names the run to go on with means what it says.
+    """
+    plain = redact_params(as_json(given))
+    changed = [key for key in given if key in stored and stored[key] != plain[key]]
+    kept = {key: value for key, value in given.items() if key not in changed}
+    told = [
+        f"params: {key} is {shown_as_text(stored[key])} as recorded, not "
+        f"{shown_as_text(plain[key])} as in the script"
+        for key in changed
+    ]
+    return kept, told
 
 
 def _await_open_event(events: Path) -> None:
@@ -248,10 +370,13 @@ def _params_that_fit(run: Run, params: dict[str, Any]) -> dict[str, Any]:
     return fitting
 
 
-def _opening(attempt: int) -> dict[str, Any]:
+def _opening(attempt: int, point: ResumePoint | None) -> dict[str, Any]:
     """Further facts of an attempt's `open` event: what may differ between attempts."""
     if attempt == 1:
         return {}
     own = facts()
     kept = ("command", "command_redacted", "cwd", "versions", "environment")
-    return as_json({key: own[key] for key in kept})  # type: ignore[no-any-return]
+    opening: dict[str, Any] = as_json({key: own[key] for key in kept})
+    if point is not None:
+        opening |= {"cuts": point.cuts, "resumed_from": point.row.file, "step": point.row.step}
+    return opening

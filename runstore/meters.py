@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 PACE_WINDOW_S = 5.0
 
@@ -82,6 +83,26 @@ class Meters:
         if self._batch_samples is None or not self._all_counted:
             return None
         return self._samples + self._batch_samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as numbers, for a checkpoint in the middle of the split."""
+        state: dict[str, Any] = {
+            key: [mean.weighted_sum, mean.weight, mean.nonfinite, mean.last_nonfinite]
+            for key, mean in self.means.items()
+        }
+        return {
+            "means": state,
+            "nonfinite_batches": self.nonfinite_batches,
+            "batch": [self._batch, self._batch_samples, self._batch_finite],
+            "samples": [self._all_counted, self._samples],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.means = {key: Mean(*values) for key, values in state["means"].items()}
+        self.nonfinite_batches = state["nonfinite_batches"]
+        self._batch, self._batch_samples, self._batch_finite = state["batch"]
+        self._all_counted, self._samples = state["samples"]
 
     def values(self) -> dict[str, float]:
         """Return each metric's mean."""

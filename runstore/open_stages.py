@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from runstore.meters import Meters, Pace
 
 if TYPE_CHECKING:
     from runstore.train.classification import Classification
+    from runstore.train.feed import Feed
 
 TRAIN = "train"
 
@@ -31,8 +33,29 @@ class Split:
     """The batch that the last optimizer step was counted for."""
     latest: dict[str, float] = field(default_factory=dict)
     classification: Classification | None = None
+    feed: Feed | None = None
+    """Where the batches come from, when PyTorch is loaded."""
     left: float | None = None
     """When the loop was left by `break` (or by an exception: not known yet which)."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on with this split."""
+        assert self.feed is not None  # a checkpoint needs PyTorch
+        counts = self.classification
+        return {
+            "name": self.name,
+            "batch": self.batch,
+            "elapsed_s": time.monotonic() - self.started,
+            "feed": self.feed.state(),
+            "meters": self.meters.state_dict(),
+            "classification": counts.state_dict() if counts is not None else None,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with a split from its `state`."""
+        self.batch = self.counted = state["batch"]
+        self.started = time.monotonic() - state["elapsed_s"]
+        self.meters.load_state_dict(state["meters"])
 
 
 @dataclass(slots=True)
@@ -44,6 +67,22 @@ class Epoch:
     summary: dict[str, float] = field(default_factory=dict)
     logged: dict[str, Any] = field(default_factory=dict)
     left: float | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on with this epoch."""
+        return {
+            "number": self.number,
+            "elapsed_s": time.monotonic() - self.started,
+            "summary": dict(self.summary),
+            "logged": dict(self.logged),
+        }
+
+    def load_state(self, state: Mapping[str, Any] | None) -> None:
+        """Go on with an epoch from its `state`."""
+        if state is None:
+            return
+        self.started = time.monotonic() - state["elapsed_s"]
+        self.summary, self.logged = dict(state["summary"]), dict(state["logged"])
 
 
 @dataclass(slots=True)

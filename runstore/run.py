@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from typing import Any, Protocol, Self, SupportsIndex, TypeVar
 
 import orjson
 
 from runstore import exits
+from runstore.checkpointer import Checkpointer, Checkpoints
+from runstore.checkpoints import ResumePoint
 from runstore.console import say
-from runstore.errors import BadValueError
-from runstore.paths import Stream
+from runstore.errors import BadValueError, CheckpointError
+from runstore.paths import RunPaths, Stream
+from runstore.places import PlaceKind
+from runstore.process import ProcessIdentity
+from runstore.rank_writer import RankWriter
 from runstore.records import (
     MAX_INT,
     RESERVED_KEYS,
@@ -25,6 +30,7 @@ from runstore.records import (
 )
 from runstore.stages import Stages
 from runstore.state import Best
+from runstore.stops import Stop, take_requests
 from runstore.values import as_float, as_index, shown_as_text
 from runstore.writer import RunWriter
 
@@ -39,6 +45,17 @@ _LINE = orjson.OPT_APPEND_NEWLINE
 MANY_VALUES = 1000
 """A row with so many values has its length checked; shorter ones cannot be too long."""
 MOST_NAME_CHARS = 500
+
+
+class Windowed(Protocol):
+    """A stepper, as far as the run needs it."""
+
+    @property
+    def in_window(self) -> bool:
+        """Whether gradients wait for the rest of their window."""
+
+    def finish_window(self) -> object:
+        """Take the optimizer step of a window that is cut short."""
 
 
 class Run:
@@ -58,8 +75,14 @@ class Run:
         strict: bool = False,
         best: str = "val/loss:min",
         opening: Mapping[str, Any] | None = None,
+        checkpoints: Checkpoints | None = None,
+        rank: int = 0,
+        all_ranks: bool = False,
     ) -> None:
-        """Claim `attempt` of the run directory `path`; see `runstore.init` for the rest."""
+        """Claim `attempt` of the run directory `path`; see `runstore.init` for the rest.
+
+        On another rank than 0 nothing is claimed, and nothing written but what `all_ranks` asks.
+        """
         if log_every < 1:
             raise ValueError(f"log_every is {log_every}, expected 1 or more")
         self.path = path
@@ -72,8 +95,12 @@ class Run:
         """How many times this run was started, from 1."""
         self.log_every = log_every
         self.strict = strict
-        self.step = 0
+        checkpoints = checkpoints or Checkpoints()
+        point = checkpoints.point
+        self.step = point.row.step if point else 0
         """Optimizer steps so far; in a plain loop each tracked train batch is one."""
+        self.rank = rank
+        """Which of the processes that train together this is; 0 writes."""
         # One reading of the wall clock per attempt: a clock set back must not reorder the rows.
         self._clock_offset = time.time() - time.monotonic()
         self._known: set[str] = set()
@@ -90,9 +117,20 @@ class Run:
         self._end_lock = threading.RLock()
         self._active = self.now()
         self._longest_gap_s = 0.0
-        self._writer = RunWriter(
-            path, attempt, opening=opening, progress=self._progress, clock=self.now
-        )
+        self._processes: list[dict[str, Any]] = []
+        self._steppers: list[Windowed] = []
+        self._stop: Stop | None = None
+        self._muted = point is not None
+        """Whether the script does again what an earlier attempt has logged already."""
+        self._muted_rows = 0
+        self._checkpointer = Checkpointer(self, checkpoints)
+        self._writer: RunWriter | RankWriter
+        if rank == 0:
+            self._writer = RunWriter(
+                path, attempt, opening=opening, progress=self._progress, clock=self.now
+            )
+        else:
+            self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
         self._append_metrics = self._writer.metrics.append
         exits.watch(self)
 
@@ -113,8 +151,8 @@ class Run:
         Raises:
             BadValueError: a value is no number, and the run is strict.
         """
-        if self._ended:
-            self._complain("log after the end", f"{self._why_ended}; this row is not written")
+        if self._ended or self._muted:
+            self._leave_out_row()
             return
         try:
             pairs = values.items()
@@ -155,6 +193,12 @@ class Run:
             self._append_metrics(self._encode_carefully(row))
         if epoch is not None:
             self._stages.note_logged(row)
+
+    def _leave_out_row(self) -> None:
+        if self._ended:
+            self._complain("log after the end", f"{self._why_ended}; this row is not written")
+        else:
+            self._muted_rows += 1
 
     def _step_of(self, step: object) -> int:
         index = self._index("step", step)
@@ -315,6 +359,142 @@ class Run:
         """Close the open epoch, write its row, and return it."""
         return self._stages.end_epoch()
 
+    # ---- checkpoints -----------------------------------------------------------------------------
+
+    def register(self, **objects: Any) -> None:
+        """Name what a checkpoint holds: `run.register(model=model, optimizer=optimizer, …)`.
+
+        Anything with `state_dict` and `load_state_dict`, and torch.Generator. In a resumed run
+        each object gets its state back at once, so call it before the loops, with the model on its
+        device. With anything registered, checkpoints are written as `init` was told.
+
+        Raises:
+            TypeError: an object has no state.
+            CheckpointError: the checkpoint does not fit the objects.
+        """
+        self._checkpointer.register(objects)
+        if not self._checkpointer.awaits_objects and not self._stages.is_behind:
+            self.unmute()
+
+    def save(self, *, is_best: bool = False) -> None:
+        """Ask for a checkpoint.
+
+        Inside of our loops it is written when the optimizer step, or the epoch's body, is done:
+        only there a resumed run can go on exactly. Elsewhere it is written at once, and the script
+        itself must lead back to where it was, by `run.step` and `run.epoch`.
+
+        Args:
+            is_best: also name it `checkpoints/best.pt`, and keep it.
+        """
+        if not self._checkpointer.is_active:
+            self.complain("save", "save(): nothing is registered; call run.register(…) first")
+            return
+        self._checkpointer.ask(best=is_best)
+        if not self._stages.in_loop:
+            self._checkpointer.save("manual", "asked for")
+
+    @property
+    def resumed_from(self) -> int | None:
+        """The step of the checkpoint that this attempt goes on from; None when it began anew."""
+        return self._checkpointer.resumed_from
+
+    def add_stepper(self, stepper: Windowed) -> bool:
+        """Let `stepper` count the optimizer steps; tell whether it is the first one.
+
+        Of several (one for each network of a GAN) only the first counts.
+        """
+        self._steppers.append(stepper)
+        self._steps_are_tracked = True
+        return len(self._steppers) == 1
+
+    @property
+    def has_stepper(self) -> bool:
+        """Whether optimizer steps are counted by a `Stepper`, not by tracked batches."""
+        return bool(self._steppers)
+
+    def train_position(self) -> tuple[int, int | None] | None:
+        """Return the open train split's batch, from 1, and how many there are, or None."""
+        return self._stages.train_position()
+
+    def note_step(self, facts: Mapping[str, Number]) -> None:
+        """Note what is known of the optimizer step just taken; it joins the step's row."""
+        self._stages.note_step(facts)
+
+    def check_registered(self) -> None:
+        """Refuse to train on from a checkpoint that nobody has loaded.
+
+        Raises:
+            CheckpointError: the attempt resumes, and nothing is registered.
+        """
+        self._checkpointer.check_registered()
+
+    def finish_windows(self) -> None:
+        """Take the optimizer step of windows that the end of the split cuts short."""
+        for stepper in self._steppers:
+            if stepper.in_window:
+                stepper.finish_window()
+
+    def after_batch(self) -> None:
+        """Save, or stop, if it is time: the batch before is done, the next one not fetched."""
+        for stepper in self._steppers:
+            if stepper.in_window:
+                return
+        if self._checkpointer.wants_attention(stop=self._stop is not None):
+            self._at_boundary("batch")
+
+    def after_evaluation_batch(self) -> None:
+        """Stop, if nothing is to be saved for it; otherwise when the evaluation is done."""
+        if self._stop is not None and not self._checkpointer.is_active:
+            self._leave(saved=True)
+
+    def after_epoch(self, row: Mapping[str, Any], *, is_last: bool) -> None:
+        """Save, or stop, if it is time; the last epoch is saved always."""
+        self._checkpointer.note_epoch(row, is_last=is_last)
+        self._at_boundary("epoch")
+
+    def _at_boundary(self, kind: PlaceKind) -> None:
+        saved = True
+        if self._checkpointer.agree(stop=self._stop is not None) and self._stop is None:
+            self._stop = Stop("preempted with another rank")
+        if self._stop is not None or self._checkpointer.is_due():
+            why = "stop" if self._stop is not None else "due"
+            saved = not self._checkpointer.is_active or self._checkpointer.save(kind, why)
+        if self._stop is not None:
+            self._leave(saved=saved)
+
+    # ---- stopping --------------------------------------------------------------------------------
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether a loop of ours is running that will see the wish to stop."""
+        return self._stages.in_loop and not self._ended
+
+    @property
+    def stop(self) -> Stop | None:
+        """What asks the run to stop."""
+        return self._stop
+
+    def ask_to_stop(self, stop: Stop) -> None:
+        """Stop when the optimizer step is done and saved; called by signal handlers and threads."""
+        if self._stop is None:
+            self._stop = stop
+        if not stop.number and not self._stages.in_loop:
+            exits.leave_from_thread(self)
+
+    def ask_to_save(self) -> None:
+        """Save at the next opportunity; called by the writer's thread."""
+        if self._checkpointer.is_active:
+            self._checkpointer.ask()
+        else:
+            self._complain("checkpoint", "a checkpoint was asked for, but nothing is registered")
+
+    def _leave(self, *, saved: bool) -> None:
+        stop = self._stop
+        assert stop is not None  # the caller has looked
+        reason = stop.reason if saved else f"{stop.reason}; no checkpoint could be written"
+        self.end("interrupted", reason)
+        raise stop.exception()
+
     # ---- what the stages write through -----------------------------------------------------------
 
     def write_event(self, event: str, **fields: Any) -> None:
@@ -329,6 +509,9 @@ class Run:
         if self.epoch is not None:
             row["epoch"] = self.epoch
         row |= {"time": self.now(), **fields, **split_nonfinite(values)}
+        if self._muted:
+            self._muted_rows += 1
+            return row
         try:
             self._writer.append(stream, row)
         except RecordError as error:
@@ -354,6 +537,57 @@ class Run:
         self._steps_are_tracked = True
         self.step += 1
 
+    def unmute(self) -> None:
+        """The script is where the checkpoint was made: what it logs is new."""
+        self._muted = False
+
+    def settle_rows(self) -> dict[str, int]:
+        """Write and sync every row; return each stream file's size.
+
+        Raises:
+            CheckpointError: rows wait in memory for a disk that does not take them. A checkpoint
+                now would have them written behind its cut.
+        """
+        positions = self._writer.sync()
+        if self._writer.degraded:
+            raise CheckpointError("the disk does not take the rows before it")
+        return positions
+
+    def stage_state(self, kind: PlaceKind) -> dict[str, Any]:
+        """Return where the loops are, for a checkpoint."""
+        return self._stages.state(kind)
+
+    def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
+        """Lead the loops to where a checkpoint was made."""
+        self._stages.load_state(state, restore)
+
+    def note_loader(self, loader: Iterable[Any]) -> None:
+        """Note what the resumed split is drawn from."""
+        from runstore.train.feed import resumes_exactly
+
+        why = resumes_exactly(loader)
+        if why:
+            self.note_inexact(why)
+
+    @property
+    def resume_point(self) -> ResumePoint | None:
+        """The checkpoint that this attempt goes on from."""
+        return self._checkpointer.point
+
+    def note_ranks(self, processes: list[dict[str, Any]]) -> None:
+        """Record who trains together; at a bad end the run tells which of them is gone."""
+        self._processes = processes
+        self.write_event("ranks", world_size=len(processes), processes=processes)
+
+    def note_inexact(self, why: str) -> None:
+        """Record that what follows is not what an uninterrupted run would have done."""
+        self._checkpointer.note_inexact(why)
+
+    def warn(self, message: str) -> None:
+        """Say what went wrong, each time; `complain` says it once."""
+        _log.warning("runstore: %s (%s)", message, self.id)
+        self._writer.event("warning", {"message": message, "step": self.step})
+
     def touch(self) -> None:
         """Note that the training loop is alive."""
         now = self.now()
@@ -371,6 +605,7 @@ class Run:
         self._complain(key, message)
 
     def _progress(self) -> dict[str, Any]:
+        take_requests(self, RunPaths(self.path).requests)
         idle_s = max(0.0, self.now() - self._active)
         return {
             "step": self.step,
@@ -390,6 +625,11 @@ class Run:
         """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
         if not self._ended:
             self._stages.settle()
+            if self._muted:
+                self.warn(
+                    f"the script ended before it came to where the checkpoint was made; "
+                    f"{self._muted_rows:,} rows were not written"
+                )
             self.end("finished", self.unfinished())
 
     @property
@@ -404,6 +644,10 @@ class Run:
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
         best = self._stages.best
+        lost = self._lost_ranks() if status != "finished" else []
+        if lost:
+            reason = f"{reason}; rank {', '.join(map(str, lost))} is gone"
+            facts["lost_ranks"] = lost
         with self._end_lock:
             already, self._ended = self._ended, True
             self._writer.end(
@@ -422,6 +666,11 @@ class Run:
                 self._say_end(status, reason)
         # Last: a signal in the middle of the above leaves the rest to the end of the process.
         exits.forget(self)
+
+    def _lost_ranks(self) -> list[int]:
+        """Return the ranks whose processes on this machine are not there any more."""
+        found = [(one["rank"], ProcessIdentity.from_record(one)) for one in self._processes]
+        return [rank for rank, one in found if one and one.is_local() and not one.is_alive()]
 
     def _say_end(self, status: str, reason: str) -> None:
         """One line in any batch log; the run's last split may have had none."""

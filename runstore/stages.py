@@ -1,11 +1,16 @@
-"""The stages of a run: run → epoch → split, their order, durations and summaries."""
+"""The stages of a run: run → epoch → split, their order, durations and summaries.
+
+A resumed run executes its script from the beginning: what an earlier attempt has done is passed
+over, and nothing is written, until the loops come to the place where the checkpoint was made.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from runstore.console import LineThrottle, split_display
@@ -20,8 +25,10 @@ from runstore.open_stages import (
     samples_of,
     summary_line,
 )
+from runstore.places import Place, PlaceKind, generator_states, place_generators
 from runstore.records import RESERVED_KEYS
 from runstore.state import Best
+from runstore.step_rows import StepRow
 from runstore.values import as_float, as_index, shown_as_text
 
 if TYPE_CHECKING:
@@ -53,6 +60,18 @@ class Stages:
         self._throttle = LineThrottle()
         self._paces: dict[str, Pace] = {}
         self._started = time.monotonic()
+        self._step_row = StepRow()
+        self._passed = 0
+        """The number of the last epoch that was begun, or passed over."""
+        self._train_splits = 0
+        """Train splits that have ended in the open epoch, or outside of any."""
+        self._in_epochs = False
+        self._loaders: dict[str, Any] = {}
+        """What each split was last drawn from."""
+        self._generators: dict[str, list[Any]] = {}
+        """The states of the loaders' own generators at the checkpoint, by split."""
+        self._place: Place | None = None
+        """Where the checkpoint was made, until the loops are there."""
 
     @property
     def _split(self) -> Split | None:
@@ -65,30 +84,50 @@ class Stages:
     def epochs(self, n: SupportsIndex) -> Iterator[int]:
         """Yield `n` further epochs, each open and ended behind the loop's body."""
         count = operator.index(n)
-        total = (self._run.epoch or 0) + count
+        self._run.check_registered()
+        total = self._passed + count
         for _ in range(count):
+            if self._pass_over_epoch(total):
+                continue
             number = self.begin_epoch(total)
             epoch = self._epoch
+            self._in_epochs = True
             try:
                 yield number
             except BaseException:
                 if epoch is not None:
                     epoch.left = time.monotonic()
                 raise
+            finally:
+                self._in_epochs = False
             if self._epoch is epoch:
-                self.end_epoch()
+                self._run.after_epoch(self.end_epoch(), is_last=number == total)
+
+    def _pass_over_epoch(self, total: int) -> bool:
+        """Tell whether an earlier attempt has done the next epoch, and count it."""
+        place = self._place
+        if place is None or self._passed >= place.epochs_done:
+            return False
+        self._passed += 1
+        self._run.epoch, self._epochs = self._passed, total
+        if self._passed == place.epochs_done and place.split is None:
+            self._arrive()
+        return True
 
     def split(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield a loader's batches as a split."""
-        self.begin_split(name, length_of(loader), samples_of(loader))
+        self._run.check_registered()
+        if self._pass_over_split(name):
+            return
+        batches = self._batches(name, loader)
         split = self._split
-        assert split is not None  # begin_split has set it
+        assert split is not None  # _batches has begun it
         split.display = split_display(self._title(split), split.batches, self._throttle)
         try:
-            for batch in loader:
-                self._settle_splits()
+            for batch in batches:
                 self._begin_batch(split)
                 yield batch
+                self._end_batch(split)
         except BaseException:
             # `break` and an exception look the same from here; the next call on the run tells. One
             # of the loader itself may be caught by the script, too.
@@ -100,6 +139,45 @@ class Stages:
             if split.batch:
                 split.pace.tick(time.monotonic())
             self.end_split()
+
+    def _pass_over_split(self, name: str) -> bool:
+        """Tell whether an earlier attempt has ended this train split of the resumed epoch."""
+        place = self._place
+        if place is None or name != TRAIN or not place.holds(self._epoch):
+            return False
+        if self._train_splits >= place.train_splits:
+            return False
+        self._train_splits += 1
+        return True
+
+    def _batches(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Begin a split, or go on with the one that the checkpoint was made in."""
+        place = self._place
+        saved = None
+        if place is not None and place.split is not None and place.holds(self._epoch):
+            saved = place.split if name == place.split["name"] else None
+        if saved is not None:
+            # From here on rows are written again; the generators follow with the first batch.
+            self._leave_place()
+        self.begin_split(name, length_of(loader), samples_of(loader))
+        split = self._split
+        assert split is not None  # begin_split has set it
+        self._loaders[name] = loader
+        if "torch" not in sys.modules:
+            return iter(loader)
+        from runstore.train.feed import Feed
+
+        split.feed = Feed(loader, self._run.epoch)
+        if saved is None or place is None:
+            place_generators(name, loader, self._generators)
+            return split.feed.start()
+        split.load_state(saved)
+        if saved["classification"] is not None:
+            split.classification = _classification(None, None)
+            split.classification.load_state_dict(saved["classification"])
+        self._generators.pop(name, None)
+        self._run.note_loader(loader)
+        return split.feed.resume(saved["feed"], place.restore, split.batch)
 
     def _title(self, split: Split) -> str:
         if self._epoch is None:
@@ -114,6 +192,18 @@ class Stages:
         if split.display is not None:
             split.display.advance(split.batch, split.latest)
         self._run.touch()
+
+    def _end_batch(self, split: Split) -> None:
+        """Between two batches: what the last one left open, and whatever waits for such a moment.
+
+        Before the next batch is fetched: that may draw random numbers.
+        """
+        self._settle_splits()
+        if split.name != TRAIN:
+            self._run.after_evaluation_batch()
+        elif self._split is split:
+            self._write_step_row()
+            self._run.after_batch()
 
     # ---- stage calls -----------------------------------------------------------------------------
 
@@ -131,8 +221,19 @@ class Stages:
                 f"begin_epoch() came inside the split {self._split.name!r}; "
                 "end_split() was expected"
             )
-        number = self._run.epoch = (self._run.epoch or 0) + 1
+        self._run.check_registered()
+        place = self._place
+        if place is not None:
+            self._passed = max(self._passed, place.epochs_done)
+            if place.split is None:
+                # Explicit calls have no loop that could be passed over.
+                self._arrive()
+        self._passed += 1
+        number = self._run.epoch = self._passed
         self._epoch = Epoch(number, time.monotonic())
+        if place is not None and place.holds(self._epoch):
+            self._epoch.load_state(place.epoch)
+        self._train_splits = 0
         self._epochs = total if total is not None else self._epochs
         self._run.write_event("epoch_start", epoch=number, epochs=self._epochs, step=self._run.step)
         self._run.touch()
@@ -151,6 +252,8 @@ class Stages:
             )
         if not name or name.startswith("_") or "/" in name:
             raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
+        if name == TRAIN and self._place is not None:
+            self._give_up_place("explicit stages do not lead into the middle of an epoch")
         now = time.monotonic()
         if outer is not None:
             outer.pace.stop(now)
@@ -190,13 +293,52 @@ class Stages:
             # Explicit calls: no loop of ours counts the batches, so each call is one.
             split.batch += 1
             split.pace.tick(time.monotonic())
-        split.meters.add(split.batch, numbers, self._samples(n))
+        samples = self._samples(n)
+        split.meters.add(split.batch, numbers, samples)
         split.latest = numbers
         self._run.touch()
-        if split.name == TRAIN:
-            self._count_step(split)
-            if numbers and self._run.step % self._run.log_every == 0:
-                self._run.write_row("metrics", numbers)
+        if split.name != TRAIN:
+            return
+        if self._run.has_stepper:
+            self._add_to_step_row(split, numbers, samples)
+            return
+        self._count_step(split)
+        if numbers and self._run.step % self._run.log_every == 0:
+            self._run.write_row("metrics", numbers)
+
+    def _add_to_step_row(
+        self, split: Split, numbers: Mapping[str, float], samples: float | None
+    ) -> None:
+        self._step_row.add(numbers, samples)
+        if split.display is None and self._step_row.is_taken:
+            self._write_step_row()
+
+    def note_step(self, facts: Mapping[str, float]) -> None:
+        """Note that the optimizer step was taken: `lr`, `grad_norm`, …
+
+        Inside a loop of ours the row is written behind the batch, so that it does not matter
+        whether `track` comes before `step` or after it.
+        """
+        split = self._split
+        self._step_row.note(facts)
+        if split is None or split.name != TRAIN or split.display is None:
+            self._write_step_row()
+
+    def _write_step_row(self) -> None:
+        if not self._step_row.is_taken:
+            return
+        values = self._step_row.take()
+        if self._run.step % self._run.log_every == 0:
+            self._run.write_row("metrics", values)
+            self.note_logged(values)
+
+    def train_position(self) -> tuple[int, int | None] | None:
+        """Return the open train split's batch, from 1, and how many it has; None outside of one."""
+        split = self._split
+        if split is None or split.name != TRAIN or split.left is not None:
+            return None
+        # Explicit calls count a batch when it is tracked, which comes behind the step.
+        return (split.batch, split.batches) if split.display is not None else None
 
     def _samples(self, n: Any) -> float | None:
         if n is None:
@@ -243,6 +385,10 @@ class Stages:
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
         split = self._open_split("end_split()", settle=False)
+        if split.name == TRAIN:
+            self._run.finish_windows()
+            self._write_step_row()
+            self._train_splits += 1
         self._splits = self._splits[:-1]
         left = split.left or time.monotonic()
         duration_s = left - split.started
@@ -262,7 +408,7 @@ class Stages:
             batches=split.batch,
             duration_s=duration_s,
         )
-        if self._epoch is not None:
+        if self._epoch is not None and self._place is None:
             self._epoch.summary |= summary
         if split.display is not None:
             split.display.close(summary_line(self._title(split), means, duration_s))
@@ -308,6 +454,8 @@ class Stages:
         epoch = self._epoch
         if epoch is None:
             raise StageError("end_epoch() came outside of an epoch; begin_epoch() was expected")
+        if self._place is not None and self._place.holds(epoch):
+            self._give_up_place(f"epoch {epoch.number} ended without the split it was made in")
         duration_s = (epoch.left or time.monotonic()) - epoch.started
         row = self._run.write_row(
             "epochs", {**epoch.logged, **epoch.summary}, duration_s=duration_s
@@ -333,6 +481,75 @@ class Stages:
                 "(or a loop over run.train(…), run.val(…), run.test(…))"
             )
         return self._split
+
+    # ---- checkpoints -----------------------------------------------------------------------------
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether one of our loops will see what is asked of it, between two batches or epochs."""
+        looping = (split.display is not None and split.left is None for split in self._splits)
+        return self._in_epochs or any(looping)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the loops are not yet where the checkpoint was made."""
+        return self._place is not None
+
+    def state(self, kind: PlaceKind) -> dict[str, Any]:
+        """Return what a resumed run goes on with: numbers, strings and tensors.
+
+        Args:
+            kind: `batch` between two batches of the open train split, `epoch` between two epochs,
+                `manual` wherever the script called.
+        """
+        best = self.best
+        state: dict[str, Any] = {
+            "kind": kind,
+            "epochs_done": self._passed - (self._epoch is not None),
+            "train_splits": self._train_splits,
+            "best": [best.epoch, best.metric, best.value] if best else None,
+            "durations": [self._durations.epochs, self._durations.total_s],
+            "generators": {name: generator_states(item) for name, item in self._loaders.items()},
+        }
+        if kind == "batch":
+            split = self._split
+            assert split is not None  # the caller is its loop
+            state["epoch"] = self._epoch.state() if self._epoch is not None else None
+            state["split"] = split.state()
+        return state
+
+    def load_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
+        """Go on where `state` was taken; `restore` puts the random generators back."""
+        if state["best"] is not None:
+            self.best = Best(*state["best"])
+        self._durations = EpochDurations(*state["durations"])
+        self._generators = state["generators"]
+        place = Place(
+            state["epochs_done"],
+            state["train_splits"],
+            state.get("epoch"),
+            state.get("split"),
+            restore,
+        )
+        self._place = place
+        if state["kind"] == "manual":
+            self._passed, self._run.epoch = place.epochs_done, place.epochs_done or None
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """The loops are where the checkpoint was made: rows are written again."""
+        place = self._place
+        self._leave_place()
+        if place is not None:
+            place.restore()
+
+    def _leave_place(self) -> None:
+        self._place = None
+        self._run.unmute()
+
+    def _give_up_place(self, why: str) -> None:
+        self._run.note_inexact(f"the script did not come to where the checkpoint was made: {why}")
+        self._arrive()
 
     def note_logged(self, row: Mapping[str, Any]) -> None:
         """Remember what was logged inside the open epoch: its row has the last value of each."""

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Train small networks on real digits and watch them.",
     "export": "Write runs as one CSV or JSON file.",
     "ls": "List the runs below a root.",
+    "resume": "Start a run's command again, as its next attempt.",
     "show": "Show one run: position, epochs, report, warnings.",
     "tail": "Print the newest rows of a run, and follow it.",
 }

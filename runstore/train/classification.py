@@ -81,6 +81,21 @@ class Classification:
         ones = torch.ones_like(cells)
         self._counts.view(-1).index_add_(0, cells, ones)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything counted, for a checkpoint in the middle of the split."""
+        names, labels = self._target_names, self._labels
+        return {
+            "target_names": list(names) if names is not None else None,
+            "labels": list(labels) if labels is not None else None,
+            "classes": self._classes,
+            "counts": self._counts,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._target_names, self._labels = state["target_names"], state["labels"]
+        self._classes, self._counts = state["classes"], state["counts"]
+
     def report(self) -> Report:
         """Return the report of everything counted.
 

@@ -8,6 +8,7 @@ environment.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import torch
@@ -85,3 +86,36 @@ def gather_objects(value: Any) -> list[Any]:
     found: list[Any] = [None] * world_size()
     dist.all_gather_object(found, value)
     return found
+
+
+AGREEMENT_PAUSE_S = 0.5
+MOST_BATCHES = 1000
+
+
+class Agreement:
+    """Lets all ranks stop and save at the same batch.
+
+    Asking costs an all-reduce, so it is done about twice a second: every so many batches, a number
+    that all ranks compute from the same times.
+    """
+
+    def __init__(self) -> None:
+        """Ask at the first batch."""
+        self._every = 1
+        self._batches = 0
+        self._then = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Count a batch; tell whether it is one at which the ranks ask each other."""
+        self._batches += 1
+        return self._batches >= self._every
+
+    def reach(self, *wants: bool) -> tuple[bool, ...]:
+        """Return for each wish whether any rank has it. Every rank must call it at this batch."""
+        elapsed_s = time.monotonic() - self._then
+        votes = torch.tensor([*map(float, wants), elapsed_s], dtype=torch.float64)
+        *found, longest_s = all_reduce_max(votes).tolist()
+        per_batch_s = max(longest_s / max(1, self._batches), AGREEMENT_PAUSE_S / MOST_BATCHES)
+        self._every = max(1, int(AGREEMENT_PAUSE_S / per_batch_s))
+        self._batches, self._then = 0, time.monotonic()
+        return tuple(vote > 0 for vote in found)

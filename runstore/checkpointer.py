@@ -1,0 +1,326 @@
+"""What a run saves of the training, when, and how it goes on from there.
+
+PyTorch is imported when the first object is registered or the first checkpoint is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runstore.checkpoints import ResumePoint
+from runstore.errors import CheckpointError
+from runstore.paths import RunPaths
+from runstore.places import PlaceKind
+from runstore.save_rules import SaveClock, SaveRules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runstore.train.checkpoint import CheckpointStore
+    from runstore.train.ranks import Agreement
+
+
+class Saved(Protocol):
+    """The run, as far as checkpoints need it."""
+
+    path: Path
+    attempt: int
+    step: int
+    epoch: int | None
+
+    def settle_rows(self) -> dict[str, int]:
+        """Write and sync every row; return each stream file's size."""
+
+    def stage_state(self, kind: PlaceKind) -> dict[str, Any]:
+        """Return where the loops are."""
+
+    def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
+        """Lead the loops there again."""
+
+    def write_event(self, event: str, **fields: Any) -> None:
+        """Write a lifecycle event."""
+
+    def warn(self, message: str) -> None:
+        """Say what went wrong, each time."""
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """What `init` was told of checkpoints, and what it found."""
+
+    rules: SaveRules = field(default_factory=SaveRules)
+    point: ResumePoint | None = None
+    """The checkpoint that this attempt goes on from."""
+    exact: bool = False
+    """Refuse to go on when it cannot be exact."""
+    world_size: int = 1
+    """How many processes train together and must agree."""
+
+
+class Checkpointer:
+    """The registered objects of one run, and the checkpoints that hold them."""
+
+    def __init__(self, run: Saved, checkpoints: Checkpoints) -> None:
+        """Hold nothing yet."""
+        self._run = run
+        self._rules, self.point = checkpoints.rules, checkpoints.point
+        self._exact = checkpoints.exact
+        self._objects: dict[str, Any] = {}
+        self._payload: dict[str, Any] | None = None
+        self._store: CheckpointStore | None = None
+        self._kept_best: float | None = None
+        self._agreement: Agreement | None = None
+        if checkpoints.world_size > 1:
+            from runstore.train.ranks import Agreement
+
+            self._agreement = Agreement()
+        self._clock = SaveClock(self._rules.every, run.step)
+        self._is_asked = False
+        """Somebody wants a checkpoint at the next opportunity."""
+        self._is_asked_best = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is anything to save."""
+        return bool(self._objects)
+
+    @property
+    def awaits_objects(self) -> bool:
+        """Whether this attempt goes on from a checkpoint that nobody has loaded yet."""
+        return self.point is not None and self._payload is None
+
+    # ---- going on --------------------------------------------------------------------------------
+
+    def register(self, objects: Mapping[str, Any]) -> None:
+        """Take objects with a state, and give them the checkpoint's.
+
+        Raises:
+            TypeError: an object has no state.
+            CheckpointError: the checkpoint does not fit the objects, or would not be exact.
+        """
+        from runstore.train import checkpoint
+
+        for name, thing in objects.items():
+            checkpoint.check_stateful(name, thing)
+        self._objects |= objects
+        if self.point is None:
+            return
+        first = self._payload is None
+        payload = self._load()
+        if first:
+            self._compare(payload, objects)
+        self._fill(payload["objects"], objects)
+        if first:
+            self._lead_back(payload)
+
+    def _load(self) -> dict[str, Any]:
+        from runstore.train.checkpoint import read_payload
+
+        assert self.point is not None  # the caller has looked
+        if self._payload is None:
+            path = RunPaths(self._run.path).checkpoints / self.point.row.file
+            self._payload = read_payload(path)
+        return self._payload
+
+    def _compare(self, payload: dict[str, Any], objects: Mapping[str, Any]) -> None:
+        """Record whether what follows is what an uninterrupted run would have done."""
+        from runstore.train.checkpoint import differences, where_trained
+
+        assert self.point is not None
+        row = self.point.row
+        different = differences(payload["where"], where_trained(list(objects.values())))
+        if different and self._exact:
+            raise CheckpointError(
+                f"exact=True, but resuming from checkpoints/{row.file} is not exact "
+                f"({'; '.join(different)})"
+            )
+        self._run.write_event(
+            "resume",
+            file=row.file,
+            step=row.step,
+            epoch=row.epoch,
+            batch=row.batch,
+            exact=not different,
+            **({"not_exact": different} if different else {}),
+        )
+        if different:
+            self._run.warn(f"the resume is not exact: {'; '.join(different)}")
+
+    def _fill(self, states: dict[str, Any], objects: Mapping[str, Any]) -> None:
+        from runstore.train.checkpoint import load_state
+
+        assert self.point is not None
+        for name, thing in objects.items():
+            if name not in states:
+                raise CheckpointError(
+                    f"checkpoints/{self.point.row.file} has no {name!r}, only "
+                    f"{', '.join(states)}; register the same objects as before"
+                )
+            load_state(name, thing, states[name])
+
+    def _lead_back(self, payload: dict[str, Any]) -> None:
+        from runstore.train import ranks
+        from runstore.train.rng import set_rng_state
+
+        own = payload["ranks"]
+        # With more processes than before the further ones go on as the first did.
+        mine = own[ranks.rank()] if ranks.rank() < len(own) else own[0]
+        state = rescaled(mine["stages"], len(own), ranks.world_size())
+        self._kept_best = payload["kept_best"]
+        self._run.load_stage_state(state, lambda: set_rng_state(mine["rng"]))
+
+    @property
+    def resumed_from(self) -> int | None:
+        """The step of the checkpoint that the attempt goes on from."""
+        return self.point.row.step if self.point else None
+
+    def check_registered(self) -> None:
+        """See to it that what the checkpoint holds was taken, before the training begins.
+
+        Raises:
+            CheckpointError: nothing is registered.
+        """
+        if self.awaits_objects:
+            assert self.point is not None
+            raise CheckpointError(
+                f"this run goes on from checkpoints/{self.point.row.file}; call "
+                "run.register(model=…, optimizer=…) before the loops, or start a new run with "
+                "resume='never'"
+            )
+        if self._payload is None or not self._payload["objects"]:
+            return
+        missing = [name for name in self._payload["objects"] if name not in self._objects]
+        # The states are in the objects now; a second copy of the model is not kept.
+        self._payload["objects"] = {}
+        if missing:
+            self._run.warn(
+                f"the checkpoint has a state of {', '.join(missing)}, which is not registered now"
+            )
+
+    def note_inexact(self, why: str) -> None:
+        """Record that what follows is not what an uninterrupted run would have done.
+
+        Raises:
+            CheckpointError: the run was told to be exact.
+        """
+        if self._exact:
+            raise CheckpointError(f"exact=True, but the resume is not exact: {why}")
+        self._run.write_event("resume_not_exact", reason=why)
+        self._run.warn(f"the resume is not exact: {why}")
+
+    # ---- saving ----------------------------------------------------------------------------------
+
+    def ask(self, *, best: bool = False) -> None:
+        """Want a checkpoint at the next opportunity."""
+        self._is_asked = True
+        self._is_asked_best = self._is_asked_best or best
+
+    def is_due(self) -> bool:
+        """Tell whether a checkpoint is to be written now."""
+        if not self._objects:
+            return False
+        return self._is_asked or self._clock.is_due(self._run.step)
+
+    def wants_attention(self, *, stop: bool) -> bool:
+        """Tell whether to look closer between two batches: cheap, and the same on every rank."""
+        if self._agreement is None:
+            return stop or self.is_due()
+        return self._agreement.is_due() or (self._rules.every.steps is not None and self.is_due())
+
+    def agree(self, *, stop: bool) -> bool:
+        """Tell whether any rank is to stop; what any rank wants saved, all want."""
+        if self._agreement is None:
+            return stop
+        wants = (stop, self.is_due(), self._is_asked_best)
+        stop, due, best = self._agreement.reach(*wants)
+        if due:
+            self.ask(best=best)
+        return stop
+
+    def note_epoch(self, row: Mapping[str, Any], *, is_last: bool) -> None:
+        """An epoch has ended: the best one and the last one are saved, whatever the clock says."""
+        self._clock.note_epoch()
+        best = self._is_better(row)
+        if self._objects and (best or is_last):
+            self.ask(best=best)
+
+    def _is_better(self, epoch_row: Mapping[str, Any]) -> bool:
+        """Tell whether an epoch is the best by `keep_best`."""
+        rule = self._rules.keep_best
+        value = epoch_row.get(rule[0]) if rule and self._objects else None
+        if rule is None or not isinstance(value, float) or value != value:
+            return False
+        signed = rule[1] * value
+        if self._kept_best is not None and signed >= self._kept_best:
+            return False
+        self._kept_best = signed
+        return True
+
+    def save(self, kind: PlaceKind, reason: str, *, best: bool = False) -> bool:
+        """Write a checkpoint; tell whether it is there. A fault of the disk is a warning."""
+        best = best or self._is_asked_best
+        self._is_asked = self._is_asked_best = False
+        try:
+            self._save(kind, reason, best)
+        except (OSError, CheckpointError) as error:
+            told = error.strerror or error if isinstance(error, OSError) else error
+            self._run.warn(f"no checkpoint at step {self._run.step} ({told}); training goes on")
+            return False
+        finally:
+            self._clock.note_save(self._run.step)
+        return True
+
+    def _save(self, kind: PlaceKind, reason: str, best: bool) -> None:
+        from runstore.train import ranks
+        from runstore.train.checkpoint import FORMAT, state_of, where_trained
+        from runstore.train.rng import get_rng_state
+
+        run = self._run
+        own = {"rng": get_rng_state(), "stages": run.stage_state(kind), "cuts": run.settle_rows()}
+        everyone = ranks.gather_objects(own)
+        if ranks.rank() != 0:
+            return
+        payload = {
+            "format": FORMAT,
+            "step": run.step,
+            "epoch": run.epoch,
+            "objects": {name: state_of(name, thing) for name, thing in self._objects.items()},
+            "ranks": [{key: one[key] for key in ("rng", "stages")} for one in everyone],
+            "where": where_trained(list(self._objects.values())),
+            "kept_best": self._kept_best,
+        }
+        cuts = {name: size for one in everyone for name, size in one["cuts"].items()}
+        split = own["stages"].get("split")
+        facts = {
+            "time": run.now(),
+            "epoch": run.epoch,
+            "batch": split["batch"] if split else None,
+            "kind": kind,
+            "reason": reason,
+        }
+        row = self._open_store().write(payload, cuts, best=best, facts=facts)
+        told = {key: row.facts.get(key) for key in ("step", "epoch", "batch", "reason", "bytes")}
+        run.write_event(
+            "checkpoint", file=row.file, best=best, duration_s=row.facts["duration_s"], **told
+        )
+
+    def _open_store(self) -> CheckpointStore:
+        from runstore.train.checkpoint import CheckpointStore
+
+        if self._store is None:
+            run = self._run
+            self._store = CheckpointStore(run.path, run.attempt, keep_last=self._rules.keep_last)
+        return self._store
+
+
+def rescaled(stages: dict[str, Any], then: int, now: int) -> dict[str, Any]:
+    """Return a rank's place for another number of ranks: the same share of the epoch is done."""
+    split = stages.get("split")
+    if split is None or then == now:
+        return stages
+    return {**stages, "split": {**split, "batch": split["batch"] * then // now}}

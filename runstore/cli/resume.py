@@ -1,0 +1,103 @@
+"""`runstore resume`: start a run's command again, as the next attempt of the same run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from runstore.cli.options import root_option, run_argument
+from runstore.cli.output import say
+from runstore.errors import RunStoreError
+from runstore.requeued import was_requeued
+from runstore.sources import RunState, native, open_run
+from runstore.store import find
+
+
+@click.command("resume")
+@run_argument
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@root_option
+def command(run: str, command: tuple[str, ...], root: Path) -> None:
+    """Start the recorded command of RUN again, where it was started before.
+
+    The script's first `runstore.init` goes on in the same run directory, from the newest checkpoint
+    that is whole, or from the beginning without one. Standard streams and the exit status are the
+    command's own. `-- COMMAND` replaces the recorded command.
+    """
+    ref = find(run, root)
+    reader = open_run(ref)
+    reader.glance()
+    state = reader.state
+    if ref.source is not native:
+        raise RunStoreError(f"{ref.path}: only a run that runstore wrote can be resumed")
+    if reader.refused is not None:
+        raise reader.refused
+    _refuse_if_alive(state)
+    if not command and state.status.word == "finished":
+        raise RunStoreError(
+            f"{ref.path}: finished; to go on all the same, give the command: "
+            f"runstore resume {run} -- COMMAND"
+        )
+    arguments = list(command) or _recorded_command(state, run)
+    cwd = None if command else _recorded_directory(state)
+    say(f"attempt {state.attempt + 1} of {ref.name}: {shlex.join(arguments)}")
+    _execute(arguments, cwd, ref.path)
+
+
+def _refuse_if_alive(state: RunState) -> None:
+    if state.status.alive and not was_requeued(state):
+        raise RunStoreError(
+            f"{state.path}: attempt {state.attempt} is {state.status.word} "
+            f"({state.status.reason}); stop it first: touch {state.path / 'requests' / 'stop'}"
+        )
+
+
+def _facts(state: RunState) -> dict[str, Any]:
+    """Return what the newest attempt says of its start; the first one's is in run.json."""
+    opened = state.newest.opened if state.newest else None
+    return {**state.info, **(opened or {})}
+
+
+def _recorded_command(state: RunState, run: str) -> list[str]:
+    facts = _facts(state)
+    recorded = facts.get("command")
+    if not isinstance(recorded, list) or not recorded:
+        raise click.UsageError(
+            f"{state.path} has no command on record; give it: runstore resume {run} -- COMMAND"
+        )
+    arguments = [str(argument) for argument in recorded]
+    if facts.get("command_redacted"):
+        raise click.UsageError(
+            f"secrets were taken out of the recorded command ({shlex.join(arguments)}); "
+            f"give it again: runstore resume {run} -- COMMAND"
+        )
+    return arguments
+
+
+def _recorded_directory(state: RunState) -> Path | None:
+    recorded = _facts(state).get("cwd")
+    if not isinstance(recorded, str):
+        return None
+    if not Path(recorded).is_dir():
+        raise RunStoreError(
+            f"{recorded}: the directory that the command ran in is not there; go to where it "
+            "should run, and give the command behind --"
+        )
+    return Path(recorded)
+
+
+def _execute(arguments: list[str], cwd: Path | None, run_dir: Path) -> NoReturn:
+    """Become the command: its streams, signals and exit status are then nobody else's."""
+    environment = {**os.environ, "RUNSTORE_RUN": str(run_dir.absolute())}
+    # A launcher's, of another run.
+    environment.pop("RUNSTORE_PARAMS", None)
+    if cwd is not None:
+        os.chdir(cwd)
+    try:
+        os.execvpe(arguments[0], arguments, environment)
+    except OSError as error:
+        raise RunStoreError(f"{arguments[0]}: cannot be started: {error.strerror}") from None

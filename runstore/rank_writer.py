@@ -1,0 +1,54 @@
+"""The writer of a process that is not rank 0: it keeps to itself, unless it is asked to log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runstore.paths import Stream, StreamFile
+from runstore.records import encode
+from runstore.stream_writer import StreamWriter
+
+
+class RankWriter:
+    """Takes what `RunWriter` takes; writes `metrics.rank3-0001.jsonl` at most.
+
+    The attempt is claimed by rank 0, and its events tell of all ranks.
+    """
+
+    def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
+        """Prepare the stream; with `writes` its file appears with the first row."""
+        self._writes = writes
+        self.metrics = StreamWriter(
+            run_dir,
+            StreamFile(attempt, 0, "metrics", rank),
+            on_cut=lambda _file, _bytes: None,
+            on_problem=lambda _problem: None,
+        )
+        if not writes:
+            self.metrics.finish()
+
+    def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
+        """Write a metrics row; the other streams are rank 0's."""
+        if stream == "metrics" and self._writes:
+            self.metrics.append(encode(record))
+
+    def event(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Nothing: events are rank 0's."""
+
+    def sync(self) -> dict[str, int]:
+        """Make the rows durable; return the file's name and size."""
+        self.metrics.drain()
+        self.metrics.sync()
+        position = self.metrics.position()
+        return dict([position]) if position is not None else {}
+
+    @property
+    def degraded(self) -> bool:
+        """Whether rows wait in memory because the disk does not take them."""
+        return self.metrics.failing
+
+    def end(self, fields: Mapping[str, Any]) -> None:
+        """Close the file."""
+        self.metrics.finish()

@@ -1,0 +1,28 @@
+"""Whether Slurm has started a job again, which proves that the earlier start is dead."""
+
+from __future__ import annotations
+
+import os
+
+from runstore.state import RunState
+
+
+def was_requeued(state: RunState) -> bool:
+    """Tell whether this process is a later start of the Slurm job of the newest attempt.
+
+    Slurm runs a job once at a time, so a higher restart count of the same job is evidence even
+    where the other host cannot be asked.
+    """
+    newest = state.newest
+    opened = newest.opened if newest else None
+    # The first attempt's environment is in run.json, with everything else that does not change.
+    before = (opened or {}).get("environment") or state.info.get("environment")
+    job = os.environ.get("SLURM_JOB_ID")
+    if not isinstance(before, dict) or job is None or before.get("SLURM_JOB_ID") != job:
+        return False
+    return _restarts(os.environ) > _restarts(before)
+
+
+def _restarts(environment: object) -> int:
+    count = environment.get("SLURM_RESTART_COUNT", "0")  # type: ignore[attr-defined]  # mappings
+    return int(count) if str(count).isdigit() else 0

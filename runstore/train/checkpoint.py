@@ -1,0 +1,296 @@
+"""Checkpoints: the training's whole state in one file that is whole or not there.
+
+Written under another name, synced, renamed, then listed in the manifest with its SHA-256; read
+back before older ones go. `torch.load` takes a flipped bit without a word, hence the checksum.
+Every file loads with `weights_only=True`, so that loading one runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from runstore.atomic import sync_directory
+from runstore.checkpoints import (
+    CheckpointRow,
+    append_to_manifest,
+    files_to_prune,
+    hash_file,
+    read_manifest,
+)
+from runstore.errors import CheckpointError
+from runstore.paths import RunPaths
+from runstore.records import RecordError
+from runstore.train import ranks
+
+FORMAT = 1
+VIEW_FACTOR = 2
+"""A tensor whose storage is larger than this many times itself is saved as a copy."""
+
+Payload = dict[str, Any]
+
+
+def unwrapped(thing: Any) -> Any:
+    """Return what DistributedDataParallel and torch.compile wrap: names without their prefix."""
+    while True:
+        if isinstance(thing, torch.nn.parallel.DistributedDataParallel):
+            thing = thing.module
+        elif isinstance(thing, torch.nn.Module) and hasattr(thing, "_orig_mod"):
+            thing = thing._orig_mod
+        else:
+            return thing
+
+
+def state_of(name: str, thing: Any) -> Any:
+    """Return a registered object's state as `torch.load(weights_only=True)` takes it."""
+    thing = unwrapped(thing)
+    if isinstance(thing, torch.Generator):
+        return thing.get_state()
+    return plain(thing.state_dict())
+
+
+def load_state(name: str, thing: Any, state: Any) -> None:
+    """Give a registered object its state back.
+
+    Raises:
+        CheckpointError: it does not take the state.
+    """
+    thing = unwrapped(thing)
+    try:
+        if isinstance(thing, torch.Generator):
+            thing.set_state(state)
+        else:
+            thing.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"register({name}=…) does not fit the checkpoint: {error}") from error
+
+
+def check_stateful(name: str, thing: Any) -> None:
+    """Refuse what has no state.
+
+    Raises:
+        TypeError: it has neither `state_dict` and `load_state_dict` nor is a torch.Generator.
+    """
+    thing = unwrapped(thing)
+    has_state = all(
+        callable(getattr(thing, method, None)) for method in ("state_dict", "load_state_dict")
+    )
+    if not has_state and not isinstance(thing, torch.Generator):
+        raise TypeError(
+            f"register({name}=…): {type(thing).__name__} has no state_dict and load_state_dict"
+        )
+
+
+def plain(value: Any) -> Any:
+    """Return a state of what `weights_only` loads: NumPy scalars as numbers, small views alone."""
+    if isinstance(value, torch.Tensor):
+        return _own_storage(value)
+    if isinstance(value, OrderedDict):
+        kept = OrderedDict((key, plain(item)) for key, item in value.items())
+        # A model's state_dict has the versions of its modules there.
+        vars(kept).update(vars(value))
+        return kept
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(plain(item) for item in value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
+def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
+    # A saved view takes its whole storage along: 4 MB for a view of 4 kB.
+    if tensor.layout != torch.strided or tensor.numel() == 0:
+        return tensor
+    size = tensor.numel() * tensor.element_size()
+    is_small_view = tensor.untyped_storage().nbytes() > VIEW_FACTOR * size
+    return tensor.detach().clone() if is_small_view else tensor
+
+
+class _HashingFile:
+    """Takes what torch.save writes, and its SHA-256 on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def write_payload(path: Path, payload: Payload) -> tuple[int, str]:
+    """Write a checkpoint that is whole or not there; return its bytes and SHA-256.
+
+    Raises:
+        OSError: the disk does not take it; nothing is left of the attempt.
+    """
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            hashing = _HashingFile(file)
+            _save(payload, hashing)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+    return hashing.bytes, hashing.hash.hexdigest()
+
+
+def _save(payload: Payload, file: _HashingFile) -> None:
+    try:
+        torch.save(payload, file)  # type: ignore[arg-type]  # it needs no more than `write`
+    except RuntimeError as error:
+        # PyTorch wraps what `write` raised, and only sometimes as its cause.
+        cause = error.__context__ or error.__cause__
+        if isinstance(cause, OSError):
+            raise cause from error
+        raise OSError(f"torch.save failed: {error}") from error
+
+
+def read_payload(path: Path) -> Payload:
+    """Return a checkpoint's content, on the CPU.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+        raise CheckpointError(f"{path}: checkpoint format {found}, this runstore reads {FORMAT}")
+    return payload
+
+
+class CheckpointStore:
+    """Writes one attempt's checkpoints and prunes the older ones."""
+
+    def __init__(self, run_dir: Path, attempt: int, *, keep_last: int) -> None:
+        """Write below `run_dir`; what killed attempts left half done is removed."""
+        self._run_dir, self._attempt, self._keep_last = run_dir, attempt, keep_last
+        self._paths = RunPaths(run_dir)
+        self._loaded_once = False
+        for left in self._paths.checkpoints.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+
+    def write(
+        self, payload: Payload, cuts: Mapping[str, int], *, best: bool, facts: Mapping[str, Any]
+    ) -> CheckpointRow:
+        """Write a checkpoint, list it, and prune.
+
+        Raises:
+            OSError: the disk does not take it; the earlier ones are untouched.
+            CheckpointError: what was written is not what is read back.
+        """
+        began = time.monotonic()
+        path = self._paths.checkpoint(payload["step"], self._attempt)
+        size, sha256 = write_payload(path, payload)
+        self._verify(path, sha256)
+        record = {
+            "file": path.name,
+            "step": payload["step"],
+            "attempt": self._attempt,
+            "bytes": size,
+            "sha256": sha256,
+            "cuts": dict(cuts),
+            **({"best": True} if best else {}),
+            **facts,
+            "duration_s": time.monotonic() - began,
+        }
+        try:
+            append_to_manifest(self._run_dir, record)
+        except RecordError as error:
+            raise CheckpointError(f"the manifest's row cannot be written: {error}") from error
+        if best:
+            self._name_best(path)
+        self._prune()
+        row = CheckpointRow.from_record(record)
+        assert row is not None  # made of the keys above
+        return row
+
+    def _verify(self, path: Path, sha256: str) -> None:
+        if hash_file(path) != sha256:
+            path.unlink(missing_ok=True)
+            raise CheckpointError(f"{path}: what was read back is not what was written")
+        if not self._loaded_once:
+            # Once per attempt: what the user registered decides whether it loads.
+            try:
+                read_payload(path)
+            except CheckpointError:
+                path.unlink(missing_ok=True)
+                raise
+            self._loaded_once = True
+
+    def _name_best(self, path: Path) -> None:
+        best = self._paths.best_checkpoint
+        temporary = best.with_name(f".{best.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(path, temporary)
+        except OSError:
+            # No hard links here (some FUSE and SMB mounts): a symbolic one.
+            temporary.symlink_to(path.name)
+        temporary.replace(best)
+
+    def _prune(self) -> None:
+        for name in files_to_prune(self._present(), self._keep_last):
+            (self._paths.checkpoints / name).unlink(missing_ok=True)
+
+    def _present(self) -> list[CheckpointRow]:
+        rows = read_manifest(self._run_dir)
+        return [row for row in rows if (self._paths.checkpoints / row.file).exists()]
+
+
+def where_trained(things: Sequence[Any]) -> Payload:
+    """Return what must be the same for a resume to be exact."""
+    devices = {
+        parameter.device
+        for thing in things
+        if isinstance(thing, torch.nn.Module)
+        for parameter in thing.parameters()
+    }
+    names = {_device_name(device) for device in devices}
+    return {
+        "world_size": ranks.world_size(),
+        "devices": sorted(names) or ["cpu"],
+        "torch": str(torch.__version__),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words what differs between where a checkpoint was made and where it is loaded."""
+    words = {"world_size": "processes", "devices": "devices", "torch": "torch"}
+    return [
+        f"{words[key]}: {_shown(then.get(key))} then, {_shown(now[key])} now"
+        for key in words
+        if then.get(key) != now[key]
+    ]
+
+
+def _shown(value: object) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)

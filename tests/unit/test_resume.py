@@ -1,0 +1,364 @@
+"""A run that is interrupted and goes on equals the run that was not, value for value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import runstore
+from runstore.errors import CheckpointError
+from runstore.train.checkpoint import read_payload
+
+# The first training of a process imports scikit-learn, and torch.
+pytestmark = pytest.mark.timeout(60)
+
+EPOCHS = 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny layers: a second thread costs more than it does, the more so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Crash(Exception):
+    """What interrupts the trainings here; kills are in tests/integration."""
+
+
+class Training:
+    """A small training that reports each of its moments to `at`, which may raise."""
+
+    def __init__(self, at: Callable[[str], None] = lambda _moment: None) -> None:
+        self.at = at
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn(50, 6, generator=generator)
+        y = (x.sum(1) > 0).long()
+        self.train_set, self.val_set = TensorDataset(x[:35], y[:35]), TensorDataset(x[35:], y[35:])
+        self.model = nn.Sequential(
+            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2)
+        )
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 1, gamma=0.9)
+
+    def run(self, root: Path, *, epochs: int = EPOCHS, **options: Any) -> runstore.Run:
+        loader = DataLoader(self.train_set, 5, shuffle=True)
+        val_loader = DataLoader(self.val_set, 5)
+        options = {"save_every": "3st", **options}
+        with runstore.init({"lr": 0.01}, root=root, **options) as run:
+            run.register(model=self.model, optimizer=self.optimizer, scheduler=self.scheduler)
+            run.log({"prelude": 1.0})
+            for epoch in run.epochs(epochs):
+                self.model.train()
+                for x, y in run.train(loader):
+                    loss = nn.functional.cross_entropy(self.model(x), y)
+                    self.optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]  # torch types it so
+                    self.optimizer.step()
+                    run.track(loss=loss, n=len(y))
+                    self.at(f"step {run.step}")
+                self.at(f"trained {epoch}")
+                self.scheduler.step()
+                run.log({"lr": self.scheduler.get_last_lr()[0]})
+                self.model.eval()
+                with torch.no_grad():
+                    for x, y in run.val(val_loader):
+                        logits = self.model(x)
+                        run.track(loss=nn.functional.cross_entropy(logits, y), n=len(y))
+                        run.track_classification(logits, y)
+                        self.at(f"val {epoch}")
+                self.at(f"body {epoch}")
+            self.at("end")
+        return run
+
+    def weights(self) -> str:
+        tensors = self.model.state_dict().values()
+        return hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors)).hexdigest()
+
+
+def crash_at(moment: str) -> Callable[[str], None]:
+    def at(now: str) -> None:
+        if now == moment:
+            raise Crash
+
+    return at
+
+
+def visible(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows that count, without the times in them."""
+    data = runstore.load(path)
+    rows = {"metrics": data.metrics(), "epochs": data.epochs(), "reports": data.reports()}
+    return {stream: [timeless(row) for row in found] for stream, found in rows.items()}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def timeless(row: dict[str, Any]) -> dict[str, Any]:
+    ends = ("duration_s", "samples_per_s")
+    return {key: value for key, value in row.items() if key != "time" and not key.endswith(ends)}
+
+
+def crash_and_resume(root: Path, *moments: str, **options: Any) -> tuple[Path, Training]:
+    path = None
+    for moment in moments:
+        with pytest.raises(Crash):
+            resumed: dict[str, Any] = {} if path is None else {"resume": path}
+            Training(crash_at(moment)).run(root, **resumed, **options)
+        path = path or next(root.iterdir())
+    last = Training()
+    last.run(root, resume=path, **options)
+    assert path is not None
+    return path, last
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    training = Training()
+    run = training.run(tmp_path_factory.mktemp("whole"))
+    return visible(run.path), training.weights()
+
+
+MOMENTS = [
+    *(f"step {step}" for step in (1, 3, 4, 6, 7, 8, 9, 14, 15, 20, 21)),
+    *("trained 1", "val 2", "body 1", "body 3", "end"),
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_rows_and_weights_equal_those_of_the_uninterrupted_run(
+    tmp_path: Path, uninterrupted: tuple[dict[str, Any], str], moment: str
+) -> None:
+    path, training = crash_and_resume(tmp_path, moment)
+    rows, weights = uninterrupted
+    assert visible(path) == rows
+    assert training.weights() == weights
+
+
+@pytest.mark.parametrize("every", ["1st", "2ep", "1h"])
+def test_rows_equal_however_often_checkpoints_are_written(
+    tmp_path: Path, uninterrupted: tuple[dict[str, Any], str], every: str
+) -> None:
+    path, training = crash_and_resume(tmp_path, "step 5", "step 17", "body 3", save_every=every)
+    assert (visible(path), training.weights()) == uninterrupted
+
+
+def test_several_interruptions_leave_one_history(
+    tmp_path: Path, uninterrupted: tuple[dict[str, Any], str]
+) -> None:
+    path, training = crash_and_resume(tmp_path, "step 2", "step 8", "step 8", "val 2", "step 20")
+    assert (visible(path), training.weights()) == uninterrupted
+    assert runstore.load(path).status == "finished"
+    assert len(list(path.glob("events-*.jsonl"))) == 6
+
+
+def test_attempt_says_where_it_goes_on(tmp_path: Path) -> None:
+    path, _ = crash_and_resume(tmp_path, "step 8")
+    events = lines(path / "events-0002.jsonl")
+    assert events[0]["resumed_from"] == "step-00000006-0001.pt"
+    assert events[0]["cuts"]["metrics-0001.jsonl"] > 0
+    resume = next(event for event in events if event["event"] == "resume")
+    assert (resume["step"], resume["exact"]) == (6, True)
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, uninterrupted: tuple[dict[str, Any], str]
+) -> None:
+    with pytest.raises(Crash):
+        Training(crash_at("step 8")).run(tmp_path)
+    (path,) = tmp_path.iterdir()
+    newest = sorted((path / "checkpoints").glob("step-*.pt"))[-1]
+    data = bytearray(newest.read_bytes())
+    data[1000] ^= 4
+    newest.write_bytes(data)
+    training = Training()
+    training.run(tmp_path, resume=path)
+    assert (visible(path), training.weights()) == uninterrupted
+    warnings = (path / "events-0002.jsonl").read_text()
+    assert "sha256 differs" in warnings
+
+
+def test_resume_without_register_is_refused_before_it_trains(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        Training(crash_at("step 8")).run(tmp_path)
+    (path,) = tmp_path.iterdir()
+    with (
+        pytest.raises(CheckpointError, match=r"call run\.register"),
+        runstore.init(root=tmp_path, resume=path) as run,
+    ):
+        next(run.epochs(3))
+
+
+def test_objects_that_were_not_saved_are_told(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        Training(crash_at("step 8")).run(tmp_path)
+    (path,) = tmp_path.iterdir()
+    with (
+        pytest.raises(CheckpointError, match="has no 'ema', only model, optimizer, scheduler"),
+        runstore.init(root=tmp_path, resume=path) as run,
+    ):
+        run.register(ema=nn.Linear(2, 2))
+
+
+def test_best_epoch_is_kept_by_its_name(tmp_path: Path) -> None:
+    run = Training().run(tmp_path, keep_best="val/loss:min", keep_last=1)
+    epochs = visible(run.path)["epochs"]
+    best = min(epochs, key=lambda row: float(row["val/loss"]))
+    assert read_payload(run.path / "checkpoints" / "best.pt")["step"] == best["step"]
+
+
+def test_last_epoch_is_saved_whatever_the_clock_says(tmp_path: Path) -> None:
+    run = Training().run(tmp_path, save_every="1h")
+    names = [path.name for path in (run.path / "checkpoints").glob("*.pt")]
+    assert names == ["step-00000021-0001.pt"]
+
+
+def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
+    whole = Training().run(tmp_path / "whole", epochs=4)
+    first = Training().run(tmp_path / "parts", epochs=3)
+    Training().run(tmp_path / "parts", epochs=4, resume=first.path)
+    assert visible(first.path) == visible(whole.path)
+
+
+def test_loops_one_after_another_are_found_again(tmp_path: Path) -> None:
+    def train(root: Path, fail_at: int, **options: Any) -> Path:
+        model = nn.Linear(2, 1)
+        with runstore.init(root=root, save_every="1st", **options) as run:
+            run.register(model=model)
+            for loop in (2, 3):
+                for epoch in run.epochs(loop):
+                    for _ in run.train(range(2)):
+                        run.track(loss=float(run.step))
+                        if run.step == fail_at:
+                            raise Crash
+                    run.log({"loop": loop, "seen": epoch})
+        return run.path
+
+    whole = train(tmp_path / "whole", -1)
+    with pytest.raises(Crash):
+        train(tmp_path / "parts", 7)
+    (path,) = (tmp_path / "parts").iterdir()
+    train(tmp_path / "parts", -1, resume=path)
+    assert visible(path) == visible(whole)
+
+
+def test_save_in_the_body_is_written_when_the_epoch_is_done(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, save_every="1h") as run:
+        run.register(model=nn.Linear(1, 1))
+        for epoch in run.epochs(3):
+            for _ in run.train(range(2)):
+                run.track(loss=1.0)
+            if epoch == 1:
+                run.save(is_best=True)
+                assert not (run.path / "checkpoints").exists()
+    assert sorted(path.name for path in (run.path / "checkpoints").glob("*.pt")) == [
+        "best.pt",
+        "step-00000002-0001.pt",
+        "step-00000006-0001.pt",
+    ]
+
+
+def test_plain_loop_saves_where_it_asks_and_goes_on_by_step(tmp_path: Path) -> None:
+    def train(until: int, **options: Any) -> runstore.Run:
+        model = nn.Linear(1, 1)
+        torch.manual_seed(0)
+        run = runstore.init(root=tmp_path, **options)
+        run.register(model=model)
+        for step in range(run.step + 1, until + 1):
+            run.log({"train/loss": float(torch.rand(()))}, step=step)
+            if step % 2 == 0:
+                run.save()
+        run.end("failed", "as if killed")
+        return run
+
+    first = train(5)
+    again = train(8, resume=first.path)
+    assert again.resumed_from == 4
+    rows = visible(first.path)["metrics"]
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    torch.manual_seed(0)
+    assert [row["train/loss"] for row in rows] == [float(torch.rand(())) for _ in range(8)]
+
+
+def test_save_without_register_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = runstore.init(root=tmp_path)
+    run.save()
+    run.save()
+    run.finish()
+    assert caplog.text.count("nothing is registered") == 1
+
+
+def test_object_without_a_state_is_refused(tmp_path: Path) -> None:
+    with (
+        runstore.init(root=tmp_path) as run,
+        pytest.raises(TypeError, match=r"register\(lr=…\): float has no state_dict"),
+    ):
+        run.register(lr=0.1)
+
+
+def test_checkpoint_that_does_not_fit_on_the_disk_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with runstore.init(root=tmp_path, save_every="1st") as run:
+        run.register(model=nn.Linear(1, 1))
+        (run.path / "checkpoints").write_text("a file where the directory should be")
+        for _ in run.train(range(3)):
+            run.track(loss=1.0)
+    assert "training goes on" in caplog.text
+    assert len(visible(run.path)["metrics"]) == 3
+
+
+def test_exact_refuses_another_number_of_processes(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        Training(crash_at("step 8")).run(tmp_path)
+    (path,) = tmp_path.iterdir()
+    (newest,) = list((path / "checkpoints").glob("step-00000006*.pt"))
+    _pretend_two_processes(path, newest)
+    with pytest.raises(CheckpointError, match="processes: 2 then, 1 now"):
+        Training().run(tmp_path, resume=path, exact=True)
+    Training().run(tmp_path, resume=path)
+    events = lines(path / "events-0003.jsonl")
+    resume = next(event for event in events if event["event"] == "resume")
+    assert (resume["exact"], resume["not_exact"]) == (False, ["processes: 2 then, 1 now"])
+
+
+def _pretend_two_processes(run_dir: Path, checkpoint: Path) -> None:
+    payload = read_payload(checkpoint)
+    payload["where"]["world_size"] = 2
+    torch.save(payload, checkpoint)
+    manifest = run_dir / "checkpoints" / "manifest.jsonl"
+    rows = lines(manifest)
+    rows[-1] |= {
+        "bytes": checkpoint.stat().st_size,
+        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    }
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_script_that_does_not_come_back_says_what_it_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Crash):
+        Training(crash_at("step 8")).run(tmp_path)
+    (path,) = tmp_path.iterdir()
+    training = Training()
+    with runstore.init(root=tmp_path, resume=path) as run:
+        run.register(
+            model=training.model, optimizer=training.optimizer, scheduler=training.scheduler
+        )
+        run.log({"a": 1.0})
+    assert "before it came to where the checkpoint was made; 1 rows were not written" in caplog.text

@@ -1,0 +1,174 @@
+"""Checkpoint files: whole or not there, loadable without running code."""
+
+from __future__ import annotations
+
+import collections
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from runstore.checkpoints import read_manifest
+from runstore.errors import CheckpointError
+from runstore.train.checkpoint import (
+    CheckpointStore,
+    differences,
+    load_state,
+    plain,
+    read_payload,
+    state_of,
+    write_payload,
+)
+
+
+def payload(step: int = 1, **objects: Any) -> dict[str, Any]:
+    return {"format": 1, "step": step, "objects": objects}
+
+
+def files(run_dir: Path) -> list[str]:
+    return sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 64 KiB: writes fail as on a full disk (EFBIG)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "x.pt"
+    model = nn.Linear(3, 2)
+    size, _ = write_payload(path, payload(model=state_of("model", model)))
+    assert path.stat().st_size == size
+    read = read_payload(path)
+    assert torch.equal(read["objects"]["model"]["weight"], model.weight)
+
+
+def test_full_disk_leaves_nothing_behind(tmp_path: Path, small_disk: None) -> None:
+    big = payload(model=torch.zeros(1 << 20))
+    with pytest.raises(OSError, match="File too large"):
+        write_payload(tmp_path / "checkpoints" / "x.pt", big)
+    assert files(tmp_path) == []
+
+
+def test_earlier_checkpoints_outlive_one_that_fails(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    store.write(payload(1), {}, best=False, facts={})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            store.write(payload(2, model=torch.zeros(1 << 20)), {}, best=False, facts={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files(tmp_path) == ["manifest.jsonl", "step-00000001-0001.pt"]
+
+
+def test_older_ones_go_when_the_new_one_is_there(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 3, keep_last=2)
+    for step in (1, 2, 3, 4):
+        store.write(payload(step), {"metrics-0003.jsonl": step}, best=step == 2, facts={})
+    assert files(tmp_path) == [
+        "best.pt",
+        "manifest.jsonl",
+        "step-00000002-0003.pt",
+        "step-00000003-0003.pt",
+        "step-00000004-0003.pt",
+    ]
+    assert read_payload(tmp_path / "checkpoints" / "best.pt")["step"] == 2
+    assert [row.cuts for row in read_manifest(tmp_path)][-1] == {"metrics-0003.jsonl": 4}
+
+
+def test_what_a_killed_attempt_left_half_done_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".step-00000001-0001.pt.77.tmp").write_bytes(b"half")
+    CheckpointStore(tmp_path, 2, keep_last=2)
+    assert files(tmp_path) == []
+
+
+def test_state_that_would_run_code_when_loaded_is_refused_by_name(tmp_path: Path) -> None:
+    class Odd:
+        def __init__(self) -> None:
+            self.path = tmp_path
+
+        def state_dict(self) -> dict[str, object]:
+            return {"where": self.path}
+
+        def load_state_dict(self, state: object) -> None: ...
+
+    store = CheckpointStore(tmp_path, 1, keep_last=2)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        store.write(payload(odd=state_of("odd", Odd())), {}, best=False, facts={})
+    assert files(tmp_path) == []
+
+
+def test_numpy_scalars_and_default_dicts_become_plain(tmp_path: Path) -> None:
+    state = collections.defaultdict(list, {"best": np.float64(0.5), "seen": [np.int64(3)]})
+    path = tmp_path / "checkpoints" / "x.pt"
+    write_payload(path, payload(own=plain(state)))
+    assert read_payload(path)["objects"]["own"] == {"best": 0.5, "seen": [3]}
+
+
+def test_versions_of_modules_survive() -> None:
+    state = nn.BatchNorm1d(2).state_dict()
+    assert plain(state)._metadata == state._metadata  # type: ignore[attr-defined]  # torch sets it
+
+
+def test_view_does_not_take_its_storage_along(tmp_path: Path) -> None:
+    view = torch.zeros(1 << 20)[:4]
+    path = tmp_path / "checkpoints" / "x.pt"
+    size, _ = write_payload(path, payload(view=plain(view)))
+    assert size < 10_000
+
+
+def test_tied_weights_stay_one_storage(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(200, 200, bias=False), nn.Linear(200, 200, bias=False))
+    model[1].weight = model[0].weight
+    path = tmp_path / "checkpoints" / "x.pt"
+    size, _ = write_payload(path, payload(model=state_of("model", model)))
+    assert size < 1.5 * 200 * 200 * 4
+
+
+def test_generator_is_saved_and_put_back() -> None:
+    generator = torch.Generator().manual_seed(3)
+    state = state_of("noise", generator)
+    first = torch.rand(3, generator=generator)
+    load_state("noise", generator, state)
+    assert torch.equal(first, torch.rand(3, generator=generator))
+
+
+# torch warns of itself while it gets its compiler ready.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.timeout(60)
+def test_compiled_and_plain_models_share_checkpoints() -> None:
+    model = nn.Linear(2, 2)
+    assert list(state_of("model", torch.compile(model))) == ["weight", "bias"]
+
+
+def test_shapes_that_do_not_fit_are_told_with_the_name() -> None:
+    with pytest.raises(CheckpointError, match=r"register\(model=…\) does not fit the checkpoint"):
+        load_state("model", nn.Linear(3, 3), nn.Linear(2, 2).state_dict())
+
+
+def test_checkpoint_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "x.pt"
+    write_payload(path, {"format": 2})
+    with pytest.raises(CheckpointError, match="format 2, this runstore reads 1"):
+        read_payload(path)
+
+
+def test_differences_are_told_in_words() -> None:
+    then = {"world_size": 4, "devices": ["H100", "H200"], "torch": "2.9.0"}
+    now = {"world_size": 2, "devices": ["cpu"], "torch": "2.9.0"}
+    assert differences(then, now) == [
+        "processes: 4 then, 2 now",
+        "devices: H100, H200 then, cpu now",
+    ]
