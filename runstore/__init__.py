@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from runstore.reader import RunData, load
     from runstore.run import Run
     from runstore.sweep import grid
+    from runstore.train.stepper import Stepper
 
     __version__: str
 
-__all__ = ["Run", "RunData", "RunManager", "RunStoreError", "grid", "init", "load"]
+__all__ = ["Run", "RunData", "RunManager", "RunStoreError", "Stepper", "grid", "init", "load"]
 
 _HOMES = {
     "Run": "runstore.run",
     "RunData": "runstore.reader",
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
+    "Stepper": "runstore.train.stepper",
     "grid": "runstore.sweep",
     "init": "runstore.launch",
     "load": "runstore.reader",

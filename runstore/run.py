@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar
 
 import orjson
 
@@ -27,6 +27,9 @@ from runstore.stages import Stages
 from runstore.state import Best
 from runstore.values import as_float, as_index, shown_as_text
 from runstore.writer import RunWriter
+
+if TYPE_CHECKING:
+    from runstore.train.stepper import Stepper
 
 Batch = TypeVar("Batch")
 Number = Any
@@ -353,6 +356,20 @@ class Run:
         """Count one optimizer step of a plain loop."""
         self._steps_are_tracked = True
         self.step += 1
+
+    # ---- what a stepper reports ------------------------------------------------------------------
+
+    def add_stepper(self, stepper: Stepper) -> bool:
+        """Let a stepper take the steps; return whether it is the one that counts them."""
+        return self._stages.add_stepper(stepper)
+
+    def train_position(self) -> tuple[int, int | None] | None:
+        """Return the batch, from 1, and how many there are, of a loop over `train`; else None."""
+        return self._stages.train_position()
+
+    def note_step(self, values: Mapping[str, Number]) -> None:
+        """Take the facts of the step just counted, by metric name."""
+        self.log(values)
 
     def touch(self) -> None:
         """Note that the training loop is alive."""

@@ -27,6 +27,7 @@ from runstore.values import as_float, as_index, shown_as_text
 if TYPE_CHECKING:
     from runstore.run import Run
     from runstore.train.classification import Classification
+    from runstore.train.stepper import Stepper
 
 Batch = TypeVar("Batch")
 
@@ -53,6 +54,19 @@ class Stages:
         self._throttle = LineThrottle()
         self._paces: dict[str, Pace] = {}
         self._started = time.monotonic()
+        self._steppers: list[Stepper] = []
+
+    def add_stepper(self, stepper: Stepper) -> bool:
+        """Remember a stepper; return whether it is the first one."""
+        self._steppers.append(stepper)
+        return len(self._steppers) == 1
+
+    def train_position(self) -> tuple[int, int | None] | None:
+        """Return batch and batches of an open loop over `train`; explicit calls have no batch."""
+        split = self._split
+        if split is None or split.name != TRAIN or split.left is not None or split.display is None:
+            return None
+        return split.batch, split.batches
 
     @property
     def _split(self) -> Split | None:
@@ -214,6 +228,8 @@ class Stages:
 
     def _count_step(self, split: Split) -> None:
         """One optimizer step per batch, however often the batch is tracked."""
+        if self._steppers:
+            return
         if split.counted != split.batch:
             self._run.count_step()
         split.counted = split.batch
@@ -243,6 +259,10 @@ class Stages:
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
         split = self._open_split("end_split()", settle=False)
+        if split.name == TRAIN:
+            for stepper in self._steppers:
+                if stepper.in_window:
+                    stepper.finish_window()
         self._splits = self._splits[:-1]
         left = split.left or time.monotonic()
         duration_s = left - split.started
