@@ -366,7 +366,7 @@ def _as_count(n: Any) -> Count:
     if isinstance(n, torch.Tensor) and n.device.type != "cpu" and n.numel() == 1:
         return n.detach().reshape(()).to(_count_dtype(n.device))
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
-        count = float(n)
+        count = math.nan if isinstance(n, str) else float(n)
         if 0 <= count < math.inf:
             return count
     raise ValueError(f"backward(n={shown_as_text(n)}): expected a number of samples, 0 or more")

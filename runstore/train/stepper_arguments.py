@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from runstore.values import shown_as_text
-
 DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 """What autocast computes in, by `mixed_precision`."""
 
@@ -17,7 +15,7 @@ DTYPES = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 def check_model(model: object, precision: str) -> None:
     """Refuse what is no module with parameters, sharded models, and fp16 weights under fp16."""
     if not isinstance(model, torch.nn.Module):
-        raise ValueError(f"model is {shown_as_text(model)}, expected a torch.nn.Module")
+        raise ValueError(f"model is a {_kind(model)}, expected a torch.nn.Module")
     if next(model.parameters(), None) is None:
         raise ValueError("model has no parameters, so there is nothing to train")
     if any(hasattr(m, "set_requires_gradient_sync") or _is_fsdp(m) for m in model.modules()):
@@ -33,7 +31,7 @@ def _is_fsdp(module: torch.nn.Module) -> bool:
 def check_optimizer(optimizer: object) -> None:
     """Refuse what is no optimizer, and those that need a closure, as LBFGS does."""
     if not isinstance(optimizer, Optimizer):
-        raise ValueError(f"optimizer is {shown_as_text(optimizer)}, expected a torch optimizer")
+        raise ValueError(f"optimizer is a {_kind(optimizer)}, expected a torch.optim.Optimizer")
     if _needed_arguments(type(optimizer).step):
         name = type(optimizer).__name__
         raise ValueError(f"optimizer {name} calls a closure several times a step; step it yourself")
@@ -45,7 +43,7 @@ def check_scheduler(scheduler: Any, optimizer: Optimizer) -> None:
         return
     name = type(scheduler).__name__
     if not callable(getattr(scheduler, "step", None)):
-        raise ValueError(f"scheduler is {shown_as_text(scheduler)}, expected one with step()")
+        raise ValueError(f"scheduler is a {_kind(scheduler)}, expected one with step()")
     needed = _needed_arguments(type(scheduler).step)
     if needed:
         raise ValueError(
@@ -54,6 +52,10 @@ def check_scheduler(scheduler: Any, optimizer: Optimizer) -> None:
         )
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError(f"scheduler {name} is of another optimizer; make it of this one")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__  # the text of a model or an optimizer has many lines
 
 
 def _needed_arguments(method: Any) -> list[str]:
@@ -65,7 +67,7 @@ def _needed_arguments(method: Any) -> list[str]:
 
 def check_settings(precision: object, steps: object, max_grad_norm: object) -> None:
     """Refuse names and numbers that mean nothing."""
-    if precision not in DTYPES:
+    if not isinstance(precision, str) or precision not in DTYPES:
         raise ValueError(f"mixed_precision is {precision!r}, expected 'no', 'fp16' or 'bf16'")
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"gradient_accumulation_steps is {steps!r}, expected an integer from 1")
