@@ -8,6 +8,8 @@ import torch
 
 from runstore.train import ranks
 
+HOST = "cpu"
+"""The device whose tensors can be looked at without waiting; any other is an accelerator."""
 BUCKET_BYTES = 25 * 2**20
 """As in DistributedDataParallel: few messages, and never a second copy of all gradients."""
 
@@ -17,7 +19,7 @@ def multiply(gradients: Sequence[torch.Tensor], factor: float | torch.Tensor) ->
 
     Args:
         gradients: of any devices and dtypes.
-        factor: a number, or a 0-d tensor, which is not waited for.
+        factor: a number, or a 0-d tensor, which is not waited for (and is rounded to their dtype).
     """
     if isinstance(factor, torch.Tensor):
         for gradient_kind in _by_kind(gradients):
@@ -26,11 +28,27 @@ def multiply(gradients: Sequence[torch.Tensor], factor: float | torch.Tensor) ->
         torch._foreach_mul_(list(gradients), factor)
 
 
-def clip(parameters: Sequence[torch.nn.Parameter], max_norm: float | None) -> torch.Tensor:
-    """Return the norm of all gradients together, 0-d, and then clip them to `max_norm`."""
+def clip(gradients: Sequence[torch.Tensor], max_norm: float | None) -> torch.Tensor:
+    """Return the norm of all gradients together, 0-d, and then clip them to `max_norm`.
+
+    The arithmetic is that of `torch.nn.utils.clip_grad_norm_`, at half of its price on a CPU.
+    """
+    norm = norm_of(gradients)
     if max_norm is not None:
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-    return torch.nn.utils.get_total_norm(gradients_of(parameters))
+        coefficient = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        # On a CPU it is there to be looked at: gradients that are small enough are left alone.
+        multiply(gradients, coefficient.item() if norm.device.type == HOST else coefficient)
+    return norm
+
+
+def norm_of(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the 2-norm of all gradients together, 0-d, on the first one's device."""
+    if not gradients:
+        return torch.zeros(())
+    norms = [torch.stack(torch._foreach_norm(kind)) for kind in _by_kind(gradients)]
+    joined = norms[0] if len(norms) == 1 else torch.cat([n.to(norms[0].device) for n in norms])
+    norm: torch.Tensor = torch.linalg.vector_norm(joined)
+    return norm
 
 
 def gradients_of(parameters: Iterable[torch.nn.Parameter]) -> list[torch.Tensor]:

@@ -180,8 +180,8 @@ class Stepper:
         count = _as_count(n)
         if self._usual is None:
             self._usual = self._agree_on_usual(count)
-        if not self.in_window:
-            self.optimizer.zero_grad(set_to_none=True)
+        if not self.in_window and gradients.gradients_of(self._parameters()):
+            self.optimizer.zero_grad(set_to_none=True)  # gradients that another backward pass left
         if isinstance(count, torch.Tensor) or count > 0 or (self._closes and self._is_shared):
             weight = count / (self._usual * self.gradient_accumulation_steps)
             self.scaler.scale(_weighted(loss, weight)).backward()  # type: ignore[no-untyped-call]
@@ -269,14 +269,14 @@ class Stepper:
             device = ranks.communication_device()
             total = torch.full((), total, dtype=_count_dtype(device), device=device)
         total = ranks.all_reduce_sum(total.clone())
-        return total.item() if total.device.type == "cpu" else total
+        return total.item() if total.device.type == gradients.HOST else total
 
     def _update(self, total: Count, facts: dict[str, Any]) -> bool:
         """Turn the window's gradients into a step; return whether it was taken."""
         self.scaler.unscale_(self.optimizer)
-        parameters = self._parameters(with_gradient=True)
-        gradients.multiply(gradients.gradients_of(parameters), self._factor(total))
-        facts["grad_norm"] = gradients.clip(parameters, self.max_grad_norm)
+        found = gradients.gradients_of(self._parameters())
+        gradients.multiply(found, self._factor(total))
+        facts["grad_norm"] = gradients.clip(found, self.max_grad_norm)
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -298,12 +298,12 @@ class Stepper:
             return torch.where(total > 0, expected / total, torch.zeros_like(total))
         return expected / total
 
-    def _parameters(self, *, with_gradient: bool = False) -> list[torch.nn.Parameter]:
+    def _parameters(self) -> list[torch.nn.Parameter]:
         return [
             parameter
             for group in self.optimizer.param_groups
             for parameter in group["params"]
-            if parameter.requires_grad and (parameter.grad is not None or not with_gradient)
+            if parameter.requires_grad
         ]
 
     def _learning_rates(self) -> dict[str, Any]:
@@ -363,7 +363,7 @@ def _count_dtype(device: torch.device) -> torch.dtype:
 def _as_count(n: Any) -> Count:
     if n is None:
         return 1.0
-    if isinstance(n, torch.Tensor) and n.device.type != "cpu" and n.numel() == 1:
+    if isinstance(n, torch.Tensor) and n.device.type != gradients.HOST and n.numel() == 1:
         return n.detach().reshape(()).to(_count_dtype(n.device))
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
         count = math.nan if isinstance(n, str) else float(n)

@@ -20,6 +20,7 @@ from torch.nn.functional import mse_loss
 import runstore
 from runstore import Run, Stepper
 from runstore.errors import RunStoreError, StageError
+from runstore.train import gradients
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -538,6 +539,41 @@ def test_a_batch_that_failed_may_be_left_out(run: Run) -> None:
 
 
 # ---- accelerators --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the CPU for an accelerator: the same arithmetic, without a look at any value."""
+    monkeypatch.setattr(gradients, "HOST", "none")
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_counts_on_an_accelerator_weigh_as_on_the_host(run: Run) -> None:
+    model, batches = linear(), batches_of([4, 3, 5, 2, 6])
+    reference = copy.deepcopy(model)
+    optimizer = sgd(reference)
+    stepper = Stepper(run, model, sgd(model), gradient_accumulation_steps=2, max_grad_norm=1e6)
+    for batch in run.train(batches):
+        micro_step(stepper, batch, n=torch.tensor(len(batch[0])))
+    for window in windows_of(batches, 2):
+        step_on(reference, optimizer, window)
+    assert distance(model, reference) < 1e-12
+    assert saved(stepper.state_dict())["usual_count"] == 4.0
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_window_without_samples_on_an_accelerator_has_zero_gradients(run: Run) -> None:
+    """Nobody waits to learn that the count is 0, so the optimizer does take the step."""
+    model = linear()
+    before = weights(model)
+    stepper = Stepper(run, model, torch.optim.SGD(model.parameters(), lr=1.0))
+    for _ in range(2):
+        with stepper.forward():
+            ignored = torch.tensor([-100, -100])
+            loss = nn.functional.cross_entropy(model(torch.ones(2, 3).double()), ignored)
+        stepper.backward(loss, n=(ignored != -100).sum())
+        assert stepper.step()
+    assert torch.equal(weights(model), before)
 
 
 @pytest.mark.gpu
