@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from typing import Any
 
 import torch
@@ -65,11 +66,11 @@ def _needed_arguments(method: Any) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
 
 
-def check_settings(precision: object, steps: object, max_grad_norm: object) -> None:
+def check_settings(precision: object, steps: Any, max_grad_norm: object) -> None:
     """Refuse names and numbers that mean nothing."""
     if not isinstance(precision, str) or precision not in DTYPES:
         raise ValueError(f"mixed_precision is {precision!r}, expected 'no', 'fp16' or 'bf16'")
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+    if not hasattr(steps, "__index__") or operator.index(steps) < 1:
         raise ValueError(f"gradient_accumulation_steps is {steps!r}, expected an integer from 1")
     if max_grad_norm is None:
         return

@@ -583,9 +583,9 @@ def test_steps_on_a_gpu_are_never_waited_for(tmp_path: Path, precision: str) -> 
     batches = [(x.cuda(), y.cuda()) for x, y in batches_of([4, 3] * 8, torch.float32)]
     counts = [torch.tensor(len(x), device="cuda") for x, _ in batches]
     with runstore.init(root=tmp_path) as run:
-        silent = Stepper(run, linear(torch.float32).cuda(), sgd(model))
-        assert silent.last_step == {}
-        # Not the counting one: it shall be the stepper alone that is watched here.
+        # What the run does with the facts of a step is not watched here: another stepper counts.
+        first = linear(torch.float32).cuda()
+        Stepper(run, first, sgd(first))
         stepper = Stepper(
             run,
             model,
