@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runstore.run import Run
     from runstore.sweep import grid
     from runstore.train.sampler import ResumableSampler, SeededDataset
+    from runstore.train.stepper import Stepper
 
     __version__: str
 
@@ -28,6 +29,7 @@ __all__ = [
     "RunManager",
     "RunStoreError",
     "SeededDataset",
+    "Stepper",
     "grid",
     "init",
     "load",
@@ -40,6 +42,7 @@ _HOMES = {
     "RunData": "runstore.reader",
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
+    "Stepper": "runstore.train.stepper",
     "grid": "runstore.sweep",
     "init": "runstore.launch",
     "load": "runstore.reader",

@@ -418,7 +418,7 @@ class Run:
 
     def note_step(self, facts: Mapping[str, Number]) -> None:
         """Note what is known of the optimizer step just taken; it joins the step's row."""
-        self._stages.note_step(facts)
+        self._stages.note_step({key: as_float(key, value) for key, value in facts.items()})
 
     def check_registered(self) -> None:
         """Refuse to train on from a checkpoint that nobody has loaded.
@@ -430,9 +430,9 @@ class Run:
 
     def finish_windows(self) -> None:
         """Take the optimizer step of windows that the end of the split cuts short."""
+        # Also those that have none open: under DistributedDataParallel all ranks must call it.
         for stepper in self._steppers:
-            if stepper.in_window:
-                stepper.finish_window()
+            stepper.finish_window()
 
     def after_batch(self) -> None:
         """Save, or stop, if it is time: the batch before is done, the next one not fetched."""

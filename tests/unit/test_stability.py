@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import runstore
 from runstore import Run, RunData, RunManager
@@ -43,6 +44,13 @@ def test_listed_members_of_a_run_exist(page: str, tmp_path: Path) -> None:
     with runstore.init(root=tmp_path) as run:
         assert isinstance(run, Run)
         assert names_after(page, "Members of a `Run`:") <= set(dir(run))
+
+
+def test_listed_members_of_a_stepper_exist(page: str, tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1)
+    with runstore.init(root=tmp_path) as run:
+        stepper = runstore.Stepper(run, model, torch.optim.SGD(model.parameters()))
+    assert names_after(page, "Members of a `Stepper`:") <= set(dir(stepper))
 
 
 def test_listed_commands_are_those_of_the_command_line(page: str) -> None:
