@@ -48,6 +48,7 @@ def init(
     log_every: int = 1,
     strict: bool = False,
     best: str = "val/loss:min",
+    tensorboard: bool = False,
 ) -> Run:
     """Open a run and return it; use it as a context manager, or call `finish()`.
 
@@ -63,6 +64,8 @@ def init(
         log_every: a tracked train batch becomes a metrics row every so many steps.
         strict: raise on a value that is no number, instead of leaving it out with a warning.
         best: which epoch is the best one: `METRIC:min` or `METRIC:max`.
+        tensorboard: write TensorBoard's event files into the run's directory too. A thread does it;
+            a killed process loses their last second. See them with `runstore tensorboard`.
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
@@ -101,6 +104,9 @@ def init(
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
         _describe(run, document)
+        if tensorboard:
+            # Behind everything that sets the step: there the event files of earlier attempts end.
+            run.mirror_to_tensorboard()
     except BaseException as error:
         exits.end_by_exception(run, error)
         raise
