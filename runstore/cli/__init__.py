@@ -21,6 +21,7 @@ COMMANDS = {
     "ls": "List the runs below a root.",
     "show": "Show one run: position, epochs, report, warnings.",
     "tail": "Print the newest rows of a run, and follow it.",
+    "tensorboard": "Start TensorBoard on the runs below a root.",
 }
 
 
