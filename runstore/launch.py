@@ -61,6 +61,7 @@ def init(
     keep_best: str | None = None,
     exact: bool = False,
     all_ranks: bool = False,
+    tensorboard: bool = False,
 ) -> Run:
     """Open a run and return it; use it as a context manager, or call `finish()`.
 
@@ -87,6 +88,8 @@ def init(
         exact: refuse to go on from a checkpoint where the numbers would differ from those of an
             uninterrupted run: on other devices, or another number of processes.
         all_ranks: `log` on other ranks than 0 writes too, to `metrics.rankN-….jsonl`.
+        tensorboard: write TensorBoard's event files into the run's directory too. A thread does it;
+            a killed process loses their last second. See them with `runstore tensorboard`.
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
@@ -110,6 +113,7 @@ def init(
         ),
         exact=exact,
         all_ranks=all_ranks,
+        tensorboard=tensorboard,
     )
     given = as_mapping(params)
     if not several_ranks():
@@ -131,6 +135,7 @@ class _Options:
     rules: SaveRules
     exact: bool
     all_ranks: bool
+    tensorboard: bool
 
     def run(self, path: Path, params: dict[str, Any], attempt: int, **more: Any) -> Run:
         """Open the run's attempt."""
@@ -181,6 +186,9 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
         _describe(run, document)
+        if options.tensorboard:
+            # Behind everything that sets the step: there the event files of earlier attempts end.
+            run.mirror_to_tensorboard()
     except BaseException as error:
         exits.end_by_exception(run, error)
         raise

@@ -31,6 +31,7 @@ from runstore.records import (
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
+from runstore.tensorboard import Mirror, open_mirror
 from runstore.values import as_float, as_index, shown_as_text
 from runstore.writer import RunWriter
 
@@ -132,6 +133,7 @@ class Run:
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
         self._append_metrics = self._writer.metrics.append
+        self._mirror: Mirror | None = None
         exits.watch(self)
 
     # ---- level 1: logging ------------------------------------------------------------------------
@@ -191,6 +193,8 @@ class Run:
             self._append_metrics(_dumps(row, option=_LINE))
         else:
             self._append_metrics(self._encode_carefully(row))
+        if self._mirror is not None:
+            self._mirror.put("metrics", row)
         if epoch is not None:
             self._stages.note_logged(row)
 
@@ -269,6 +273,15 @@ class Run:
         _log.warning("runstore: %s (%s)", message, self.id)
         if not self._ended:
             self._writer.event("warning", {"message": message, "step": self.step})
+
+    def mirror_to_tensorboard(self) -> None:
+        """Write TensorBoard's event files too, from `run.step` on; at most one warning if not."""
+        self._mirror = open_mirror(
+            self.path,
+            step=self.step,
+            params=self.params,
+            on_problem=lambda problem: self._complain(problem, problem),
+        )
 
     # ---- level 2: stages -------------------------------------------------------------------------
 
@@ -516,6 +529,9 @@ class Run:
             self._writer.append(stream, row)
         except RecordError as error:
             self._complain(stream, f"a row of {stream} cannot be written: {error}")
+        if self._mirror is not None and not self._ended:
+            # A copy: the caller gets the row, and may change it.
+            self._mirror.put(stream, dict(row))
         return row
 
     def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, float]:
@@ -662,6 +678,8 @@ class Run:
                     **facts,
                 }
             )
+            if self._mirror is not None:
+                self._mirror.close(status)
             if not already:
                 self._say_end(status, reason)
         # Last: a signal in the middle of the above leaves the rest to the end of the process.
@@ -684,6 +702,8 @@ class Run:
         """A forked child does not write: every file has one writer."""
         self._ended = True
         self._why_ended = "this is a forked process and the run belongs to its parent"
+        if self._mirror is not None:
+            self._mirror.forget_in_child()
 
     def __enter__(self) -> Self:
         return self

@@ -40,7 +40,7 @@ Clock = Callable[[], float]
 Progress = Callable[[], Mapping[str, Any]]
 
 # All but the faults of the thread itself.
-_FOR_THE_MAIN_THREAD = signal.valid_signals() - {
+FOR_THE_MAIN_THREAD = signal.valid_signals() - {
     signal.SIGSEGV,
     signal.SIGBUS,
     signal.SIGFPE,
@@ -270,7 +270,7 @@ class RunWriter:
         """Write what waits, sync what grew, beat; until the end."""
         # A signal that this thread takes does not wake the main thread from a sleep or a wait for
         # the GPU, and Python's handlers run there: Slurm's SIGTERM would be seen too late.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_MAIN_THREAD)
         heartbeat_s = HEARTBEAT_NETWORK_S if self._network else HEARTBEAT_LOCAL_S
         next_sync, next_beat = time.monotonic() + SYNC_INTERVAL_S, time.monotonic()
         pause = QUEUE_INTERVAL_S if self._network else min(SYNC_INTERVAL_S, heartbeat_s)

@@ -22,6 +22,7 @@ COMMANDS = {
     "resume": "Start a run's command again, as its next attempt.",
     "show": "Show one run: position, epochs, report, warnings.",
     "tail": "Print the newest rows of a run, and follow it.",
+    "tensorboard": "Start TensorBoard on the runs below a root.",
 }
 
 
