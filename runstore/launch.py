@@ -26,6 +26,7 @@ from runstore.sources.native import NativeReader
 from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.stages import parse_best
 from runstore.store import find
+from runstore.system import DEFAULT_INTERVAL_S
 from runstore.values import as_json, as_mapping
 
 RUN_VARIABLE = "RUNSTORE_RUN"
@@ -48,6 +49,7 @@ def init(
     log_every: int = 1,
     strict: bool = False,
     best: str = "val/loss:min",
+    system_interval_s: float | None = DEFAULT_INTERVAL_S,
 ) -> Run:
     """Open a run and return it; use it as a context manager, or call `finish()`.
 
@@ -63,6 +65,8 @@ def init(
         log_every: a tracked train batch becomes a metrics row every so many steps.
         strict: raise on a value that is no number, instead of leaving it out with a warning.
         best: which epoch is the best one: `METRIC:min` or `METRIC:max`.
+        system_interval_s: seconds between two rows about CPU, memory, disk, network and GPUs,
+            written by a thread of their own; None for no such rows.
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
@@ -71,6 +75,8 @@ def init(
     """
     parse_best(best)
     log_every = _positive("log_every", log_every)
+    if system_interval_s is not None and not system_interval_s > 0:
+        raise ValueError(f"system_interval_s is {system_interval_s}, expected seconds, or None")
     given = as_mapping(params)
     document = {
         "format": FORMAT,
@@ -96,6 +102,7 @@ def init(
         log_every=log_every,
         strict=strict,
         best=best,
+        system_interval_s=system_interval_s,
         opening=_opening(attempt),
     )
     try:

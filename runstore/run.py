@@ -25,6 +25,7 @@ from runstore.records import (
 )
 from runstore.stages import Stages
 from runstore.state import Best
+from runstore.system import SystemSampler
 from runstore.values import as_float, as_index, shown_as_text
 from runstore.writer import RunWriter
 
@@ -57,6 +58,7 @@ class Run:
         log_every: int = 1,
         strict: bool = False,
         best: str = "val/loss:min",
+        system_interval_s: float | None = None,
         opening: Mapping[str, Any] | None = None,
     ) -> None:
         """Claim `attempt` of the run directory `path`; see `runstore.init` for the rest."""
@@ -94,7 +96,19 @@ class Run:
             path, attempt, opening=opening, progress=self._progress, clock=self.now
         )
         self._append_metrics = self._writer.metrics.append
+        self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
+
+    def _new_sampler(self, interval_s: float | None) -> SystemSampler | None:
+        if interval_s is None:
+            return None
+        return SystemSampler(
+            self.path,
+            interval_s,
+            write=lambda values: self.write_row("system", values),
+            tell=self._writer.event,
+            complain=self._complain,
+        )
 
     # ---- level 1: logging ------------------------------------------------------------------------
 
@@ -406,18 +420,25 @@ class Run:
         best = self._stages.best
         with self._end_lock:
             already, self._ended = self._ended, True
-            self._writer.end(
-                {
-                    "status": status,
-                    "reason": reason,
-                    "duration_s": self._stages.run_duration_s(),
-                    "step": self.step,
-                    **self._stages.open_stages(),
-                    **({"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}),
-                    **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
-                    **facts,
-                }
-            )
+            try:
+                if self._sampler is not None:
+                    self._sampler.stop()
+            finally:
+                # Also when Ctrl-C interrupts the wait for the last sample.
+                self._writer.end(
+                    {
+                        "status": status,
+                        "reason": reason,
+                        "duration_s": self._stages.run_duration_s(),
+                        "step": self.step,
+                        **self._stages.open_stages(),
+                        **(
+                            {"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}
+                        ),
+                        **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
+                        **facts,
+                    }
+                )
             if not already:
                 self._say_end(status, reason)
         # Last: a signal in the middle of the above leaves the rest to the end of the process.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from runstore.console import LineThrottle, split_display
+from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
 from runstore.meters import Pace
 from runstore.open_stages import (
@@ -133,6 +134,7 @@ class Stages:
             )
         number = self._run.epoch = (self._run.epoch or 0) + 1
         self._epoch = Epoch(number, time.monotonic())
+        reset_peaks()
         self._epochs = total if total is not None else self._epochs
         self._run.write_event("epoch_start", epoch=number, epochs=self._epochs, step=self._run.step)
         self._run.touch()
@@ -310,7 +312,7 @@ class Stages:
             raise StageError("end_epoch() came outside of an epoch; begin_epoch() was expected")
         duration_s = (epoch.left or time.monotonic()) - epoch.started
         row = self._run.write_row(
-            "epochs", {**epoch.logged, **epoch.summary}, duration_s=duration_s
+            "epochs", {**epoch.logged, **epoch.summary, **peaks()}, duration_s=duration_s
         )
         self._durations.add(duration_s)
         self._note_best(epoch)
