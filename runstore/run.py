@@ -266,7 +266,9 @@ class Run:
         """Yield the batches of `loader` as the split `test`, inside or after the epochs."""
         return self._stages.split("test", loader)
 
-    def track(self, *, n: float | None = None, **values: Number) -> None:
+    def track(
+        self, *, n: float | None = None, tokens: Number | None = None, **values: Number
+    ) -> None:
         """Track a batch of the open split: `run.track(loss=loss, accuracy=acc, n=len(y))`.
 
         Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
@@ -275,12 +277,14 @@ class Run:
         Args:
             n: how many samples the values are the mean of. Without it every batch weighs the same,
                 and there are no samples per second.
+            tokens: how many tokens were in the batch, a number or a tensor; the epoch row has the
+                split's tokens per second.
             values: the batch means, by metric name without the split.
 
         Raises:
             StageError: no split is open.
         """
-        self._stages.track(values, n)
+        self._stages.track(values, n, tokens)
 
     def track_classification(
         self,

@@ -184,7 +184,7 @@ class Stages:
         )
         return None
 
-    def track(self, values: Mapping[str, Any], n: Any) -> None:
+    def track(self, values: Mapping[str, Any], n: Any, tokens: Any = None) -> None:
         """Add a batch to the open split, and write its row when it is time."""
         split = self._open_split("track()")
         numbers = self._run.numbers(split.name, values)
@@ -193,6 +193,8 @@ class Stages:
             split.batch += 1
             split.pace.tick(time.monotonic())
         split.meters.add(split.batch, numbers, self._samples(n))
+        if tokens is not None:
+            self._count_tokens(split, tokens)
         split.latest = numbers
         self._run.touch()
         if split.name == TRAIN:
@@ -213,6 +215,24 @@ class Stages:
             "n", f"track(n={shown_as_text(n)}): expected a number of samples; it is ignored"
         )
         return None
+
+    def _count_tokens(self, split: Split, tokens: Any) -> None:
+        """Add up what can be added, without looking at it: a tensor may be on a GPU."""
+        try:
+            split.meters.add_tokens(tokens)
+        except Exception:  # noqa: BLE001  # whatever was given, and whatever torch says to it
+            self._run.complain(
+                "tokens",
+                f"track(tokens={shown_as_text(tokens)}): expected a number; it is ignored",
+            )
+
+    def _tokens(self, split: Split) -> float:
+        try:
+            tokens = as_float("tokens", split.meters.tokens)
+        except BadValueError as error:
+            self._run.complain("tokens", f"{error}; no tokens per second of {split.name}")
+            return 0.0
+        return tokens if math.isfinite(tokens) else 0.0
 
     def _count_step(self, split: Split) -> None:
         """One optimizer step per batch, however often the batch is tracked."""
@@ -275,6 +295,9 @@ class Stages:
         facts = {f"{split.name}/duration_s": duration_s}
         if split.meters.samples and duration_s > 0:
             facts[f"{split.name}/samples_per_s"] = split.meters.samples / duration_s
+        tokens = self._tokens(split)
+        if tokens > 0 and duration_s > 0:
+            facts[f"{split.name}/tokens_per_s"] = tokens / duration_s
         if split.meters.nonfinite_batches:
             count = split.meters.nonfinite_batches
             facts[f"{split.name}/nonfinite"] = float(count)
