@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Train small networks on real digits and watch them.",
     "export": "Write runs as one CSV or JSON file.",
     "ls": "List the runs below a root.",
+    "script": "Print a batch script for Slurm that resumes by itself.",
     "show": "Show one run: position, epochs, report, warnings.",
     "tail": "Print the newest rows of a run, and follow it.",
 }
