@@ -201,7 +201,9 @@ class SystemSampler:
             self._sample_until_stopped()
         except Exception as error:  # noqa: BLE001 - the boundary of the thread
             reason = f"{type(error).__name__}: {error}"
-            self._complain("system", f"system metrics: no more samples ({reason})")
+            # The user's logging handler may raise; that may have been the error, too.
+            with suppress(Exception):
+                self._complain("system", f"system metrics: no more samples ({reason})")
 
     def _sample_until_stopped(self) -> None:
         meter = Meter(self._directory, self._complain)

@@ -110,7 +110,7 @@ def test_descendants_of_nobody_are_unknown() -> None:
 def test_run_of_half_a_second_has_a_row(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path) as run:
         for _ in run.epochs(1):
-            time.sleep(0.8)
+            time.sleep(0.6)
     (row,) = system_rows(run.path)
     assert (row["step"], row["epoch"]) == (0, 1)
     assert row["memory/used_gib"] > 0
