@@ -34,6 +34,7 @@ from runstore.sources.native import NativeReader
 from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.stages import parse_best
 from runstore.store import find
+from runstore.system import DEFAULT_INTERVAL_S
 from runstore.values import as_json, as_mapping, shown_as_text
 
 RUN_VARIABLE = "RUNSTORE_RUN"
@@ -62,6 +63,7 @@ def init(
     exact: bool = False,
     all_ranks: bool = False,
     tensorboard: bool = False,
+    system_interval_s: float | None = DEFAULT_INTERVAL_S,
 ) -> Run:
     """Open a run and return it; use it as a context manager, or call `finish()`.
 
@@ -90,6 +92,8 @@ def init(
         all_ranks: `log` on other ranks than 0 writes too, to `metrics.rankN-….jsonl`.
         tensorboard: write TensorBoard's event files into the run's directory too. A thread does it;
             a killed process loses their last second. See them with `runstore tensorboard`.
+        system_interval_s: seconds between two rows about CPU, memory, disk, network and GPUs,
+            written by a thread of their own; None for no such rows.
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
@@ -98,6 +102,8 @@ def init(
         OSError: the directory cannot be written.
     """
     parse_best(best)
+    if system_interval_s is not None and not system_interval_s > 0:
+        raise ValueError(f"system_interval_s is {system_interval_s}, expected seconds, or None")
     options = _Options(
         root=Path(root),
         name=name,
@@ -114,6 +120,7 @@ def init(
         exact=exact,
         all_ranks=all_ranks,
         tensorboard=tensorboard,
+        system_interval_s=system_interval_s,
     )
     given = as_mapping(params)
     if not several_ranks():
@@ -136,6 +143,7 @@ class _Options:
     exact: bool
     all_ranks: bool
     tensorboard: bool
+    system_interval_s: float | None
 
     def run(self, path: Path, params: dict[str, Any], attempt: int, **more: Any) -> Run:
         """Open the run's attempt."""
@@ -181,6 +189,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
         given,
         attempt,
         opening=_opening(attempt, point),
+        system_interval_s=options.system_interval_s,
         checkpoints=_checkpoints(options, point),
     )
     try:

@@ -43,6 +43,8 @@ class Meters:
 
     means: dict[str, Mean] = field(default_factory=dict)
     nonfinite_batches: int = 0
+    tokens: Any = 0
+    """All that were counted: a number, or a tensor on the device that counts."""
     _batch: int | None = None
     """The batch that the last values belong to: a batch may be tracked in several calls."""
     _batch_samples: float | None = None
@@ -70,6 +72,15 @@ class Meters:
         if not finite and self._batch_finite:
             self._batch_finite = False
             self.nonfinite_batches += 1
+
+    def add_tokens(self, tokens: Any) -> None:
+        """Add a number of tokens, or a tensor of such numbers, which is summed.
+
+        That happens where the tensor lies: to look at it would make the host wait for the GPU. And
+        it happens in 64-bit integers, since bfloat16 stops counting at 256.
+        """
+        counted = tokens.detach().long().sum() if hasattr(tokens, "detach") else tokens
+        self.tokens = self.tokens + counted
 
     def _next_batch(self, batch: int) -> None:
         if self._batch is not None:

@@ -114,6 +114,42 @@ def is_stopped(pid: int) -> bool:
     return stat[stat.rindex(b")") + 2 :][:1] in (b"T", b"t")
 
 
+def descendants(pid: int) -> list[int] | None:
+    """Return the processes below `pid`; None where the kernel does not list a process's children.
+
+    One that ends or starts meanwhile may be missing (proc(5), `/proc/PID/task/TID/children`).
+    """
+    below = _children(pid)
+    if below is None:
+        return None
+    found = []
+    while below:
+        child = below.pop()
+        found.append(child)
+        below += _children(child) or []
+    return found
+
+
+def _children(pid: int) -> list[int] | None:
+    """Return the children of all threads of `pid`; None when none of these says."""
+    found: list[int] | None = None
+    for thread in _threads(pid):
+        try:
+            text = Path(f"/proc/{pid}/task/{thread}/children").read_bytes()
+        except OSError:
+            # This thread has ended since.
+            continue
+        found = (found or []) + [int(child) for child in text.split()]
+    return found
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
 def _psutil_start_time(pid: int) -> int | None:
     import psutil
 

@@ -31,6 +31,7 @@ from runstore.records import (
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
+from runstore.system import SystemSampler
 from runstore.tensorboard import Mirror, open_mirror
 from runstore.values import as_float, as_index, shown_as_text
 from runstore.writer import RunWriter
@@ -75,6 +76,7 @@ class Run:
         log_every: int = 1,
         strict: bool = False,
         best: str = "val/loss:min",
+        system_interval_s: float | None = None,
         opening: Mapping[str, Any] | None = None,
         checkpoints: Checkpoints | None = None,
         rank: int = 0,
@@ -134,7 +136,19 @@ class Run:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
         self._append_metrics = self._writer.metrics.append
         self._mirror: Mirror | None = None
+        self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
+
+    def _new_sampler(self, interval_s: float | None) -> SystemSampler | None:
+        if interval_s is None:
+            return None
+        return SystemSampler(
+            self.path,
+            interval_s,
+            write=lambda values: self.write_row("system", values),
+            tell=self._writer.event,
+            complain=self._complain,
+        )
 
     # ---- level 1: logging ------------------------------------------------------------------------
 
@@ -309,7 +323,9 @@ class Run:
         """Yield the batches of `loader` as the split `test`, inside or after the epochs."""
         return self._stages.split("test", loader)
 
-    def track(self, *, n: float | None = None, **values: Number) -> None:
+    def track(
+        self, *, n: float | None = None, tokens: Number | None = None, **values: Number
+    ) -> None:
         """Track a batch of the open split: `run.track(loss=loss, accuracy=acc, n=len(y))`.
 
         Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
@@ -318,12 +334,14 @@ class Run:
         Args:
             n: how many samples the values are the mean of. Without it every batch weighs the same,
                 and there are no samples per second.
+            tokens: how many tokens were in the batch, a number or a tensor; the epoch row has the
+                split's tokens per second.
             values: the batch means, by metric name without the split.
 
         Raises:
             StageError: no split is open.
         """
-        self._stages.track(values, n)
+        self._stages.track(values, n, tokens)
 
     def track_classification(
         self,
@@ -522,7 +540,8 @@ class Run:
         if self.epoch is not None:
             row["epoch"] = self.epoch
         row |= {"time": self.now(), **fields, **split_nonfinite(values)}
-        if self._muted:
+        # What the machine does is new, also while the script does again what it had done.
+        if self._muted and stream != "system":
             self._muted_rows += 1
             return row
         try:
@@ -666,20 +685,27 @@ class Run:
             facts["lost_ranks"] = lost
         with self._end_lock:
             already, self._ended = self._ended, True
-            self._writer.end(
-                {
-                    "status": status,
-                    "reason": reason,
-                    "duration_s": self._stages.run_duration_s(),
-                    "step": self.step,
-                    **self._stages.open_stages(),
-                    **({"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}),
-                    **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
-                    **facts,
-                }
-            )
-            if self._mirror is not None:
-                self._mirror.close(status)
+            try:
+                if self._sampler is not None:
+                    self._sampler.stop()
+            finally:
+                # Also when Ctrl-C interrupts the wait for the last sample.
+                self._writer.end(
+                    {
+                        "status": status,
+                        "reason": reason,
+                        "duration_s": self._stages.run_duration_s(),
+                        "step": self.step,
+                        **self._stages.open_stages(),
+                        **(
+                            {"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}
+                        ),
+                        **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
+                        **facts,
+                    }
+                )
+                if self._mirror is not None:
+                    self._mirror.close(status)
             if not already:
                 self._say_end(status, reason)
         # Last: a signal in the middle of the above leaves the rest to the end of the process.

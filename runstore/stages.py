@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from runstore.console import LineThrottle, split_display
+from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
 from runstore.meters import Pace
 from runstore.open_stages import (
@@ -234,6 +235,7 @@ class Stages:
         if place is not None and place.holds(self._epoch):
             self._epoch.load_state(place.epoch)
         self._train_splits = 0
+        reset_peaks()
         self._epochs = total if total is not None else self._epochs
         self._run.write_event("epoch_start", epoch=number, epochs=self._epochs, step=self._run.step)
         self._run.touch()
@@ -285,7 +287,7 @@ class Stages:
         )
         return None
 
-    def track(self, values: Mapping[str, Any], n: Any) -> None:
+    def track(self, values: Mapping[str, Any], n: Any, tokens: Any = None) -> None:
         """Add a batch to the open split, and write its row when it is time."""
         split = self._open_split("track()")
         numbers = self._run.numbers(split.name, values)
@@ -295,6 +297,8 @@ class Stages:
             split.pace.tick(time.monotonic())
         samples = self._samples(n)
         split.meters.add(split.batch, numbers, samples)
+        if tokens is not None:
+            self._count_tokens(split, tokens)
         split.latest = numbers
         self._run.touch()
         if split.name != TRAIN:
@@ -353,6 +357,24 @@ class Stages:
             "n", f"track(n={shown_as_text(n)}): expected a number of samples; it is ignored"
         )
         return None
+
+    def _count_tokens(self, split: Split, tokens: Any) -> None:
+        """Add up what can be added, without looking at it: a tensor may be on a GPU."""
+        try:
+            split.meters.add_tokens(tokens)
+        except Exception:  # noqa: BLE001  # whatever was given, and whatever torch says to it
+            self._run.complain(
+                "tokens",
+                f"track(tokens={shown_as_text(tokens)}): expected a number; it is ignored",
+            )
+
+    def _tokens(self, split: Split) -> float:
+        try:
+            tokens = as_float("tokens", split.meters.tokens)
+        except BadValueError as error:
+            self._run.complain("tokens", f"{error}; no tokens per second of {split.name}")
+            return 0.0
+        return tokens if math.isfinite(tokens) else 0.0
 
     def _count_step(self, split: Split) -> None:
         """One optimizer step per batch, however often the batch is tracked."""
@@ -419,6 +441,9 @@ class Stages:
         facts = {f"{split.name}/duration_s": duration_s}
         if split.meters.samples and duration_s > 0:
             facts[f"{split.name}/samples_per_s"] = split.meters.samples / duration_s
+        tokens = self._tokens(split)
+        if tokens > 0 and duration_s > 0:
+            facts[f"{split.name}/tokens_per_s"] = tokens / duration_s
         if split.meters.nonfinite_batches:
             count = split.meters.nonfinite_batches
             facts[f"{split.name}/nonfinite"] = float(count)
@@ -458,7 +483,7 @@ class Stages:
             self._give_up_place(f"epoch {epoch.number} ended without the split it was made in")
         duration_s = (epoch.left or time.monotonic()) - epoch.started
         row = self._run.write_row(
-            "epochs", {**epoch.logged, **epoch.summary}, duration_s=duration_s
+            "epochs", {**epoch.logged, **epoch.summary, **peaks()}, duration_s=duration_s
         )
         self._durations.add(duration_s)
         self._note_best(epoch)

@@ -8,7 +8,6 @@ the training goes on at its own pace.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -23,8 +22,8 @@ from runstore.paths import Stream
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.redact import redact_params
 from runstore.reports import SUMMARIES, text_report
+from runstore.threads import start_daemon
 from runstore.values import as_json
-from runstore.writer import FOR_THE_MAIN_THREAD
 
 INTERVAL_S = 1.0
 """How often what came is written and handed to the kernel: what a killed process loses at most."""
@@ -92,10 +91,7 @@ class Mirror:
         self._file.begin_session(step, again=bool(earlier))
         self._file.hparams(params)
         self._file.flush()
-        self._thread = threading.Thread(
-            target=self._serve, name="runstore-tensorboard", daemon=True
-        )
-        self._thread.start()
+        self._thread = start_daemon(self._serve, "runstore-tensorboard")
 
     def put(self, stream: Stream, row: JsonObject) -> None:
         """Take a row as it is written to a stream; it must not change afterwards. Never waits."""
@@ -126,8 +122,6 @@ class Mirror:
     # ---- the thread ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        # As in the writer's thread: a signal taken here would not wake the main thread.
-        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_MAIN_THREAD)
         try:
             while not self._stop.wait(INTERVAL_S):
                 self._write_what_waits()

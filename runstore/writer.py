@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import signal
 import threading
 import time
 import weakref
@@ -27,6 +26,7 @@ from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
 from runstore.stream_writer import StreamWriter
+from runstore.threads import start_daemon
 
 SYNC_INTERVAL_S = 2.0
 HEARTBEAT_LOCAL_S = 1.0
@@ -38,15 +38,6 @@ SHORT_FIELD_BYTES = 1000
 
 Clock = Callable[[], float]
 Progress = Callable[[], Mapping[str, Any]]
-
-# All but the faults of the thread itself.
-FOR_THE_MAIN_THREAD = signal.valid_signals() - {
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGABRT,
-}
 
 _log = logging.getLogger("runstore")
 _open_writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
@@ -109,8 +100,7 @@ class RunWriter:
         self._claim(dict(opening or {}))
         self.metrics = self.stream("metrics")
         _open_writers.add(self)
-        self._thread = threading.Thread(target=self._serve, name="runstore-writer", daemon=True)
-        self._thread.start()
+        self._thread = start_daemon(self._serve, "runstore-writer")
 
     def _claim(self, opening: dict[str, Any]) -> None:
         events = self.stream("events")
@@ -268,9 +258,6 @@ class RunWriter:
 
     def _serve(self) -> None:
         """Write what waits, sync what grew, beat; until the end."""
-        # A signal that this thread takes does not wake the main thread from a sleep or a wait for
-        # the GPU, and Python's handlers run there: Slurm's SIGTERM would be seen too late.
-        signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_MAIN_THREAD)
         heartbeat_s = HEARTBEAT_NETWORK_S if self._network else HEARTBEAT_LOCAL_S
         next_sync, next_beat = time.monotonic() + SYNC_INTERVAL_S, time.monotonic()
         pause = QUEUE_INTERVAL_S if self._network else min(SYNC_INTERVAL_S, heartbeat_s)

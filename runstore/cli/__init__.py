@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "Write runs as one CSV or JSON file.",
     "ls": "List the runs below a root.",
     "resume": "Start a run's command again, as its next attempt.",
+    "script": "Print a batch script for Slurm that resumes by itself.",
     "show": "Show one run: position, epochs, report, warnings.",
     "tail": "Print the newest rows of a run, and follow it.",
     "tensorboard": "Start TensorBoard on the runs below a root.",

@@ -96,7 +96,9 @@ class NativeReader:
         self.learn_cuts()
         for file in self._in_order((stream,)):
             limit = self.state.cuts.get(file.name.name) if stream != "events" else None
-            hidden_from = self.state.hidden_from(file.name.attempt)
+            # What happened, and how the machine did, is true whatever was trained again.
+            inferred = stream not in ("events", "system")
+            hidden_from = self.state.hidden_from(file.name.attempt) if inferred else None
             yield from file_rows(file.tail.path, limit=limit, hidden_from=hidden_from)
 
     def learn_cuts(self) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -29,8 +30,8 @@ from runstore.writer import RunWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests/fixtures/format-1/20261120-120000-fixture-k3x7qa27"
-SCHEMAS = ("run", "events", "metrics", "epochs", "reports", "progress")
-VALUE_STREAMS = ("metrics", "epochs")
+SCHEMAS = ("run", "events", "metrics", "epochs", "reports", "system", "progress")
+VALUE_STREAMS = ("metrics", "epochs", "system")
 
 
 @cache
@@ -110,6 +111,8 @@ def write_everything(root: Path) -> Run:
         run.log({"\x7f\x9b\u202e\u2028": 1, "\ud800": 2, 'quote" \\': 3}, step=100)
         run.log({"word": "no number"})
         run.log({})
+        # Until there are system metrics for the end to sample.
+        time.sleep(0.6)
     return run
 
 

@@ -89,3 +89,21 @@ def test_pace_is_unknown_at_first() -> None:
     pace.start(0.0)
     pace.stop(0.0)
     assert pace.it_per_s is None
+
+
+def test_tokens_are_summed() -> None:
+    meters = Meters()
+    assert meters.tokens == 0
+    for tokens in (3, 40.0, 7):
+        meters.add_tokens(tokens)
+    assert meters.tokens == 50
+
+
+def test_tokens_on_a_device_are_summed_there_and_exactly() -> None:
+    torch = pytest.importorskip("torch")
+    meters = Meters()
+    for _ in range(600):
+        meters.add_tokens(torch.ones((), dtype=torch.bfloat16))
+    meters.add_tokens(torch.tensor([1, 2, 3]))
+    assert isinstance(meters.tokens, torch.Tensor)
+    assert meters.tokens.item() == 606

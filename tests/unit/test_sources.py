@@ -12,6 +12,7 @@ import pytest
 import runstore
 from runstore.errors import FormatError
 from runstore.liveness import Liveness
+from runstore.paths import Stream
 from runstore.process import current_process
 from runstore.records import encode
 from runstore.sources import RunReader
@@ -349,3 +350,19 @@ def test_large_parameters_are_read(tmp_path: Path) -> None:
         pass
     assert run.path.joinpath("run.json").stat().st_size > 1 << 20
     assert runstore.load(run.path).params == params
+
+
+def test_resume_without_cuts_hides_neither_events_nor_system_rows(tmp_path: Path) -> None:
+    """The rows that explain a crash lie behind its last checkpoint."""
+    with runstore.init(root=tmp_path, system_interval_s=None) as run:
+        for step in range(1, 10):
+            run.log({"loss": 1.0}, step=step)
+            run.write_row("system", {"memory/used_gib": float(step)})
+    with runstore.init(root=tmp_path, resume=run.path, system_interval_s=None) as again:
+        again.log({"loss": 0.5}, step=4)
+    reader = NativeReader(run.path, patient=False)
+
+    def hidden(stream: Stream) -> int:
+        return sum(line.superseded for line in reader.rows(stream))
+
+    assert (hidden("metrics"), hidden("system"), hidden("events")) == (6, 0, 0)

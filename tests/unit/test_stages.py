@@ -134,6 +134,33 @@ def test_epoch_row_has_means_durations_and_the_last_logged_values(run: Run) -> N
     assert row["train/samples_per_s"] > 0
 
 
+def test_tokens_per_second_are_a_fact_of_the_split_and_no_mean(run: Run) -> None:
+    for _ in run.epochs(1):
+        for length in run.train([3, 40, 7]):
+            run.track(loss=0.5, n=1, tokens=torch.tensor(length))
+        for _ in run.val([5]):
+            run.track(loss=0.5)
+    (row,) = raw(run, "epochs")
+    assert row["train/tokens_per_s"] == pytest.approx(50 / row["train/duration_s"])
+    assert "val/tokens_per_s" not in row
+    assert {key for row in raw(run, "metrics") for key in row} == (
+        {"step", "epoch", "time", "train/loss", "val/loss"}
+    )
+
+
+@pytest.mark.parametrize("tokens", ["many", [1], math.nan, math.inf, torch.ones(2, 2) * math.nan])
+def test_tokens_that_are_no_number_cost_only_the_rate(
+    run: Run, tokens: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in run.epochs(1):
+        for _ in run.train([1, 2]):
+            run.track(loss=0.5, tokens=tokens)
+    (row,) = raw(run, "epochs")
+    assert row["train/loss"] == 0.5
+    assert "train/tokens_per_s" not in row
+    assert len(caplog.records) <= 1
+
+
 def test_samples_per_second_needs_the_samples(run: Run) -> None:
     for _ in run.epochs(1):
         for _ in run.train([1, 2]):

@@ -1,0 +1,60 @@
+"""`runstore script`: a batch script for Slurm that requeues itself and goes on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from runstore.errors import RunStoreError
+from runstore.slurm import Job, batch_script
+
+
+@click.command("script", context_settings={"allow_interspersed_args": False})
+@click.option("--time", metavar="LIMIT", help="The time limit of one start, as for sbatch.")
+@click.option("--partition", metavar="NAME")
+@click.option("--account", metavar="NAME")
+@click.option("--gpus", metavar="N", help="GPUs, or TYPE:N.")
+@click.option("--cpus", metavar="N", help="CPUs of the program, DataLoader workers included.")
+@click.option("--memory", metavar="SIZE", help="Memory of a node, as in 32G.")
+@click.option(
+    "--array", metavar="INDEXES", help="One run per index: 0-9, or 0-9%2 for two at once."
+)
+@click.option("--name", help="The job's name.  [default: from COMMAND]")
+@click.option("--output", metavar="FILE", help="The log.  [default: NAME-JOB.out]")
+@click.option(
+    "--root",
+    envvar="RUNSTORE_ROOT",
+    default="runs",
+    show_default="./runs, or $RUNSTORE_ROOT",
+    help="The directory of runs.",
+)
+@click.option(
+    "--signal-seconds",
+    "signal_s",
+    type=click.IntRange(20, 65535),
+    default=120,
+    show_default=True,
+    help="How long before the time limit the program is asked to save: twice what saving takes.",
+)
+@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True)
+def command(command_line: tuple[str, ...], **options: Any) -> None:
+    """Print a batch script for Slurm that runs COMMAND until it has finished.
+
+    Before each time limit COMMAND gets SIGTERM, at which a run saves a checkpoint and ends; the job
+    goes back into the queue and goes on in the same run directory.
+
+    \b
+      runstore script --time 4:00:00 --gpus 1 -- python train.py > train.sbatch
+      sbatch train.sbatch
+
+    COMMAND may begin with torchrun or srun. A variable that only the job knows needs a shell:
+    -- bash -c 'exec python train.py --seed $SLURM_ARRAY_TASK_ID'
+    """
+    try:
+        script = batch_script(command_line, Job(**options))
+    except RunStoreError as error:
+        raise click.UsageError(str(error)) from None
+    # As bytes: a path need not be UTF-8.
+    click.echo(os.fsencode(script), nl=False)
