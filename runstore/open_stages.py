@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstore.console import SplitDisplay
 from runstore.meters import Meters, Pace
+from runstore.records import RESERVED_KEYS
 
 if TYPE_CHECKING:
     from runstore.train.classification import Classification
@@ -29,10 +30,16 @@ class Split:
     """Batches begun."""
     counted: int = -1
     """The batch that the last optimizer step was counted for."""
-    latest: dict[str, float] = field(default_factory=dict)
+    latest: Mapping[str, float] = field(default_factory=dict)
+    next_look: float = 0.0
+    """When values on an accelerator are next fetched to be shown, in monotonic seconds."""
     classification: Classification | None = None
     left: float | None = None
     """When the loop was left by `break` (or by an exception: not known yet which)."""
+
+    def show(self, values: Mapping[str, float] | None) -> None:
+        """Take the values that are shown while the split goes on; None when they were lost."""
+        self.latest = values or self.latest
 
 
 @dataclass(slots=True)
@@ -44,6 +51,12 @@ class Epoch:
     summary: dict[str, float] = field(default_factory=dict)
     logged: dict[str, Any] = field(default_factory=dict)
     left: float | None = None
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Remember what was logged: the epoch's row has the last finite value of each."""
+        for key, value in row.items():
+            if type(value) is float and key not in RESERVED_KEYS:
+                self.logged[key] = value
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex, TypeVar
@@ -25,7 +26,7 @@ from runstore.records import (
 )
 from runstore.stages import Stages
 from runstore.state import Best
-from runstore.values import as_float, as_index, shown_as_text
+from runstore.values import as_float, as_index, is_late, shown_as_text
 from runstore.writer import RunWriter
 
 Batch = TypeVar("Batch")
@@ -39,6 +40,8 @@ _LINE = orjson.OPT_APPEND_NEWLINE
 MANY_VALUES = 1000
 """A row with so many values has its length checked; shorter ones cannot be too long."""
 MOST_NAME_CHARS = 500
+FINISH_WAIT_S = 60.0
+"""How long `finish` waits for values that are still on an accelerator."""
 
 
 class Run:
@@ -93,7 +96,9 @@ class Run:
         self._writer = RunWriter(
             path, attempt, opening=opening, progress=self._progress, clock=self.now
         )
-        self._append_metrics = self._writer.metrics.append
+        self._late = self._writer.late
+        self._late.on_change = self._divert
+        self._divert(False)
         exits.watch(self)
 
     # ---- level 1: logging ------------------------------------------------------------------------
@@ -102,9 +107,10 @@ class Run:
         """Write one metrics row: `run.log({"train/loss": loss, "lr": lr}, step=step)`.
 
         The row is in the kernel when this returns (on a local file system), so a killed process
-        loses none. Values become floats; NaN and infinities are kept. What is no number is left
-        out with one warning per key. An integer `epoch` or `step` among the values fills that
-        reserved key.
+        loses none. Tensors on a GPU are not waited for: their row, and those behind it, are written
+        when the values have come. Values become floats; NaN and infinities are kept. What is no
+        number is left out with one warning per key. An integer `epoch` or `step` among the values
+        fills that reserved key.
 
         Args:
             values: metric names (`split/name` or bare, as in `lr`) and their values.
@@ -152,9 +158,9 @@ class Run:
         if plain and total - total == 0.0 and len(row) < MANY_VALUES:
             self._append_metrics(_dumps(row, option=_LINE))
         else:
-            self._append_metrics(self._encode_carefully(row))
+            self._append_carefully(row)
         if epoch is not None:
-            self._stages.note_logged(row)
+            self._note_logged(row)
 
     def _step_of(self, step: object) -> int:
         index = self._index("step", step)
@@ -164,14 +170,94 @@ class Run:
             self.step = index
         return index
 
-    def _encode_carefully(self, row: dict[str, Any]) -> bytes:
-        """Encode a row with names that need escaping, or values that may not be finite."""
+    def _append_carefully(self, row: dict[str, Any]) -> None:
+        """Append a row with names that need escaping, or values that are not finite, or not here.
+
+        Such values are still tensors in `row`; they become floats in their turn.
+        """
+        late = {key: value for key, value in row.items() if type(value) not in (float, int)}
+        if late:
+            self.when_known(late, partial(self._append_known, row))
+        else:
+            self._append_metrics(self._encode_carefully(row, self._complain))
+
+    def _append_known(self, row: dict[str, Any], known: Mapping[str, float] | None) -> None:
+        """Append a row whose late values are there, in whatever thread that is seen."""
+        if known is None:
+            return
+        row |= known
+        line = self._encode_carefully(row, self._writer.note_problem)
+        self._writer.metrics.append(line)
+
+    def _encode_carefully(
+        self, row: dict[str, Any], complain: Callable[[str, str], object]
+    ) -> bytes:
         row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
         try:
             return encode(row)
         except RecordError as error:
-            self._complain("row", f"a row cannot be written: {error}")
+            complain("row", f"a row cannot be written: {error}")
             return encode({key: row[key] for key in RESERVED_KEYS if key in row})
+
+    def when_known(
+        self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]
+    ) -> None:
+        """Call `take` with `values` as floats when those on an accelerator have come.
+
+        Nothing waits for them here. Rows that are written later wait behind; `take` is told None
+        when the values were lost, and may be called in the writer's thread.
+        """
+        late = {key: value for key, value in values.items() if is_late(value)}
+        here = {key: value for key, value in values.items() if key not in late}
+        try:
+            from runstore.train.host_copy import HostCopy
+
+            copy = HostCopy(list(late.values())) if late else None
+        except Exception as error:  # noqa: BLE001  # whatever torch says, of earlier faults too
+            self.dropped_values += len(late)
+            self._complain("late", f"{', '.join(late)}: the values cannot be read ({error})")
+            self._late.do(partial(take, here or None))
+            return
+        if copy is None:
+            self._late.do(partial(take, here))
+        else:
+            self._late.put(copy, partial(self._take_late, take, here, tuple(late)))
+
+    def _take_late(
+        self,
+        take: Callable[[Mapping[str, float] | None], object],
+        here: Mapping[str, float],
+        names: tuple[str, ...],
+        values: list[float] | None,
+    ) -> None:
+        if values is None:
+            self.dropped_values += len(names)
+            take(None)
+        else:
+            take({**here, **dict(zip(names, values, strict=True))})
+
+    def _divert(self, waiting: bool) -> None:
+        """Have rows wait behind those whose values are on their way, or no longer.
+
+        By exchanging two functions, so that `log` need not ask in each row.
+        """
+        if waiting:
+            self._append_metrics, self._note_logged = self._append_behind, self._note_behind
+        else:
+            self._append_metrics = self._writer.metrics.append
+            self._note_logged = self._stages.note_logged
+
+    def _append_behind(self, line: bytes) -> None:
+        self._late.do(partial(self._writer.metrics.append, line))
+
+    def _note_behind(self, row: Mapping[str, Any]) -> None:
+        noted = self._stages.noted_epoch()
+        if noted is not None:
+            self._late.do(partial(noted.note, row))
+
+    def settle_rows(self) -> None:
+        """Wait until every row is written whose values are still on an accelerator."""
+        self._late.settle()
 
     def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
         """Put a value into a row, whatever it is; the careful half of `log`.
@@ -183,7 +269,8 @@ class Run:
             if name in RESERVED_KEYS:
                 self._set_reserved(row, name, value)
                 return True
-            number = as_float(name, value)
+            late = is_late(value)
+            number = value if late else as_float(name, value)
         except BadValueError as error:
             self.dropped_values += 1
             if self.strict:
@@ -194,7 +281,7 @@ class Run:
         if plain:
             self._known.add(name)
         row[name] = number
-        return plain and number - number == 0.0
+        return plain and not late and number - number == 0.0
 
     def _name(self, key: object) -> str:
         name = key if isinstance(key, str) else str(key)
@@ -252,11 +339,12 @@ class Run:
         """Yield the batches of `loader` as the split `test`, inside or after the epochs."""
         return self._stages.split("test", loader)
 
-    def track(self, *, n: float | None = None, **values: Number) -> None:
+    def track(self, *, n: Number | None = None, **values: Number) -> None:
         """Track a batch of the open split: `run.track(loss=loss, accuracy=acc, n=len(y))`.
 
         Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
-        one step, and every `log_every` steps the values become a metrics row.
+        one step, and every `log_every` steps the values become a metrics row. Tensors on a GPU are
+        summed there and not waited for.
 
         Args:
             n: how many samples the values are the mean of. Without it every batch weighs the same,
@@ -322,26 +410,47 @@ class Run:
         self._writer.event(event, fields)
 
     def write_row(
-        self, stream: Stream, values: Mapping[str, float], **fields: Any
+        self, stream: Stream, values: Mapping[str, Number], **fields: Any
     ) -> dict[str, Any]:
-        """Write one row of a stream, stamped with step, epoch and time, and return it."""
-        row: dict[str, Any] = {"step": self.step}
-        if self.epoch is not None:
-            row["epoch"] = self.epoch
-        row |= {"time": self.now(), **fields, **split_nonfinite(values)}
+        """Write one row of a stream, stamped with step, epoch and time, and return it.
+
+        A metrics row may have tensors on an accelerator: nothing waits for them, and the row has
+        their values when it is written.
+        """
+        row = self._stamped()
+        if stream == "metrics":
+            row |= {**fields, **values}
+            self._append_carefully(row)
+            return row
+        row |= {**fields, **split_nonfinite(values)}
         try:
             self._writer.append(stream, row)
         except RecordError as error:
             self._complain(stream, f"a row of {stream} cannot be written: {error}")
         return row
 
-    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, float]:
-        """Return tracked values as floats under `prefix/name`; what is no number is left out."""
-        numbers: dict[str, float] = {}
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Have the open epoch's row show the values of a row that was written, as of one logged."""
+        self._note_logged(row)
+
+    def _stamped(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"step": self.step}
+        if self.epoch is not None:
+            row["epoch"] = self.epoch
+        row["time"] = self.now()
+        return row
+
+    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, Any]:
+        """Return tracked values as floats under `prefix/name`; what is no number is left out.
+
+        Tensors on an accelerator are returned as they are.
+        """
+        numbers: dict[str, Any] = {}
         for key, value in values.items():
             name = f"{prefix}/{key}"
             try:
-                numbers[name] = value if type(value) is float else as_float(name, value)
+                as_it_is = type(value) is float or is_late(value)
+                numbers[name] = value if as_it_is else as_float(name, value)
             except BadValueError as error:
                 self.dropped_values += 1
                 if self.strict:
@@ -390,6 +499,7 @@ class Run:
         """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
         if not self._ended:
             self._stages.settle()
+            self._late.settle(FINISH_WAIT_S)
             self.end("finished", self.unfinished())
 
     @property

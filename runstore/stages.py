@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from runstore.console import LineThrottle, split_display
 from runstore.errors import BadValueError, StageError
-from runstore.meters import Pace
+from runstore.meters import Meters, Pace, Sums
 from runstore.open_stages import (
     TRAIN,
     Epoch,
@@ -20,15 +20,16 @@ from runstore.open_stages import (
     samples_of,
     summary_line,
 )
-from runstore.records import RESERVED_KEYS
 from runstore.state import Best
-from runstore.values import as_float, as_index, shown_as_text
+from runstore.values import as_float, as_index, is_late, shown_as_text
 
 if TYPE_CHECKING:
     from runstore.run import Run
     from runstore.train.classification import Classification
 
 Batch = TypeVar("Batch")
+LOOK_INTERVAL_S = 0.5
+"""How often values on an accelerator are fetched only to show them."""
 
 
 class Stages:
@@ -156,7 +157,7 @@ class Stages:
             outer.pace.stop(now)
         pace = self._paces.setdefault(name, Pace())
         pace.start(now)
-        self._splits += (Split(name, batches, now, pace),)
+        self._splits += (Split(name, batches, now, pace, meters=Meters(_device_sums)),)
         self._run.write_event(
             "split_start",
             split=name,
@@ -190,17 +191,34 @@ class Stages:
             # Explicit calls: no loop of ours counts the batches, so each call is one.
             split.batch += 1
             split.pace.tick(time.monotonic())
-        split.meters.add(split.batch, numbers, self._samples(n))
-        split.latest = numbers
+        samples = self._samples(n)
+        self._guard_device("track()", lambda: split.meters.add(split.batch, numbers, samples))
+        self._note_latest(split, numbers)
         self._run.touch()
         if split.name == TRAIN:
             self._count_step(split)
             if numbers and self._run.step % self._run.log_every == 0:
                 self._run.write_row("metrics", numbers)
 
-    def _samples(self, n: Any) -> float | None:
-        if n is None:
-            return None
+    def _guard_device(self, what: str, action: Callable[[], object]) -> None:
+        """A fault of the accelerator costs what it held, not the training."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001  # torch tells an earlier kernel's fault here
+            self._run.complain("device", f"{what}: values on the device are lost ({error})")
+
+    def _note_latest(self, split: Split, numbers: Mapping[str, Any]) -> None:
+        """Show the latest values; those on an accelerator now and then, when they have come."""
+        if all(type(value) is float for value in numbers.values()):
+            split.latest = numbers
+        elif split.display is not None and time.monotonic() >= split.next_look:
+            split.next_look = time.monotonic() + LOOK_INTERVAL_S
+            self._run.when_known(numbers, split.show)
+
+    def _samples(self, n: Any) -> Any:
+        """Return a number of samples, or None; on an accelerator it is taken as it is."""
+        if n is None or is_late(n):
+            return n
         try:
             samples = n if type(n) is int else as_float("n", n)
         except BadValueError:
@@ -243,13 +261,15 @@ class Stages:
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
         split = self._open_split("end_split()", settle=False)
+        self._run.settle_rows()
         self._splits = self._splits[:-1]
         left = split.left or time.monotonic()
         duration_s = left - split.started
         split.pace.stop(left)
         if self._split is not None:
             self._split.pace.start(left)
-        means = {f"{key}": value for key, value in split.meters.values().items()}
+        self._guard_device(f"the end of {split.name}", split.meters.settle)
+        means = split.meters.values()
         means |= self._report(split)
         summary = means | self._split_facts(split, duration_s)
         if split.name != TRAIN and means:
@@ -301,6 +321,7 @@ class Stages:
     def end_epoch(self) -> dict[str, Any]:
         """Close the open epoch and write its row."""
         self._settle_splits()
+        self._run.settle_rows()
         if self._split is not None:
             raise StageError(
                 f"end_epoch() came inside the split {self._split.name!r}; end_split() was expected"
@@ -336,11 +357,14 @@ class Stages:
 
     def note_logged(self, row: Mapping[str, Any]) -> None:
         """Remember what was logged inside the open epoch: its row has the last value of each."""
-        if self._epoch is not None and self._epoch.left is None:
-            logged = self._epoch.logged
-            for key, value in row.items():
-                if type(value) is float and key not in RESERVED_KEYS:
-                    logged[key] = value
+        epoch = self.noted_epoch()
+        if epoch is not None:
+            epoch.note(row)
+
+    def noted_epoch(self) -> Epoch | None:
+        """Return the epoch whose row has what is logged now, or None."""
+        epoch = self._epoch
+        return epoch if epoch is not None and epoch.left is None else None
 
     # ---- what was left ---------------------------------------------------------------------------
 
@@ -407,6 +431,12 @@ class Stages:
         in_epoch_s = time.monotonic() - epoch.started if epoch else 0.0
         train = next((split for split in self._splits if split.name == TRAIN), None)
         return self._durations.eta_s(self._epochs - done, in_epoch_s, train)
+
+
+def _device_sums() -> Sums:
+    from runstore.train.device_sums import DeviceSums
+
+    return DeviceSums()
 
 
 def _classification(
