@@ -12,6 +12,7 @@ from runstore.records import RESERVED_KEYS
 
 if TYPE_CHECKING:
     from runstore.train.classification import Classification
+    from runstore.train.regression import Regression
 
 TRAIN = "train"
 
@@ -34,6 +35,7 @@ class Split:
     next_look: float = 0.0
     """When values on an accelerator are next fetched to be shown, in monotonic seconds."""
     classification: Classification | None = None
+    regression: Regression | None = None
     left: float | None = None
     """When the loop was left by `break` (or by an exception: not known yet which)."""
 

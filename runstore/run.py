@@ -363,6 +363,7 @@ class Run:
         *,
         target_names: Iterable[str] | None = None,
         labels: Iterable[int] | None = None,
+        zero_division: float = 0,
     ) -> None:
         """Count a batch of classifications; the split's end writes a report row.
 
@@ -371,12 +372,27 @@ class Run:
             targets: true classes, integer [n]; -100 marks a sample to leave out, as in PyTorch.
             target_names: the classes' names, k of them, as in scikit-learn.
             labels: the classes to report on, as in scikit-learn; default all.
+            zero_division: 0, 1 or NaN: the score of a class where there is nothing to divide by,
+                as in scikit-learn.
 
         Raises:
             StageError: no split is open.
             BadValueError: shapes or labels do not fit, and the run is strict.
         """
-        self._stages.track_classification(predictions, targets, target_names, labels)
+        self._stages.track_classification(predictions, targets, target_names, labels, zero_division)
+
+    def track_regression(self, predictions: Any, targets: Any) -> None:
+        """Add a batch of regressions; the split's end has their `mse`, `mae` and `r2`.
+
+        Args:
+            predictions: any shape; each element is a sample.
+            targets: as many elements.
+
+        Raises:
+            StageError: no split is open.
+            BadValueError: the numbers of elements differ, and the run is strict.
+        """
+        self._stages.track_regression(predictions, targets)
 
     def begin_epoch(self, epochs: SupportsIndex | None = None) -> int:
         """Open the next epoch and return its number; `epochs` is how many there will be."""

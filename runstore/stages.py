@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
@@ -26,6 +27,7 @@ from runstore.values import as_float, as_index, is_late, shown_as_text
 if TYPE_CHECKING:
     from runstore.run import Run
     from runstore.train.classification import Classification
+    from runstore.train.regression import Regression
 
 Batch = TypeVar("Batch")
 LOOK_INTERVAL_S = 0.5
@@ -242,21 +244,40 @@ class Stages:
         targets: Any,
         target_names: Iterable[str] | None,
         labels: Iterable[int] | None,
+        zero_division: float,
     ) -> None:
         """Count a batch of classifications in the open split."""
         split = self._open_split("track_classification()")
+
+        def add() -> None:
+            if split.classification is None:
+                split.classification = _classification(target_names, labels, zero_division)
+            split.classification.add(predictions, targets)
+
+        self._track("track_classification", add)
+
+    def track_regression(self, predictions: Any, targets: Any) -> None:
+        """Add a batch of regressions in the open split."""
+        split = self._open_split("track_regression()")
+
+        def add() -> None:
+            if split.regression is None:
+                split.regression = _regression()
+            split.regression.add(predictions, targets)
+
+        self._track("track_regression", add)
+
+    def _track(self, call: str, add: Callable[[], object]) -> None:
         self._run.touch()
         try:
-            if split.classification is None:
-                split.classification = _classification(target_names, labels)
-            split.classification.add(predictions, targets)
+            add()
         except ImportError as error:
             problem = f"{error}; no report is written; pip install torch"
         except Exception as error:  # noqa: BLE001  # whatever torch says to what it was given
             problem = f"{error}; the batch is left out"
         else:
             return
-        self._run.complain("track_classification", f"track_classification: {problem}")
+        self._run.complain(call, f"{call}: {problem}")
 
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
@@ -268,9 +289,10 @@ class Stages:
         split.pace.stop(left)
         if self._split is not None:
             self._split.pace.start(left)
-        self._guard_device(f"the end of {split.name}", split.meters.settle)
+        self._guard_device(f"the end of {split.name}", lambda: _settle(split))
         means = split.meters.values()
         means |= self._report(split)
+        means |= self._regression(split)
         summary = means | self._split_facts(split, duration_s)
         if split.name != TRAIN and means:
             self._run.write_row("metrics", means)
@@ -298,7 +320,7 @@ class Stages:
             facts[f"{split.name}/nonfinite"] = float(count)
             self._run.write_event(
                 "warning",
-                message=f"{count} of {split.batch} {split.name} batches were not finite",
+                message=f"{count} of {split.meters.batches} {split.name} batches were not finite",
                 epoch=self._run.epoch,
                 step=self._run.step,
             )
@@ -310,13 +332,26 @@ class Stages:
             return {}
         try:
             report = split.classification.report()
-        except (ImportError, ValueError) as error:
+            outside = split.classification.outside
+        except (ImportError, ValueError, RuntimeError) as error:
             self._run.complain("report", f"no report of {split.name}: {error}")
             return {}
+        self._warn_left_out(split, "classes", outside, "samples of classes that the scores lack")
         self._run.write_row("reports", {}, split=split.name, **report.to_record())
-        tracked = split.meters.means
-        found = {f"{split.name}/{key}": value for key, value in report.headline().items()}
-        return {key: value for key, value in found.items() if key not in tracked}
+        return _untracked(split, report.headline())
+
+    def _regression(self, split: Split) -> dict[str, float]:
+        """Return the errors of a split that tracked regressions."""
+        found: dict[str, float] = {}
+        if split.regression is not None:
+            regression = split.regression
+            self._guard_device("regression", lambda: found.update(regression.values()))
+            self._warn_left_out(split, "pairs", regression.left_out, "pairs that are not finite")
+        return _untracked(split, found)
+
+    def _warn_left_out(self, split: Split, key: str, count: int, what: str) -> None:
+        if count:
+            self._run.complain(f"{split.name} {key}", f"{split.name}: {count} {what} are left out")
 
     def end_epoch(self) -> dict[str, Any]:
         """Close the open epoch and write its row."""
@@ -439,14 +474,42 @@ def _device_sums() -> Sums:
     return DeviceSums()
 
 
+def _settle(split: Split) -> None:
+    """Have the split's sums on the host, and over all processes that train together."""
+    split.meters.settle()
+    if "torch" not in sys.modules:
+        return
+    from runstore.train.ranks import is_distributed
+
+    if is_distributed():
+        from runstore.train.reduce import reduce_split
+
+        split.classification, split.regression = reduce_split(
+            split.meters, split.classification, split.regression
+        )
+
+
+def _untracked(split: Split, found: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics of a split by their whole names; one that was tracked itself comes first."""
+    named = {f"{split.name}/{key}": value for key, value in found.items()}
+    return {key: value for key, value in named.items() if key not in split.meters.means}
+
+
+def _regression() -> Regression:
+    from runstore.train.regression import Regression
+
+    return Regression()
+
+
 def _classification(
-    target_names: Iterable[str] | None, labels: Iterable[int] | None
+    target_names: Iterable[str] | None, labels: Iterable[int] | None, zero_division: float
 ) -> Classification:
     from runstore.train.classification import Classification
 
     return Classification(
         target_names=list(target_names) if target_names is not None else None,
         labels=list(labels) if labels is not None else None,
+        zero_division=zero_division,
     )
 
 

@@ -343,6 +343,7 @@ def test_hundred_tracked_steps_never_wait_for_the_device(tmp_path: Path) -> None
                     run.log({"lr": 0.1, "norm": loss * step})
                     run.track(loss=loss * step, accuracy=0.5, n=64)
                     run.track_classification(scores, targets)
+                    run.track_regression(scores[:, 0], targets)
                 finally:
                     if step == 99:
                         torch.cuda.set_sync_debug_mode("default")
