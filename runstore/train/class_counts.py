@@ -62,8 +62,8 @@ class ClassCounts:
             self._increment(torch.where(is_counted, target * self.classes + predicted, aside))
             return
         k, ignored = self.classes, 3 * self.classes
-        hit = torch.where(is_counted & (target == predicted), target, ignored)
-        as_predicted = torch.where(is_counted, predicted + k, ignored)
+        hit = target.masked_fill(~is_counted | (target != predicted), ignored)
+        as_predicted = (predicted + k).masked_fill_(~is_counted, ignored)
         as_true = torch.where(is_counted, target + 2 * k, aside)
         self._increment(torch.cat([hit, as_predicted, as_true]))
 

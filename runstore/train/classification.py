@@ -55,7 +55,6 @@ class Classification:
         """Batches on a device whose largest class is on its way to the host."""
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def add(self, predictions: Any, targets: Any) -> None:
         """Count a batch.
 
@@ -89,13 +88,15 @@ class Classification:
 
     def _add_on_host(self, predicted: torch.Tensor, target: torch.Tensor, known: int) -> None:
         kept = target != IGNORED
-        target, predicted = target[kept].long(), predicted[kept].long()
-        if not target.numel():
-            return
-        smallest = int(torch.minimum(predicted.min(), target.min()))
+        if not kept.all():
+            target, predicted = target[kept], predicted[kept]
+            if not target.numel():
+                return
+        target, predicted = target.long(), predicted.long()
+        ends = [int(end) for classes in (target, predicted) for end in classes.aminmax()]
+        smallest, largest = min(ends), max(ends)
         if smallest < 0:
             raise ValueError(f"class {smallest} is negative, expected 0 to k - 1")
-        largest = int(torch.maximum(predicted.max(), target.max()))
         if largest >= MOST_CLASSES:
             raise ValueError(f"class {largest} is beyond {MOST_CLASSES - 1:,}")
         counts = self._with_room(max(known, largest + 1), target.device)
@@ -136,7 +137,6 @@ class Classification:
         return self._counts
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def settle(self) -> None:
         """Count what waits. Waits for the device."""
         self._count_waiting(most=0)

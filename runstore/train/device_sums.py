@@ -32,13 +32,15 @@ class _Group:
     def add(self, values: torch.Tensor, n: float | torch.Tensor) -> torch.Tensor:
         """Add values; return 1.0 for each finite one and 0.0 for the others."""
         self.calls += 1
-        is_finite = (values - values) == 0  # two kernels; isfinite takes four
-        finite = is_finite.double()
+        # masked_fill_ and not where: a number given to that was seen to be copied from the host,
+        # which waits.
+        is_bad = (values - values) != 0  # two kernels; isfinite takes four
+        finite = (~is_bad).double()
         # Product and sum each rounded, as on the host: no fused multiply-add.
-        self.weighted_sum.add_(torch.where(is_finite, values * n, 0.0))
+        self.weighted_sum.add_((values * n).masked_fill_(is_bad, 0.0))
         self.weight.add_(finite * n)
         self.finite.add_(finite)
-        self.last_nonfinite.copy_(torch.where(is_finite, self.last_nonfinite, values))
+        torch.where(is_bad, values, self.last_nonfinite, out=self.last_nonfinite)
         return finite
 
     def state(self) -> list[Any]:
@@ -68,6 +70,8 @@ class DeviceSums:
         self._groups: dict[tuple[str, ...], _Group] = {}
         self._place_scalars(_scalars())
         self._loaded = False
+        self._counts_samples = False
+        """Whether a number of samples was on the device."""
         self._open = False
         """Whether the open batch has values here."""
         self._batches = 0
@@ -78,7 +82,6 @@ class DeviceSums:
         self._good_batches, self._batch_ok, self._samples, self._batch_samples = scalars.unbind()
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def add(self, values: Mapping[str, Any], n: Any, *, count_n: bool) -> None:
         """Add values of the open batch.
 
@@ -93,6 +96,7 @@ class DeviceSums:
             # What is no number of samples weighs nothing: to complain would be to wait.
             weight = gather([n], device).clamp(min=0).nan_to_num(nan=0.0, posinf=0.0)
             if count_n:
+                self._counts_samples = True
                 self._batch_samples.copy_(torch.maximum(self._batch_samples, weight[0]))
         if values:
             names = tuple(values)
@@ -112,7 +116,6 @@ class DeviceSums:
         return device
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def next_batch(self, *, is_counted: bool) -> None:
         """Close the open batch; `is_counted`: the host has counted it as not finite."""
         if not self._open:
@@ -122,8 +125,9 @@ class DeviceSums:
             self._batches += 1
             self._good_batches.add_(self._batch_ok)
         self._batch_ok.fill_(1.0)
-        self._samples.add_(self._batch_samples)
-        self._batch_samples.fill_(0.0)
+        if self._counts_samples:
+            self._samples.add_(self._batch_samples)
+            self._batch_samples.fill_(0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as numbers, exactly. Waits for the device."""
@@ -140,7 +144,8 @@ class DeviceSums:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`, on the device of the values that will come."""
-        self._device, self._groups, self._loaded = None, {}, True
+        self._device, self._groups = None, {}
+        self._loaded = self._counts_samples = True
         for names, means in state["means"]:
             self._groups[tuple(names)] = group = _Group(tuple(names))
             group.load_state(means)

@@ -32,7 +32,6 @@ class HostCopy:
     """Some scalars on their way to the host: one small transfer and an event behind it."""
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def __init__(self, values: Sequence[torch.Tensor]) -> None:
         """Begin to copy.
 

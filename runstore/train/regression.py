@@ -30,7 +30,6 @@ class Regression:
         were left out, squared errors, absolute errors: float64 [7]."""
 
     @torch.inference_mode(False)
-    @torch.no_grad()
     def add(self, predictions: Any, targets: Any) -> None:
         """Add a batch; any shapes with as many elements. Never waits for an accelerator.
 
@@ -115,15 +114,14 @@ def _flat(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def _sums(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the sums of one batch, float64 [6]; without selecting, which would wait."""
     error = predicted - target
-    is_finite = (error - error) == 0
-    error = torch.where(is_finite, error, 0.0)
-    target = torch.where(is_finite, target, 0.0)
-    n = is_finite.sum().double()
-    origin = target.sum() / n.clamp(min=1)
-    target = torch.where(is_finite, target - origin, 0.0)
+    is_bad = (error - error) != 0
+    error.masked_fill_(is_bad, 0.0)
+    left_out = is_bad.sum().double()
+    n = is_bad.numel() - left_out
+    origin = target.masked_fill(is_bad, 0.0).sum() / n.clamp(min=1)
+    target = (target - origin).masked_fill_(is_bad, 0.0)
     mean = target.sum() / n.clamp(min=1)
-    squares = torch.where(is_finite, target - mean, 0.0).square().sum()
-    left_out = is_finite.numel() - n
+    squares = (target - mean).masked_fill_(is_bad, 0.0).square().sum()
     errors = [error.square().sum(), error.abs().sum()]
     return torch.stack([n, origin, mean, squares, left_out, *errors])
 

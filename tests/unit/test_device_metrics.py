@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import runstore
 from runstore import Run, values
@@ -210,6 +211,38 @@ def test_ten_tensors_make_one_transfer(run: Run, event: Event) -> None:
     run.log({f"m{index}": torch.tensor(float(index)) for index in range(10)})
     assert len(run._late) == 1
     event.is_set = True
+
+
+class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's own
+    """The names of the operations that PyTorch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+WAITING = {"_local_scalar_dense", "item", "nonzero", "index", "masked_select", "equal", "_unique2"}
+"""Operations whose result, or its size, the host must know."""
+
+
+def test_nothing_is_asked_of_the_device_whose_answer_is_waited_for(run: Run) -> None:
+    loss, scores = torch.tensor(1.0), torch.randn(8, 5)
+    targets = torch.tensor([0, 1, 2, 3, 4, -100, 1, 2])
+    with Asked() as asked:
+        for _ in run.train(range(3)):
+            run.log({"lr": 0.1, "norm": loss})
+            run.track(loss=loss, accuracy=0.5, n=8)
+            run.track(tokens=loss, n=targets.sum())
+            run.track_classification(scores, targets)
+            run.track_regression(scores[:, 0], targets)
+            in_loop = set(asked.names)
+    assert "index_add_" in in_loop
+    assert not in_loop & WAITING
+    assert asked.names & WAITING  # the split's end reads what was summed
 
 
 # ---- sums ----------------------------------------------------------------------------------------
