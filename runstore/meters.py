@@ -108,7 +108,10 @@ class Meters:
         if batch != self._batch:
             self._next_batch(batch)
         n_is_late = n is not None and type(n) is not float and type(n) is not int
-        late = {k: v for k, v in values.items() if n_is_late or type(v) is not float}
+        late: dict[str, Any] = {}
+        for key, value in values.items():
+            if n_is_late or type(value) is not float:
+                late[key] = value
         if late or n_is_late:
             self._add_on_device(late, n, n_is_late)
         if n is not None and not n_is_late and not self._batch_on_device:

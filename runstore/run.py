@@ -175,7 +175,11 @@ class Run:
 
         Such values are still tensors in `row`; they become floats in their turn.
         """
-        late = {key: value for key, value in row.items() if type(value) not in (float, int)}
+        late: dict[str, Any] = {}
+        for key, value in row.items():
+            kind = type(value)
+            if kind is not float and kind is not int:
+                late[key] = value
         if late:
             self.when_known(late, partial(self._append_known, row))
         else:
@@ -192,7 +196,11 @@ class Run:
     def _encode_carefully(
         self, row: dict[str, Any], complain: Callable[[str, str], object]
     ) -> bytes:
-        row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
+        total = 0.0
+        for value in row.values():
+            total += value
+        if total - total != 0.0:  # finite when every value is
+            row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
         try:
             return encode(row)
         except RecordError as error:

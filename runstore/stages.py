@@ -289,7 +289,9 @@ class Stages:
         split.pace.stop(left)
         if self._split is not None:
             self._split.pace.start(left)
-        self._guard_device(f"the end of {split.name}", lambda: _settle(split))
+        self._guard_device(f"the end of {split.name}", split.meters.settle)
+        # Also after a fault: the other processes wait for this one.
+        self._guard_device(f"the end of {split.name}", lambda: _reduce(split))
         means = split.meters.values()
         means |= self._report(split)
         means |= self._regression(split)
@@ -474,9 +476,8 @@ def _device_sums() -> Sums:
     return DeviceSums()
 
 
-def _settle(split: Split) -> None:
-    """Have the split's sums on the host, and over all processes that train together."""
-    split.meters.settle()
+def _reduce(split: Split) -> None:
+    """Have the split's sums over all processes that train together."""
     if "torch" not in sys.modules:
         return
     from runstore.train.ranks import is_distributed

@@ -31,7 +31,7 @@ class ClassCounts:
         size = classes * classes if self.is_matrix else 3 * classes
         with torch.inference_mode(False):
             self.cells = torch.zeros(size + 2, dtype=torch.int64, device=device or "cpu")
-            self._one = torch.ones((), dtype=torch.int64, device=self.cells.device)
+            self._ones = torch.ones(1, dtype=torch.int64, device=self.cells.device)
 
     def add(self, predicted: torch.Tensor, target: torch.Tensor) -> None:
         """Count a batch; both int64 [n], on the device of the counts. Never waits for it."""
@@ -68,7 +68,11 @@ class ClassCounts:
         self._increment(torch.cat([hit, as_predicted, as_true]))
 
     def _increment(self, cells: torch.Tensor) -> None:
-        self.cells.index_add_(0, cells, self._one.expand(cells.shape))
+        if cells.shape != self._ones.shape:
+            # Batches mostly have one size.
+            with torch.inference_mode(False):
+                self._ones = torch.ones_like(cells)
+        self.cells.index_add_(0, cells, self._ones)
 
     @property
     def outside(self) -> int:

@@ -54,7 +54,6 @@ class Classification:
         self._waiting: deque[tuple[HostCopy, torch.Tensor, torch.Tensor]] = deque()
         """Batches on a device whose largest class is on its way to the host."""
 
-    @torch.inference_mode(False)
     def add(self, predictions: Any, targets: Any) -> None:
         """Count a batch.
 
@@ -80,27 +79,29 @@ class Classification:
             raise ValueError("classes must be integers; give scores as [n, k]")
         if not target.numel():
             return
-        known = scores.shape[1] if is_scores else 0
+        scored = scores.shape[1] if is_scores else 0
         if target.device.type in values.LATE_DEVICES:
-            self._add_on_device(predicted.long(), target.long(), max(known, self._named))
+            self._add_on_device(predicted.long(), target.long(), max(scored, self._named))
         else:
-            self._add_on_host(predicted.cpu(), target.cpu(), max(known, self._named))
+            self._add_on_host(predicted.cpu(), target.cpu(), scored)
 
-    def _add_on_host(self, predicted: torch.Tensor, target: torch.Tensor, known: int) -> None:
-        kept = target != IGNORED
-        if not kept.all():
+    def _add_on_host(self, predicted: torch.Tensor, target: torch.Tensor, scored: int) -> None:
+        smallest, largest = _range(target)
+        if smallest < 0:
+            kept = target != IGNORED
             target, predicted = target[kept], predicted[kept]
             if not target.numel():
                 return
-        target, predicted = target.long(), predicted.long()
-        ends = [int(end) for classes in (target, predicted) for end in classes.aminmax()]
-        smallest, largest = min(ends), max(ends)
+            smallest, largest = _range(target)
+        if not scored:  # what argmax returns need not be looked at
+            ends = _range(predicted)
+            smallest, largest = min(smallest, ends[0]), max(largest, ends[1])
         if smallest < 0:
             raise ValueError(f"class {smallest} is negative, expected 0 to k - 1")
         if largest >= MOST_CLASSES:
             raise ValueError(f"class {largest} is beyond {MOST_CLASSES - 1:,}")
-        counts = self._with_room(max(known, largest + 1), target.device)
-        counts.add_valid(predicted, target)
+        counts = self._with_room(max(scored, self._named, largest + 1), target.device)
+        counts.add_valid(predicted.long(), target.long())
 
     def _add_on_device(self, predicted: torch.Tensor, target: torch.Tensor, known: int) -> None:
         if known:
@@ -132,11 +133,11 @@ class Classification:
     def _with_room(self, classes: int, device: torch.device) -> ClassCounts:
         counts = self._counts
         if counts is None:
-            counts = ClassCounts(classes, device)
-        self._counts = counts.moved(device).grown(classes)
-        return self._counts
+            counts = self._counts = ClassCounts(classes, device)
+        elif classes > counts.classes or device != counts.cells.device:
+            counts = self._counts = counts.moved(device).grown(classes)
+        return counts
 
-    @torch.inference_mode(False)
     def settle(self) -> None:
         """Count what waits. Waits for the device."""
         self._count_waiting(most=0)
@@ -218,6 +219,11 @@ class Classification:
         self.__dict__.update(fresh.__dict__)
         if state["counts"] is not None:
             self._counts = ClassCounts.from_state_dict(state["counts"])
+
+
+def _range(classes: torch.Tensor) -> tuple[int, int]:
+    smallest, largest = classes.aminmax()
+    return int(smallest), int(largest)
 
 
 def _on_one_device(predictions: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:

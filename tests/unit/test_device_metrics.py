@@ -159,6 +159,20 @@ def test_broken_device_costs_its_rows_one_warning_and_no_time(
     assert raw(run, "events")[-1]["dropped_values"] == 3
 
 
+def test_fault_at_the_end_of_a_split_costs_what_the_device_held(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: DeviceSums) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    for _ in run.val([0]):
+        run.track(loss=torch.tensor(1.0), n=1)
+        run.log({"a": 1.0})
+        monkeypatch.setattr(DeviceSums, "state_dict", broken)
+    assert "unspecified launch failure" in caplog.text
+    assert [row["a"] for row in raw(run) if "a" in row] == [1.0]
+
+
 def test_device_that_hangs_does_not_keep_the_end_from_coming(run: Run, event: Event) -> None:
     run.log({"a": torch.tensor(2.0)})
     run.log({"a": 3.0})
