@@ -30,7 +30,7 @@ class Saved(Protocol):
     step: int
     epoch: int | None
 
-    def settle_rows(self) -> dict[str, int]:
+    def sync_rows(self) -> dict[str, int]:
         """Write and sync every row; return each stream file's size."""
 
     def stage_state(self, kind: PlaceKind) -> dict[str, Any]:
@@ -281,7 +281,9 @@ class Checkpointer:
         from runstore.train.rng import get_rng_state
 
         run = self._run
-        own = {"rng": get_rng_state(), "stages": run.stage_state(kind), "cuts": run.settle_rows()}
+        # The rows first: what they log is part of where the stages are.
+        cuts = run.sync_rows()
+        own = {"rng": get_rng_state(), "stages": run.stage_state(kind), "cuts": cuts}
         everyone = ranks.gather_objects(own)
         if ranks.rank() != 0:
             return

@@ -70,6 +70,10 @@ class RunManager:
         """Count a batch of classifications; see `Run.track_classification`."""
         self._open("track_classification()").track_classification(predictions, targets, **options)
 
+    def track_regression(self, predictions: Any, targets: Any) -> None:
+        """Add a batch of regressions; see `Run.track_regression`."""
+        self._open("track_regression()").track_regression(predictions, targets)
+
     def log(self, values: Any, step: int | None = None) -> None:
         """Write one metrics row; see `Run.log`."""
         self._open("log()").log(values, step)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from runstore.console import SplitDisplay
 from runstore.meters import Meters, Pace
+from runstore.records import RESERVED_KEYS
 
 if TYPE_CHECKING:
     from runstore.train.classification import Classification
     from runstore.train.feed import Feed
+    from runstore.train.regression import Regression
 
 TRAIN = "train"
 
@@ -31,8 +33,11 @@ class Split:
     """Batches begun."""
     counted: int = -1
     """The batch that the last optimizer step was counted for."""
-    latest: dict[str, float] = field(default_factory=dict)
+    latest: Mapping[str, float] = field(default_factory=dict)
+    next_look: float = 0.0
+    """When values on an accelerator are next fetched to be shown, in monotonic seconds."""
     classification: Classification | None = None
+    regression: Regression | None = None
     feed: Feed | None = None
     """Where the batches come from, when PyTorch is loaded."""
     left: float | None = None
@@ -49,6 +54,7 @@ class Split:
             "feed": self.feed.state(),
             "meters": self.meters.state_dict(),
             "classification": counts.state_dict() if counts is not None else None,
+            "regression": self.regression.state_dict() if self.regression is not None else None,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -56,6 +62,10 @@ class Split:
         self.batch = self.counted = state["batch"]
         self.started = time.monotonic() - state["elapsed_s"]
         self.meters.load_state_dict(state["meters"])
+
+    def show(self, values: Mapping[str, float] | None) -> None:
+        """Take the values that are shown while the split goes on; None when they were lost."""
+        self.latest = values or self.latest
 
 
 @dataclass(slots=True)
@@ -83,6 +93,12 @@ class Epoch:
             return
         self.started = time.monotonic() - state["elapsed_s"]
         self.summary, self.logged = dict(state["summary"]), dict(state["logged"])
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Remember what was logged: the epoch's row has the last finite value of each."""
+        for key, value in row.items():
+            if type(value) is float and key not in RESERVED_KEYS:
+                self.logged[key] = value
 
 
 @dataclass(slots=True)

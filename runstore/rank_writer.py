@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runstore.late_rows import LateRows
 from runstore.paths import Stream, StreamFile
 from runstore.records import encode
 from runstore.stream_writer import StreamWriter
@@ -20,6 +21,7 @@ class RankWriter:
     def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
         """Prepare the stream; with `writes` its file appears with the first row."""
         self._writes = writes
+        self.late = LateRows(lambda _error: None)
         self.metrics = StreamWriter(
             run_dir,
             StreamFile(attempt, 0, "metrics", rank),
@@ -34,11 +36,15 @@ class RankWriter:
         if stream == "metrics" and self._writes:
             self.metrics.append(encode(record))
 
+    def note_problem(self, kind: str, problem: str) -> None:
+        """Nothing: rank 0 has the same rows."""
+
     def event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Nothing: events are rank 0's."""
 
     def sync(self) -> dict[str, int]:
         """Make the rows durable; return the file's name and size."""
+        self.late.settle()
         self.metrics.drain()
         self.metrics.sync()
         position = self.metrics.position()
@@ -51,4 +57,5 @@ class RankWriter:
 
     def end(self, fields: Mapping[str, Any]) -> None:
         """Close the file."""
+        self.late.give_up()
         self.metrics.finish()

@@ -7,8 +7,9 @@ sums run over the same integers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SUMMARIES = ("accuracy", "micro avg", "macro avg", "weighted avg", "samples avg")
+COLUMNS = ("precision", "recall", "f1-score", "support")
 MAX_CELLS = 60_000
 """The most cells of a matrix in a row."""
 ROOM_BYTES = MAX_LINE_BYTES - 4096
@@ -34,19 +36,26 @@ class Report:
     classes: list[int]
     """The class that each label names."""
     report: JsonObject
-    confusion: list[list[int]]
-    """`[true, predicted, count]` triples of the non-empty cells; the largest, if not all fit."""
+    confusion: list[list[int]] | None
+    """`[true, predicted, count]` triples of the non-empty cells; the largest, if not all fit.
+    None when there are too many classes to count pairs."""
     accuracy: float
     """Over all samples, whatever `labels` are reported on."""
+    omitted: int = 0
+    """Classes that a row has no room for: those of the smallest support."""
 
     def to_record(self) -> JsonObject:
-        """Return the fields of a `reports` row."""
-        return {
+        """Return the fields of a `reports` row; NaN (by `zero_division`) is null there."""
+        record: JsonObject = {
             "labels": self.labels,
             "classes": self.classes,
-            "report": self.report,
-            "confusion": self.confusion,
+            "report": _with_null(self.report),
         }
+        if self.confusion is not None:
+            record["confusion"] = self.confusion
+        if self.omitted:
+            record["omitted"] = self.omitted
+        return record
 
     def headline(self) -> dict[str, float]:
         """Return the numbers that belong beside the loss: accuracy and macro F1."""
@@ -58,6 +67,7 @@ def classification_report(
     *,
     target_names: Sequence[str] | None = None,
     labels: Sequence[int] | None = None,
+    zero_division: float = 0,
 ) -> Report:
     """Return the report of a confusion matrix.
 
@@ -65,6 +75,8 @@ def classification_report(
         counts: int64 [k, k], rows are true classes, columns predicted ones.
         target_names: the names of `labels`, or of all k classes.
         labels: the classes to report on; default those that occur, or all when they are named.
+        zero_division: the score where there is nothing to divide by: 0, 1, or NaN, which the
+            averages leave out.
 
     Raises:
         ValueError: the matrix is empty, or names and classes do not fit.
@@ -88,14 +100,130 @@ def classification_report(
         target_names=target_names,
         sample_weight=weights,
         output_dict=True,
-        zero_division=0,
+        zero_division=zero_division,
     )
     classes = [int(c) for c in (np.union1d(true, predicted) if labels is None else labels)]
     names = [str(name) for name in target_names or classes]
     accuracy = int(np.trace(counts)) / int(counts.sum())
-    plain = _plain(report)
-    room = ROOM_BYTES - len(orjson.dumps([names, classes, plain]))
-    return Report(names, classes, plain, _largest_cells(true, predicted, weights, room), accuracy)
+    fitting = _fitting(names, classes, _plain(report), accuracy)
+    room = ROOM_BYTES - _size(fitting.labels, fitting.classes, fitting.report)
+    return replace(fitting, confusion=_largest_cells(true, predicted, weights, room))
+
+
+def report_per_class(
+    counts: npt.NDArray[np.int64],
+    *,
+    target_names: Sequence[str] | None = None,
+    labels: Sequence[int] | None = None,
+    zero_division: float = 0,
+) -> Report:
+    """Return the report of so many classes that no pairs were counted; without a matrix.
+
+    The arithmetic is scikit-learn's `precision_recall_fscore_support`, in the same order.
+
+    Args:
+        counts: int64 [3, k]: hits, predictions and support of each class.
+        target_names: as for `classification_report`; so are the others.
+        labels: the classes to report on.
+        zero_division: 0, 1 or NaN.
+
+    Raises:
+        ValueError: nothing was counted, or names and classes do not fit.
+    """
+    import numpy as np
+
+    total = int(counts[2].sum())
+    if not total:
+        raise ValueError("no samples were tracked")
+    present = np.flatnonzero(counts[1] + counts[2])
+    if labels is None and target_names is not None:
+        labels = range(len(target_names))
+    classes = [int(c) for c in (present if labels is None else labels)]
+    names = [str(name) for name in target_names or classes]
+    if len(names) != len(classes):
+        raise ValueError(f"{len(names)} target_names for {len(classes)} classes")
+    # A class to report on may be beyond all that occurred: its counts are 0.
+    wide = np.zeros((3, max([counts.shape[1], *(c + 1 for c in classes)])), dtype=np.int64)
+    wide[:, : counts.shape[1]] = counts
+    hits, predicted, support = wide[:, classes]
+    per_class = _scores(hits, predicted, support, zero_division)
+    report: JsonObject = {
+        name: _entry([score[at] for score in per_class], support[at])
+        for at, name in enumerate(names)
+    }
+    sums = [np.array([part.sum()]) for part in (hits, predicted, support)]
+    micro = [float(score[0]) for score in _scores(sums[0], sums[1], sums[2], zero_division)]
+    if labels is None or set(classes) >= set(present.tolist()):
+        report["accuracy"] = micro[0]
+    else:
+        report["micro avg"] = _entry(micro, support.sum())
+    macro = [_average(score, None) for score in per_class]
+    weighted = [_average(score, support) for score in per_class]
+    report["macro avg"] = _entry(macro, support.sum())
+    report["weighted avg"] = _entry(weighted, support.sum())
+    return _fitting(names, classes, report, int(counts[0].sum()) / total)
+
+
+def _scores(hits: Any, predicted: Any, support: Any, zero_division: float) -> list[Any]:
+    """Return precision, recall and F1, float64 arrays."""
+    return [
+        _divide(hits, predicted, zero_division),
+        _divide(hits, support, zero_division),
+        _divide(2.0 * hits, 1.0 * support + predicted, zero_division),
+    ]
+
+
+def _divide(numerator: Any, denominator: Any, zero_division: float) -> Any:
+    import numpy as np
+
+    is_zero = denominator == 0
+    quotient = numerator / np.where(is_zero, 1, denominator)
+    return np.where(is_zero, zero_division, quotient)
+
+
+def _average(scores: Any, weights: Any) -> float:
+    import numpy as np
+
+    there = ~np.isnan(scores)
+    if not there.any():
+        return math.nan
+    if weights is None:
+        return float(np.nanmean(scores))
+    scores, weights = scores[there], weights[there]
+    return float(np.average(scores, weights=weights if weights.sum() else None))
+
+
+def _entry(scores: Sequence[float], support: Any) -> JsonObject:
+    values = (*(float(score) for score in scores), float(support))
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _fitting(names: list[str], classes: list[int], report: JsonObject, accuracy: float) -> Report:
+    """Return a report without the classes of small support that a row has no room for."""
+    if _size(names, classes, report) <= ROOM_BYTES:
+        return Report(names, classes, report, None, accuracy)
+    entries = {name: report[name] for name in names}
+    averages = {name: value for name, value in report.items() if name not in entries}
+    room = ROOM_BYTES - _size([], [], averages)
+    kept: set[int] = set()
+    for at in sorted(range(len(names)), key=lambda at: -entries[names[at]]["support"]):
+        room -= _size([names[at]], [classes[at]], {names[at]: entries[names[at]]})
+        if room < 0:
+            break
+        kept.add(at)
+    order = sorted(kept)
+    return Report(
+        [names[at] for at in order],
+        [classes[at] for at in order],
+        {names[at]: entries[names[at]] for at in order} | averages,
+        None,
+        accuracy,
+        omitted=len(names) - len(order),
+    )
+
+
+def _size(*parts: Any) -> int:
+    return len(orjson.dumps(parts))
 
 
 def _plain(value: Any) -> Any:
@@ -103,6 +231,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return float(value)
+
+
+def _with_null(value: Any) -> Any:
+    """Return the report with null for NaN, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _with_null(item) for key, item in value.items()}
+    return None if value != value else value
 
 
 def _largest_cells(true: Any, predicted: Any, weights: Any, room: int) -> list[list[int]]:
@@ -118,37 +253,41 @@ def _largest_cells(true: Any, predicted: Any, weights: Any, room: int) -> list[l
 
 
 def text_report(row: JsonObject) -> list[str]:
-    """Return a `reports` row as scikit-learn prints it, whole supports as integers.
+    """Return the lines that scikit-learn prints for what a `reports` row holds.
 
-    Anything that is not a report gives an empty list.
+    Joined by newlines, and with one behind the last, they are the string that
+    `classification_report` returns. Anything that is not a report gives an empty list.
     """
     report = row.get("report")
     if not isinstance(report, dict):
         return []
-    columns = ("precision", "recall", "f1-score", "support")
-    width = max([len(str(name)) for name in report] + [len("weighted avg")])
-    summarised = False
-    lines = [" " * width + "".join(f"{column:>11}" for column in columns), ""]
-    for name, values in report.items():
-        if name in SUMMARIES and not summarised:
-            lines.append("")
-            summarised = True
-        if isinstance(values, dict):
-            lines.append(f"{name:>{width}}" + "".join(_cell(values, c) for c in columns))
-        elif isinstance(values, (int, float)):
-            support = _total_support(report)
-            lines.append(f"{name:>{width}}{'':22}{values:>11.2f}{support:>11.0f}")
-    return lines
+    width = max(len(name) for name in [*map(str, report), "weighted avg"])
+    lines = [" " * width + " " + "".join(f" {column:>9}" for column in COLUMNS), ""]
+    averages = [name for name in report if name in SUMMARIES]
+    lines += [_text_row(name, report, width) for name in report if name not in SUMMARIES]
+    return [*lines, "", *(_text_row(name, report, width) for name in averages)]
 
 
-def _cell(values: JsonObject, column: str) -> str:
-    value = values.get(column)
-    if not isinstance(value, (int, float)):
-        return f"{'-':>11}"
-    return f"{value:>11.0f}" if column == "support" else f"{value:>11.2f}"
+def _text_row(name: str, report: JsonObject, width: int) -> str:
+    values = report[name]
+    if not isinstance(values, dict):  # the accuracy, which has one score only
+        values = {"f1-score": values, "support": _total_support(report)}
+    scores = (_score(values, column) for column in COLUMNS[:3])
+    return f"{name:>{width}s} " + "".join(f" {s:>9}" for s in (*scores, _support(values)))
 
 
-def _total_support(report: JsonObject) -> float:
+def _score(values: JsonObject, column: str) -> str:
+    value = values.get(column, "")
+    if value is None:
+        return "nan"
+    return f"{value:.2f}" if isinstance(value, (int, float)) else ""
+
+
+def _support(values: JsonObject) -> str:
+    value = values.get("support")
+    return f"{value:.0f}" if isinstance(value, (int, float)) else ""
+
+
+def _total_support(report: JsonObject) -> Any:
     total = report.get("macro avg")
-    support = total.get("support") if isinstance(total, dict) else None
-    return float(support) if isinstance(support, (int, float)) else 0.0
+    return total.get("support") if isinstance(total, dict) else None

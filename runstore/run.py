@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, SupportsIndex, TypeVar
@@ -33,7 +34,7 @@ from runstore.state import Best
 from runstore.stops import Stop, take_requests
 from runstore.system import SystemSampler
 from runstore.tensorboard import Mirror, open_mirror
-from runstore.values import as_float, as_index, shown_as_text
+from runstore.values import as_float, as_index, is_late, shown_as_text
 from runstore.writer import RunWriter
 
 Batch = TypeVar("Batch")
@@ -47,6 +48,8 @@ _LINE = orjson.OPT_APPEND_NEWLINE
 MANY_VALUES = 1000
 """A row with so many values has its length checked; shorter ones cannot be too long."""
 MOST_NAME_CHARS = 500
+FINISH_WAIT_S = 60.0
+"""How long `finish` waits for values that are still on an accelerator."""
 
 
 class Windowed(Protocol):
@@ -134,7 +137,9 @@ class Run:
             )
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
-        self._append_metrics = self._writer.metrics.append
+        self._late = self._writer.late
+        self._late.on_change = self._divert
+        self._divert(False)
         self._mirror: Mirror | None = None
         self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
@@ -156,9 +161,10 @@ class Run:
         """Write one metrics row: `run.log({"train/loss": loss, "lr": lr}, step=step)`.
 
         The row is in the kernel when this returns (on a local file system), so a killed process
-        loses none. Values become floats; NaN and infinities are kept. What is no number is left
-        out with one warning per key. An integer `epoch` or `step` among the values fills that
-        reserved key.
+        loses none. Tensors on a GPU are not waited for: their row, and those behind it, are written
+        when the values have come. Values become floats; NaN and infinities are kept. What is no
+        number is left out with one warning per key. An integer `epoch` or `step` among the values
+        fills that reserved key.
 
         Args:
             values: metric names (`split/name` or bare, as in `lr`) and their values.
@@ -206,11 +212,11 @@ class Run:
         if plain and total - total == 0.0 and len(row) < MANY_VALUES:
             self._append_metrics(_dumps(row, option=_LINE))
         else:
-            self._append_metrics(self._encode_carefully(row))
+            self._append_carefully(row)
         if self._mirror is not None:
-            self._mirror.put("metrics", row)
+            self._mirror_row("metrics", row)
         if epoch is not None:
-            self._stages.note_logged(row)
+            self._note_logged(row)
 
     def _leave_out_row(self) -> None:
         if self._ended:
@@ -226,14 +232,111 @@ class Run:
             self.step = index
         return index
 
-    def _encode_carefully(self, row: dict[str, Any]) -> bytes:
-        """Encode a row with names that need escaping, or values that may not be finite."""
-        row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
+    def _append_carefully(self, row: dict[str, Any]) -> None:
+        """Append a row with names that need escaping, or values that are not finite, or not here.
+
+        Such values are still tensors in `row`; they become floats in their turn.
+        """
+        late: dict[str, Any] = {}
+        for key, value in row.items():
+            kind = type(value)
+            if kind is not float and kind is not int:
+                late[key] = value
+        if late:
+            self.when_known(late, partial(self._append_known, row))
+        else:
+            self._append_metrics(self._encode_carefully(row, self._complain))
+
+    def _append_known(self, row: dict[str, Any], known: Mapping[str, float] | None) -> None:
+        """Append a row whose late values are there, in whatever thread that is seen."""
+        if known is None:
+            return
+        row |= known
+        line = self._encode_carefully(row, self._writer.note_problem)
+        self._writer.metrics.append(line)
+
+    def _encode_carefully(
+        self, row: dict[str, Any], complain: Callable[[str, str], object]
+    ) -> bytes:
+        total = 0.0
+        for value in row.values():
+            total += value
+        if total - total != 0.0:  # finite when every value is
+            row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
         try:
             return encode(row)
         except RecordError as error:
-            self._complain("row", f"a row cannot be written: {error}")
+            complain("row", f"a row cannot be written: {error}")
             return encode({key: row[key] for key in RESERVED_KEYS if key in row})
+
+    def when_known(
+        self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]
+    ) -> None:
+        """Call `take` with `values` as floats when those on an accelerator have come.
+
+        Nothing waits for them here. Rows that are written later wait behind; `take` is told None
+        when the values were lost, and may be called in the writer's thread.
+        """
+        late = {key: value for key, value in values.items() if is_late(value)}
+        here = {key: value for key, value in values.items() if key not in late}
+        try:
+            from runstore.train.host_copy import HostCopy
+
+            copy = HostCopy(list(late.values())) if late else None
+        except Exception as error:  # noqa: BLE001  # whatever torch says, of earlier faults too
+            self.dropped_values += len(late)
+            self._complain("late", f"{', '.join(late)}: the values cannot be read ({error})")
+            self._late.do(partial(take, here or None))
+            return
+        if copy is None:
+            self._late.do(partial(take, here))
+        else:
+            self._late.put(copy, partial(self._take_late, take, here, tuple(late)))
+
+    def _take_late(
+        self,
+        take: Callable[[Mapping[str, float] | None], object],
+        here: Mapping[str, float],
+        names: tuple[str, ...],
+        values: list[float] | None,
+    ) -> None:
+        if values is None:
+            self.dropped_values += len(names)
+            take(None)
+        else:
+            take({**here, **dict(zip(names, values, strict=True))})
+
+    def _divert(self, waiting: bool) -> None:
+        """Have rows wait behind those whose values are on their way, or no longer.
+
+        By exchanging two functions, so that `log` need not ask in each row.
+        """
+        if waiting:
+            self._append_metrics, self._note_logged = self._append_behind, self._note_behind
+        else:
+            self._append_metrics = self._writer.metrics.append
+            self._note_logged = self._stages.note_logged
+
+    def _append_behind(self, line: bytes) -> None:
+        self._late.do(partial(self._writer.metrics.append, line))
+
+    def _note_behind(self, row: Mapping[str, Any]) -> None:
+        noted = self._stages.noted_epoch()
+        if noted is not None:
+            self._late.do(partial(noted.note, row))
+
+    def _mirror_row(self, stream: Stream, row: dict[str, Any]) -> None:
+        """Hand a row to TensorBoard's files in the order in which it is written to ours."""
+        assert self._mirror is not None  # the caller has looked
+        put = partial(self._mirror.put, stream, row)
+        if self._late:
+            self._late.do(put)
+        else:
+            put()
+
+    def settle_rows(self) -> None:
+        """Wait until every row is written whose values are still on an accelerator."""
+        self._late.settle()
 
     def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
         """Put a value into a row, whatever it is; the careful half of `log`.
@@ -245,7 +348,8 @@ class Run:
             if name in RESERVED_KEYS:
                 self._set_reserved(row, name, value)
                 return True
-            number = as_float(name, value)
+            late = is_late(value)
+            number = value if late else as_float(name, value)
         except BadValueError as error:
             self.dropped_values += 1
             if self.strict:
@@ -256,7 +360,7 @@ class Run:
         if plain:
             self._known.add(name)
         row[name] = number
-        return plain and number - number == 0.0
+        return plain and not late and number - number == 0.0
 
     def _name(self, key: object) -> str:
         name = key if isinstance(key, str) else str(key)
@@ -324,12 +428,13 @@ class Run:
         return self._stages.split("test", loader)
 
     def track(
-        self, *, n: float | None = None, tokens: Number | None = None, **values: Number
+        self, *, n: Number | None = None, tokens: Number | None = None, **values: Number
     ) -> None:
         """Track a batch of the open split: `run.track(loss=loss, accuracy=acc, n=len(y))`.
 
         Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
-        one step, and every `log_every` steps the values become a metrics row.
+        one step, and every `log_every` steps the values become a metrics row. Tensors on a GPU are
+        summed there and not waited for.
 
         Args:
             n: how many samples the values are the mean of. Without it every batch weighs the same,
@@ -350,6 +455,7 @@ class Run:
         *,
         target_names: Iterable[str] | None = None,
         labels: Iterable[int] | None = None,
+        zero_division: float = 0,
     ) -> None:
         """Count a batch of classifications; the split's end writes a report row.
 
@@ -358,12 +464,27 @@ class Run:
             targets: true classes, integer [n]; -100 marks a sample to leave out, as in PyTorch.
             target_names: the classes' names, k of them, as in scikit-learn.
             labels: the classes to report on, as in scikit-learn; default all.
+            zero_division: 0, 1 or NaN: the score of a class where there is nothing to divide by,
+                as in scikit-learn.
 
         Raises:
             StageError: no split is open.
             BadValueError: shapes or labels do not fit, and the run is strict.
         """
-        self._stages.track_classification(predictions, targets, target_names, labels)
+        self._stages.track_classification(predictions, targets, target_names, labels, zero_division)
+
+    def track_regression(self, predictions: Any, targets: Any) -> None:
+        """Add a batch of regressions; the split's end has their `mse`, `mae` and `r2`.
+
+        Args:
+            predictions: any shape; each element is a sample.
+            targets: as many elements.
+
+        Raises:
+            StageError: no split is open.
+            BadValueError: the numbers of elements differ, and the run is strict.
+        """
+        self._stages.track_regression(predictions, targets)
 
     def begin_epoch(self, epochs: SupportsIndex | None = None) -> int:
         """Open the next epoch and return its number; `epochs` is how many there will be."""
@@ -449,7 +570,8 @@ class Run:
 
     def note_step(self, facts: Mapping[str, Number]) -> None:
         """Note what is known of the optimizer step just taken; it joins the step's row."""
-        self._stages.note_step({key: as_float(key, value) for key, value in facts.items()})
+        known = {key: v if is_late(v) else as_float(key, v) for key, v in facts.items()}
+        self._stages.note_step(known)
 
     def check_registered(self) -> None:
         """Refuse to train on from a checkpoint that nobody has loaded.
@@ -533,33 +655,56 @@ class Run:
         self._writer.event(event, fields)
 
     def write_row(
-        self, stream: Stream, values: Mapping[str, float], **fields: Any
+        self, stream: Stream, values: Mapping[str, Number], **fields: Any
     ) -> dict[str, Any]:
-        """Write one row of a stream, stamped with step, epoch and time, and return it."""
-        row: dict[str, Any] = {"step": self.step}
-        if self.epoch is not None:
-            row["epoch"] = self.epoch
-        row |= {"time": self.now(), **fields, **split_nonfinite(values)}
+        """Write one row of a stream, stamped with step, epoch and time, and return it.
+
+        A metrics row may have tensors on an accelerator: nothing waits for them, and the row has
+        their values when it is written.
+        """
+        row = self._stamped()
         # What the machine does is new, also while the script does again what it had done.
         if self._muted and stream != "system":
             self._muted_rows += 1
+            return row | fields | split_nonfinite(values)
+        if stream == "metrics":
+            row |= {**fields, **values}
+            self._append_carefully(row)
+            if self._mirror is not None:
+                self._mirror_row("metrics", row)
             return row
+        row |= {**fields, **split_nonfinite(values)}
         try:
             self._writer.append(stream, row)
         except RecordError as error:
             self._complain(stream, f"a row of {stream} cannot be written: {error}")
         if self._mirror is not None and not self._ended:
             # A copy: the caller gets the row, and may change it.
-            self._mirror.put(stream, dict(row))
+            self._mirror_row(stream, dict(row))
         return row
 
-    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, float]:
-        """Return tracked values as floats under `prefix/name`; what is no number is left out."""
-        numbers: dict[str, float] = {}
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Have the open epoch's row show the values of a row that was written, as of one logged."""
+        self._note_logged(row)
+
+    def _stamped(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"step": self.step}
+        if self.epoch is not None:
+            row["epoch"] = self.epoch
+        row["time"] = self.now()
+        return row
+
+    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, Any]:
+        """Return tracked values as floats under `prefix/name`; what is no number is left out.
+
+        Tensors on an accelerator are returned as they are.
+        """
+        numbers: dict[str, Any] = {}
         for key, value in values.items():
             name = f"{prefix}/{key}"
             try:
-                numbers[name] = value if type(value) is float else as_float(name, value)
+                as_it_is = type(value) is float or is_late(value)
+                numbers[name] = value if as_it_is else as_float(name, value)
             except BadValueError as error:
                 self.dropped_values += 1
                 if self.strict:
@@ -576,7 +721,7 @@ class Run:
         """The script is where the checkpoint was made: what it logs is new."""
         self._muted = False
 
-    def settle_rows(self) -> dict[str, int]:
+    def sync_rows(self) -> dict[str, int]:
         """Write and sync every row; return each stream file's size.
 
         Raises:
@@ -665,6 +810,7 @@ class Run:
                     f"the script ended before it came to where the checkpoint was made; "
                     f"{self._muted_rows:,} rows were not written"
                 )
+            self._late.settle(FINISH_WAIT_S)
             self.end("finished", self.unfinished())
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 from runstore.console import LineThrottle, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
-from runstore.meters import Pace
+from runstore.meters import Meters, Pace, Sums
 from runstore.open_stages import (
     TRAIN,
     Epoch,
@@ -27,16 +27,18 @@ from runstore.open_stages import (
     summary_line,
 )
 from runstore.places import Place, PlaceKind, generator_states, place_generators
-from runstore.records import RESERVED_KEYS
 from runstore.state import Best
 from runstore.step_rows import StepRow
-from runstore.values import as_float, as_index, shown_as_text
+from runstore.values import as_float, as_index, is_late, shown_as_text
 
 if TYPE_CHECKING:
     from runstore.run import Run
     from runstore.train.classification import Classification
+    from runstore.train.regression import Regression
 
 Batch = TypeVar("Batch")
+LOOK_INTERVAL_S = 0.5
+"""How often values on an accelerator are fetched only to show them."""
 
 
 class Stages:
@@ -174,8 +176,11 @@ class Stages:
             return split.feed.start()
         split.load_state(saved)
         if saved["classification"] is not None:
-            split.classification = _classification(None, None)
+            split.classification = _classification(None, None, 0)
             split.classification.load_state_dict(saved["classification"])
+        if saved["regression"] is not None:
+            split.regression = _regression()
+            split.regression.load_state_dict(saved["regression"])
         self._generators.pop(name, None)
         self._run.note_loader(loader)
         return split.feed.resume(saved["feed"], place.restore, split.batch)
@@ -261,7 +266,7 @@ class Stages:
             outer.pace.stop(now)
         pace = self._paces.setdefault(name, Pace())
         pace.start(now)
-        self._splits += (Split(name, batches, now, pace),)
+        self._splits += (Split(name, batches, now, pace, meters=Meters(_device_sums)),)
         self._run.write_event(
             "split_start",
             split=name,
@@ -296,10 +301,10 @@ class Stages:
             split.batch += 1
             split.pace.tick(time.monotonic())
         samples = self._samples(n)
-        split.meters.add(split.batch, numbers, samples)
+        self._guard_device("track()", lambda: split.meters.add(split.batch, numbers, samples))
         if tokens is not None:
             self._count_tokens(split, tokens)
-        split.latest = numbers
+        self._note_latest(split, numbers)
         self._run.touch()
         if split.name != TRAIN:
             return
@@ -333,8 +338,7 @@ class Stages:
             return
         values = self._step_row.take()
         if self._run.step % self._run.log_every == 0:
-            self._run.write_row("metrics", values)
-            self.note_logged(values)
+            self._run.note(self._run.write_row("metrics", values))
 
     def train_position(self) -> tuple[int, int | None] | None:
         """Return the open train split's batch, from 1, and how many it has; None outside of one."""
@@ -344,9 +348,25 @@ class Stages:
         # Explicit calls count a batch when it is tracked, which comes behind the step.
         return (split.batch, split.batches) if split.display is not None else None
 
-    def _samples(self, n: Any) -> float | None:
-        if n is None:
-            return None
+    def _guard_device(self, what: str, action: Callable[[], object]) -> None:
+        """A fault of the accelerator costs what it held, not the training."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001  # torch tells an earlier kernel's fault here
+            self._run.complain("device", f"{what}: values on the device are lost ({error})")
+
+    def _note_latest(self, split: Split, numbers: Mapping[str, Any]) -> None:
+        """Show the latest values; those on an accelerator now and then, when they have come."""
+        if all(type(value) is float for value in numbers.values()):
+            split.latest = numbers
+        elif split.display is not None and time.monotonic() >= split.next_look:
+            split.next_look = time.monotonic() + LOOK_INTERVAL_S
+            self._run.when_known(numbers, split.show)
+
+    def _samples(self, n: Any) -> Any:
+        """Return a number of samples, or None; on an accelerator it is taken as it is."""
+        if n is None or is_late(n):
+            return n
         try:
             samples = n if type(n) is int else as_float("n", n)
         except BadValueError:
@@ -388,21 +408,40 @@ class Stages:
         targets: Any,
         target_names: Iterable[str] | None,
         labels: Iterable[int] | None,
+        zero_division: float,
     ) -> None:
         """Count a batch of classifications in the open split."""
         split = self._open_split("track_classification()")
+
+        def add() -> None:
+            if split.classification is None:
+                split.classification = _classification(target_names, labels, zero_division)
+            split.classification.add(predictions, targets)
+
+        self._track("track_classification", add)
+
+    def track_regression(self, predictions: Any, targets: Any) -> None:
+        """Add a batch of regressions in the open split."""
+        split = self._open_split("track_regression()")
+
+        def add() -> None:
+            if split.regression is None:
+                split.regression = _regression()
+            split.regression.add(predictions, targets)
+
+        self._track("track_regression", add)
+
+    def _track(self, call: str, add: Callable[[], object]) -> None:
         self._run.touch()
         try:
-            if split.classification is None:
-                split.classification = _classification(target_names, labels)
-            split.classification.add(predictions, targets)
+            add()
         except ImportError as error:
             problem = f"{error}; no report is written; pip install torch"
         except Exception as error:  # noqa: BLE001  # whatever torch says to what it was given
             problem = f"{error}; the batch is left out"
         else:
             return
-        self._run.complain("track_classification", f"track_classification: {problem}")
+        self._run.complain(call, f"{call}: {problem}")
 
     def end_split(self) -> dict[str, float]:
         """Close the open split; an evaluation split's means become a metrics row."""
@@ -411,14 +450,19 @@ class Stages:
             self._run.finish_windows()
             self._write_step_row()
             self._train_splits += 1
+        self._run.settle_rows()
         self._splits = self._splits[:-1]
         left = split.left or time.monotonic()
         duration_s = left - split.started
         split.pace.stop(left)
         if self._split is not None:
             self._split.pace.start(left)
-        means = {f"{key}": value for key, value in split.meters.values().items()}
+        self._guard_device(f"the end of {split.name}", split.meters.settle)
+        # Also after a fault: the other processes wait for this one.
+        self._guard_device(f"the end of {split.name}", lambda: _reduce(split))
+        means = split.meters.values()
         means |= self._report(split)
+        means |= self._regression(split)
         summary = means | self._split_facts(split, duration_s)
         if split.name != TRAIN and means:
             self._run.write_row("metrics", means)
@@ -449,7 +493,7 @@ class Stages:
             facts[f"{split.name}/nonfinite"] = float(count)
             self._run.write_event(
                 "warning",
-                message=f"{count} of {split.batch} {split.name} batches were not finite",
+                message=f"{count} of {split.meters.batches} {split.name} batches were not finite",
                 epoch=self._run.epoch,
                 step=self._run.step,
             )
@@ -461,17 +505,31 @@ class Stages:
             return {}
         try:
             report = split.classification.report()
-        except (ImportError, ValueError) as error:
+            outside = split.classification.outside
+        except (ImportError, ValueError, RuntimeError) as error:
             self._run.complain("report", f"no report of {split.name}: {error}")
             return {}
+        self._warn_left_out(split, "classes", outside, "samples of classes that the scores lack")
         self._run.write_row("reports", {}, split=split.name, **report.to_record())
-        tracked = split.meters.means
-        found = {f"{split.name}/{key}": value for key, value in report.headline().items()}
-        return {key: value for key, value in found.items() if key not in tracked}
+        return _untracked(split, report.headline())
+
+    def _regression(self, split: Split) -> dict[str, float]:
+        """Return the errors of a split that tracked regressions."""
+        found: dict[str, float] = {}
+        if split.regression is not None:
+            regression = split.regression
+            self._guard_device("regression", lambda: found.update(regression.values()))
+            self._warn_left_out(split, "pairs", regression.left_out, "pairs that are not finite")
+        return _untracked(split, found)
+
+    def _warn_left_out(self, split: Split, key: str, count: int, what: str) -> None:
+        if count:
+            self._run.complain(f"{split.name} {key}", f"{split.name}: {count} {what} are left out")
 
     def end_epoch(self) -> dict[str, Any]:
         """Close the open epoch and write its row."""
         self._settle_splits()
+        self._run.settle_rows()
         if self._split is not None:
             raise StageError(
                 f"end_epoch() came inside the split {self._split.name!r}; end_split() was expected"
@@ -578,11 +636,14 @@ class Stages:
 
     def note_logged(self, row: Mapping[str, Any]) -> None:
         """Remember what was logged inside the open epoch: its row has the last value of each."""
-        if self._epoch is not None and self._epoch.left is None:
-            logged = self._epoch.logged
-            for key, value in row.items():
-                if type(value) is float and key not in RESERVED_KEYS:
-                    logged[key] = value
+        epoch = self.noted_epoch()
+        if epoch is not None:
+            epoch.note(row)
+
+    def noted_epoch(self) -> Epoch | None:
+        """Return the epoch whose row has what is logged now, or None."""
+        epoch = self._epoch
+        return epoch if epoch is not None and epoch.left is None else None
 
     # ---- what was left ---------------------------------------------------------------------------
 
@@ -651,14 +712,47 @@ class Stages:
         return self._durations.eta_s(self._epochs - done, in_epoch_s, train)
 
 
+def _device_sums() -> Sums:
+    from runstore.train.device_sums import DeviceSums
+
+    return DeviceSums()
+
+
+def _reduce(split: Split) -> None:
+    """Have the split's sums over all processes that train together."""
+    if "torch" not in sys.modules:
+        return
+    from runstore.train.ranks import is_distributed
+
+    if is_distributed():
+        from runstore.train.reduce import reduce_split
+
+        split.classification, split.regression = reduce_split(
+            split.meters, split.classification, split.regression
+        )
+
+
+def _untracked(split: Split, found: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics of a split by their whole names; one that was tracked itself comes first."""
+    named = {f"{split.name}/{key}": value for key, value in found.items()}
+    return {key: value for key, value in named.items() if key not in split.meters.means}
+
+
+def _regression() -> Regression:
+    from runstore.train.regression import Regression
+
+    return Regression()
+
+
 def _classification(
-    target_names: Iterable[str] | None, labels: Iterable[int] | None
+    target_names: Iterable[str] | None, labels: Iterable[int] | None, zero_division: float
 ) -> Classification:
     from runstore.train.classification import Classification
 
     return Classification(
         target_names=list(target_names) if target_names is not None else None,
         labels=list(labels) if labels is not None else None,
+        zero_division=zero_division,
     )
 
 

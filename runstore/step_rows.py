@@ -20,12 +20,14 @@ class StepRow:
         self.batches = 0
         """Batches tracked since the last row."""
 
-    def add(self, values: Mapping[str, Any], n: float | None) -> None:
+    def add(self, values: Mapping[str, Any], n: Any) -> None:
         """Add the means of one batch of `n` samples."""
-        weight = 1.0 if n is None else n
+        weight = 1.0 if n is None else float(n) if type(n) is int else n
         for key, value in values.items():
             total, weights = self._sums.get(key, (0.0, 0.0))
-            self._sums[key] = total + value * weight, weights + weight
+            # bfloat16 stops counting at 256.
+            wide = value if type(value) is float else value.detach().double()
+            self._sums[key] = total + wide * weight, weights + weight
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Note that the step was taken, and what is known of it: `lr`, `grad_norm`, …"""
@@ -38,7 +40,12 @@ class StepRow:
 
     def take(self) -> dict[str, Any]:
         """Return the row's values and begin the next one."""
-        means = {key: total / weight for key, (total, weight) in self._sums.items() if weight}
+        # A tensor is not asked whether it is 0: that would wait for it.
+        means = {
+            key: total / weight
+            for key, (total, weight) in self._sums.items()
+            if type(weight) is not float or weight
+        }
         values = {**means, **(self._facts or {})}
         self._sums, self._facts, self.batches = {}, None, 0
         return values

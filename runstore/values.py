@@ -12,6 +12,9 @@ from runstore.records import MAX_INT, without_surrogates
 from runstore.redact import redact_value
 
 SHOWN = 80
+LATE_DEVICES = frozenset({"cuda", "xpu"})
+"""Where tensors are fetched from without waiting: these have events, and know float64."""
+_TENSORS = frozenset({("torch", "Tensor"), ("torch.nn.parameter", "Parameter")})
 
 
 def as_float(key: str, value: object) -> float:
@@ -36,6 +39,20 @@ def as_float(key: str, value: object) -> float:
         raise BadValueError(
             f"{key!r} is {shown}, expected a number; log scalars, not {_kind(value)}"
         ) from None
+
+
+def is_late(value: Any) -> bool:
+    """Tell whether `value` is a number on an accelerator, for which `as_float` would wait.
+
+    Subclasses of tensors (DTensor, …) are not: what can be done with them is not known here.
+    """
+    kind = type(value)
+    return (
+        (kind.__module__, kind.__qualname__) in _TENSORS
+        and value.device.type in LATE_DEVICES
+        and value.numel() == 1
+        and not value.is_complex()
+    )
 
 
 def as_index(key: str, value: object) -> int:

@@ -16,11 +16,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runstore.atomic import write_document
 from runstore.errors import AttemptError
+from runstore.late_rows import LateRows
 from runstore.mounts import is_network
 from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.process import current_process
@@ -32,6 +34,8 @@ SYNC_INTERVAL_S = 2.0
 HEARTBEAT_LOCAL_S = 1.0
 HEARTBEAT_NETWORK_S = 10.0
 QUEUE_INTERVAL_S = 0.1
+LATE_WAIT_S = 10.0
+"""How long the end of an attempt waits for values that are still on an accelerator."""
 PROBLEM_CHARS = 500
 SHORT_FIELD_BYTES = 1000
 """The longest field that is kept of an event that cannot be written as it is."""
@@ -99,6 +103,8 @@ class RunWriter:
         self.write_mode = "queued" if self._network else "direct"
         self._claim(dict(opening or {}))
         self.metrics = self.stream("metrics")
+        self.late = LateRows(self._note_lost)
+        """What waits for an accelerator, on its way to `metrics`."""
         _open_writers.add(self)
         self._thread = start_daemon(self._serve, "runstore-writer")
 
@@ -170,7 +176,11 @@ class RunWriter:
             self.append("events", {**stamped, "unwritable": str(error), **kept})
 
     def sync(self) -> dict[str, int]:
-        """Make everything appended so far durable; return each open file's name and size."""
+        """Make everything appended so far durable; return each open file's name and size.
+
+        Waits for values that are still on an accelerator.
+        """
+        self.late.settle()
         for stream in self._all_streams():
             stream.drain()
             stream.sync()
@@ -198,6 +208,7 @@ class RunWriter:
                 self._ending = False
 
     def _close_data(self) -> None:
+        self._guard("writing the last rows", partial(self.late.give_up, LATE_WAIT_S))
         self._stop.set()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=5.0)
@@ -209,6 +220,8 @@ class RunWriter:
 
     def _write_end(self, fields: Mapping[str, Any]) -> None:
         if not self._closed:
+            # Once more: Ctrl-C may have cut the first wait short.
+            self._guard("writing the last rows", self.late.give_up)
             self._guard("reporting a problem", self._tell_problems)
             dropped = sum(stream.dropped_rows for stream in self._data_streams())
             lost = {"dropped_rows": dropped} if dropped else {}
@@ -263,6 +276,7 @@ class RunWriter:
         pause = QUEUE_INTERVAL_S if self._network else min(SYNC_INTERVAL_S, heartbeat_s)
         while True:
             now = time.monotonic()
+            self._guard("writing what was late", self.late.look)
             for stream in self._all_streams():
                 if stream.waiting:
                     self._guard("writing what waits", stream.drain)
@@ -290,6 +304,14 @@ class RunWriter:
             self._told.add(kind)
             self._problems.append(problem)
 
+    def note_problem(self, kind: str, problem: str) -> None:
+        """Have a problem told soon, once for each kind; where a warning now might hang."""
+        self._note_once(kind, problem)
+
+    def _note_lost(self, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:PROBLEM_CHARS]
+        self._note_once("late", f"rows are lost, their values did not come ({reason})")
+
     def _beat(self) -> None:
         """Rewrite `progress.json`; a full disk or an odd position only stops the beat."""
         self._beats += 1
@@ -313,6 +335,7 @@ class RunWriter:
         """Drop everything in a forked child; the run belongs to the parent."""
         self._ended = self._closed = True
         self._streams_lock = threading.RLock()
+        self.late.forget_in_child()
         for stream in self._streams.values():
             stream.forget_in_child()
         self._release_lock()

@@ -119,7 +119,9 @@ def _report(state: RunState) -> list[str]:
     if row is None:
         return []
     title = f"report of {row.get('split')}, epoch {row.get('epoch')}, step {row.get('step')}"
-    return [printable(title), *(printable(line) for line in text_report(row))]
+    omitted = integer(row, "omitted")
+    note = [f"({omitted:,} classes of small support are left out)"] if omitted else []
+    return [printable(title), *(printable(line) for line in text_report(row)), *note]
 
 
 def _warnings(state: RunState) -> list[str]:

@@ -1,32 +1,58 @@
-"""Classification counts, streamed on the device where the model runs.
+"""Classifications of a split, counted where the model runs, and their report.
 
 Shapes: n samples of a batch, k classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from runstore.reports import Report, classification_report
+from runstore import values
+from runstore.reports import Report, classification_report, report_per_class
+from runstore.train.class_counts import IGNORED, ClassCounts
+from runstore.train.host_copy import HostCopy
+from runstore.train.ranks import all_reduce_sum
 
-IGNORED = -100
-"""The target that PyTorch's losses leave out by default (`ignore_index`)."""
+MOST_CLASSES = 1 << 20
+"""A class beyond is a mistake, not a reason for gigabytes of counts."""
+MOST_WAITING = 64
+"""Batches on a device that wait for the number of classes; each keeps its classes in memory."""
 
 
 class Classification:
-    """A k×k confusion matrix that grows with the classes it meets."""
+    """Counts of true and predicted classes that grow with the classes they meet.
+
+    On an accelerator nothing waits for it: classes outside of those that the scores have, or the
+    names name, are found when the split ends.
+    """
 
     def __init__(
-        self, *, target_names: Sequence[str] | None = None, labels: Sequence[int] | None = None
+        self,
+        *,
+        target_names: Sequence[str] | None = None,
+        labels: Sequence[int] | None = None,
+        zero_division: float = 0,
     ) -> None:
-        """Count nothing yet; see `Run.track_classification`."""
+        """Count nothing yet; see `Run.track_classification`.
+
+        Raises:
+            ValueError: `zero_division` is not 0, 1 or nan.
+        """
+        if zero_division not in (0, 1) and not math.isnan(zero_division):
+            raise ValueError(f"zero_division is {zero_division!r}, expected 0, 1 or nan")
         self._target_names = target_names
         self._labels = labels
-        self._classes = len(target_names) if target_names is not None and labels is None else 0
-        self._counts: torch.Tensor | None = None
+        self._zero_division = float(zero_division)
+        self._named = len(target_names) if target_names is not None and labels is None else 0
+        self._counts: ClassCounts | None = None
+        self._waiting: deque[tuple[HostCopy, torch.Tensor, torch.Tensor]] = deque()
+        """Batches on a device whose largest class is on its way to the host."""
 
     def add(self, predictions: Any, targets: Any) -> None:
         """Count a batch.
@@ -36,13 +62,13 @@ class Classification:
             targets: integer [n].
 
         Raises:
-            ValueError: the shapes do not fit, or a class is negative (other than -100).
+            ValueError: the shapes do not fit, or (on the host only) a class is negative, other
+                than -100, or too large.
         """
-        target = torch.as_tensor(targets).detach().reshape(-1)
-        scores = torch.as_tensor(predictions).detach().to(target.device)
-        if scores.ndim == 2 and scores.shape[1] == 1 and scores.is_floating_point():
-            raise ValueError("scores [n, 1] name one class only; give classes, or scores [n, 2]")
+        scores, target = _on_one_device(predictions, targets)
         is_scores = scores.ndim == 2 and scores.shape[1] > 1
+        if scores.ndim == 2 and not is_scores and scores.is_floating_point():
+            raise ValueError("scores [n, 1] name one class only; give classes, or scores [n, 2]")
         predicted = scores.argmax(dim=1) if is_scores else scores.reshape(-1)
         if predicted.shape != target.shape:
             raise ValueError(
@@ -51,60 +77,161 @@ class Classification:
             )
         if predicted.is_floating_point() or target.is_floating_point():
             raise ValueError("classes must be integers; give scores as [n, k]")
-        kept = target != IGNORED
-        target, predicted = target[kept].long(), predicted[kept].long()
-        if target.numel():
-            self._make_room(scores, predicted, target)
-            self._count(predicted, target)
+        if not target.numel():
+            return
+        scored = scores.shape[1] if is_scores else 0
+        if target.device.type in values.LATE_DEVICES:
+            self._add_on_device(predicted.long(), target.long(), max(scored, self._named))
+        else:
+            self._add_on_host(predicted.cpu(), target.cpu(), scored)
 
-    def _make_room(
-        self, scores: torch.Tensor, predicted: torch.Tensor, target: torch.Tensor
-    ) -> None:
-        smallest = int(torch.minimum(predicted.min(), target.min()))
+    def _add_on_host(self, predicted: torch.Tensor, target: torch.Tensor, scored: int) -> None:
+        smallest, largest = _range(target)
+        if smallest < 0:
+            kept = target != IGNORED
+            target, predicted = target[kept], predicted[kept]
+            if not target.numel():
+                return
+            smallest, largest = _range(target)
+        if not scored:  # what argmax returns need not be looked at
+            ends = _range(predicted)
+            smallest, largest = min(smallest, ends[0]), max(largest, ends[1])
         if smallest < 0:
             raise ValueError(f"class {smallest} is negative, expected 0 to k - 1")
-        largest = int(torch.maximum(predicted.max(), target.max()))
-        seen = scores.shape[1] if scores.ndim == 2 else 0
-        classes = max(self._classes, seen, largest + 1)
-        if self._counts is None:
-            self._counts = torch.zeros(classes, classes, dtype=torch.int64, device=target.device)
-        elif classes > self._classes:
-            grown = torch.zeros(classes, classes, dtype=torch.int64, device=target.device)
-            grown[: self._classes, : self._classes] = self._counts
-            self._counts = grown
-        self._classes = classes
+        if largest >= MOST_CLASSES:
+            raise ValueError(f"class {largest} is beyond {MOST_CLASSES - 1:,}")
+        counts = self._with_room(max(scored, self._named, largest + 1), target.device)
+        counts.add_valid(predicted.long(), target.long())
 
-    def _count(self, predicted: torch.Tensor, target: torch.Tensor) -> None:
-        assert self._counts is not None  # _make_room has made it
-        # index_add_ costs 32 µs a batch at k = 1000; bincount over k*k cells 13,800 µs.
-        cells = target * self._classes + predicted
-        ones = torch.ones_like(cells)
-        self._counts.view(-1).index_add_(0, cells, ones)
+    def _add_on_device(self, predicted: torch.Tensor, target: torch.Tensor, known: int) -> None:
+        if known:
+            self._with_room(known, target.device).add(predicted, target)
+            return
+        # Only the data tell how many classes there are: ask, and count when the answer is here.
+        largest = torch.maximum(predicted.max(), target.max())
+        self._waiting.append((HostCopy([largest]), predicted, target))
+        self._count_waiting(most=MOST_WAITING)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything counted, for a checkpoint in the middle of the split."""
-        names, labels = self._target_names, self._labels
-        return {
-            "target_names": list(names) if names is not None else None,
-            "labels": list(labels) if labels is not None else None,
-            "classes": self._classes,
-            "counts": self._counts,
-        }
+    def _count_waiting(self, most: int) -> None:
+        """Count the batches whose largest class is known, and wait while more than `most` are not.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self._target_names, self._labels = state["target_names"], state["labels"]
-        self._classes, self._counts = state["classes"], state["counts"]
+        Raises:
+            RuntimeError: the device has failed.
+        """
+        while self._waiting:
+            copy, predicted, target = self._waiting[0]
+            found = copy.poll()
+            if found is not None:
+                self._waiting.popleft()
+                largest = min(int(found[0]), MOST_CLASSES - 1)
+                self._with_room(max(1, largest + 1), target.device).add(predicted, target)
+            elif len(self._waiting) > most:
+                time.sleep(0.0002)
+            else:
+                return
+
+    def _with_room(self, classes: int, device: torch.device) -> ClassCounts:
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = ClassCounts(classes, device)
+        elif classes > counts.classes or device != counts.cells.device:
+            counts = self._counts = counts.moved(device).grown(classes)
+        return counts
+
+    def settle(self) -> None:
+        """Count what waits. Waits for the device."""
+        self._count_waiting(most=0)
+
+    @property
+    def outside(self) -> int:
+        """Samples of a device that were left out: no such class. Waits for the device."""
+        self.settle()
+        return self._counts.outside if self._counts is not None else 0
 
     def report(self) -> Report:
-        """Return the report of everything counted.
+        """Return the report of everything counted. Waits for the device.
 
         Raises:
             ValueError: nothing was counted, or names and classes do not fit.
             ImportError: scikit-learn is not installed.
         """
-        if self._counts is None:
+        self.settle()
+        counts = self._counts
+        if counts is None:
             raise ValueError("no samples were tracked")
-        return classification_report(
-            self._counts.cpu().numpy(), target_names=self._target_names, labels=self._labels
-        )
+        names, labels, zero = self._target_names, self._labels, self._zero_division
+        if counts.is_matrix:
+            matrix = counts.matrix().cpu().numpy()
+            return classification_report(
+                matrix, target_names=names, labels=labels, zero_division=zero
+            )
+        per_class = counts.per_class().cpu().numpy()
+        return report_per_class(per_class, target_names=names, labels=labels, zero_division=zero)
+
+    # ---- processes and checkpoints ---------------------------------------------------------------
+
+    def header(self) -> dict[str, Any]:
+        """Return what the other processes must know to add theirs; see `reduce`."""
+        self.settle()
+        counts = self._counts
+        return {
+            **self._options(),
+            "classes": counts.classes if counts is not None else 0,
+            "pairs": counts is None or counts.is_matrix,
+        }
+
+    def reduce(self, headers: Sequence[Mapping[str, Any]]) -> None:
+        """Add up over all processes, each of which calls this with the headers of all.
+
+        Args:
+            headers: of the processes that have any; this one need not have counted anything.
+        """
+        classes = max(header["classes"] for header in headers)
+        pairs = all(header["pairs"] for header in headers)
+        if classes:
+            counts = self._counts or ClassCounts(classes, pairs=pairs)
+            self._counts = counts.grown(classes, pairs=pairs)
+            all_reduce_sum(self._counts.cells)
+
+    @classmethod
+    def like(cls, header: Mapping[str, Any]) -> Classification:
+        """Return an empty one with the options of another process."""
+        options = ("target_names", "labels", "zero_division")
+        return cls(**{key: header[key] for key in options})
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "target_names": None if self._target_names is None else list(self._target_names),
+            "labels": None if self._labels is None else [int(label) for label in self._labels],
+            "zero_division": self._zero_division,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything for a checkpoint: numbers, strings and a tensor on the host."""
+        self.settle()
+        counts = self._counts
+        state = counts.state_dict() if counts is not None else None
+        return {**self._options(), "counts": state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`, with its names, labels and zero_division."""
+        fresh = Classification.like(state)
+        self.__dict__.update(fresh.__dict__)
+        if state["counts"] is not None:
+            self._counts = ClassCounts.from_state_dict(state["counts"])
+
+
+def _range(classes: torch.Tensor) -> tuple[int, int]:
+    smallest, largest = classes.aminmax()
+    return int(smallest), int(largest)
+
+
+def _on_one_device(predictions: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both as tensors, targets flat, on the accelerator when one of them is there."""
+    target = torch.as_tensor(targets).detach().reshape(-1)
+    scores = torch.as_tensor(predictions).detach()
+    if scores.device != target.device:
+        device = target.device if scores.device.type == "cpu" else scores.device
+        scores = scores.to(device, non_blocking=True)
+        target = target.to(device, non_blocking=True)
+    return scores, target

@@ -49,6 +49,10 @@ def test_chosen_classes_are_in_the_chosen_order_without_the_others() -> None:
     ]
 
 
+def test_report_of_too_many_classes_for_a_matrix_has_none() -> None:
+    assert matrix(labels=["a", "b"], confusion=None) == []
+
+
 @pytest.mark.parametrize("classes", [[1], "12", [1, 1], [1, None], {}])
 def test_matrix_is_not_drawn_where_its_rows_are_not_known(classes: object) -> None:
     assert matrix(labels=["a", "b"], classes=classes) == []

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sklearn.metrics import classification_report
 
 import runstore
 from runstore.cli import COMMANDS, cli
@@ -292,6 +293,28 @@ def test_show_is_a_page_with_the_best_epoch_marked(root: Path, run: Run) -> None
     assert "status    finished" in page
     assert "best      epoch 2, val/loss 0.0500" in page
     assert "\n   *2  " in page
+
+
+def test_show_prints_the_report_as_scikit_learn_does(root: Path) -> None:
+    true, predicted = [0, 1, 2, 2, 2], [0, 0, 2, 2, 1]
+    with runstore.init(root=root, name="report") as run:
+        for _ in run.val([0]):
+            run.track_classification(predicted, true, target_names=["cat", "dog", "a cow"])
+    names = ["cat", "dog", "a cow"]
+    expected = classification_report(true, predicted, target_names=names, zero_division=0)
+    assert expected.rstrip() in data("show", run.path)
+
+
+def test_show_of_many_classes_tells_what_is_left_out(root: Path) -> None:
+    scores = {"precision": None, "recall": 1.0, "f1-score": 1.0, "support": 3.0}
+    report = {"7": scores, "accuracy": 0.5, "macro avg": scores, "weighted avg": scores}
+    row = {"step": 1, "time": 1.5, "split": "val", "labels": ["7"], "classes": [7]}
+    with runstore.init(root=root, name="report") as run:
+        run.log({"loss": 1.0})
+    write_lines(run.path / "reports-0001.jsonl", {**row, "report": report, "omitted": 49_999})
+    page = data("show", run.path)
+    assert "7        nan      1.00      1.00         3" in page
+    assert "(49,999 classes of small support are left out)" in page
 
 
 def test_show_tells_damaged_lines_and_where(run: Run) -> None:
