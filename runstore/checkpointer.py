@@ -152,7 +152,7 @@ class Checkpointer:
             self._run.warn(f"the resume is not exact: {'; '.join(different)}")
 
     def _fill(self, states: dict[str, Any], objects: Mapping[str, Any]) -> None:
-        from runstore.train.checkpoint import load_state
+        from runstore.train.checkpoint import load_buffers, load_state
 
         assert self.point is not None
         for name, thing in objects.items():
@@ -162,15 +162,24 @@ class Checkpointer:
                     f"{', '.join(states)}; register the same objects as before"
                 )
             load_state(name, thing, states[name])
+            buffers = self._own_part()["buffers"].get(name)
+            if buffers is not None:
+                load_buffers(thing, buffers)
+
+    def _own_part(self) -> dict[str, Any]:
+        """Return what the checkpoint has of this process alone."""
+        from runstore.train import ranks
+
+        parts: list[dict[str, Any]] = self._load()["ranks"]
+        # With more processes than before the further ones go on as the first did.
+        return parts[ranks.rank()] if ranks.rank() < len(parts) else parts[0]
 
     def _lead_back(self, payload: dict[str, Any]) -> None:
         from runstore.train import ranks
         from runstore.train.rng import set_rng_state
 
-        own = payload["ranks"]
-        # With more processes than before the further ones go on as the first did.
-        mine = own[ranks.rank()] if ranks.rank() < len(own) else own[0]
-        state = rescaled(mine["stages"], len(own), ranks.world_size())
+        mine = self._own_part()
+        state = rescaled(mine["stages"], len(payload["ranks"]), ranks.world_size())
         self._kept_best = payload["kept_best"]
         self._run.load_stage_state(state, lambda: set_rng_state(mine["rng"]))
 
@@ -277,13 +286,18 @@ class Checkpointer:
 
     def _save(self, kind: PlaceKind, reason: str, best: bool) -> None:
         from runstore.train import ranks
-        from runstore.train.checkpoint import FORMAT, state_of, where_trained
+        from runstore.train.checkpoint import FORMAT, own_buffers, state_of, where_trained
         from runstore.train.rng import get_rng_state
 
         run = self._run
         # The rows first: what they log is part of where the stages are.
         cuts = run.sync_rows()
-        own = {"rng": get_rng_state(), "stages": run.stage_state(kind), "cuts": cuts}
+        own = {
+            "rng": get_rng_state(),
+            "stages": run.stage_state(kind),
+            "buffers": own_buffers(self._objects),
+            "cuts": cuts,
+        }
         everyone = ranks.gather_objects(own)
         if ranks.rank() != 0:
             return
@@ -292,7 +306,7 @@ class Checkpointer:
             "step": run.step,
             "epoch": run.epoch,
             "objects": {name: state_of(name, thing) for name, thing in self._objects.items()},
-            "ranks": [{key: one[key] for key in ("rng", "stages")} for one in everyone],
+            "ranks": [{key: one[key] for key in one if key != "cuts"} for one in everyone],
             "where": where_trained(list(self._objects.values())),
             "kept_best": self._kept_best,
         }

@@ -146,9 +146,10 @@ def _leave_at_once(number: int, frame: FrameType | None, previous: _Handler) -> 
     if callable(previous):
         previous(number, frame)
         return
-    name = signal.Signals(number).name
-    _left_for = f"terminated by {name}"
-    raise Terminated(_left_for, 128 + number)
+    # A request in a script whose loop is not ours came as a signal from the writer's thread.
+    asked = next((run.stop for run in _open_runs if run.stop and not run.stop.number), None)
+    _left_for = asked.reason if asked else f"terminated by {signal.Signals(number).name}"
+    raise Terminated(_left_for, 0 if asked else 128 + number)
 
 
 def _say(message: str) -> None:

@@ -72,6 +72,30 @@ def load_state(name: str, thing: Any, state: Any) -> None:
         raise CheckpointError(f"register({name}=…) does not fit the checkpoint: {error}") from error
 
 
+def own_buffers(things: Mapping[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the buffers of the modules that are wrapped for several processes, by name.
+
+    DistributedDataParallel makes them equal when a forward pass begins; behind one, each process
+    has its own running statistics, and evaluates with them.
+    """
+    found = {}
+    for name, thing in things.items():
+        if isinstance(thing, torch.nn.Module) and ranks.is_distributed():
+            buffers = dict(unwrapped(thing).named_buffers())
+            if buffers:
+                found[name] = {
+                    key: buffer.detach().cpu().clone() for key, buffer in buffers.items()
+                }
+    return found
+
+
+def load_buffers(thing: Any, buffers: Mapping[str, torch.Tensor]) -> None:
+    """Give a module the buffers that it had in this process."""
+    own = dict(unwrapped(thing).named_buffers())
+    for key, buffer in buffers.items():
+        own[key].copy_(buffer)
+
+
 def check_stateful(name: str, thing: Any) -> None:
     """Refuse what has no state.
 

@@ -1,6 +1,6 @@
 """A training that can be killed anywhere and goes on; test_resume.py and test_preemption.py run it.
 
-python resumable_training.py RUN --kill "step 7" --signal SIGTERM --workers 2
+python resumable_training.py RUN --kill "step 7" --by SIGTERM --workers 2
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def batches_of(run: runstore.Run, loader: Any, at: Callable[[str], None]) -> Ite
 
 
 def train(options: argparse.Namespace) -> None:
-    at = killer(options.kill, getattr(signal, options.signal), options.kill_rank)
+    at = killer(options.kill, getattr(signal, options.by), options.kill_rank)
     torch.manual_seed(0)
     model: Any = network()
     if dist.is_initialized():
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--kill", default="")
     parser.add_argument("--kill-rank", type=int, default=0)
-    parser.add_argument("--signal", default="SIGKILL")
+    parser.add_argument("--by", default="SIGKILL")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--every", default="3st")
     parser.add_argument("--ballast", type=int, default=0)

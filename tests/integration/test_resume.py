@@ -15,6 +15,9 @@ import pytest
 from runstore.checkpoints import read_manifest
 from tests.integration.resuming import ENVIRONMENT, command, outcome, train, train_to_the_end
 
+# Starting PyTorch and scikit-learn takes seconds.
+pytestmark = pytest.mark.timeout(60)
+
 STEPS = 28
 """Optimizer steps of the whole training: 4 epochs of 7 windows."""
 

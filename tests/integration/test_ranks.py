@@ -1,0 +1,154 @@
+"""Several processes, one run: rank 0 writes, all agree, and a rank that dies is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import WaitUntil
+from tests.integration.resuming import ENVIRONMENT, SCRIPT, outcome
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def torchrun(*arguments: str, processes: int = 2) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+        *arguments,
+    ]
+
+
+def train_ranks(run: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        torchrun(str(SCRIPT), str(run), *options),
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = train_ranks(run)
+    assert done.returncode == 0, done.stderr
+    return outcome(run)
+
+
+def events(run: Path, attempt: int) -> list[dict[str, Any]]:
+    text = (run / f"events-{attempt:04d}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_all_ranks_share_one_directory_and_rank_0_writes(
+    tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    assert train_ranks(run).returncode == 0
+    assert outcome(run) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not list(run.glob("*.rank*"))
+    (ranks,) = [event for event in events(run, 1) if event["event"] == "ranks"]
+    assert ranks["world_size"] == 2
+    assert [process["rank"] for process in ranks["processes"]] == [0, 1]
+
+
+def test_evaluation_sees_every_sample_once(whole: dict[str, Any]) -> None:
+    """51 samples over two ranks: a sampler that pads would count 52."""
+    for report in whole["reports"]:
+        assert report["report"]["weighted avg"]["support"] == 51.0
+
+
+@pytest.mark.parametrize(("rank", "moment"), [(1, "step 5"), (0, "inside 3"), (1, "evaluating 1")])
+def test_killed_rank_is_seen_and_the_resumed_run_is_exact(
+    tmp_path: Path, whole: dict[str, Any], rank: int, moment: str
+) -> None:
+    run = tmp_path / "run"
+    done = train_ranks(run, "--kill", moment, "--kill-rank", str(rank), "--every", "1st")
+    assert done.returncode != 0
+    last = events(run, 1)[-1]
+    if rank == 1:
+        assert last["event"] == "end"
+        assert last["lost_ranks"] == [1]
+        assert "rank 1 is gone" in last["reason"]
+    else:
+        assert last["event"] != "end"
+    again = train_ranks(run, "--every", "1st")
+    assert again.returncode == 0, again.stderr
+    assert outcome(run) == whole
+
+
+def test_signal_to_one_rank_stops_all_at_the_same_step(
+    tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    done = train_ranks(
+        run, "--kill", "step 6", "--kill-rank", "1", "--by", "SIGUSR1", "--every", "1h"
+    )
+    assert run.exists(), done.stderr
+    last = events(run, 1)[-1]
+    assert (last["status"], last["reason"]) == ("interrupted", "preempted with another rank")
+    assert len(list((run / "checkpoints").glob("step-*.pt"))) == 1
+    again = train_ranks(run, "--every", "1h")
+    assert again.returncode == 0, again.stderr
+    assert outcome(run) == whole
+
+
+def test_sigterm_to_torchrun_saves_and_resumes(
+    tmp_path: Path, whole: dict[str, Any], wait_until: WaitUntil
+) -> None:
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        torchrun(str(SCRIPT), str(run), "--every", "1st"),
+        env={**os.environ, **ENVIRONMENT},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: list((run / "checkpoints").glob("step-*.pt")), 60, what="a checkpoint")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    last = events(run, 1)[-1]
+    assert (last["event"], last["status"]) == ("end", "interrupted"), err
+    assert last["reason"].startswith("preempted")
+    assert train_ranks(run, "--every", "1st").returncode == 0
+    assert outcome(run) == whole
+
+
+def test_one_process_goes_on_with_what_two_began_but_not_exactly(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_ranks(run, "--kill", "step 9", "--every", "1st")
+    alone = [sys.executable, str(SCRIPT), str(run), "--every", "1st"]
+    done = subprocess.run(
+        alone, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    (resume,) = [event for event in events(run, 2) if event["event"] == "resume"]
+    assert (resume["exact"], resume["not_exact"]) == (False, ["processes: 2 then, 1 now"])
+    assert "not exact" in done.stderr
+
+
+def test_init_before_the_process_group_is_refused_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import runstore\nrunstore.init()\n")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, **ENVIRONMENT, "RANK": "1", "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "init_process_group(…) before runstore.init(…)" in done.stderr
+    assert not (tmp_path / "runs").exists()
