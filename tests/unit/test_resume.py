@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -171,6 +172,15 @@ def test_attempt_says_where_it_goes_on(tmp_path: Path) -> None:
     assert events[0]["cuts"]["metrics-0001.jsonl"] > 0
     resume = next(event for event in events if event["event"] == "resume")
     assert (resume["step"], resume["exact"]) == (6, True)
+
+
+def test_manifest_and_events_are_what_the_format_says(tmp_path: Path) -> None:
+    path, _ = crash_and_resume(tmp_path, "step 8", keep_best="val/loss:min")
+    schemas = Path(runstore.__file__).parents[1] / "docs" / "format"
+    for name, file in (("manifest", "checkpoints/manifest.jsonl"), ("events", "events-0002.jsonl")):
+        schema = json.loads((schemas / f"{name}.schema.json").read_text())
+        for row in lines(path / file):
+            Draft202012Validator(schema).validate(row)
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(
