@@ -23,14 +23,15 @@ class Mean:
     nonfinite: int = 0
     last_nonfinite: float = math.nan
 
-    def add(self, value: float, n: float) -> None:
-        """Add the mean of `n` samples."""
+    def add(self, value: float, n: float) -> bool:
+        """Add the mean of `n` samples; return whether it is finite."""
         if math.isfinite(value):
             self.weighted_sum += value * n
             self.weight += n
-        else:
-            self.nonfinite += 1
-            self.last_nonfinite = value
+            return True
+        self.nonfinite += 1
+        self.last_nonfinite = value
+        return False
 
     def merge(self, other: Mean) -> None:
         """Add what another mean has seen after this one."""
@@ -111,22 +112,20 @@ class Meters:
             self._next_batch(batch)
         n_is_late = n is not None and type(n) is not float and type(n) is not int
         late: dict[str, Any] = {}
-        for key, value in values.items():
-            if n_is_late or type(value) is not float:
-                late[key] = value
-        if late or n_is_late:
-            self._add_on_device(late, n, n_is_late)
-        if n is not None and not n_is_late and not self._batch_on_device:
-            self._batch_samples = max(n, self._batch_samples or 0)
         weight = 1 if n is None else n
         finite = True
         for key, value in values.items():
             mean = self.means.get(key)
             if mean is None:
                 mean = self.means[key] = Mean()
-            if key not in late:
-                mean.add(value, weight)
-                finite = finite and math.isfinite(value)
+            if n_is_late or type(value) is not float:
+                late[key] = value
+            else:
+                finite = mean.add(value, weight) and finite
+        if late or n_is_late:
+            self._add_on_device(late, n, n_is_late)
+        if n is not None and not n_is_late and not self._batch_on_device:
+            self._batch_samples = max(n, self._batch_samples or 0)
         if not finite and self._batch_finite:
             self._batch_finite = False
             self.nonfinite_batches += 1

@@ -1,8 +1,8 @@
-"""Classification reports from a confusion matrix, with scikit-learn's own numbers.
+"""Classification reports from counts, with scikit-learn's own numbers.
 
-scikit-learn computes the report from two lists of labels. Handing it one sample per non-empty
-cell of the matrix, with the count as its weight, gives the same numbers bit for bit, because its
-sums run over the same integers.
+The arithmetic is that of its `precision_recall_fscore_support`, in the same order, so the numbers
+are the same bit for bit: every count is an integer far below 2**53. Asking scikit-learn itself
+takes 6 ms for ten classes, nearly all of it to check its arguments; a short epoch takes 70 ms.
 """
 
 from __future__ import annotations
@@ -80,34 +80,17 @@ def classification_report(
 
     Raises:
         ValueError: the matrix is empty, or names and classes do not fit.
-        ImportError: scikit-learn is not installed.
     """
     import numpy as np
 
-    # Imported here: the logger starts without scikit-learn, whose import takes about a second.
-    from sklearn.metrics import classification_report as sklearn_report
-
-    true, predicted = np.nonzero(counts)
-    if not len(true):
-        raise ValueError("no samples were tracked")
-    weights = counts[true, predicted]
-    if labels is None and target_names is not None:
-        labels = range(len(target_names))
-    report = sklearn_report(
-        true,
-        predicted,
-        labels=None if labels is None else list(labels),
-        target_names=target_names,
-        sample_weight=weights,
-        output_dict=True,
-        zero_division=zero_division,
+    per_class = np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)])
+    report = report_per_class(
+        per_class, target_names=target_names, labels=labels, zero_division=zero_division
     )
-    classes = [int(c) for c in (np.union1d(true, predicted) if labels is None else labels)]
-    names = [str(name) for name in target_names or classes]
-    accuracy = int(np.trace(counts)) / int(counts.sum())
-    fitting = _fitting(names, classes, _plain(report), accuracy)
-    room = ROOM_BYTES - _size(fitting.labels, fitting.classes, fitting.report)
-    return replace(fitting, confusion=_largest_cells(true, predicted, weights, room))
+    true, predicted = np.nonzero(counts)
+    room = ROOM_BYTES - _size(report.labels, report.classes, report.report)
+    cells = _largest_cells(true, predicted, counts[true, predicted], room)
+    return replace(report, confusion=cells)
 
 
 def report_per_class(
@@ -118,8 +101,6 @@ def report_per_class(
     zero_division: float = 0,
 ) -> Report:
     """Return the report of so many classes that no pairs were counted; without a matrix.
-
-    The arithmetic is scikit-learn's `precision_recall_fscore_support`, in the same order.
 
     Args:
         counts: int64 [3, k]: hits, predictions and support of each class.
@@ -135,25 +116,23 @@ def report_per_class(
     total = int(counts[2].sum())
     if not total:
         raise ValueError("no samples were tracked")
-    present = np.flatnonzero(counts[1] + counts[2])
+    present = np.flatnonzero(counts[1] + counts[2]).tolist()
     if labels is None and target_names is not None:
         labels = range(len(target_names))
     classes = [int(c) for c in (present if labels is None else labels)]
     names = [str(name) for name in target_names or classes]
     if len(names) != len(classes):
         raise ValueError(f"{len(names)} target_names for {len(classes)} classes")
-    # A class to report on may be beyond all that occurred: its counts are 0.
-    wide = np.zeros((3, max([counts.shape[1], *(c + 1 for c in classes)])), dtype=np.int64)
-    wide[:, : counts.shape[1]] = counts
-    hits, predicted, support = wide[:, classes]
+    hits, predicted, support = _counts_of(classes, counts)
     per_class = _scores(hits, predicted, support, zero_division)
+    columns = [*(score.tolist() for score in per_class), support.astype(float).tolist()]
+    rows = zip(*columns, strict=True)
     report: JsonObject = {
-        name: _entry([score[at] for score in per_class], support[at])
-        for at, name in enumerate(names)
+        name: dict(zip(COLUMNS, row, strict=True)) for name, row in zip(names, rows, strict=True)
     }
-    sums = [np.array([part.sum()]) for part in (hits, predicted, support)]
+    sums = [part.sum(keepdims=True) for part in (hits, predicted, support)]
     micro = [float(score[0]) for score in _scores(sums[0], sums[1], sums[2], zero_division)]
-    if labels is None or set(classes) >= set(present.tolist()):
+    if labels is None or set(classes) >= set(present):
         report["accuracy"] = micro[0]
     else:
         report["micro avg"] = _entry(micro, support.sum())
@@ -162,6 +141,15 @@ def report_per_class(
     report["macro avg"] = _entry(macro, support.sum())
     report["weighted avg"] = _entry(weighted, support.sum())
     return _fitting(names, classes, report, int(counts[0].sum()) / total)
+
+
+def _counts_of(classes: Sequence[int], counts: Any) -> Any:
+    """Return the columns of `classes`; zeros for one that never occurred."""
+    import numpy as np
+
+    size = counts.shape[1]
+    wide = np.concatenate([counts, np.zeros((3, 1), dtype=np.int64)], axis=1)
+    return wide[:, [c if 0 <= c < size else size for c in classes]]
 
 
 def _scores(hits: Any, predicted: Any, support: Any, zero_division: float) -> list[Any]:
@@ -224,13 +212,6 @@ def _fitting(names: list[str], classes: list[int], report: JsonObject, accuracy:
 
 def _size(*parts: Any) -> int:
     return len(orjson.dumps(parts))
-
-
-def _plain(value: Any) -> Any:
-    """Return the report with Python floats in place of numpy's."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return float(value)
 
 
 def _with_null(value: Any) -> Any:

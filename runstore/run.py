@@ -238,12 +238,17 @@ class Run:
         Such values are still tensors in `row`; they become floats in their turn.
         """
         late: dict[str, Any] = {}
+        total = 0.0
         for key, value in row.items():
             kind = type(value)
-            if kind is not float and kind is not int:
+            if kind is float or kind is int:
+                total += value
+            else:
                 late[key] = value
         if late:
             self.when_known(late, partial(self._append_known, row))
+        elif total - total == 0.0:  # finite when every value is
+            self._append_metrics(self._encode(row, self._complain))
         else:
             self._append_metrics(self._encode_carefully(row, self._complain))
 
@@ -258,11 +263,11 @@ class Run:
     def _encode_carefully(
         self, row: dict[str, Any], complain: Callable[[str, str], object]
     ) -> bytes:
-        total = 0.0
-        for value in row.values():
-            total += value
-        if total - total != 0.0:  # finite when every value is
-            row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
+        """Encode a row whose values need not be finite."""
+        row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
+        return self._encode(row, complain)
+
+    def _encode(self, row: dict[str, Any], complain: Callable[[str, str], object]) -> bytes:
         try:
             return encode(row)
         except RecordError as error:
@@ -770,8 +775,9 @@ class Run:
 
     def touch(self) -> None:
         """Note that the training loop is alive."""
-        now = self.now()
-        self._longest_gap_s = max(self._longest_gap_s, now - self._active)
+        now = _monotonic() + self._clock_offset
+        if now - self._active > self._longest_gap_s:
+            self._longest_gap_s = now - self._active
         self._active = now
 
     def now(self) -> float:

@@ -365,6 +365,8 @@ class Stages:
 
     def _samples(self, n: Any) -> Any:
         """Return a number of samples, or None; on an accelerator it is taken as it is."""
+        if type(n) is int and n >= 0:
+            return n
         if n is None or is_late(n):
             return n
         try:
@@ -556,6 +558,9 @@ class Stages:
             self.best = Best(epoch.number, self._best_metric, value)
 
     def _open_split(self, call: str, *, settle: bool = True) -> Split:
+        splits = self._splits
+        if splits and splits[-1].left is None:
+            return splits[-1]  # as nearly always; it comes with each batch
         if settle:
             self._settle_splits()
         if self._split is None:

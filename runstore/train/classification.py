@@ -153,7 +153,6 @@ class Classification:
 
         Raises:
             ValueError: nothing was counted, or names and classes do not fit.
-            ImportError: scikit-learn is not installed.
         """
         self.settle()
         counts = self._counts

@@ -24,7 +24,7 @@ from runstore.train.class_counts import ClassCounts
 from runstore.train.classification import Classification
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60)
-LABELS = st.one_of(st.none(), st.lists(st.integers(0, 12), min_size=1, max_size=10, unique=True))
+LABELS = st.one_of(st.none(), st.lists(st.integers(-2, 12), min_size=1, max_size=10, unique=True))
 ZERO = st.sampled_from([0, 1, math.nan])
 
 
