@@ -6,18 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, SupportsIndex, TypeVar
+from typing import Any, Self, SupportsIndex, TypeVar
 
 import orjson
 
 from runstore import exits
+from runstore.boundaries import Boundaries, Windowed
 from runstore.checkpointer import Checkpointer, Checkpoints
 from runstore.checkpoints import ResumePoint
 from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
+from runstore.metric_rows import MetricRows
 from runstore.paths import RunPaths, Stream
 from runstore.places import PlaceKind
 from runstore.process import ProcessIdentity
@@ -26,14 +27,13 @@ from runstore.records import (
     MAX_INT,
     RESERVED_KEYS,
     RecordError,
-    encode,
     split_nonfinite,
 )
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
 from runstore.system import SystemSampler
-from runstore.tensorboard import Mirror, open_mirror
+from runstore.tensorboard import open_mirror
 from runstore.values import as_float, as_index, is_late, shown_as_text
 from runstore.writer import RunWriter
 
@@ -50,17 +50,6 @@ MANY_VALUES = 1000
 MOST_NAME_CHARS = 500
 FINISH_WAIT_S = 60.0
 """How long `finish` waits for values that are still on an accelerator."""
-
-
-class Windowed(Protocol):
-    """A stepper, as far as the run needs it."""
-
-    @property
-    def in_window(self) -> bool:
-        """Whether gradients wait for the rest of their window."""
-
-    def finish_window(self) -> object:
-        """Take the optimizer step of a window that is cut short."""
 
 
 class Run:
@@ -111,8 +100,7 @@ class Run:
         self._clock_offset = time.time() - time.monotonic()
         self._known: set[str] = set()
         self._complained: set[str] = set()
-        self.dropped_values = 0
-        """Values that were no numbers and were not logged."""
+        self._refused_values = 0
         self._steps_are_tracked = False
         self.epoch: int | None = None
         """The open epoch, from 1; after the epochs, the last one; None before the first."""
@@ -124,12 +112,11 @@ class Run:
         self._active = self.now()
         self._longest_gap_s = 0.0
         self._processes: list[dict[str, Any]] = []
-        self._steppers: list[Windowed] = []
-        self._stop: Stop | None = None
         self._muted = point is not None
         """Whether the script does again what an earlier attempt has logged already."""
         self._muted_rows = 0
         self._checkpointer = Checkpointer(self, checkpoints)
+        self.boundaries = Boundaries(self, self._checkpointer)
         self._writer: RunWriter | RankWriter
         if rank == 0:
             self._writer = RunWriter(
@@ -137,10 +124,7 @@ class Run:
             )
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
-        self._late = self._writer.late
-        self._late.on_change = self._divert
-        self._divert(False)
-        self._mirror: Mirror | None = None
+        self._rows = MetricRows(self._writer, self._stages, self.warn_once)
         self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
 
@@ -152,7 +136,7 @@ class Run:
             interval_s,
             write=lambda values: self.write_row("system", values),
             tell=self._writer.event,
-            complain=self._complain,
+            complain=self.warn_once,
         )
 
     # ---- level 1: logging ------------------------------------------------------------------------
@@ -199,7 +183,7 @@ class Run:
             row = {"step": step, "time": now}
         else:
             row = {"step": step, "epoch": epoch, "time": now}
-        known = self._known
+        known, rows = self._known, self._rows
         plain, total = True, 0.0
         for key, value in pairs:
             # The common case without a call: a known name and a Python float.
@@ -210,17 +194,17 @@ class Run:
                 plain = self._add_value(row, key, value) and plain
         # The sum is finite when every value is; one look instead of one a value.
         if plain and total - total == 0.0 and len(row) < MANY_VALUES:
-            self._append_metrics(_dumps(row, option=_LINE))
+            rows.append(_dumps(row, option=_LINE))
         else:
-            self._append_carefully(row)
-        if self._mirror is not None:
-            self._mirror_row("metrics", row)
+            rows.append_carefully(row)
+        if rows.mirror is not None:
+            rows.mirror_row("metrics", row)
         if epoch is not None:
-            self._note_logged(row)
+            rows.note(row)
 
     def _leave_out_row(self) -> None:
         if self._ended:
-            self._complain("log after the end", f"{self._why_ended}; this row is not written")
+            self.warn_once("log after the end", f"{self._why_ended}; this row is not written")
         else:
             self._muted_rows += 1
 
@@ -231,117 +215,6 @@ class Run:
         if not self._steps_are_tracked:
             self.step = index
         return index
-
-    def _append_carefully(self, row: dict[str, Any]) -> None:
-        """Append a row with names that need escaping, or values that are not finite, or not here.
-
-        Such values are still tensors in `row`; they become floats in their turn.
-        """
-        late: dict[str, Any] = {}
-        total = 0.0
-        for key, value in row.items():
-            kind = type(value)
-            if kind is float or kind is int:
-                total += value
-            else:
-                late[key] = value
-        if late:
-            self.when_known(late, partial(self._append_known, row))
-        elif total - total == 0.0:  # finite when every value is
-            self._append_metrics(self._encode(row, self._complain))
-        else:
-            self._append_metrics(self._encode_carefully(row, self._complain))
-
-    def _append_known(self, row: dict[str, Any], known: Mapping[str, float] | None) -> None:
-        """Append a row whose late values are there, in whatever thread that is seen."""
-        if known is None:
-            return
-        row |= known
-        line = self._encode_carefully(row, self._writer.note_problem)
-        self._writer.metrics.append(line)
-
-    def _encode_carefully(
-        self, row: dict[str, Any], complain: Callable[[str, str], object]
-    ) -> bytes:
-        """Encode a row whose values need not be finite."""
-        row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
-        return self._encode(row, complain)
-
-    def _encode(self, row: dict[str, Any], complain: Callable[[str, str], object]) -> bytes:
-        try:
-            return encode(row)
-        except RecordError as error:
-            complain("row", f"a row cannot be written: {error}")
-            return encode({key: row[key] for key in RESERVED_KEYS if key in row})
-
-    def when_known(
-        self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]
-    ) -> None:
-        """Call `take` with `values` as floats when those on an accelerator have come.
-
-        Nothing waits for them here. Rows that are written later wait behind; `take` is told None
-        when the values were lost, and may be called in the writer's thread.
-        """
-        late = {key: value for key, value in values.items() if is_late(value)}
-        here = {key: value for key, value in values.items() if key not in late}
-        try:
-            from runstore.train.host_copy import HostCopy
-
-            copy = HostCopy(list(late.values())) if late else None
-        except Exception as error:  # noqa: BLE001  # whatever torch says, of earlier faults too
-            self.dropped_values += len(late)
-            self._complain("late", f"{', '.join(late)}: the values cannot be read ({error})")
-            self._late.do(partial(take, here or None))
-            return
-        if copy is None:
-            self._late.do(partial(take, here))
-        else:
-            self._late.put(copy, partial(self._take_late, take, here, tuple(late)))
-
-    def _take_late(
-        self,
-        take: Callable[[Mapping[str, float] | None], object],
-        here: Mapping[str, float],
-        names: tuple[str, ...],
-        values: list[float] | None,
-    ) -> None:
-        if values is None:
-            self.dropped_values += len(names)
-            take(None)
-        else:
-            take({**here, **dict(zip(names, values, strict=True))})
-
-    def _divert(self, waiting: bool) -> None:
-        """Have rows wait behind those whose values are on their way, or no longer.
-
-        By exchanging two functions, so that `log` need not ask in each row.
-        """
-        if waiting:
-            self._append_metrics, self._note_logged = self._append_behind, self._note_behind
-        else:
-            self._append_metrics = self._writer.metrics.append
-            self._note_logged = self._stages.note_logged
-
-    def _append_behind(self, line: bytes) -> None:
-        self._late.do(partial(self._writer.metrics.append, line))
-
-    def _note_behind(self, row: Mapping[str, Any]) -> None:
-        noted = self._stages.noted_epoch()
-        if noted is not None:
-            self._late.do(partial(noted.note, row))
-
-    def _mirror_row(self, stream: Stream, row: dict[str, Any]) -> None:
-        """Hand a row to TensorBoard's files in the order in which it is written to ours."""
-        assert self._mirror is not None  # the caller has looked
-        put = partial(self._mirror.put, stream, row)
-        if self._late:
-            self._late.do(put)
-        else:
-            put()
-
-    def settle_rows(self) -> None:
-        """Wait until every row is written whose values are still on an accelerator."""
-        self._late.settle()
 
     def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
         """Put a value into a row, whatever it is; the careful half of `log`.
@@ -356,10 +229,10 @@ class Run:
             late = is_late(value)
             number = value if late else as_float(name, value)
         except BadValueError as error:
-            self.dropped_values += 1
+            self._refused_values += 1
             if self.strict:
                 raise
-            self._complain(str(key), f"{error}; it is left out")
+            self.warn_once(str(key), f"{error}; it is left out")
             return True
         plain = name.isascii() and name.isprintable() and len(name) <= MOST_NAME_CHARS
         if plain:
@@ -385,10 +258,10 @@ class Run:
         except BadValueError as error:
             if self.strict:
                 raise
-            self._complain(key, f"{error}; run.step is used")
+            self.warn_once(key, f"{error}; run.step is used")
             return None
 
-    def _complain(self, key: str, message: str) -> None:
+    def warn_once(self, key: str, message: str) -> None:
         """Warn once per key: on stderr, and in the events."""
         if key in self._complained:
             return
@@ -397,13 +270,18 @@ class Run:
         if not self._ended:
             self._writer.event("warning", {"message": message, "step": self.step})
 
+    @property
+    def dropped_values(self) -> int:
+        """Values that were no numbers, or did not come from their device, and were not logged."""
+        return self._refused_values + self._rows.lost_values
+
     def mirror_to_tensorboard(self) -> None:
         """Write TensorBoard's event files too, from `run.step` on; at most one warning if not."""
-        self._mirror = open_mirror(
+        self._rows.mirror = open_mirror(
             self.path,
             step=self.step,
             params=self.params,
-            on_problem=lambda problem: self._complain(problem, problem),
+            on_problem=lambda problem: self.warn_once(problem, problem),
         )
 
     # ---- level 2: stages -------------------------------------------------------------------------
@@ -560,14 +438,14 @@ class Run:
 
         Of several (one for each network of a GAN) only the first counts.
         """
-        self._steppers.append(stepper)
+        self.boundaries.steppers.append(stepper)
         self._steps_are_tracked = True
-        return len(self._steppers) == 1
+        return len(self.boundaries.steppers) == 1
 
     @property
     def has_stepper(self) -> bool:
         """Whether optimizer steps are counted by a `Stepper`, not by tracked batches."""
-        return bool(self._steppers)
+        return bool(self.boundaries.steppers)
 
     def train_position(self) -> tuple[int, int | None] | None:
         """Return the open train split's batch, from 1, and how many there are, or None."""
@@ -586,42 +464,6 @@ class Run:
         """
         self._checkpointer.check_registered()
 
-    def finish_windows(self) -> None:
-        """Take the optimizer step of windows that the end of the split cuts short."""
-        # Also those that have none open: under DistributedDataParallel all ranks must call it.
-        for stepper in self._steppers:
-            stepper.finish_window()
-
-    def after_batch(self) -> None:
-        """Save, or stop, if it is time: the batch before is done, the next one not fetched."""
-        for stepper in self._steppers:
-            if stepper.in_window:
-                return
-        if self._checkpointer.wants_attention(stop=self._stop is not None):
-            self._at_boundary("batch")
-
-    def after_evaluation_batch(self) -> None:
-        """Stop, if nothing is to be saved for it; otherwise when the evaluation is done."""
-        if self._stop is not None and not self._checkpointer.is_active:
-            self._leave(saved=True)
-
-    def after_epoch(self, row: Mapping[str, Any], *, is_last: bool) -> None:
-        """Save, or stop, if it is time; the last epoch is saved always."""
-        self._checkpointer.note_epoch(row, is_last=is_last)
-        self._at_boundary("epoch")
-
-    def _at_boundary(self, kind: PlaceKind) -> None:
-        saved = True
-        if self._checkpointer.agree(stop=self._stop is not None) and self._stop is None:
-            self._stop = Stop("preempted with another rank")
-        if self._stop is not None or self._checkpointer.is_due():
-            why = "stop" if self._stop is not None else "due"
-            saved = not self._checkpointer.is_active or self._checkpointer.save(kind, why)
-        if self._stop is not None:
-            self._leave(saved=saved)
-
-    # ---- stopping --------------------------------------------------------------------------------
-
     @property
     def can_stop(self) -> bool:
         """Whether a loop of ours is running that will see the wish to stop."""
@@ -630,28 +472,17 @@ class Run:
     @property
     def stop(self) -> Stop | None:
         """What asks the run to stop."""
-        return self._stop
+        return self.boundaries.stop
 
     def ask_to_stop(self, stop: Stop) -> None:
         """Stop when the optimizer step is done and saved; called by signal handlers and threads."""
-        if self._stop is None:
-            self._stop = stop
+        self.boundaries.ask_to_stop(stop)
         if not stop.number and not self._stages.in_loop:
             exits.leave_from_thread(self)
 
     def ask_to_save(self) -> None:
         """Save at the next opportunity; called by the writer's thread."""
-        if self._checkpointer.is_active:
-            self._checkpointer.ask()
-        else:
-            self._complain("checkpoint", "a checkpoint was asked for, but nothing is registered")
-
-    def _leave(self, *, saved: bool) -> None:
-        stop = self._stop
-        assert stop is not None  # the caller has looked
-        reason = stop.reason if saved else f"{stop.reason}; no checkpoint could be written"
-        self.end("interrupted", reason)
-        raise stop.exception()
+        self.boundaries.ask_to_save()
 
     # ---- what the stages write through -----------------------------------------------------------
 
@@ -674,23 +505,23 @@ class Run:
             return row | fields | split_nonfinite(values)
         if stream == "metrics":
             row |= {**fields, **values}
-            self._append_carefully(row)
-            if self._mirror is not None:
-                self._mirror_row("metrics", row)
+            self._rows.append_carefully(row)
+            if self._rows.mirror is not None:
+                self._rows.mirror_row("metrics", row)
             return row
         row |= {**fields, **split_nonfinite(values)}
         try:
             self._writer.append(stream, row)
         except RecordError as error:
-            self._complain(stream, f"a row of {stream} cannot be written: {error}")
-        if self._mirror is not None and not self._ended:
+            self.warn_once(stream, f"a row of {stream} cannot be written: {error}")
+        if self._rows.mirror is not None and not self._ended:
             # A copy: the caller gets the row, and may change it.
-            self._mirror_row(stream, dict(row))
+            self._rows.mirror_row(stream, dict(row))
         return row
 
     def note(self, row: Mapping[str, Any]) -> None:
         """Have the open epoch's row show the values of a row that was written, as of one logged."""
-        self._note_logged(row)
+        self._rows.note(row)
 
     def _stamped(self) -> dict[str, Any]:
         row: dict[str, Any] = {"step": self.step}
@@ -711,10 +542,10 @@ class Run:
                 as_it_is = type(value) is float or is_late(value)
                 numbers[name] = value if as_it_is else as_float(name, value)
             except BadValueError as error:
-                self.dropped_values += 1
+                self._refused_values += 1
                 if self.strict:
                     raise
-                self._complain(name, f"{error}; it is left out")
+                self.warn_once(name, f"{error}; it is left out")
         return numbers
 
     def count_step(self) -> None:
@@ -773,6 +604,16 @@ class Run:
         _log.warning("runstore: %s (%s)", message, self.id)
         self._writer.event("warning", {"message": message, "step": self.step})
 
+    def settle_rows(self) -> None:
+        """Wait until every row is written whose values are still on an accelerator."""
+        self._rows.settle()
+
+    def when_known(
+        self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]
+    ) -> None:
+        """Call `take` with `values` as floats when those on an accelerator have come."""
+        self._rows.when_known(values, take)
+
     def touch(self) -> None:
         """Note that the training loop is alive."""
         now = _monotonic() + self._clock_offset
@@ -788,7 +629,7 @@ class Run:
         """Warn once per key, or raise when the run is strict."""
         if self.strict:
             raise BadValueError(message)
-        self._complain(key, message)
+        self.warn_once(key, message)
 
     def _progress(self) -> dict[str, Any]:
         take_requests(self, RunPaths(self.path).requests)
@@ -816,7 +657,7 @@ class Run:
                     f"the script ended before it came to where the checkpoint was made; "
                     f"{self._muted_rows:,} rows were not written"
                 )
-            self._late.settle(FINISH_WAIT_S)
+            self._rows.settle(FINISH_WAIT_S)
             self.end("finished", self.unfinished())
 
     @property
@@ -856,8 +697,8 @@ class Run:
                         **facts,
                     }
                 )
-                if self._mirror is not None:
-                    self._mirror.close(status)
+                if self._rows.mirror is not None:
+                    self._rows.mirror.close(status)
             if not already:
                 self._say_end(status, reason)
         # Last: a signal in the middle of the above leaves the rest to the end of the process.
@@ -880,8 +721,8 @@ class Run:
         """A forked child does not write: every file has one writer."""
         self._ended = True
         self._why_ended = "this is a forked process and the run belongs to its parent"
-        if self._mirror is not None:
-            self._mirror.forget_in_child()
+        if self._rows.mirror is not None:
+            self._rows.mirror.forget_in_child()
 
     def __enter__(self) -> Self:
         return self

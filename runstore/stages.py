@@ -104,7 +104,7 @@ class Stages:
             finally:
                 self._in_epochs = False
             if self._epoch is epoch:
-                self._run.after_epoch(self.end_epoch(), is_last=number == total)
+                self._run.boundaries.after_epoch(self.end_epoch(), is_last=number == total)
 
     def _pass_over_epoch(self, total: int) -> bool:
         """Tell whether an earlier attempt has done the next epoch, and count it."""
@@ -206,10 +206,10 @@ class Stages:
         """
         self._settle_splits()
         if split.name != TRAIN:
-            self._run.after_evaluation_batch()
+            self._run.boundaries.after_evaluation_batch()
         elif self._split is split:
             self._write_step_row()
-            self._run.after_batch()
+            self._run.boundaries.after_batch()
 
     # ---- stage calls -----------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ class Stages:
         """Close the open split; an evaluation split's means become a metrics row."""
         split = self._open_split("end_split()", settle=False)
         if split.name == TRAIN:
-            self._run.finish_windows()
+            self._run.boundaries.finish_windows()
             self._write_step_row()
             self._train_splits += 1
         self._run.settle_rows()

@@ -223,7 +223,7 @@ def test_complex_and_long_tensors_are_no_numbers(
 
 def test_ten_tensors_make_one_transfer(run: Run, event: Event) -> None:
     run.log({f"m{index}": torch.tensor(float(index)) for index in range(10)})
-    assert len(run._late) == 1
+    assert len(run._rows._late) == 1
     event.is_set = True
 
 

@@ -343,10 +343,10 @@ def test_a_full_disk_is_one_warning_and_the_training_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wait_until: Callable[..., object]
 ) -> None:
     run = open_run(tmp_path)
-    assert run._mirror is not None
+    assert run._rows.mirror is not None
     # The open descriptor now is one that is always full.
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, run._mirror._file._file.fileno())
+    os.dup2(full, run._rows.mirror._file._file.fileno())
     os.close(full)
     for step in range(1, 100):
         run.log({"loss": 1.0}, step=step)
