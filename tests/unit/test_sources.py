@@ -19,6 +19,7 @@ from runstore.sources.native import NativeReader
 from runstore.sources.plain import PlainReader
 from runstore.state import Best
 from runstore.status import Status
+from runstore.tail import ZERO_RETRIES
 from runstore.writer import RunWriter
 
 
@@ -221,6 +222,24 @@ def test_echoed_rows_are_a_run_that_runs_while_rows_arrive(tmp_path: Path) -> No
     assert reader.state.status == Status("running", "rows arrive")
     assert reader.state.last == {"loss": 1.5}
     assert reader.state.row_count == 2
+
+
+def test_plain_file_that_does_not_grow_has_no_rows_arriving(tmp_path: Path) -> None:
+    """Neither when zeros were waited for, nor while a long file is read in pieces."""
+    zeros, long = tmp_path / "zeros", tmp_path / "long"
+    zeros.mkdir()
+    long.mkdir()
+    (zeros / "m.jsonl").write_bytes(b'{"step":1,"loss":2}\n\0\0\0\n{"step":3,"loss":1}\n')
+    (long / "m.jsonl").write_bytes(b'{"step":1,"loss":2}\n' * 100)
+    words = set()
+    for reader in (PlainReader(zeros), PlainReader(long)):
+        reader.glance()
+        for _ in range(ZERO_RETRIES + 30):
+            reader.poll(100)
+            words.add(reader.state.status.word)
+        assert reader.state.row_count in (2, 100)
+        assert not reader.behind
+    assert words == {"unknown"}
 
 
 def test_plain_rows_without_steps_are_numbered(tmp_path: Path) -> None:
