@@ -110,6 +110,13 @@ def test_damage_is_counted_and_placed(tmp_path: Path) -> None:
     assert "digits !" in " ".join(told.split())
 
 
+def test_end_inside_an_epoch_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), runstore.init(root=tmp_path) as run:
+        for _ in run.epochs(3):
+            raise RuntimeError("boom")
+    assert "✗ failed  RuntimeError: boom; inside epoch 1 of 3" in monitor(tmp_path).stdout
+
+
 def test_odd_directories_are_shown_for_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     plain = tmp_path / "plain"

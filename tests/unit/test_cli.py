@@ -279,6 +279,18 @@ def test_ls_shows_each_thing_for_what_it_is(root: Path) -> None:
     assert warnings == ["metrics-0001.jsonl: not a regular file"]
 
 
+def test_run_that_failed_inside_an_epoch_says_so(root: Path) -> None:
+    with pytest.raises(RuntimeError), runstore.init(root=root) as run:
+        for epoch in run.epochs(5):
+            for loss in run.train([1.0]):
+                run.track(loss=loss)
+                if epoch == 2:
+                    raise RuntimeError("boom")
+    (one,) = json.loads(data("ls", root, "--json"))
+    assert (one["status"], one["reason"]) == ("failed", "RuntimeError: boom; inside epoch 2 of 5")
+    assert "status    failed: RuntimeError: boom; inside epoch 2 of 5\n" in data("show", run.path)
+
+
 def test_show_json_adds_the_promised_keys(root: Path, run: Run) -> None:
     shown = json.loads(data("show", run.id, "--root", root, "--json"))
     assert {*LS_KEYS, *SHOW_KEYS} <= shown.keys()
