@@ -212,11 +212,29 @@ class NativeReader:
         events = self._paths.stream("events", newest) if newest else None
         if self.refused is not None:
             self.state.status = Status("unknown", str(self.refused))
-        elif not self._files and not self.state.info:
-            self.state.status = Status("unknown", "an empty directory: nothing was written yet")
+        elif not self.state.attempts and (nothing := self._why_nothing_is_known()):
+            self.state.status = Status("unknown", nothing)
         else:
             self.state.status = self._judge(events)
         return self.state.status != before
+
+    def _why_nothing_is_known(self) -> str:
+        """Say why a run without events tells nothing of itself; empty when it does."""
+        if self.state.info:
+            return ""
+        document = self._paths.document
+        if document.name in self.state.problems:
+            return f"{document.name} is {self.state.problems[document.name]}"
+        if self._document is not None:
+            return f"{document.name} is empty"
+        if self._files:
+            return ""
+        there = os.path.lexists(document)
+        return (
+            f"{document.name} cannot be read"
+            if there
+            else "an empty directory: nothing was written yet"
+        )
 
     def _judge(self, events: Path | None) -> Status:
         status = self._liveness.judge(self.state, events)

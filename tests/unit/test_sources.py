@@ -156,6 +156,36 @@ def test_odd_document_does_not_stop_the_reader(run_dir: Path, name: str, kind: s
     assert (name in state.problems) is (kind in ("garbage", "deep", "list"))
 
 
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("rows", [b"", b'{"step":1,"a":1.0}\n'], ids=["alone", "beside rows"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "run.json is not JSON: "),
+        (b"\xff", "run.json is not JSON: "),
+        (b"[1]", "run.json is a JSON list, expected an object"),
+        (b"", "run.json is empty"),
+        (b"{}", "run.json is empty"),
+    ],
+)
+def test_broken_document_is_the_reason_when_it_is_all_there_is(
+    tmp_path: Path, content: bytes, reason: str, rows: bytes
+) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    if rows:
+        (tmp_path / "metrics-0001.jsonl").write_bytes(rows)
+    status = read(NativeReader(tmp_path)).state.status
+    assert status.word == "unknown"
+    assert status.reason.startswith(reason)
+
+
+@pytest.mark.timeout(5)
+def test_document_that_is_no_file_is_the_reason_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    status = read(NativeReader(tmp_path)).state.status
+    assert status == Status("unknown", "run.json cannot be read")
+
+
 def test_vanished_directory_is_said_and_may_come_back(run_dir: Path) -> None:
     reader = read(NativeReader(run_dir))
     run_dir.rename(run_dir.with_name("moved"))
