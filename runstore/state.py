@@ -432,11 +432,16 @@ class RunState:
 
     @property
     def last(self) -> dict[str, float]:
-        """The latest value of every metric; NaN and infinities as they are."""
-        newest: dict[str, tuple[tuple[int, float], float]] = {}
+        """The latest value of every metric; NaN and infinities as they are.
+
+        Within an attempt what a step measured comes before an epoch's mean of it, although the
+        epoch's row is written later: of both, only the step's value is about now.
+        """
+        newest: dict[str, tuple[tuple[int, bool, float], float]] = {}
         for piece in self._ordered("metrics", "epochs"):
+            is_step = piece.file.stream == "metrics"
             for key, (time, value) in piece.last.items():
-                order = (piece.file.attempt, time)
+                order = (piece.file.attempt, is_step, time)
                 if key not in newest or order >= newest[key][0]:
                     newest[key] = (order, value)
         return {key: value for key, (_, value) in newest.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,17 @@ def test_damage_is_counted_and_placed(tmp_path: Path) -> None:
     told = monitor(tmp_path).stdout
     assert "2 bad lines, first metrics-0001.jsonl:" in told
     assert "digits !" in " ".join(told.split())
+
+
+def test_last_step_is_not_the_mean_of_the_epoch(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        for _ in run.epochs(1):
+            for loss in run.train([3.0, 1.0]):
+                run.track(loss=loss, n=1)
+    told = monitor(tmp_path).stdout
+    last_step, _, epochs = told[told.index("last step") :].partition("── epochs ──")
+    assert re.search(r"train/loss +1\.0+\b", last_step)
+    assert "2.0000" in epochs
 
 
 def test_end_inside_an_epoch_is_told(tmp_path: Path) -> None:

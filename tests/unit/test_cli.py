@@ -248,6 +248,23 @@ def test_ls_json_has_the_promised_objects(root: Path, run: Run) -> None:
     assert 0 <= one["duration_s"] < 10
 
 
+def test_last_values_are_those_of_the_last_step_without_bookkeeping(root: Path) -> None:
+    with runstore.init(root=root) as run:
+        for _ in run.epochs(1):
+            for loss in run.train([3.0, 1.0]):
+                run.track(loss=loss, n=1)
+            for loss in run.val([0.5, math.nan]):
+                run.track(loss=loss, n=1)
+        run.log({"samples_per_s": 7.0})
+    (one,) = json.loads(data("ls", root, "--json"))
+    assert one["last"] == {"train/loss": 1.0, "val/loss": 0.5, "samples_per_s": 7.0}
+    shown = json.loads(data("show", run.path, "--json"))
+    assert shown["last"] == one["last"]
+    assert shown["epoch_rows"][0]["train/loss"] == 2.0
+    assert shown["epoch_rows"][0].keys() > {"duration_s", "train/samples_per_s", "val/nonfinite"}
+    assert "latest    train/loss 1.0000  val/loss 0.5000\n" in data("show", run.path)
+
+
 def test_ls_json_of_an_empty_root_is_an_empty_array(root: Path) -> None:
     assert json.loads(data("ls", root, "--json")) == []
 
