@@ -48,7 +48,9 @@ def full_summary(state: RunState) -> JsonObject:
         "epoch_rows": state.epoch_rows,
         "report": newest_report(state),
         "warnings": state.warnings,
-        "bad_lines": [{"place": bad.place, **asdict(bad)} for bad in state.bad_lines],
+        "bad_lines": [
+            {"place": bad.place, **asdict(bad)} for bad in (*state.bad_lines, *state.torn_lines)
+        ],
         "command": state.info.get("command"),
         "command_redacted": state.info.get("command_redacted") is True,
         "git": state.info.get("git"),

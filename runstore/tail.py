@@ -88,6 +88,18 @@ class Tail:
         self._zero_retries = 0
         self._oversized = False
 
+    @property
+    def unfinished_line(self) -> int | None:
+        """The number of a line at the very end that has no newline, as of the last poll.
+
+        0 when reading began in the middle; None when there is no such line, when the end was not
+        reached yet, or when `limit` cut it off.
+        """
+        reached = self._signature is not None
+        within = self.limit is None or self.size <= self.limit
+        half = reached and within and self.size > self.offset and not self._oversized
+        return self._line_number if half else None
+
     def poll(self, budget: int = READ_BYTES) -> Chunk:
         """Return the whole lines that came since the last poll, about `budget` bytes at most."""
         return self._with_file(lambda fd, status: self._read(fd, status, budget))
@@ -128,6 +140,7 @@ class Tail:
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._signature:
             return Chunk()
+        self._signature = None
         restarted = self.offset > 0 and not self._still_the_same(fd, status.st_size)
         if restarted:
             self._rewind()

@@ -111,6 +111,16 @@ def test_damage_is_counted_and_placed(tmp_path: Path) -> None:
     assert "digits !" in " ".join(told.split())
 
 
+def test_torn_last_line_is_marked_and_placed(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "digits") / "metrics-0001.jsonl"
+    count = path.read_bytes().count(b"\n")
+    with path.open("ab") as file:
+        file.write(b'{"step":7,"tra')
+    told = monitor(tmp_path).stdout
+    assert f"! metrics-0001.jsonl:{count + 1}: the last line is torn" in told
+    assert "digits !" in " ".join(told.split())
+
+
 def test_last_step_is_not_the_mean_of_the_epoch(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path) as run:
         for _ in run.epochs(1):

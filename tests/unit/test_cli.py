@@ -331,6 +331,17 @@ def test_show_tells_damaged_lines_and_where(run: Run) -> None:
     assert "bad lines 1, first metrics-0001.jsonl:1: not JSON" in data("show", run.path)
 
 
+def test_show_tells_a_torn_last_line_and_where(run: Run) -> None:
+    path = run.path / "metrics-0001.jsonl"
+    count = path.read_bytes().count(b"\n")
+    path.write_bytes(path.read_bytes() + b'{"step":99,"tra')
+    torn = f"metrics-0001.jsonl:{count + 1}: the last line is torn"
+    shown = json.loads(data("show", run.path, "--json"))
+    assert shown["warnings"] == [torn]
+    assert [bad["line"] for bad in shown["bad_lines"]] == [count + 1]
+    assert f"warning   {torn}\n" in data("show", run.path)
+
+
 def test_nan_and_infinity_are_null_with_a_word_in_json(root: Path) -> None:
     with runstore.init(root=root) as run:
         run.log({"loss": math.nan, "norm": -math.inf, "lr": 1.0})
