@@ -44,13 +44,13 @@ class RunNotFoundError(RunStoreError):
 
 
 class AmbiguousRunError(RunNotFoundError):
-    """More than one run begins with the prefix that was asked for."""
+    """More than one run has the id, or begins with the prefix, that was asked for."""
 
     def __init__(self, wanted: str, searched: str, matches: Sequence[str]) -> None:
         RunStoreError.__init__(
             self,
             f"{wanted!r} names {len(matches)} runs in {searched}: {', '.join(matches[:5])}"
-            f"{', …' if len(matches) > 5 else ''}; give more of the id",
+            f"{', …' if len(matches) > 5 else ''}; give more of the id, or a path",
         )
         self.wanted = wanted
         self.near = tuple(matches)

@@ -261,6 +261,16 @@ class NativeReader:
         return True
 
 
+def recorded_id(directory: Path) -> str:
+    """Return the id in a run's `run.json`; empty where there is none."""
+    data = read_document(RunPaths(directory).document)
+    try:
+        found = decode(data or b"", limit=DOCUMENT_BYTES).get("id")
+    except RecordError:
+        return ""
+    return found if isinstance(found, str) else ""
+
+
 def check_format(path: Path, document: JsonObject) -> None:
     """Refuse a document that a newer version wrote.
 
