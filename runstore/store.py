@@ -23,15 +23,31 @@ def discover(roots: Sequence[Path]) -> list[RunRef]:
     """Return the runs below some roots, newest first; a root may be a run itself.
 
     Raises:
-        RootNotFoundError: a root is not there.
+        RootNotFoundError: a root is not there, is a file, or may not be read.
     """
     refs: list[RunRef] = []
     seen: set[str] = set()
     for root in roots:
-        if not root.is_dir():
-            raise RootNotFoundError(root)
+        problem = root_problem(root)
+        if problem is not None:
+            raise RootNotFoundError(root, problem)
         refs.extend(_walk(root, os.path.realpath(root), seen, 0))
     return sorted(refs, key=lambda ref: (ref.sort_key, ref.name), reverse=True)
+
+
+def root_problem(root: Path) -> str | None:
+    """Say why no runs can be looked for in `root`; None when they can."""
+    try:
+        os.scandir(root).close()
+    except NotADirectoryError:
+        # A file, or below one.
+        is_file = os.path.lexists(root)
+        return "is a file, expected a directory of runs" if is_file else "no such directory"
+    except FileNotFoundError:
+        return "no such directory"
+    except OSError as error:
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return None
 
 
 def _walk(directory: Path, real: str, seen: set[str], depth: int) -> Iterator[RunRef]:

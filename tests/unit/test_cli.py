@@ -147,6 +147,44 @@ def test_missing_root_is_one_line_and_status_1(tmp_path: Path, arguments: list[s
     assert line.startswith("runstore: nowhere: no such directory")
 
 
+def test_root_that_is_a_file_is_one_line_and_status_1(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("run,step\n")
+    done = program("ls", "out.csv", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("runstore: out.csv: is a file, expected a directory of runs")
+
+
+AS_ORDINARY_USER = """
+import os
+import runstore.cli, runstore.cli.ls, runstore.cli.show  # root's packages may be out of reach later
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+runstore.cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls", "rr"], ["ls", "--root", "rr"], ["show", "x", "--root", "rr"]], ids=" ".join
+)
+def test_unreadable_root_is_one_line_and_status_1(tmp_path: Path, arguments: list[str]) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "rr").mkdir(mode=0)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ORDINARY_USER, *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("runstore: rr: cannot be read: permission denied")
+
+
 def test_unknown_run_is_one_line_with_what_and_where(root: Path, run: Run) -> None:
     done = program("show", "zzz", "--root", root)
     assert (done.returncode, done.stdout) == (1, "")

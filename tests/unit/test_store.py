@@ -124,6 +124,26 @@ def test_missing_root_is_said(tmp_path: Path) -> None:
         discover([tmp_path / "nothing"])
 
 
+def test_root_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("run,step")
+    with pytest.raises(RootNotFoundError, match=r"out\.csv: is a file, expected a directory of"):
+        discover([tmp_path / "out.csv"])
+    with pytest.raises(RootNotFoundError, match="no such directory"):
+        discover([tmp_path / "out.csv" / "runs"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_root_is_said(root: Path) -> None:
+    root.chmod(0)
+    try:
+        with pytest.raises(RootNotFoundError, match="cannot be read: permission denied"):
+            discover([root])
+        with pytest.raises(RootNotFoundError, match="cannot be read: permission denied"):
+            discover([root / "sweep"])
+    finally:
+        root.chmod(0o700)
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
