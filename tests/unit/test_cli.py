@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -447,6 +448,27 @@ def test_cat_prints_lines_as_they_stand(run: Run) -> None:
 def test_cat_of_a_stream_without_a_file_prints_nothing(run: Run) -> None:
     for stream in ("reports", "system"):
         assert data("cat", run.path, stream) == ""
+
+
+@pytest.mark.parametrize(
+    "command", ["cat {} metrics", "tail -n 100000 {}", "export {} --format csv"]
+)
+def test_closed_pipe_is_no_failure(root: Path, command: str) -> None:
+    """Enough rows to fill the pipe, so that the program writes after `head` has gone."""
+    run_dir = root / "20260101-000000-long-aaaaaaaa"
+    run_dir.mkdir()
+    rows = (f'{{"step":{step},"time":1.5,"loss":1.0}}\n' for step in range(20_000))
+    (run_dir / "metrics-0001.jsonl").write_text("".join(rows))
+    program = shlex.join(COMMAND)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {program} {command.format(run_dir)} | head -1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
 
 
 def test_cat_counts_damaged_lines_on_stderr(run: Run) -> None:
