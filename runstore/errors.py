@@ -1,7 +1,7 @@
 """The exceptions that runstore raises on purpose.
 
     RunStoreError
-    ├── RootNotFoundError      a root of runs that is not there
+    ├── RootNotFoundError      a root of runs that is not there, or no directory to list
     ├── RunNotFoundError       no run by that name
     │   └── AmbiguousRunError  several runs by that prefix
     ├── AttemptError           a run directory that may not be started now
@@ -24,13 +24,12 @@ class RunStoreError(Exception):
 
 
 class RootNotFoundError(RunStoreError):
-    """The directory that should hold runs is not there."""
+    """The directory that should hold runs is not there, or cannot be listed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, problem: str) -> None:
         self.root = root
-        super().__init__(
-            f"{root}: no such directory; name a directory of runs, or set $RUNSTORE_ROOT"
-        )
+        self.problem = problem
+        super().__init__(f"{root}: {problem}; name a directory of runs, or set $RUNSTORE_ROOT")
 
 
 class RunNotFoundError(RunStoreError):
@@ -44,13 +43,13 @@ class RunNotFoundError(RunStoreError):
 
 
 class AmbiguousRunError(RunNotFoundError):
-    """More than one run begins with the prefix that was asked for."""
+    """More than one run has the id, or begins with the prefix, that was asked for."""
 
     def __init__(self, wanted: str, searched: str, matches: Sequence[str]) -> None:
         RunStoreError.__init__(
             self,
             f"{wanted!r} names {len(matches)} runs in {searched}: {', '.join(matches[:5])}"
-            f"{', …' if len(matches) > 5 else ''}; give more of the id",
+            f"{', …' if len(matches) > 5 else ''}; give more of the id, or a path",
         )
         self.wanted = wanted
         self.near = tuple(matches)

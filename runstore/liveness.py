@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ class Liveness:
         """
         self._watch_heartbeat(state)
         if state.ended is not None:
-            return _ending(state.ended)
+            return _ending(state.ended, state.epochs)
         opened = state.newest.opened if state.newest else None
         if opened is None or events_file is None:
             return _not_started(state)
@@ -110,13 +111,25 @@ class Liveness:
         return _elsewhere(state, f"on {host}, its heart beats")
 
 
-def _ending(end: JsonObject) -> Status:
+def _ending(end: JsonObject, epochs: int | None) -> Status:
     word, reason = end.get("status"), end.get("reason")
     if word not in ENDINGS:
         return Status("unknown", f"ended as {word!r}, which this version does not know")
     lost = integer(end, "dropped_rows")
-    told = [reason if isinstance(reason, str) else "", f"{lost:,} rows were lost" if lost else ""]
+    why = reason if isinstance(reason, str) else ""
+    told = [why, _open_stage(end, epochs, why), f"{lost:,} rows were lost" if lost else ""]
     return Status(str(word), "; ".join(filter(None, told)))
+
+
+def _open_stage(end: JsonObject, epochs: int | None, told: str) -> str:
+    """Say inside which epoch or split a run ended, unless its reason has `told` that."""
+    epoch, split = integer(end, "open_epoch"), end.get("open_split")
+    if epoch is not None:
+        inside = f"inside epoch {epoch}"
+        known = re.search(rf"{inside}\b", told) is not None
+        return "" if known else inside + (f" of {epochs}" if epochs else "")
+    inside = f"inside the split {split!r}" if isinstance(split, str) else ""
+    return "" if inside in told else inside
 
 
 def _not_started(state: RunState) -> Status:

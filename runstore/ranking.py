@@ -8,6 +8,7 @@ from collections.abc import Iterable
 SPLITS = ("train", "val", "valid", "validation", "eval", "test")
 _BY_MEANING = ("loss", "accuracy", "acc", "f1", "auc", "mae", "mse", "rmse", "perplexity")
 _BOOKKEEPING = ("duration_s", "_per_s", "samples", "nonfinite", "batches")
+_NOTED = ("duration_s", "samples_per_s", "nonfinite")
 
 
 def rank_metrics(names: Iterable[str]) -> list[str]:
@@ -34,6 +35,12 @@ def _interest(name: str) -> tuple[int, int]:
 def is_bookkeeping(name: str) -> bool:
     """Tell whether a metric is about the training loop (its speed, its sizes), not the network."""
     return split_metric(name)[1].endswith(_BOOKKEEPING)
+
+
+def is_noted(name: str) -> bool:
+    """Tell whether a name is one that a run writes by itself into its epoch rows."""
+    split, _, base = name.rpartition("/")
+    return base in _NOTED and (bool(split) or base == "duration_s")
 
 
 def split_metric(name: str) -> tuple[str, str]:

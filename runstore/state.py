@@ -113,6 +113,8 @@ class RunState:
         self._first_steps: dict[int, int] = {}
         """Attempts that resumed without naming cuts, to the step of their first metrics row."""
         self._stale: set[str] = set()
+        self._half_lines: dict[str, BadLine] = {}
+        """File name to its last line, while that has no newline."""
 
     # ---- folding -------------------------------------------------------------------------------
 
@@ -261,6 +263,7 @@ class RunState:
             self.attempts.pop(file.attempt, None)
         self._infer_cuts()
         self.problems.pop(file.name, None)
+        self._half_lines.pop(file.name, None)
         if self._bad_counts.pop(file.name, 0):
             kept = [bad for bad in self.bad_lines if bad.file != file.name]
             self.bad_lines = deque(kept, maxlen=BAD_LINES_KEPT)
@@ -276,12 +279,31 @@ class RunState:
         self._bad_counts[bad.file] += 1
         self.bad_lines.append(bad)
 
+    def note_last_line(self, file_name: str, half: BadLine | None) -> bool:
+        """Note whether a file ends in the middle of a line; return whether that is news."""
+        if self._half_lines.get(file_name) == half:
+            return False
+        self.version += 1
+        if half is None:
+            del self._half_lines[file_name]
+        else:
+            self._half_lines[file_name] = half
+        return True
+
     # ---- what it is ----------------------------------------------------------------------------
 
     @property
     def bad_line_count(self) -> int:
         """How many damaged lines were met; `bad_lines` has the newest of them."""
         return self._bad_counts.total()
+
+    @property
+    def torn_lines(self) -> list[BadLine]:
+        """The last lines that will never be whole; none while somebody may be writing them."""
+        unattended = self.source != "native" and self.status.word == "unknown"
+        if self.status.alive and not unattended:
+            return []
+        return [self._half_lines[name] for name in sorted(self._half_lines)]
 
     @property
     def id(self) -> str:
@@ -432,11 +454,16 @@ class RunState:
 
     @property
     def last(self) -> dict[str, float]:
-        """The latest value of every metric; NaN and infinities as they are."""
-        newest: dict[str, tuple[tuple[int, float], float]] = {}
+        """The latest value of every metric; NaN and infinities as they are.
+
+        Within an attempt what a step measured comes before an epoch's mean of it, although the
+        epoch's row is written later: of both, only the step's value is about now.
+        """
+        newest: dict[str, tuple[tuple[int, bool, float], float]] = {}
         for piece in self._ordered("metrics", "epochs"):
+            is_step = piece.file.stream == "metrics"
             for key, (time, value) in piece.last.items():
-                order = (piece.file.attempt, time)
+                order = (piece.file.attempt, is_step, time)
                 if key not in newest or order >= newest[key][0]:
                     newest[key] = (order, value)
         return {key: value for key, (_, value) in newest.items()}
@@ -480,6 +507,7 @@ class RunState:
         """What went wrong without ending the run, in words."""
         found = [warning for attempt in self._attempts() for warning in attempt.warnings]
         found += [f"{name}: {problem}" for name, problem in sorted(self.problems.items())]
+        found += [f"{torn.place}: {torn.reason}" for torn in self.torn_lines]
         if self._first_steps:
             found.append("earlier rows are hidden from a step that was inferred, not recorded")
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
@@ -23,15 +23,31 @@ def discover(roots: Sequence[Path]) -> list[RunRef]:
     """Return the runs below some roots, newest first; a root may be a run itself.
 
     Raises:
-        RootNotFoundError: a root is not there.
+        RootNotFoundError: a root is not there, is a file, or may not be read.
     """
     refs: list[RunRef] = []
     seen: set[str] = set()
     for root in roots:
-        if not root.is_dir():
-            raise RootNotFoundError(root)
+        problem = root_problem(root)
+        if problem is not None:
+            raise RootNotFoundError(root, problem)
         refs.extend(_walk(root, os.path.realpath(root), seen, 0))
     return sorted(refs, key=lambda ref: (ref.sort_key, ref.name), reverse=True)
+
+
+def root_problem(root: Path) -> str | None:
+    """Say why no runs can be looked for in `root`; None when they can."""
+    try:
+        os.scandir(root).close()
+    except NotADirectoryError:
+        # A file, or below one.
+        is_file = os.path.lexists(root)
+        return "is a file, expected a directory of runs" if is_file else "no such directory"
+    except FileNotFoundError:
+        return "no such directory"
+    except OSError as error:
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return None
 
 
 def _walk(directory: Path, real: str, seen: set[str], depth: int) -> Iterator[RunRef]:
@@ -109,10 +125,12 @@ def _sort_key(directory: Path) -> str:
 def find(wanted: str, root: Path) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix of one, or `latest`.
 
+    An id is the directory's name or, where no name matches, the one in `run.json`.
+
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
         RunNotFoundError: no run matches.
-        AmbiguousRunError: several ids begin with it.
+        AmbiguousRunError: several runs have that id, or ids that begin with it.
     """
     as_path = Path(wanted)
     if wanted and as_path.is_dir() and (os.sep in wanted or not (root / wanted).is_dir()):
@@ -122,13 +140,31 @@ def find(wanted: str, root: Path) -> RunRef:
     refs = discover([root])
     if wanted == "latest" and refs:
         return refs[0]
-    exact = [ref for ref in refs if wanted in (ref.name, str(ref.path.relative_to(root)))]
-    matches = exact or [ref for ref in refs if wanted and ref.name.startswith(wanted)]
+    paths = [_short(ref, root) for ref in refs]
+    exact = [ref for ref, path in zip(refs, paths, strict=True) if wanted in (ref.name, path)]
+    names = [ref.name for ref in refs]
+    matches = exact or _named(wanted, zip(names, refs, strict=True))
+    if not matches and wanted:
+        # Documents are opened only now: most runs are asked for by their directory's name.
+        ids = [_recorded_id(ref) for ref in refs]
+        matches = _named(wanted, zip(ids, refs, strict=True))
+        names = list(dict.fromkeys(filter(None, names + ids)))
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise AmbiguousRunError(wanted, str(root), [_short(ref, root) for ref in matches])
-    raise RunNotFoundError(wanted, str(root), _near(wanted, [ref.name for ref in refs]))
+    raise RunNotFoundError(wanted, str(root), _near(wanted, names))
+
+
+def _named(wanted: str, named: Iterable[tuple[str, RunRef]]) -> list[RunRef]:
+    """Return the runs of exactly that name, or else those whose names begin with it."""
+    begun = [(name, ref) for name, ref in named if wanted and name.startswith(wanted)]
+    return [ref for name, ref in begun if name == wanted] or [ref for _, ref in begun]
+
+
+def _recorded_id(ref: RunRef) -> str:
+    """Return the id in a run's document: renamed and copied directories have another name."""
+    return native.recorded_id(ref.path) if ref.source is native else ""
 
 
 def _short(ref: RunRef, root: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
 from runstore.state import Attempt, RunState
 
@@ -28,9 +30,14 @@ def summary(state: RunState) -> JsonObject:
         "step": state.step,
         "params": state.params,
         "tags": state.tags,
-        "last": split_nonfinite(state.last),
+        "last": split_nonfinite(_measured(state.last)),
         "best": asdict(best) if best else None,
     }
+
+
+def _measured(last: Mapping[str, float]) -> dict[str, float]:
+    """Return what was logged: without the durations and speeds that runs note by themselves."""
+    return {name: value for name, value in last.items() if not is_noted(name)}
 
 
 def full_summary(state: RunState) -> JsonObject:
@@ -41,7 +48,9 @@ def full_summary(state: RunState) -> JsonObject:
         "epoch_rows": state.epoch_rows,
         "report": newest_report(state),
         "warnings": state.warnings,
-        "bad_lines": [{"place": bad.place, **asdict(bad)} for bad in state.bad_lines],
+        "bad_lines": [
+            {"place": bad.place, **asdict(bad)} for bad in (*state.bad_lines, *state.torn_lines)
+        ],
         "command": state.info.get("command"),
         "command_redacted": state.info.get("command_redacted") is True,
         "git": state.info.get("git"),

@@ -7,13 +7,16 @@ Built for files that another machine writes, a copy tool replaces, or a crash da
 * the cursor is the offset plus a checksum of the bytes before it and of the first line, not inode
   or mtime, which copies change without a change of content;
 * a line counts when its newline is there;
-* zeros at a growing end are read again for a while (an NFS reader sees the size before the data).
+* zeros near the end of a file that was touched lately are read again for a while: an NFS reader
+  sees the size before the data, and pages that the writer's machine sends side by side may arrive
+  in another order, so bytes behind the zeros prove nothing. In a file at rest they are damage.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +27,9 @@ from runstore.records import MAX_LINE_BYTES
 READ_BYTES = 1 << 20
 GUARD_BYTES = 4096
 ZERO_RETRIES = 20
+AT_REST_S = 600.0
+"""A file not touched for so long has no data on the way. The times come from two clocks, the file
+server's and the reader's, which may be minutes apart; when more, zeros count as damage at once."""
 _Reading = Callable[[int, os.stat_result], "Chunk"]
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -82,6 +88,18 @@ class Tail:
         self._zero_retries = 0
         self._oversized = False
 
+    @property
+    def unfinished_line(self) -> int | None:
+        """The number of a line at the very end that has no newline, as of the last poll.
+
+        0 when reading began in the middle; None when there is no such line, when the end was not
+        reached yet, or when `limit` cut it off.
+        """
+        reached = self._signature is not None
+        within = self.limit is None or self.size <= self.limit
+        half = reached and within and self.size > self.offset and not self._oversized
+        return self._line_number if half else None
+
     def poll(self, budget: int = READ_BYTES) -> Chunk:
         """Return the whole lines that came since the last poll, about `budget` bytes at most."""
         return self._with_file(lambda fd, status: self._read(fd, status, budget))
@@ -122,11 +140,13 @@ class Tail:
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._signature:
             return Chunk()
+        self._signature = None
         restarted = self.offset > 0 and not self._still_the_same(fd, status.st_size)
         if restarted:
             self._rewind()
         self.size = status.st_size
-        chunk = self._take_lines(fd, self._readable(status.st_size), budget)
+        at_rest = time.time() - status.st_mtime > AT_REST_S
+        chunk = self._take_lines(fd, self._readable(status.st_size), budget, at_rest)
         chunk.restarted = restarted
         if not chunk.more and not self._zero_retries:
             self._signature = signature
@@ -147,7 +167,7 @@ class Tail:
         first = os.pread(fd, min(256, self.offset), 0)
         return zlib.crc32(before), zlib.crc32(first)
 
-    def _take_lines(self, fd: int, end: int, budget: int) -> Chunk:
+    def _take_lines(self, fd: int, end: int, budget: int, at_rest: bool) -> Chunk:
         unread = max(0, end - self.offset)
         data = os.pread(fd, min(budget, unread), self.offset)
         if b"\n" not in data and len(data) < unread:
@@ -158,7 +178,7 @@ class Tail:
         chunk = Chunk(data[: whole - 1].split(b"\n"), self.offset, self._line_number)
         if self._oversized:
             self._drop_rest_of_oversized(chunk)
-        self._wait_for_zeros(chunk, end)
+        self._wait_for_zeros(chunk, end, at_rest)
         self._advance(fd, chunk)
         chunk.more = self.offset < end and len(data) >= budget and not self._zero_retries
         return chunk
@@ -179,11 +199,12 @@ class Tail:
         chunk.line_number += bool(chunk.line_number)
         self._oversized = False
 
-    def _wait_for_zeros(self, chunk: Chunk, end: int) -> None:
-        """Hold back a line with NULs near the end: its data may still be on the way."""
+    def _wait_for_zeros(self, chunk: Chunk, end: int, at_rest: bool) -> None:
+        """Hold back a line with NULs near the end, and what follows: data may be on the way."""
         zeros = next((i for i, line in enumerate(chunk.lines) if b"\0" in line), None)
         near_end = chunk.offset + sum(map(len, chunk.lines)) + READ_BYTES > end
-        wait = self._patient and near_end and self._zero_retries < ZERO_RETRIES
+        patient = self._patient and not at_rest
+        wait = patient and near_end and self._zero_retries < ZERO_RETRIES
         if zeros is None or not wait:
             self._zero_retries = 0
             return

@@ -17,7 +17,7 @@ from runstore.errors import RunStoreError
 from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.sources import RunReader, RunRef, RunState, open_run
 from runstore.status import Status
-from runstore.store import discover
+from runstore.store import discover, root_problem
 
 POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""
@@ -145,7 +145,9 @@ class Catalog:
         self.entries: list[Entry] = []
         """Replaced as a whole by `scan`, so a reference to it stays consistent."""
         self.missing: tuple[Path, ...] = ()
-        """Roots that are not there (yet)."""
+        """Roots that are not there (yet), or cannot be listed."""
+        self.why_missing: tuple[str, ...] = ()
+        """What is wrong with each of them."""
         self.scanned = False
         self._by_key: dict[str, Entry] = {}
         self._in_full: OrderedDict[str, Entry] = OrderedDict()
@@ -155,17 +157,25 @@ class Catalog:
 
     def scan(self) -> bool:
         """Look for runs; return whether any came or went, or a root did."""
-        there, missing = _split_roots(self.roots)
+        problems = {root: root_problem(root) for root in self.roots}
+        there = [root for root, problem in problems.items() if problem is None]
+        missing = tuple(root for root, problem in problems.items() if problem is not None)
+        why = tuple(filter(None, problems.values()))
         try:
             refs = discover(there)
         except RunStoreError:  # a root went away between the two looks; the next scan tells which
             return False
         known = self._by_key
         entries = [known.get(str(ref.path)) or Entry(ref, patient=self._patient) for ref in refs]
-        changed = not self.scanned or missing != self.missing or entries != self.entries
+        changed = (
+            not self.scanned
+            or (missing, why) != (self.missing, self.why_missing)
+            or entries != self.entries
+        )
         if changed:
             self._by_key = {entry.key: entry for entry in entries}
             self.entries, self.missing, self.scanned = entries, missing, True
+            self.why_missing = why
             with self._lock:
                 self._structure = True
         return changed
@@ -208,14 +218,3 @@ class Catalog:
         newest = self.entries[:RANKED_ROWS]
         names = rank_metrics(name for entry in newest for name in entry.metrics)
         return [name for name in names if not is_bookkeeping(name)]
-
-
-def _split_roots(roots: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:
-    there: list[Path] = []
-    missing: list[Path] = []
-    for root in roots:
-        try:
-            (there if root.is_dir() else missing).append(root)
-        except OSError:  # a parent that may not be searched
-            missing.append(root)
-    return there, tuple(missing)

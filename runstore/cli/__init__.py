@@ -1,13 +1,17 @@
 """`runstore`: one file per command, each imported when it is called.
 
 Data goes to stdout, everything else to stderr. Exit status: 0 ok, 1 not found or failed, 2 usage.
+A closed pipe is ok.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import click
 
@@ -29,6 +33,16 @@ COMMANDS = {
 
 class LazyGroup(click.Group):
     """Imports a command's module when the command is used, so that `--help` is quick."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments; `--help` prints here."""
+        with _closed_pipe_is_enough():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with _closed_pipe_is_enough():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands' names."""
@@ -64,9 +78,29 @@ def main() -> None:
     except RunStoreError as error:
         _refuse(str(error))
     except OSError as error:
-        # A full disk, a file that may not be written; a closed pipe is click's own business.
+        # A full disk, a file that may not be written.
         what = error.strerror or str(error)
         _refuse(f"{error.filename}: {what}" if error.filename else what)
+
+
+@contextlib.contextmanager
+def _closed_pipe_is_enough() -> Iterator[None]:
+    """Who closes the pipe has read enough (`| head`): no failure, status 0."""
+    try:
+        yield
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(0)
+
+
+def _forget_output() -> None:
+    """Let what is still buffered go nowhere: its flush at the exit would be a complaint."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def _refuse(message: str) -> NoReturn:

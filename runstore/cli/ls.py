@@ -18,7 +18,9 @@ METRICS_SHOWN = 3
 
 
 @click.command("ls")
-@click.argument("where", metavar="[ROOT]", required=False, type=click.Path(path_type=Path))
+@click.argument(
+    "where", metavar="[ROOT]", required=False, type=click.Path(readable=False, path_type=Path)
+)
 @root_option
 @json_option
 def command(where: Path | None, root: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import click
 
 root_option = click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),  # the store says why, with status 1
     envvar="RUNSTORE_ROOT",
     default=Path("runs"),
     show_default="./runs, or $RUNSTORE_ROOT",

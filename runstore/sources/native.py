@@ -214,11 +214,29 @@ class NativeReader:
         events = self._paths.stream("events", newest) if newest else None
         if self.refused is not None:
             self.state.status = Status("unknown", str(self.refused))
-        elif not self._files and not self.state.info:
-            self.state.status = Status("unknown", "an empty directory: nothing was written yet")
+        elif not self.state.attempts and (nothing := self._why_nothing_is_known()):
+            self.state.status = Status("unknown", nothing)
         else:
             self.state.status = self._judge(events)
         return self.state.status != before
+
+    def _why_nothing_is_known(self) -> str:
+        """Say why a run without events tells nothing of itself; empty when it does."""
+        if self.state.info:
+            return ""
+        document = self._paths.document
+        if document.name in self.state.problems:
+            return f"{document.name} is {self.state.problems[document.name]}"
+        if self._document is not None:
+            return f"{document.name} is empty"
+        if self._files:
+            return ""
+        there = os.path.lexists(document)
+        return (
+            f"{document.name} cannot be read"
+            if there
+            else "an empty directory: nothing was written yet"
+        )
 
     def _judge(self, events: Path | None) -> Status:
         status = self._liveness.judge(self.state, events)
@@ -243,6 +261,16 @@ class NativeReader:
             self.refused = error
             return False
         return True
+
+
+def recorded_id(directory: Path) -> str:
+    """Return the id in a run's `run.json`; empty where there is none."""
+    data = read_document(RunPaths(directory).document)
+    try:
+        found = decode(data or b"", limit=DOCUMENT_BYTES).get("id")
+    except RecordError:
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def check_format(path: Path, document: JsonObject) -> None:

@@ -57,8 +57,9 @@ class PlainReader:
         self._patient = patient
         self._files: dict[str, FollowedFile] = {}
         self._parts = 0
+        self._sizes: dict[str, int] | None = None
+        """Of each file at the last look; None before the first."""
         self._grew: float | None = None
-        self._looked = False
 
     @property
     def behind(self) -> bool:
@@ -71,7 +72,7 @@ class PlainReader:
         changed = False
         for file in self._files.values():
             changed |= glance_file(self.state, file)
-        return self._conclude(changed) or changed
+        return self._conclude() or changed
 
     def poll(self, budget: int = READ_BYTES) -> bool:
         """Read what is new, in full, about `budget` bytes at most."""
@@ -82,7 +83,7 @@ class PlainReader:
                 self.state.forget(file.name)
                 file.tail, file.complete = Tail(file.tail.path, patient=self._patient), True
             changed |= fold_chunk(self.state, file, file.tail.poll(budget))
-        return self._conclude(changed) or changed
+        return self._conclude() or changed
 
     def learn_cuts(self) -> None:
         """Nothing in a plain file supersedes anything."""
@@ -117,14 +118,24 @@ class PlainReader:
                 tail = Tail(self.state.path / name, patient=self._patient)
                 self._files[name] = FollowedFile(file, tail)
 
-    def _conclude(self, changed: bool) -> bool:
+    def _conclude(self) -> bool:
         before = self.state.status
         now = time.monotonic()
-        if changed and self._looked:
+        if self._files_grew():
             self._grew = now
-        self._looked = True
         self.state.status = self._status(now)
         return self.state.status != before
+
+    def _files_grew(self) -> bool:
+        """Tell whether any file has more bytes than at the last look.
+
+        That there was something to read proves nothing: long files are read in pieces.
+        """
+        before = self._sizes
+        self._sizes = {name: file.tail.size for name, file in self._files.items()}
+        if before is None:
+            return False
+        return any(size > before.get(name, 0) for name, size in self._sizes.items())
 
     def _status(self, now: float) -> Status:
         if self._grew is not None and now - self._grew < STALL_S:

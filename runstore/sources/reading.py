@@ -134,7 +134,15 @@ def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
             state.apply(name, record, partial=partial)
     if chunk.oversized:
         state.add_bad_line(BadLine(name.name, chunk.line_number, chunk.offset, "a line over 1 MiB"))
-    return bool(chunk.lines or chunk.restarted or chunk.oversized)
+    torn = state.note_last_line(name.name, _half_line(file))
+    return bool(chunk.lines or chunk.restarted or chunk.oversized or torn)
+
+
+def _half_line(file: FollowedFile) -> BadLine | None:
+    line = file.tail.unfinished_line
+    if line is None:
+        return None
+    return BadLine(file.name.name, line, file.tail.offset, "the last line is torn")
 
 
 def glance_file(state: RunState, file: FollowedFile) -> bool:

@@ -100,4 +100,5 @@ def test_leaving_the_monitor_ends_the_training_as_interrupted(
     demo.press("q")
     assert demo.process.wait(20) == 0
     (run,) = json.loads(runstore(repo_root, "ls", str(tmp_path / "runs"), "--json").stdout)
-    assert (run["status"], run["reason"]) == ("interrupted", "terminated by SIGTERM")
+    assert run["status"] == "interrupted"
+    assert "by SIGTERM" in run["reason"]

@@ -77,6 +77,20 @@ def test_root_that_goes_and_comes_back_is_told_and_found(tmp_path: Path) -> None
     assert (catalog.missing, catalog.entries) == ((root,), [])
 
 
+def test_root_that_is_a_file_is_told_for_what_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    root.write_text("not a directory")
+    catalog = Catalog([tmp_path, root])
+    assert catalog.scan()
+    assert (catalog.missing, catalog.why_missing) == (
+        (root,),
+        ("is a file, expected a directory of runs",),
+    )
+    root.unlink()
+    assert catalog.scan()
+    assert catalog.why_missing == ("no such directory",)
+
+
 def test_history_is_kept_for_a_few_runs_only(tmp_path: Path) -> None:
     for number in range(READ_IN_FULL + 3):
         write_rows(tmp_path, f"run{number}", 1, 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,34 @@ def test_damage_is_counted_and_placed(tmp_path: Path) -> None:
     told = monitor(tmp_path).stdout
     assert "2 bad lines, first metrics-0001.jsonl:" in told
     assert "digits !" in " ".join(told.split())
+
+
+def test_torn_last_line_is_marked_and_placed(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "digits") / "metrics-0001.jsonl"
+    count = path.read_bytes().count(b"\n")
+    with path.open("ab") as file:
+        file.write(b'{"step":7,"tra')
+    told = monitor(tmp_path).stdout
+    assert f"! metrics-0001.jsonl:{count + 1}: the last line is torn" in told
+    assert "digits !" in " ".join(told.split())
+
+
+def test_last_step_is_not_the_mean_of_the_epoch(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        for _ in run.epochs(1):
+            for loss in run.train([3.0, 1.0]):
+                run.track(loss=loss, n=1)
+    told = monitor(tmp_path).stdout
+    last_step, _, epochs = told[told.index("last step") :].partition("── epochs ──")
+    assert re.search(r"train/loss +1\.0+\b", last_step)
+    assert "2.0000" in epochs
+
+
+def test_end_inside_an_epoch_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), runstore.init(root=tmp_path) as run:
+        for _ in run.epochs(3):
+            raise RuntimeError("boom")
+    assert "✗ failed  RuntimeError: boom; inside epoch 1 of 3" in monitor(tmp_path).stdout
 
 
 def test_odd_directories_are_shown_for_what_they_are(tmp_path: Path) -> None:

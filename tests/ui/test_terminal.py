@@ -69,7 +69,7 @@ def test_run_that_starts_later_appears_without_a_key(
 ) -> None:
     root = tmp_path / "runs"
     terminal = start_monitor(root)
-    wait_until(terminal.shows("no such directory yet", "Waiting"), 10)
+    wait_until(terminal.shows("no such directory", "Waiting"), 10)
     root.mkdir()
     wait_until(terminal.shows("No runs in"), 10)
     write_run(root)

@@ -94,3 +94,11 @@ def test_layout_in_the_documents_names_only_what_exists(folder: str) -> None:
     names = listed_in_layout(folder)
     assert names
     assert [name for name in names if not (ROOT / folder / name).exists()] == []
+
+
+def test_folders_of_the_layout_exist() -> None:
+    page = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    lines = [line for line in page.split("```")[1].splitlines()[1:] if not line.startswith(" ")]
+    names = [name for line in lines for name in line.partition("  ")[0].split()]
+    assert {"runstore/", "tests/unit", "docs/"} <= set(names)
+    assert [name for name in names if not (ROOT / name).is_dir()] == []

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -148,6 +149,44 @@ def test_missing_root_is_one_line_and_status_1(tmp_path: Path, arguments: list[s
     assert line.startswith("runstore: nowhere: no such directory")
 
 
+def test_root_that_is_a_file_is_one_line_and_status_1(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("run,step\n")
+    done = program("ls", "out.csv", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("runstore: out.csv: is a file, expected a directory of runs")
+
+
+AS_ORDINARY_USER = """
+import os
+import runstore.cli, runstore.cli.ls, runstore.cli.show  # root's packages may be out of reach later
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+runstore.cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls", "rr"], ["ls", "--root", "rr"], ["show", "x", "--root", "rr"]], ids=" ".join
+)
+def test_unreadable_root_is_one_line_and_status_1(tmp_path: Path, arguments: list[str]) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "rr").mkdir(mode=0)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ORDINARY_USER, *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("runstore: rr: cannot be read: permission denied")
+
+
 def test_unknown_run_is_one_line_with_what_and_where(root: Path, run: Run) -> None:
     done = program("show", "zzz", "--root", root)
     assert (done.returncode, done.stdout) == (1, "")
@@ -249,6 +288,23 @@ def test_ls_json_has_the_promised_objects(root: Path, run: Run) -> None:
     assert 0 <= one["duration_s"] < 10
 
 
+def test_last_values_are_those_of_the_last_step_without_bookkeeping(root: Path) -> None:
+    with runstore.init(root=root) as run:
+        for _ in run.epochs(1):
+            for loss in run.train([3.0, 1.0]):
+                run.track(loss=loss, n=1)
+            for loss in run.val([0.5, math.nan]):
+                run.track(loss=loss, n=1)
+        run.log({"samples_per_s": 7.0})
+    (one,) = json.loads(data("ls", root, "--json"))
+    assert one["last"] == {"train/loss": 1.0, "val/loss": 0.5, "samples_per_s": 7.0}
+    shown = json.loads(data("show", run.path, "--json"))
+    assert shown["last"] == one["last"]
+    assert shown["epoch_rows"][0]["train/loss"] == 2.0
+    assert shown["epoch_rows"][0].keys() > {"duration_s", "train/samples_per_s", "val/nonfinite"}
+    assert "latest    train/loss 1.0000  val/loss 0.5000\n" in data("show", run.path)
+
+
 def test_ls_json_of_an_empty_root_is_an_empty_array(root: Path) -> None:
     assert json.loads(data("ls", root, "--json")) == []
 
@@ -278,6 +334,18 @@ def test_ls_shows_each_thing_for_what_it_is(root: Path) -> None:
     assert reasons["empty"] == "an empty directory: nothing was written yet"
     warnings = json.loads(data("show", fifo, "--json"))["warnings"]
     assert warnings == ["metrics-0001.jsonl: not a regular file"]
+
+
+def test_run_that_failed_inside_an_epoch_says_so(root: Path) -> None:
+    with pytest.raises(RuntimeError), runstore.init(root=root) as run:
+        for epoch in run.epochs(5):
+            for loss in run.train([1.0]):
+                run.track(loss=loss)
+                if epoch == 2:
+                    raise RuntimeError("boom")
+    (one,) = json.loads(data("ls", root, "--json"))
+    assert (one["status"], one["reason"]) == ("failed", "RuntimeError: boom; inside epoch 2 of 5")
+    assert "status    failed: RuntimeError: boom; inside epoch 2 of 5\n" in data("show", run.path)
 
 
 def test_show_json_adds_the_promised_keys(root: Path, run: Run) -> None:
@@ -323,6 +391,17 @@ def test_show_tells_damaged_lines_and_where(run: Run) -> None:
     (bad,) = json.loads(data("show", run.path, "--json"))["bad_lines"]
     assert (bad["place"], bad["line"], bad["offset"]) == ("metrics-0001.jsonl:1", 1, 0)
     assert "bad lines 1, first metrics-0001.jsonl:1: not JSON" in data("show", run.path)
+
+
+def test_show_tells_a_torn_last_line_and_where(run: Run) -> None:
+    path = run.path / "metrics-0001.jsonl"
+    count = path.read_bytes().count(b"\n")
+    path.write_bytes(path.read_bytes() + b'{"step":99,"tra')
+    torn = f"metrics-0001.jsonl:{count + 1}: the last line is torn"
+    shown = json.loads(data("show", run.path, "--json"))
+    assert shown["warnings"] == [torn]
+    assert [bad["line"] for bad in shown["bad_lines"]] == [count + 1]
+    assert f"warning   {torn}\n" in data("show", run.path)
 
 
 def test_nan_and_infinity_are_null_with_a_word_in_json(root: Path) -> None:
@@ -392,6 +471,27 @@ def test_cat_prints_lines_as_they_stand(run: Run) -> None:
 def test_cat_of_a_stream_without_a_file_prints_nothing(run: Run) -> None:
     for stream in ("reports", "system"):
         assert data("cat", run.path, stream) == ""
+
+
+@pytest.mark.parametrize(
+    "command", ["cat {} metrics", "tail -n 100000 {}", "export {} --format csv"]
+)
+def test_closed_pipe_is_no_failure(root: Path, command: str) -> None:
+    """Enough rows to fill the pipe, so that the program writes after `head` has gone."""
+    run_dir = root / "20260101-000000-long-aaaaaaaa"
+    run_dir.mkdir()
+    rows = (f'{{"step":{step},"time":1.5,"loss":1.0}}\n' for step in range(20_000))
+    (run_dir / "metrics-0001.jsonl").write_text("".join(rows))
+    program = shlex.join(COMMAND)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {program} {command.format(run_dir)} | head -1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
 
 
 def test_cat_counts_damaged_lines_on_stderr(run: Run) -> None:

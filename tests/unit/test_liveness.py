@@ -289,6 +289,35 @@ def test_ended_as_something_unheard_of_is_unknown(run_dir: Path) -> None:
     assert "'sublimated'" in status_of(run_dir).reason
 
 
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (
+            {"reason": "RuntimeError: boom", "open_epoch": 2},
+            "RuntimeError: boom; inside epoch 2 of 5",
+        ),
+        ({"reason": "inside epoch 2 of 5", "open_epoch": 2}, "inside epoch 2 of 5"),
+        ({"reason": "inside epoch 21", "open_epoch": 2}, "inside epoch 21; inside epoch 2 of 5"),
+        (
+            {"reason": "", "open_epoch": 2, "dropped_rows": 3},
+            "inside epoch 2 of 5; 3 rows were lost",
+        ),
+        ({"reason": "terminated", "open_split": "test"}, "terminated; inside the split 'test'"),
+        (
+            {"reason": "left inside the split 'test'", "open_split": "test"},
+            "left inside the split 'test'",
+        ),
+        ({"open_epoch": "two", "open_split": 3}, ""),
+    ],
+    ids=str,
+)
+def test_end_inside_a_stage_is_told_once(run_dir: Path, end: dict[str, Any], reason: str) -> None:
+    writer = RunWriter(run_dir, 1)
+    writer.event("epoch_start", {"epoch": 2, "epochs": 5})
+    writer.end({"status": "failed", **end})
+    assert status_of(run_dir) == Status("failed", reason)
+
+
 def test_created_but_not_started_is_planned(run_dir: Path) -> None:
     (run_dir / "run.json").write_text('{"format":1,"id":"run"}')
     assert status_of(run_dir) == Status("planned", "created, not started")

@@ -20,6 +20,8 @@ from runstore.sources.native import NativeReader
 from runstore.sources.plain import PlainReader
 from runstore.state import Best
 from runstore.status import Status
+from runstore.summary import full_summary
+from runstore.tail import ZERO_RETRIES
 from runstore.writer import RunWriter
 
 
@@ -106,6 +108,71 @@ def test_torn_last_line_is_no_bad_line(run_dir: Path) -> None:
     assert reader.state.last["a"] == 1001.0
 
 
+TORN = "metrics-0001.jsonl:1001: the last line is torn"
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "interrupted", None])
+def test_torn_last_line_of_a_run_that_is_over_is_told_with_its_place(
+    run_dir: Path, status: str | None
+) -> None:
+    """None: it crashed."""
+    events = run_dir / "events-0001.jsonl"
+    gone = {**current_process().to_record(), "pid": 2**22 + 1}
+    ends = [] if status is None else [{"event": "end", "status": status}]
+    events.write_bytes(
+        lines({"event": "open", "inode": events.stat().st_ino, **gone}, *ends),
+    )
+    glanced, reader = NativeReader(run_dir), NativeReader(run_dir)
+    glanced.glance()
+    assert read(reader).state.warnings == glanced.state.warnings == []
+    with (run_dir / "metrics-0001.jsonl").open("ab") as file:
+        file.write(b'{"step":1001,"a":')
+    assert reader.poll()
+    assert glanced.glance()
+    assert reader.state.status.word == (status or "crashed")
+    assert reader.state.warnings == [TORN]
+    assert [torn.line for torn in glanced.state.torn_lines] == [0]
+    (bad,) = full_summary(reader.state)["bad_lines"]
+    assert (bad["place"], bad["reason"]) == tuple(TORN.split(": "))
+    with (run_dir / "metrics-0001.jsonl").open("ab") as file:
+        file.write(b"1001.0}\n")
+    reader.poll()
+    assert reader.state.warnings == []
+
+
+def test_half_line_of_a_live_run_is_being_written(tmp_path: Path) -> None:
+    writer = RunWriter(tmp_path, 1)
+    (tmp_path / "metrics-0001.jsonl").write_bytes(b'{"step":1,"a":')
+    state = read(NativeReader(tmp_path)).state
+    alive = (state.status.word, state.warnings, full_summary(state)["bad_lines"])
+    writer.end({"status": "finished"})
+    assert alive == ("running", [], [])
+
+
+def test_half_line_that_a_later_attempt_cut_off_is_not_told(run_dir: Path) -> None:
+    path = run_dir / "metrics-0001.jsonl"
+    whole = path.stat().st_size
+    path.write_bytes(path.read_bytes() + b'{"step":1001,"a":')
+    opened = {"event": "open", "cuts": {path.name: whole}}
+    (run_dir / "events-0002.jsonl").write_bytes(
+        lines(opened, {"event": "end", "status": "finished"})
+    )
+    assert read(NativeReader(run_dir)).state.warnings == []
+
+
+def test_torn_plain_file_is_told_until_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step":1,"loss":2}\n{"step":2,"lo')
+    reader = PlainReader(tmp_path)
+    reader.poll()
+    assert reader.state.warnings == ["m.jsonl:2: the last line is torn"]
+    with path.open("a") as file:
+        file.write('ss":1}\n{"step":3')
+    reader.poll()
+    assert reader.state.status.word == "running"
+    assert reader.state.warnings == []
+
+
 @pytest.mark.timeout(5)
 @pytest.mark.parametrize("kind", ["fifo", "directory", "symlink"])
 def test_stream_that_is_no_file_is_a_problem_of_the_run(run_dir: Path, kind: str) -> None:
@@ -154,6 +221,36 @@ def test_odd_document_does_not_stop_the_reader(run_dir: Path, name: str, kind: s
     assert state.status.word == "finished"
     assert state.params == {}
     assert (name in state.problems) is (kind in ("garbage", "deep", "list"))
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("rows", [b"", b'{"step":1,"a":1.0}\n'], ids=["alone", "beside rows"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"{", "run.json is not JSON: "),
+        (b"\xff", "run.json is not JSON: "),
+        (b"[1]", "run.json is a JSON list, expected an object"),
+        (b"", "run.json is empty"),
+        (b"{}", "run.json is empty"),
+    ],
+)
+def test_broken_document_is_the_reason_when_it_is_all_there_is(
+    tmp_path: Path, content: bytes, reason: str, rows: bytes
+) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    if rows:
+        (tmp_path / "metrics-0001.jsonl").write_bytes(rows)
+    status = read(NativeReader(tmp_path)).state.status
+    assert status.word == "unknown"
+    assert status.reason.startswith(reason)
+
+
+@pytest.mark.timeout(5)
+def test_document_that_is_no_file_is_the_reason_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    status = read(NativeReader(tmp_path)).state.status
+    assert status == Status("unknown", "run.json cannot be read")
 
 
 def test_vanished_directory_is_said_and_may_come_back(run_dir: Path) -> None:
@@ -222,6 +319,24 @@ def test_echoed_rows_are_a_run_that_runs_while_rows_arrive(tmp_path: Path) -> No
     assert reader.state.status == Status("running", "rows arrive")
     assert reader.state.last == {"loss": 1.5}
     assert reader.state.row_count == 2
+
+
+def test_plain_file_that_does_not_grow_has_no_rows_arriving(tmp_path: Path) -> None:
+    """Neither when zeros were waited for, nor while a long file is read in pieces."""
+    zeros, long = tmp_path / "zeros", tmp_path / "long"
+    zeros.mkdir()
+    long.mkdir()
+    (zeros / "m.jsonl").write_bytes(b'{"step":1,"loss":2}\n\0\0\0\n{"step":3,"loss":1}\n')
+    (long / "m.jsonl").write_bytes(b'{"step":1,"loss":2}\n' * 100)
+    words = set()
+    for reader in (PlainReader(zeros), PlainReader(long)):
+        reader.glance()
+        for _ in range(ZERO_RETRIES + 30):
+            reader.poll(100)
+            words.add(reader.state.status.word)
+        assert reader.state.row_count in (2, 100)
+        assert not reader.behind
+    assert words == {"unknown"}
 
 
 def test_plain_rows_without_steps_are_numbered(tmp_path: Path) -> None:

@@ -173,13 +173,21 @@ def state_of(*records: tuple[StreamFile, dict[str, Any]]) -> RunState:
 
 def test_latest_value_is_that_of_the_newest_row_with_the_metric() -> None:
     state = state_of(
-        (METRICS, {"step": 1, "time": 1.0, "a": 1.0, "b": 5.0}),
-        (EPOCHS, {"step": 2, "time": 2.5, "epoch": 1, "b": 6.0}),
+        (METRICS, {"step": 1, "time": 1.0, "a": 1.0}),
         (METRICS, {"step": 2, "time": 2.0, "a": None, "_nonfinite": {"a": "nan"}}),
     )
-    assert state.last["b"] == 6.0
     assert math.isnan(state.last["a"])
     assert state.step == 2
+
+
+def test_mean_of_an_epoch_does_not_replace_the_last_step_of_its_attempt() -> None:
+    state = state_of(
+        (METRICS, {"step": 2, "time": 2.0, "a": 5.0}),
+        (EPOCHS, {"step": 2, "time": 2.5, "epoch": 1, "a": 6.0, "only": 1.0}),
+    )
+    assert state.last == {"a": 5.0, "only": 1.0}
+    state.apply(StreamFile(2, 0, "epochs"), {"step": 3, "time": 9.0, "epoch": 2, "a": 7.0})
+    assert state.last == {"a": 7.0, "only": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,26 @@ def test_missing_root_is_said(tmp_path: Path) -> None:
         discover([tmp_path / "nothing"])
 
 
+def test_root_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("run,step")
+    with pytest.raises(RootNotFoundError, match=r"out\.csv: is a file, expected a directory of"):
+        discover([tmp_path / "out.csv"])
+    with pytest.raises(RootNotFoundError, match="no such directory"):
+        discover([tmp_path / "out.csv" / "runs"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_root_is_said(root: Path) -> None:
+    root.chmod(0)
+    try:
+        with pytest.raises(RootNotFoundError, match="cannot be read: permission denied"):
+            discover([root])
+        with pytest.raises(RootNotFoundError, match="cannot be read: permission denied"):
+            discover([root / "sweep"])
+    finally:
+        root.chmod(0o700)
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
@@ -150,6 +172,61 @@ def test_ambiguous_prefix_names_the_matches(root: Path) -> None:
         find("2026010", root)
     assert caught.value.near == (f"sweep/deeper/{THIRD}", SECOND, FIRST)
     assert "names 3 runs" in str(caught.value)
+
+
+def test_renamed_run_is_found_by_its_id_and_a_prefix_of_it(root: Path) -> None:
+    renamed = make_run(root / "sweep" / "the-good-one")
+    (renamed / "run.json").write_text('{"format":1,"id":"20270101-000000-old-dddddddd"}')
+    for wanted in ("20270101-000000-old-dddddddd", "2027", "the-good", "sweep/the-good-one"):
+        assert find(wanted, root).path == renamed
+    with pytest.raises(RunNotFoundError, match="near: 20270101-000000-old-dddddddd"):
+        find("old-d", root)
+
+
+def test_id_of_several_copies_is_answered_with_their_paths(root: Path) -> None:
+    for name in ("copy", "sweep/copy2"):
+        (make_run(root / name) / "run.json").write_text('{"format":1,"id":"2027-x"}')
+    with pytest.raises(AmbiguousRunError) as caught:
+        find("2027-x", root)
+    assert sorted(caught.value.near) == ["copy", "sweep/copy2"]
+    assert "give more of the id, or a path" in str(caught.value)
+    assert {find(path, root).name for path in caught.value.near} == {"copy", "copy2"}
+
+
+OPENED = """
+import sys
+from pathlib import Path
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+from runstore.store import find
+find(sys.argv[2], Path(sys.argv[1]))
+print(sum(path.endswith("run.json") for path in opened))
+"""
+
+
+@pytest.mark.parametrize(("wanted", "documents"), [(FIRST, 0), ("20260102", 0), ("2027", 5)])
+def test_documents_are_opened_only_when_no_name_matches(
+    root: Path, repo_root: Path, wanted: str, documents: int
+) -> None:
+    make_run(root / "alias").joinpath("run.json").write_text(f'{{"format":1,"id":"{FIRST}"}}')
+    make_run(root / "other").joinpath("run.json").write_text('{"format":1,"id":"2027-x"}')
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED, str(root), wanted],
+        env={**os.environ, "PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == documents
+
+
+@pytest.mark.timeout(5)
+def test_document_that_holds_no_id_names_no_run(root: Path) -> None:
+    (root / FIRST / "run.json").unlink()
+    os.mkfifo(root / FIRST / "run.json")
+    (root / SECOND / "run.json").write_bytes(b'\xff{"id":')
+    with pytest.raises(RunNotFoundError):
+        find("nobody", root)
 
 
 @pytest.mark.parametrize(

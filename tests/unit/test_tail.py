@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstore.records import MAX_LINE_BYTES
-from runstore.tail import GUARD_BYTES, ZERO_RETRIES, Chunk, Tail
+from runstore.tail import AT_REST_S, GUARD_BYTES, ZERO_RETRIES, Chunk, Tail
 
 
 class Follower:
@@ -218,6 +219,15 @@ def test_zeros_that_stay_are_given_up_and_do_not_hide_what_follows(tmp_path: Pat
     follower = Follower(path)
     for _ in range(ZERO_RETRIES + 1):
         follower.poll()
+    assert follower.lines == [b"a", b"\0\0", b"c"]
+
+
+def test_zeros_in_a_file_at_rest_hold_nothing_back(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"a\n\0\0\nc\n")
+    os.utime(path, times=(time.time(), time.time() - AT_REST_S - 60))
+    follower = Follower(path)
+    follower.poll()
     assert follower.lines == [b"a", b"\0\0", b"c"]
 
 

@@ -132,7 +132,7 @@ def trouble(state: RunState) -> list[str]:
 
 
 def last_step(state: RunState, width: int, now: float) -> list[Line]:
-    """Return every value of the newest metrics row and of the newest finished epoch.
+    """Return the newest value of every metric that steps measure, and what only epochs have.
 
     What the training loop measured of itself comes after what it measured of the network.
     """

@@ -75,7 +75,9 @@ def facts_of(state: RunState) -> Facts:
         eta_s=progress.eta_s if progress else None,
         duration_s=state.duration_s,
         last=state.last,
-        damaged=bool(state.bad_line_count or state.problems or rows_wait(state)),
+        damaged=bool(
+            state.bad_line_count or state.torn_lines or state.problems or rows_wait(state)
+        ),
         id=from_file(state.id),
         params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
@@ -151,8 +152,7 @@ class MainScreen(Screen[None]):
 
     def _note(self) -> str:
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
-        if self.catalog.missing:
-            notes.append(f"missing: {from_file(str(self.catalog.missing[0]))}")
+        notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         if self.watcher.problem:
             notes.append(f"cannot look for runs: {from_file(self.watcher.problem)}")
         return "  ".join(notes)
@@ -162,15 +162,15 @@ class MainScreen(Screen[None]):
         if self.filter.words:
             text = f"no run matches {from_file(self.filter.text)!r}; Esc shows all"
             return [EMPTY, line("  ", Span(text, "dim"))]
-        missing = self.catalog.missing
-        places = ", ".join(str(root) for root in missing or self.catalog.roots)
-        place = shorten(from_file(places), width - 32, keep_end=True)
+        missing = self._missing()
         if missing:
             return [
                 EMPTY,
-                line("  ", Span(f"{place}: no such directory yet", "warn")),
-                line("  ", Span("Waiting: it is shown as soon as it is there.", "dim")),
+                *(_missing_line(str(root), why, width) for root, why in missing),
+                line("  ", Span("Waiting: it is shown as soon as it can be read.", "dim")),
             ]
+        places = ", ".join(str(root) for root in self.catalog.roots)
+        place = shorten(from_file(places), width - 32, keep_end=True)
         return [
             EMPTY,
             line("  ", Span(f"No runs in {place} yet.", "title")),
@@ -179,6 +179,11 @@ class MainScreen(Screen[None]):
             ),
             line("  ", Span(f'runstore.init(root="{place}")', "value")),
         ]
+
+    def _missing(self) -> list[tuple[Path, str]]:
+        """Return the roots that cannot be looked into, each with the reason."""
+        # Not strict: the thread that scans sets one after the other.
+        return list(zip(self.catalog.missing, self.catalog.why_missing, strict=False))
 
     # ---- where it is ---------------------------------------------------------------------------
 
@@ -342,6 +347,11 @@ class MainScreen(Screen[None]):
     def action_rescan(self) -> None:
         """Read everything again."""
         self.watcher.rescan()
+
+
+def _missing_line(root: str, why: str, width: int) -> Line:
+    place = shorten(from_file(root), max(10, width - len(why) - 6), keep_end=True)
+    return line("  ", Span(f"{place}: {why}", "warn"))
 
 
 def _put(widget: Widget, box: Box | None) -> None:
