@@ -445,6 +445,7 @@ def main(names: list[str]) -> int:
         flush=True,
     )
     results: dict[str, dict[str, Any]] = {}
+    crashed = False
     for name in names or CONTESTANTS:
         if importlib.util.find_spec(CONTESTANTS[name][1]) is None:
             print(f"{name:26} not installed", flush=True)
@@ -452,11 +453,13 @@ def main(names: list[str]) -> int:
             print_row(name, found)
             sys.stdout.flush()
             results[name] = found
+        else:
+            crashed = crashed or name in BUDGETED
     unequal = [name for name, found in results.items() if not found["equal"]]
     if unequal:
         print(f"other weights than without logging: {', '.join(unequal)}")
     fitting = [is_within_budget(name, found) for name, found in results.items()]
-    return 0 if all(fitting) and not unequal else 1
+    return 0 if all(fitting) and not unequal and not crashed else 1
 
 
 if __name__ == "__main__":
