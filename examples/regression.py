@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import runstore
 
-params = {"lr": 3e-3, "weight_decay": 0.1, "epochs": 40, "batch_size": 32}
+params = {"lr": 3e-3, "weight_decay": 0.1, "epochs": 30, "batch_size": 32}
 torch.manual_seed(0)
 
 x, y = (torch.tensor(array, dtype=torch.float32) for array in load_diabetes(return_X_y=True))
 x, y = x / x.std(0), y.unsqueeze(1)
-x_train, x_val, y_train, y_val = train_test_split(x, y, random_state=0)
+x_train, x_val, y_train, y_val = train_test_split(x, y, random_state=1)
 mean, std = y_train.mean(), y_train.std()
 train_set = TensorDataset(x_train, y_train)
 sampler = runstore.ResumableSampler(train_set, seed=0)
