@@ -28,7 +28,6 @@ COMMANDS = {
 TIMES = ("time", "duration_s", "_per_s")
 
 
-
 def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
