@@ -164,8 +164,8 @@ def test_only_blocks_that_install_or_go_on_are_not_run() -> None:
     left_out = [block for block in blocks(*PAGES) if block.note.startswith(NOT_RUN)]
     lines = [line for block in left_out for line in block.code.splitlines()]
     assert lines
-    left = ("make ", "pip install ", "runstore resume ", "runstore tensorboard", "torchrun ")
-    assert all(line.startswith(left) for line in lines)
+    ours = ("runstore resume ", "runstore script ", "runstore tensorboard")
+    assert all(line.startswith(("make ", "pip install ", "torchrun ", *ours)) for line in lines)
 
 
 def block_with(text: str, page: str = "README.md") -> Block:
@@ -190,6 +190,20 @@ def test_training_loop_writes_what_the_readme_says(folder: Path) -> None:
     assert [row["step"] for row in run.epochs()] == [16, 32, 48, 64, 80]
     assert run.epochs()[-1]["val/loss"] < run.epochs()[0]["val/loss"]
     assert run.reports()[-1]["labels"] == ["low", "high"]
+
+
+@pytest.mark.timeout(60)
+def test_resumable_loop_steps_every_second_batch_and_leaves_a_checkpoint(folder: Path) -> None:
+    pytest.importorskip("torch")
+    loop = block_with("run.register(")
+    assert len([line for line in loop.code.splitlines() if line.strip()]) <= 25
+    before = set(runs_of(folder))
+    execute(loop, folder)
+    (made,) = set(runs_of(folder)) - before
+    run = runstore.load(made)
+    assert [row["step"] for row in run.epochs()] == [8, 16, 24, 32, 40]
+    assert run.epochs()[-1]["train/loss"] < run.epochs()[0]["train/loss"]
+    assert (made / "checkpoints" / "manifest.jsonl").exists()
 
 
 def test_three_lines_log_a_hundred_rows(folder: Path) -> None:
