@@ -23,9 +23,18 @@ from runstore import tui_launcher
 from runstore.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/format.md", "docs/stability.md", "docs/contributing.md", "CHANGELOG.md")
+PAGES = (
+    "README.md",
+    "docs/training.md",
+    "docs/format.md",
+    "docs/stability.md",
+    "docs/contributing.md",
+    "CHANGELOG.md",
+)
 NOT_RUN = "not run by the tests: "
 CONTINUES = "continues the block above"
+ON_SCRIPTS = re.compile(r"script: |after |[a-z]+\.py becomes [a-z]+\.py$")
+"""Scripts of docs/training.md, which tests/integration/test_training_page.py runs."""
 _FENCE = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.S
 )
@@ -67,9 +76,10 @@ def _blocks(page: str) -> Iterator[Block]:
 
 EXECUTED = [
     pytest.param(block, id=str(block), marks=[pytest.mark.needs_tool("jq")] * ("jq " in block.code))
-    for block in blocks("README.md", "docs/format.md")
+    for block in blocks("README.md", "docs/training.md", "docs/format.md")
     # The training loop is left to the test below that also looks at what it wrote.
     if block.kind in ("sh", "python") and not block.note.startswith((NOT_RUN, "file: ", CONTINUES))
+    if not ON_SCRIPTS.match(block.note)
 ]
 
 
@@ -143,16 +153,19 @@ def test_block_runs(block: Block, folder: Path) -> None:
 
 @pytest.mark.parametrize("block", blocks(*PAGES), ids=str)
 def test_block_is_of_a_known_kind(block: Block) -> None:
-    assert block.kind in ("sh", "python", "text", "json") or block.page == "docs/contributing.md"
+    of_page = {"docs/contributing.md": ("",), "docs/training.md": ("diff",)}.get(block.page, ())
+    assert block.kind in ("sh", "python", "text", "json", *of_page)
     known = (NOT_RUN, CONTINUES, "generated: ", "file: ", "")
-    assert any(block.note.startswith(note) if note else not block.note for note in known)
+    is_known = any(block.note.startswith(note) if note else not block.note for note in known)
+    assert is_known or ON_SCRIPTS.match(block.note)
 
 
-def test_only_blocks_that_install_are_not_run() -> None:
+def test_only_blocks_that_install_or_go_on_are_not_run() -> None:
     left_out = [block for block in blocks(*PAGES) if block.note.startswith(NOT_RUN)]
     lines = [line for block in left_out for line in block.code.splitlines()]
     assert lines
-    assert all(line.startswith(("make ", "pip install ")) for line in lines)
+    ours = ("runstore resume ", "runstore script ", "runstore tensorboard")
+    assert all(line.startswith(("make ", "pip install ", "torchrun ", *ours)) for line in lines)
 
 
 def block_with(text: str, page: str = "README.md") -> Block:
@@ -177,6 +190,20 @@ def test_training_loop_writes_what_the_readme_says(folder: Path) -> None:
     assert [row["step"] for row in run.epochs()] == [16, 32, 48, 64, 80]
     assert run.epochs()[-1]["val/loss"] < run.epochs()[0]["val/loss"]
     assert run.reports()[-1]["labels"] == ["low", "high"]
+
+
+@pytest.mark.timeout(60)
+def test_resumable_loop_steps_every_second_batch_and_leaves_a_checkpoint(folder: Path) -> None:
+    pytest.importorskip("torch")
+    loop = block_with("run.register(")
+    assert len([line for line in loop.code.splitlines() if line.strip()]) <= 25
+    before = set(runs_of(folder))
+    execute(loop, folder)
+    (made,) = set(runs_of(folder)) - before
+    run = runstore.load(made)
+    assert [row["step"] for row in run.epochs()] == [8, 16, 24, 32, 40]
+    assert run.epochs()[-1]["train/loss"] < run.epochs()[0]["train/loss"]
+    assert (made / "checkpoints" / "manifest.jsonl").exists()
 
 
 def test_three_lines_log_a_hundred_rows(folder: Path) -> None:

@@ -1,0 +1,158 @@
+"""Each script in examples/ learns, and killed in its middle it ends with the same numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runstore
+from tests.conftest import WaitUntil
+from tests.integration.resuming import ENVIRONMENT
+
+pytestmark = pytest.mark.timeout(300)
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+COMMANDS = {
+    "mnist_like.py": [sys.executable, str(EXAMPLES / "mnist_like.py")],
+    "regression.py": [sys.executable, str(EXAMPLES / "regression.py")],
+    "language_model.py": [sys.executable, str(EXAMPLES / "language_model.py")],
+    "ddp.py": [sys.executable, *TORCHRUN, str(EXAMPLES / "ddp.py")],
+}
+TIMES = ("time", "duration_s", "_per_s")
+
+
+def execute(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, **ENVIRONMENT}
+
+
+def aborted_at_the_end(done: subprocess.CompletedProcess[str], run: runstore.RunData) -> bool:
+    """PyTorch 2.13 with gloo does so in one of five exits, with and without runstore."""
+    said = "terminate called without an active exception" in done.stderr
+    return said and run.status == "finished"
+
+
+def run_in(folder: Path) -> Path:
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], runstore.RunData]:
+    """Run an example to its end, once."""
+    runs: dict[str, runstore.RunData] = {}
+
+    def train(name: str) -> runstore.RunData:
+        if name not in runs:
+            folder = tmp_path_factory.mktemp(name)
+            done = execute(COMMANDS[name], folder)
+            runs[name] = runstore.load(run_in(folder))
+            assert done.returncode == 0 or aborted_at_the_end(done, runs[name]), done.stderr
+        return runs[name]
+
+    return train
+
+
+def timeless(run: runstore.RunData) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows that count, without times."""
+    rows = {"metrics": run.metrics(), "epochs": run.epochs(), "reports": run.reports()}
+    return {
+        stream: [{k: v for k, v in row.items() if not k.endswith(TIMES)} for row in found]
+        for stream, found in rows.items()
+    }
+
+
+def test_digits_are_told_apart(trained: Callable[[str], runstore.RunData]) -> None:
+    run = trained("mnist_like.py")
+    epochs = run.epochs()
+    assert run.status == "finished"
+    assert [row["epoch"] for row in epochs] == list(range(1, 16))
+    assert [row["step"] for row in epochs] == [23 * epoch for epoch in range(1, 16)]
+    assert epochs[-1]["val/accuracy"] > 0.97
+    report = run.reports()[-1]
+    assert len(run.reports()) == 15
+    assert report["report"]["macro avg"]["support"] == 359
+    assert {"train/loss", "lr", "grad_norm"} <= run.metrics()[0].keys()
+
+
+def test_diabetes_is_predicted_as_well_as_by_ridge(
+    trained: Callable[[str], runstore.RunData],
+) -> None:
+    """Ridge regression explains 0.44 of the variance of this split."""
+    run = trained("regression.py")
+    assert run.best is not None and run.best.value > 0.4
+    assert {"val/mse", "val/mae", "val/r2"} <= run.epochs()[-1].keys()
+
+
+def test_language_model_beats_the_frequencies_of_characters(
+    trained: Callable[[str], runstore.RunData],
+) -> None:
+    """By its characters' frequencies alone, the text has 3.2 nats per character."""
+    run = trained("language_model.py")
+    assert run.epochs()[-1]["val/loss"] < 2.3
+    assert run.epochs()[-1]["train/tokens_per_s"] > 1000
+
+
+def test_two_ranks_share_a_run_and_evaluate_every_sample_once(
+    trained: Callable[[str], runstore.RunData],
+) -> None:
+    run = trained("ddp.py")
+    assert run.epochs()[-1]["val/accuracy"] > 0.92
+    assert run.reports()[-1]["report"]["weighted avg"]["support"] == 359
+    # 1,438 samples over 2 ranks, in batches of 32.
+    assert [row["step"] for row in run.epochs()] == [23 * epoch for epoch in range(1, 11)]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_example_resumes_to_the_same_rows(
+    name: str,
+    trained: Callable[[str], runstore.RunData],
+    tmp_path: Path,
+    wait_until: WaitUntil,
+) -> None:
+    whole = trained(name)
+    kill_in_the_middle(COMMANDS[name], tmp_path, len(whole.metrics()) // 3, wait_until)
+    assert runstore.load(run_in(tmp_path)).status == "crashed"
+    # What torchrun started is on record, torchrun itself is not.
+    given = ["--", *COMMANDS[name]] if name == "ddp.py" else []
+    resumed = execute([sys.executable, "-m", "runstore.cli", "resume", "latest", *given], tmp_path)
+    run = runstore.load(run_in(tmp_path))
+    assert resumed.returncode == 0 or aborted_at_the_end(resumed, run), resumed.stderr
+    assert run.status == "finished"
+    assert "goes on at step" in resumed.stderr
+    assert timeless(run) == timeless(whole)
+
+
+def kill_in_the_middle(command: list[str], folder: Path, rows: int, wait_until: WaitUntil) -> None:
+    """Start a training and kill it, with all of its processes, when `rows` rows are written."""
+
+    def is_there() -> bool:
+        files = list(folder.glob("runs/*/metrics-0001.jsonl"))
+        return bool(files) and files[0].read_bytes().count(b"\n") >= rows
+
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL
+    ) as process:
+        wait_until(is_there, 60, what=f"{rows} rows")
+        kill_with_children(process.pid)
+        process.wait(30)
+
+
+def kill_with_children(pid: int) -> None:
+    """The ranks first, which would outlive torchrun."""
+    import psutil
+
+    for one in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+        one.kill()
