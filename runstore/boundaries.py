@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from runstore.checkpointer import Checkpointer
-from runstore.places import PlaceKind
+from runstore.replay import PlaceKind
 from runstore.stops import Stop
 
 
@@ -92,9 +92,7 @@ class Boundaries:
         if self._checkpointer.is_active:
             self._checkpointer.ask()
         else:
-            self._run.warn_once(
-                "checkpoint", "a checkpoint was asked for; nothing is registered"
-            )
+            self._run.warn_once("checkpoint", "a checkpoint was asked for; nothing is registered")
 
     def _leave(self, *, saved: bool) -> None:
         stop = self.stop

@@ -20,7 +20,7 @@ from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
 from runstore.metric_rows import MetricRows
 from runstore.paths import RunPaths, Stream
-from runstore.places import PlaceKind
+from runstore.position import Position
 from runstore.process import ProcessIdentity
 from runstore.rank_writer import RankWriter
 from runstore.records import (
@@ -29,6 +29,7 @@ from runstore.records import (
     RecordError,
     split_nonfinite,
 )
+from runstore.replay import PlaceKind
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
@@ -104,7 +105,8 @@ class Run:
         self._steps_are_tracked = False
         self.epoch: int | None = None
         """The open epoch, from 1; after the epochs, the last one; None before the first."""
-        self._stages = Stages(self, best)
+        self._position = Position()
+        self._stages = Stages(self, self._position, best)
         self._ended = False
         self._why_ended = "the run has ended"
         # Re-entrant: SIGTERM may come while the main thread is inside.
@@ -124,7 +126,7 @@ class Run:
             )
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
-        self._rows = MetricRows(self._writer, self._stages, self.warn_once)
+        self._rows = MetricRows(self._writer, self._position, self.warn_once)
         self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
 
@@ -449,7 +451,7 @@ class Run:
 
     def train_position(self) -> tuple[int, int | None] | None:
         """Return the open train split's batch, from 1, and how many there are, or None."""
-        return self._stages.train_position()
+        return self._position.train_batch()
 
     def note_step(self, facts: Mapping[str, Number]) -> None:
         """Note what is known of the optimizer step just taken; it joins the step's row."""
@@ -638,7 +640,7 @@ class Run:
             "step": self.step,
             "idle_s": round(idle_s, 3),
             "longest_gap_s": round(self._longest_gap_s, 3),
-            **self._stages.position(),
+            **self._position.progress(self.epoch, self.best),
         }
 
     # ---- the end ---------------------------------------------------------------------------------
@@ -667,7 +669,7 @@ class Run:
 
     def unfinished(self) -> str:
         """Say in words inside which epoch or split the run is; empty when it is in none."""
-        return self._stages.unfinished()
+        return self._position.unfinished()
 
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
@@ -687,9 +689,9 @@ class Run:
                     {
                         "status": status,
                         "reason": reason,
-                        "duration_s": self._stages.run_duration_s(),
+                        "duration_s": self._position.duration_s,
                         "step": self.step,
-                        **self._stages.open_stages(),
+                        **self._position.open_stages(),
                         **(
                             {"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}
                         ),
@@ -714,7 +716,7 @@ class Run:
         best = self._stages.best
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""
-        duration = f"{self._stages.run_duration_s():.1f} s, step {self.step}"
+        duration = f"{self._position.duration_s:.1f} s, step {self.step}"
         say(f"runstore: {status}{because} after {duration}{told}")
 
     def forget_in_child(self) -> None:
