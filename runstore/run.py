@@ -23,13 +23,9 @@ from runstore.paths import RunPaths, Stream
 from runstore.position import Position
 from runstore.process import ProcessIdentity
 from runstore.rank_writer import RankWriter
-from runstore.records import (
-    MAX_INT,
-    RESERVED_KEYS,
-    RecordError,
-    split_nonfinite,
-)
+from runstore.records import MAX_INT, RecordError, split_nonfinite
 from runstore.replay import PlaceKind
+from runstore.row_values import RowValues
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
@@ -48,7 +44,6 @@ _monotonic = time.monotonic
 _LINE = orjson.OPT_APPEND_NEWLINE
 MANY_VALUES = 1000
 """A row with so many values has its length checked; shorter ones cannot be too long."""
-MOST_NAME_CHARS = 500
 FINISH_WAIT_S = 60.0
 """How long `finish` waits for values that are still on an accelerator."""
 
@@ -99,10 +94,10 @@ class Run:
         """Which of the processes that train together this is; 0 writes."""
         # One reading of the wall clock per attempt: a clock set back must not reorder the rows.
         self._clock_offset = time.time() - time.monotonic()
-        self._known: set[str] = set()
         self._complained: set[str] = set()
-        self._refused_values = 0
         self._steps_are_tracked = False
+        self.row_values = RowValues(self, self._step_of)
+        """Takes what is logged and tracked."""
         self.epoch: int | None = None
         """The open epoch, from 1; after the epochs, the last one; None before the first."""
         self._position = Position()
@@ -185,7 +180,7 @@ class Run:
             row = {"step": step, "time": now}
         else:
             row = {"step": step, "epoch": epoch, "time": now}
-        known, rows = self._known, self._rows
+        known, rows = self.row_values.known, self._rows
         plain, total = True, 0.0
         for key, value in pairs:
             # The common case without a call: a known name and a Python float.
@@ -193,7 +188,7 @@ class Run:
                 row[key] = value
                 total += value
             else:
-                plain = self._add_value(row, key, value) and plain
+                plain = self.row_values.add(row, key, value) and plain
         # The sum is finite when every value is; one look instead of one a value.
         if plain and total - total == 0.0 and len(row) < MANY_VALUES:
             rows.append(_dumps(row, option=_LINE))
@@ -211,57 +206,16 @@ class Run:
             self._muted_rows += 1
 
     def _step_of(self, step: object) -> int:
-        index = self._index("step", step)
-        if index is None:
+        try:
+            index = as_index("step", step)
+        except BadValueError as error:
+            if self.strict:
+                raise
+            self.warn_once("step", f"{error}; run.step is used")
             return self.step
         if not self._steps_are_tracked:
             self.step = index
         return index
-
-    def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
-        """Put a value into a row, whatever it is; the careful half of `log`.
-
-        Return whether it can be written as it is: a finite value by a name of plain characters.
-        """
-        try:
-            name = self._name(key)
-            if name in RESERVED_KEYS:
-                self._set_reserved(row, name, value)
-                return True
-            late = is_late(value)
-            number = value if late else as_float(name, value)
-        except BadValueError as error:
-            self._refused_values += 1
-            if self.strict:
-                raise
-            self.warn_once(str(key), f"{error}; it is left out")
-            return True
-        plain = name.isascii() and name.isprintable() and len(name) <= MOST_NAME_CHARS
-        if plain:
-            self._known.add(name)
-        row[name] = number
-        return plain and not late and number - number == 0.0
-
-    def _name(self, key: object) -> str:
-        name = key if isinstance(key, str) else str(key)
-        if not name or name.startswith("_") or name == "time":
-            raise BadValueError(
-                f"{name!r} is reserved, no name for a metric; use split/name, as in train/loss"
-            )
-        return name
-
-    def _set_reserved(self, row: dict[str, Any], name: str, value: object) -> None:
-        index = as_index(name, value)
-        row[name] = self._step_of(index) if name == "step" else index
-
-    def _index(self, key: str, value: object) -> int | None:
-        try:
-            return as_index(key, value)
-        except BadValueError as error:
-            if self.strict:
-                raise
-            self.warn_once(key, f"{error}; run.step is used")
-            return None
 
     def warn_once(self, key: str, message: str) -> None:
         """Warn once per key: on stderr, and in the events."""
@@ -275,7 +229,7 @@ class Run:
     @property
     def dropped_values(self) -> int:
         """Values that were no numbers, or did not come from their device, and were not logged."""
-        return self._refused_values + self._rows.lost_values
+        return self.row_values.refused + self._rows.lost_values
 
     def mirror_to_tensorboard(self) -> None:
         """Write TensorBoard's event files too, from `run.step` on; at most one warning if not."""
@@ -531,24 +485,6 @@ class Run:
             row["epoch"] = self.epoch
         row["time"] = self.now()
         return row
-
-    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, Any]:
-        """Return tracked values as floats under `prefix/name`; what is no number is left out.
-
-        Tensors on an accelerator are returned as they are.
-        """
-        numbers: dict[str, Any] = {}
-        for key, value in values.items():
-            name = f"{prefix}/{key}"
-            try:
-                as_it_is = type(value) is float or is_late(value)
-                numbers[name] = value if as_it_is else as_float(name, value)
-            except BadValueError as error:
-                self._refused_values += 1
-                if self.strict:
-                    raise
-                self.warn_once(name, f"{error}; it is left out")
-        return numbers
 
     def count_step(self) -> None:
         """Count one optimizer step of a plain loop."""

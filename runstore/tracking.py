@@ -29,7 +29,7 @@ class Tracker:
     def track(self, split: Split, values: Mapping[str, Any], n: Any, tokens: Any) -> None:
         """Add a batch to the open split, and write its row when it is time."""
         run = self._run
-        numbers = run.numbers(split.name, values)
+        numbers = run.row_values.tracked(split.name, values)
         if split.display is None:
             # Explicit calls: no loop of ours counts the batches, so each call is one.
             split.batch += 1
