@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from runstore.checkpointer import Checkpointer
-from runstore.places import PlaceKind
+from runstore.replay import PlaceKind
 from runstore.stops import Stop
 
 

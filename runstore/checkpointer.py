@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runstore.checkpoints import ResumePoint
 from runstore.errors import CheckpointError
 from runstore.paths import RunPaths
-from runstore.places import PlaceKind
+from runstore.replay import PlaceKind
 from runstore.save_rules import SaveClock, SaveRules
 
 if TYPE_CHECKING:

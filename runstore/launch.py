@@ -17,6 +17,7 @@ import orjson
 
 from runstore import exits
 from runstore.atomic import write_document
+from runstore.best_epoch import parse_best
 from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
@@ -32,7 +33,6 @@ from runstore.several import several_ranks, world_size
 from runstore.shared_run import SharedRun, open_shared
 from runstore.sources.native import NativeReader
 from runstore.sources.reading import DOCUMENT_BYTES
-from runstore.stages import parse_best
 from runstore.store import find
 from runstore.system import DEFAULT_INTERVAL_S
 from runstore.values import as_json, as_mapping, shown_as_text

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runstore.paths import Stream
+from runstore.position import Position
 from runstore.rank_writer import RankWriter
 from runstore.records import RESERVED_KEYS, RecordError, encode, split_nonfinite
 from runstore.values import is_late
 from runstore.writer import RunWriter
 
 if TYPE_CHECKING:
-    from runstore.stages import Stages
     from runstore.tensorboard import Mirror
 
 
@@ -27,18 +27,18 @@ class MetricRows:
     def __init__(
         self,
         writer: RunWriter | RankWriter,
-        stages: Stages,
+        position: Position,
         complain: Callable[[str, str], None],
     ) -> None:
-        """Append through `writer`; what is logged in an epoch is noted in `stages`."""
+        """Append through `writer`; what is logged is noted in the epoch of `position`."""
         self._writer = writer
-        self._stages = stages
+        self._position = position
         self._complain = complain
         self._late = writer.late
         self._late.on_change = self._divert
         self.append: Callable[[bytes], object] = writer.metrics.append
         """Append a line, behind those that wait."""
-        self.note: Callable[[Mapping[str, Any]], object] = stages.note_logged
+        self.note: Callable[[Mapping[str, Any]], object] = position.note_logged
         """Have the open epoch's row show the values of a row that was written."""
         self.mirror: Mirror | None = None
         """Takes the rows for TensorBoard."""
@@ -133,13 +133,13 @@ class MetricRows:
             self.append, self.note = self._append_behind, self._note_behind
         else:
             self.append = self._writer.metrics.append
-            self.note = self._stages.note_logged
+            self.note = self._position.note_logged
 
     def _append_behind(self, line: bytes) -> None:
         self._late.do(partial(self._writer.metrics.append, line))
 
     def _note_behind(self, row: Mapping[str, Any]) -> None:
-        noted = self._stages.noted_epoch()
+        noted = self._position.noted_epoch()
         if noted is not None:
             self._late.do(partial(noted.note, row))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runstore.console import SplitDisplay
-from runstore.meters import Meters, Pace
+from runstore.meters import Meters, Pace, Sums
 from runstore.records import RESERVED_KEYS
 
 if TYPE_CHECKING:
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from runstore.train.regression import Regression
 
 TRAIN = "train"
+
+
+def _device_sums() -> Sums:
+    from runstore.train.device_sums import DeviceSums
+
+    return DeviceSums()
 
 
 @dataclass(slots=True)
@@ -28,7 +34,7 @@ class Split:
     started: float
     pace: Pace
     display: SplitDisplay | None = None
-    meters: Meters = field(default_factory=Meters)
+    meters: Meters = field(default_factory=lambda: Meters(_device_sums))
     batch: int = 0
     """Batches begun."""
     counted: int = -1
@@ -42,6 +48,25 @@ class Split:
     """Where the batches come from, when PyTorch is loaded."""
     left: float | None = None
     """When the loop was left by `break` (or by an exception: not known yet which)."""
+
+    def add_classifications(
+        self,
+        predictions: Any,
+        targets: Any,
+        target_names: Iterable[str] | None,
+        labels: Iterable[int] | None,
+        zero_division: float,
+    ) -> None:
+        """Count a batch of classifications; the first one says which classes there are."""
+        if self.classification is None:
+            self.classification = _classification(target_names, labels, zero_division)
+        self.classification.add(predictions, targets)
+
+    def add_regressions(self, predictions: Any, targets: Any) -> None:
+        """Add a batch of regressions."""
+        if self.regression is None:
+            self.regression = _regression()
+        self.regression.add(predictions, targets)
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on with this split."""
@@ -62,6 +87,12 @@ class Split:
         self.batch = self.counted = state["batch"]
         self.started = time.monotonic() - state["elapsed_s"]
         self.meters.load_state_dict(state["meters"])
+        if state["classification"] is not None:
+            self.classification = _classification(None, None, 0)
+            self.classification.load_state_dict(state["classification"])
+        if state["regression"] is not None:
+            self.regression = _regression()
+            self.regression.load_state_dict(state["regression"])
 
     def show(self, values: Mapping[str, float] | None) -> None:
         """Take the values that are shown while the split goes on; None when they were lost."""
@@ -101,35 +132,22 @@ class Epoch:
                 self.logged[key] = value
 
 
-@dataclass(slots=True)
-class EpochDurations:
-    """How long the finished epochs took, and from that when the last one will end."""
+def _regression() -> Regression:
+    from runstore.train.regression import Regression
 
-    epochs: int = 0
-    total_s: float = 0.0
+    return Regression()
 
-    def add(self, duration_s: float) -> None:
-        """Add a finished epoch."""
-        self.epochs += 1
-        self.total_s += duration_s
 
-    def eta_s(self, to_do: int, in_epoch_s: float, train: Split | None) -> float | None:
-        """Seconds until the last epoch ends; None while nothing tells.
+def _classification(
+    target_names: Iterable[str] | None, labels: Iterable[int] | None, zero_division: float
+) -> Classification:
+    from runstore.train.classification import Classification
 
-        By the finished epochs' mean duration; inside the first one, by how far its train split is.
-
-        Args:
-            to_do: epochs that have not ended, with the open one.
-            in_epoch_s: how long the open epoch has lasted.
-            train: the open train split.
-        """
-        if self.epochs:
-            per_epoch_s = self.total_s / self.epochs
-        elif train is not None and train.batches and train.batch:
-            per_epoch_s = in_epoch_s * train.batches / train.batch
-        else:
-            return None
-        return max(0.0, to_do * per_epoch_s - min(in_epoch_s, per_epoch_s))
+    return Classification(
+        target_names=list(target_names) if target_names is not None else None,
+        labels=list(labels) if labels is not None else None,
+        zero_division=zero_division,
+    )
 
 
 def length_of(loader: object) -> int | None:

@@ -20,15 +20,12 @@ from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
 from runstore.metric_rows import MetricRows
 from runstore.paths import RunPaths, Stream
-from runstore.places import PlaceKind
+from runstore.position import Position
 from runstore.process import ProcessIdentity
 from runstore.rank_writer import RankWriter
-from runstore.records import (
-    MAX_INT,
-    RESERVED_KEYS,
-    RecordError,
-    split_nonfinite,
-)
+from runstore.records import MAX_INT, RecordError, split_nonfinite
+from runstore.replay import PlaceKind
+from runstore.row_values import RowValues
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
@@ -47,7 +44,6 @@ _monotonic = time.monotonic
 _LINE = orjson.OPT_APPEND_NEWLINE
 MANY_VALUES = 1000
 """A row with so many values has its length checked; shorter ones cannot be too long."""
-MOST_NAME_CHARS = 500
 FINISH_WAIT_S = 60.0
 """How long `finish` waits for values that are still on an accelerator."""
 
@@ -98,13 +94,14 @@ class Run:
         """Which of the processes that train together this is; 0 writes."""
         # One reading of the wall clock per attempt: a clock set back must not reorder the rows.
         self._clock_offset = time.time() - time.monotonic()
-        self._known: set[str] = set()
         self._complained: set[str] = set()
-        self._refused_values = 0
         self._steps_are_tracked = False
+        self.row_values = RowValues(self, self._step_of)
+        """Takes what is logged and tracked."""
         self.epoch: int | None = None
         """The open epoch, from 1; after the epochs, the last one; None before the first."""
-        self._stages = Stages(self, best)
+        self._position = Position()
+        self._stages = Stages(self, self._position, best)
         self._ended = False
         self._why_ended = "the run has ended"
         # Re-entrant: SIGTERM may come while the main thread is inside.
@@ -124,7 +121,7 @@ class Run:
             )
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
-        self._rows = MetricRows(self._writer, self._stages, self.warn_once)
+        self._rows = MetricRows(self._writer, self._position, self.warn_once)
         self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
 
@@ -183,7 +180,7 @@ class Run:
             row = {"step": step, "time": now}
         else:
             row = {"step": step, "epoch": epoch, "time": now}
-        known, rows = self._known, self._rows
+        known, rows = self.row_values.known, self._rows
         plain, total = True, 0.0
         for key, value in pairs:
             # The common case without a call: a known name and a Python float.
@@ -191,7 +188,7 @@ class Run:
                 row[key] = value
                 total += value
             else:
-                plain = self._add_value(row, key, value) and plain
+                plain = self.row_values.add(row, key, value) and plain
         # The sum is finite when every value is; one look instead of one a value.
         if plain and total - total == 0.0 and len(row) < MANY_VALUES:
             rows.append(_dumps(row, option=_LINE))
@@ -209,57 +206,16 @@ class Run:
             self._muted_rows += 1
 
     def _step_of(self, step: object) -> int:
-        index = self._index("step", step)
-        if index is None:
+        try:
+            index = as_index("step", step)
+        except BadValueError as error:
+            if self.strict:
+                raise
+            self.warn_once("step", f"{error}; run.step is used")
             return self.step
         if not self._steps_are_tracked:
             self.step = index
         return index
-
-    def _add_value(self, row: dict[str, Any], key: object, value: Number) -> bool:
-        """Put a value into a row, whatever it is; the careful half of `log`.
-
-        Return whether it can be written as it is: a finite value by a name of plain characters.
-        """
-        try:
-            name = self._name(key)
-            if name in RESERVED_KEYS:
-                self._set_reserved(row, name, value)
-                return True
-            late = is_late(value)
-            number = value if late else as_float(name, value)
-        except BadValueError as error:
-            self._refused_values += 1
-            if self.strict:
-                raise
-            self.warn_once(str(key), f"{error}; it is left out")
-            return True
-        plain = name.isascii() and name.isprintable() and len(name) <= MOST_NAME_CHARS
-        if plain:
-            self._known.add(name)
-        row[name] = number
-        return plain and not late and number - number == 0.0
-
-    def _name(self, key: object) -> str:
-        name = key if isinstance(key, str) else str(key)
-        if not name or name.startswith("_") or name == "time":
-            raise BadValueError(
-                f"{name!r} is reserved, no name for a metric; use split/name, as in train/loss"
-            )
-        return name
-
-    def _set_reserved(self, row: dict[str, Any], name: str, value: object) -> None:
-        index = as_index(name, value)
-        row[name] = self._step_of(index) if name == "step" else index
-
-    def _index(self, key: str, value: object) -> int | None:
-        try:
-            return as_index(key, value)
-        except BadValueError as error:
-            if self.strict:
-                raise
-            self.warn_once(key, f"{error}; run.step is used")
-            return None
 
     def warn_once(self, key: str, message: str) -> None:
         """Warn once per key: on stderr, and in the events."""
@@ -273,7 +229,7 @@ class Run:
     @property
     def dropped_values(self) -> int:
         """Values that were no numbers, or did not come from their device, and were not logged."""
-        return self._refused_values + self._rows.lost_values
+        return self.row_values.refused + self._rows.lost_values
 
     def mirror_to_tensorboard(self) -> None:
         """Write TensorBoard's event files too, from `run.step` on; at most one warning if not."""
@@ -449,7 +405,7 @@ class Run:
 
     def train_position(self) -> tuple[int, int | None] | None:
         """Return the open train split's batch, from 1, and how many there are, or None."""
-        return self._stages.train_position()
+        return self._position.train_batch()
 
     def note_step(self, facts: Mapping[str, Number]) -> None:
         """Note what is known of the optimizer step just taken; it joins the step's row."""
@@ -529,24 +485,6 @@ class Run:
             row["epoch"] = self.epoch
         row["time"] = self.now()
         return row
-
-    def numbers(self, prefix: str, values: Mapping[str, Number]) -> dict[str, Any]:
-        """Return tracked values as floats under `prefix/name`; what is no number is left out.
-
-        Tensors on an accelerator are returned as they are.
-        """
-        numbers: dict[str, Any] = {}
-        for key, value in values.items():
-            name = f"{prefix}/{key}"
-            try:
-                as_it_is = type(value) is float or is_late(value)
-                numbers[name] = value if as_it_is else as_float(name, value)
-            except BadValueError as error:
-                self._refused_values += 1
-                if self.strict:
-                    raise
-                self.warn_once(name, f"{error}; it is left out")
-        return numbers
 
     def count_step(self) -> None:
         """Count one optimizer step of a plain loop."""
@@ -638,7 +576,7 @@ class Run:
             "step": self.step,
             "idle_s": round(idle_s, 3),
             "longest_gap_s": round(self._longest_gap_s, 3),
-            **self._stages.position(),
+            **self._position.progress(self.epoch, self.best),
         }
 
     # ---- the end ---------------------------------------------------------------------------------
@@ -667,7 +605,7 @@ class Run:
 
     def unfinished(self) -> str:
         """Say in words inside which epoch or split the run is; empty when it is in none."""
-        return self._stages.unfinished()
+        return self._position.unfinished()
 
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
@@ -687,9 +625,9 @@ class Run:
                     {
                         "status": status,
                         "reason": reason,
-                        "duration_s": self._stages.run_duration_s(),
+                        "duration_s": self._position.duration_s,
                         "step": self.step,
-                        **self._stages.open_stages(),
+                        **self._position.open_stages(),
                         **(
                             {"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}
                         ),
@@ -714,7 +652,7 @@ class Run:
         best = self._stages.best
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""
-        duration = f"{self._stages.run_duration_s():.1f} s, step {self.step}"
+        duration = f"{self._position.duration_s:.1f} s, step {self.step}"
         say(f"runstore: {status}{because} after {duration}{told}")
 
     def forget_in_child(self) -> None:

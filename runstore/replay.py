@@ -1,0 +1,231 @@
+"""How a resumed run comes to where its checkpoint was made.
+
+It executes its script from the beginning: what an earlier attempt has done is passed over, and
+nothing is written, until the loops are there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from runstore.open_stages import TRAIN, Epoch, Split
+
+if TYPE_CHECKING:
+    from runstore.run import Run
+
+Batch = TypeVar("Batch")
+PlaceKind = Literal["batch", "epoch", "manual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the loops a checkpoint was made."""
+
+    epochs_done: int
+    """Epochs that had ended."""
+    train_splits: int
+    """Train splits that had ended in the epoch that was open."""
+    epoch: dict[str, Any] | None
+    """The epoch that was open."""
+    split: dict[str, Any] | None
+    """The train split that was open; None between epochs."""
+    restore: Callable[[], None]
+    """Puts the random generators back as they were."""
+
+    def holds(self, epoch: Epoch | None) -> bool:
+        """Tell whether this is the epoch that was open, or no epoch was and none is."""
+        if self.split is None:
+            return False
+        if self.epoch is None:
+            return epoch is None
+        return epoch is not None and epoch.number == self.epoch["number"]
+
+
+class Replay:
+    """Counts what the loops have done, and passes over what an earlier attempt did."""
+
+    def __init__(self, run: Run) -> None:
+        """Begin before the first epoch, with nothing to pass over."""
+        self._run = run
+        self._place: Place | None = None
+        """Where the checkpoint was made, until the loops are there."""
+        self.epochs_begun = 0
+        """The number of the last epoch that was begun, or passed over."""
+        self._train_splits = 0
+        """Train splits that have ended in the open epoch, or outside of any."""
+        self._loaders: dict[str, Any] = {}
+        """What each split was last drawn from."""
+        self._generators: dict[str, list[Any]] = {}
+        """The states of the loaders' own generators at the checkpoint, by split."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the loops are not yet where the checkpoint was made."""
+        return self._place is not None
+
+    # ---- epochs ----------------------------------------------------------------------------------
+
+    def pass_over_epoch(self) -> bool:
+        """Tell whether an earlier attempt has done the next epoch, and count it."""
+        place = self._place
+        if place is None or self.epochs_begun >= place.epochs_done:
+            return False
+        self.epochs_begun += 1
+        self._run.epoch = self.epochs_begun
+        if self.epochs_begun == place.epochs_done and place.split is None:
+            self._arrive()
+        return True
+
+    def begin_epoch(self) -> Epoch:
+        """Return the next epoch; the one that was open at the checkpoint has what it had there."""
+        place = self._place
+        if place is not None:
+            self.epochs_begun = max(self.epochs_begun, place.epochs_done)
+            if place.split is None:
+                # Explicit calls have no loop that could be passed over.
+                self._arrive()
+        self.epochs_begun += 1
+        self._train_splits = 0
+        epoch = Epoch(self.epochs_begun, time.monotonic())
+        if place is not None and place.holds(epoch):
+            epoch.load_state(place.epoch)
+        return epoch
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Go on inexactly if the epoch was open at the checkpoint and its split never came."""
+        if self._place is not None and self._place.holds(epoch):
+            self._give_up(f"epoch {epoch.number} ended without the split it was made in")
+
+    # ---- splits ----------------------------------------------------------------------------------
+
+    def pass_over_split(self, name: str, epoch: Epoch | None) -> bool:
+        """Tell whether an earlier attempt has ended this train split of the resumed epoch."""
+        place = self._place
+        if place is None or name != TRAIN or not place.holds(epoch):
+            return False
+        if self._train_splits >= place.train_splits:
+            return False
+        self._train_splits += 1
+        return True
+
+    def arrive_in_split(self, name: str, epoch: Epoch | None) -> Place | None:
+        """Return the place if the checkpoint was made in this split, and have rows written again.
+
+        The random generators follow with the split's first batch.
+        """
+        place = self._place
+        if place is None or place.split is None or not place.holds(epoch):
+            return None
+        if name != place.split["name"]:
+            return None
+        self._leave_place()
+        return place
+
+    def begin_split(self, name: str) -> None:
+        """Go on inexactly if a train split begins before the loops came to the checkpoint's."""
+        if name == TRAIN and self._place is not None:
+            self._give_up("explicit stages do not lead into the middle of an epoch")
+
+    def end_split(self, name: str) -> None:
+        """Count a train split."""
+        if name == TRAIN:
+            self._train_splits += 1
+
+    def batches(
+        self, split: Split, loader: Iterable[Batch], place: Place | None
+    ) -> Iterator[Batch]:
+        """Return the batches of a split that was just begun.
+
+        Args:
+            split: gets its feed, when PyTorch is loaded.
+            loader: what the batches are drawn from.
+            place: where to go on, if it was in this split; see `arrive_in_split`.
+        """
+        self._loaders[split.name] = loader
+        if "torch" not in sys.modules:
+            return iter(loader)
+        from runstore.train.feed import Feed
+
+        split.feed = Feed(loader, self._run.epoch)
+        saved = self._generators.pop(split.name, [])
+        if place is None or place.split is None:
+            _set_generators(loader, saved)
+            return split.feed.start()
+        split.load_state(place.split)
+        self._run.note_loader(loader)
+        return split.feed.resume(place.split["feed"], place.restore, split.batch)
+
+    # ---- checkpoints -----------------------------------------------------------------------------
+
+    def state(self, kind: PlaceKind, epoch: Epoch | None, split: Split | None) -> dict[str, Any]:
+        """Return where the loops are.
+
+        Args:
+            kind: `batch` between two batches of the open train split, `epoch` between two epochs,
+                `manual` wherever the script called.
+            epoch: the epoch that is open.
+            split: the innermost split that is open.
+        """
+        state: dict[str, Any] = {
+            "kind": kind,
+            "epochs_done": self.epochs_begun - (epoch is not None),
+            "train_splits": self._train_splits,
+            "generators": {name: _generator_states(item) for name, item in self._loaders.items()},
+        }
+        if kind == "batch":
+            assert split is not None  # the caller is its loop
+            state["epoch"] = epoch.state() if epoch is not None else None
+            state["split"] = split.state()
+        return state
+
+    def load_state(self, state: Mapping[str, Any], restore: Callable[[], None]) -> None:
+        """Pass over what was done before `state`; `restore` puts the random generators back."""
+        self._generators = state["generators"]
+        place = Place(
+            state["epochs_done"],
+            state["train_splits"],
+            state.get("epoch"),
+            state.get("split"),
+            restore,
+        )
+        self._place = place
+        if state["kind"] == "manual":
+            self.epochs_begun, self._run.epoch = place.epochs_done, place.epochs_done or None
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """The loops are where the checkpoint was made: rows are written again."""
+        place = self._place
+        self._leave_place()
+        if place is not None:
+            place.restore()
+
+    def _leave_place(self) -> None:
+        self._place = None
+        self._run.unmute()
+
+    def _give_up(self, why: str) -> None:
+        self._run.note_inexact(f"the script did not come to where the checkpoint was made: {why}")
+        self._arrive()
+
+
+def _generator_states(loader: Iterable[Any]) -> list[Any]:
+    """Return the states of the generators that a loader has of its own."""
+    if "torch" not in sys.modules:
+        return []
+    from runstore.train.feed import generators_of
+
+    return [generator.get_state() for generator in generators_of(loader)]
+
+
+def _set_generators(loader: Iterable[Any], states: list[Any]) -> None:
+    """Put a loader's own generators back, when the resumed run first draws from it."""
+    if states:
+        from runstore.train.feed import generators_of
+
+        for generator, state in zip(generators_of(loader), states, strict=False):
+            generator.set_state(state)
