@@ -26,7 +26,7 @@ batches = [
     (torch.randn(n, 5, generator=g), torch.randint(0, 5, (n,), generator=g)) for n in (8, 8, 3)
 ]
 batches[1][0][0, 0] = float("nan")
-with runstore.init(root=sys.argv[3] + f"/{rank}") as run:
+with runstore.init(root=sys.argv[3]) as run:
     for split in ("val", "test"):
         # The last split has a single batch: other processes have none.
         mine = batches[rank::world] if split == "val" else batches[:1][rank::world]
@@ -50,8 +50,8 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def run_processes(tmp_path: Path, world: int) -> list[list[dict[str, Any]]]:
-    """Run the script in `world` processes; return each one's metrics and reports rows."""
+def run_processes(tmp_path: Path, world: int) -> list[dict[str, Any]]:
+    """Run the script in `world` processes; return the run's metrics and reports rows."""
     root = tmp_path / str(world)
     port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo"}
     env = {**os.environ, **port, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -66,7 +66,7 @@ def run_processes(tmp_path: Path, world: int) -> list[list[dict[str, Any]]]:
     for process in started:
         _, told = process.communicate(timeout=90)
         assert process.returncode == 0, told.decode()
-    return [rows_of(root / str(rank)) for rank in range(world)]
+    return rows_of(root)
 
 
 def rows_of(root: Path) -> list[dict[str, Any]]:
@@ -76,12 +76,11 @@ def rows_of(root: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(200)
 def test_means_reports_and_errors_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
-    (alone,) = run_processes(tmp_path, 1)
-    for rows in run_processes(tmp_path, 2):
-        assert len(rows) == len(alone) == 4
-        for row, expected in zip(rows, alone, strict=True):
-            assert row.keys() == expected.keys()
-            for key in row.keys() - {"time"}:
-                close = isinstance(expected[key], float)
-                found = pytest.approx(expected[key], rel=1e-12) if close else expected[key]
-                assert row[key] == found, key
+    alone, together = run_processes(tmp_path, 1), run_processes(tmp_path, 2)
+    assert len(together) == len(alone) == 4
+    for row, expected in zip(together, alone, strict=True):
+        assert row.keys() == expected.keys()
+        for key in row.keys() - {"time"}:
+            close = isinstance(expected[key], float)
+            found = pytest.approx(expected[key], rel=1e-12) if close else expected[key]
+            assert row[key] == found, key

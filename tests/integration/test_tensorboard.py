@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
+import torch
 
 import runstore
 
@@ -79,7 +80,8 @@ def train(root: Path, lr: float, **params: float) -> Run:
 
 def fail_in_epoch_three(root: Path) -> Run:
     """Leave a run of 11 steps and two finished epochs, which has failed."""
-    run = runstore.init({"lr": 9.0}, root=root, tensorboard=True)
+    run = runstore.init({"lr": 9.0}, root=root, tensorboard=True, save_every="4st")
+    run.register(model=torch.nn.Linear(1, 1))
     with pytest.raises(ZeroDivisionError), run:
         for epoch in run.epochs(3):
             for batch in run.train(range(4)):
@@ -88,12 +90,12 @@ def fail_in_epoch_three(root: Path) -> Run:
 
 
 def resume_behind_epoch_one(failed: Run) -> None:
-    """Go on from step 4, and finish."""
-    run = runstore.init(resume=failed.path)
-    run.step, run.epoch = 4, 1
-    run.mirror_to_tensorboard()
+    """Go on from step 4, because the checkpoint of step 8 is lost, and finish."""
+    (failed.path / "checkpoints" / "step-00000008-0001.pt").unlink()
+    run = runstore.init(resume=failed.path, tensorboard=True)
+    run.register(model=torch.nn.Linear(1, 1))
     with run:
-        for _ in run.epochs(2):
+        for _ in run.epochs(3):
             for _ in run.train(range(4)):
                 run.track(loss=1.0)
 
