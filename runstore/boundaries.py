@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from runstore.checkpointer import Checkpointer
 from runstore.replay import PlaceKind
-from runstore.stops import Stop
+from runstore.stops import Interrupted, Stop
 
 
 class Windowed(Protocol):
@@ -72,12 +72,12 @@ class Boundaries:
 
     def _at_boundary(self, kind: PlaceKind) -> None:
         saved = True
-        if self._checkpointer.agree(stop=self.stop is not None) and self.stop is None:
+        stop, save = self._checkpointer.agree(stop=self.stop is not None)
+        if stop and self.stop is None:
             self.stop = Stop("preempted with another rank")
-        if self.stop is not None or self._checkpointer.is_due():
-            why = "stop" if self.stop is not None else "due"
-            saved = not self._checkpointer.is_active or self._checkpointer.save(kind, why)
-        if self.stop is not None:
+        if save and self._checkpointer.is_active:
+            saved = self._checkpointer.save(kind, "stop" if stop else "due")
+        if stop:
             self._leave(saved=saved)
 
     # ---- stopping --------------------------------------------------------------------------------
@@ -98,5 +98,9 @@ class Boundaries:
         stop = self.stop
         assert stop is not None  # the caller has looked
         reason = stop.reason if saved else f"{stop.reason}; no checkpoint could be written"
+        if stop.is_ctrl_c:
+            # Scripts catch it, and go on with a test or a last plot; `with` ends the others.
+            self.stop = None
+            raise Interrupted(reason)
         self._run.end("interrupted", reason)
         raise stop.exception()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runstore.checkpoints import ResumePoint
-from runstore.errors import CheckpointError
+from runstore.errors import CheckpointError, RunStoreError
 from runstore.paths import RunPaths
 from runstore.replay import PlaceKind
 from runstore.save_rules import SaveClock, SaveRules
@@ -29,6 +29,7 @@ class Saved(Protocol):
     attempt: int
     step: int
     epoch: int | None
+    rank: int
 
     def sync_rows(self) -> dict[str, int]:
         """Write and sync every row; return each stream file's size."""
@@ -71,6 +72,7 @@ class Checkpointer:
         self._rules, self.point = checkpoints.rules, checkpoints.point
         self._exact = checkpoints.exact
         self._objects: dict[str, Any] = {}
+        self._steppers: list[Any] = []
         self._payload: dict[str, Any] | None = None
         self._store: CheckpointStore | None = None
         self._kept_best: float | None = None
@@ -79,6 +81,11 @@ class Checkpointer:
             from runstore.train.ranks import Agreement
 
             self._agreement = Agreement()
+        self._is_there = False
+        """Whether the loops are where the checkpoint was made, and the states were taken."""
+        self._has_compared = False
+        self.has_saved = False
+        """Whether this attempt has written a checkpoint."""
         self._clock = SaveClock(self._rules.every, run.step)
         self._is_asked = False
         """Somebody wants a checkpoint at the next opportunity."""
@@ -108,15 +115,24 @@ class Checkpointer:
         for name, thing in objects.items():
             checkpoint.check_stateful(name, thing)
         self._objects |= objects
-        if self.point is None:
+        if self.point is None or self._is_there:
             return
         first = self._payload is None
         payload = self._load()
-        if first:
-            self._compare(payload, objects)
         self._fill(payload["objects"], objects)
         if first:
             self._lead_back(payload)
+
+    def register_stepper(self, stepper: Any) -> None:
+        """Hold a stepper that the script may not register: its loss scale belongs to the state."""
+        self._steppers.append(stepper)
+
+    def _all_objects(self) -> dict[str, Any]:
+        """Return what is registered, and the steppers that are not, under names of our own."""
+        known = [id(thing) for thing in self._objects.values()]
+        forgotten = [stepper for stepper in self._steppers if id(stepper) not in known]
+        own = {f"_stepper{index}": stepper for index, stepper in enumerate(forgotten)}
+        return self._objects | own
 
     def _load(self) -> dict[str, Any]:
         from runstore.train.checkpoint import read_payload
@@ -127,13 +143,17 @@ class Checkpointer:
             self._payload = read_payload(path)
         return self._payload
 
-    def _compare(self, payload: dict[str, Any], objects: Mapping[str, Any]) -> None:
-        """Record whether what follows is what an uninterrupted run would have done."""
+    def _compare(self, payload: dict[str, Any]) -> None:
+        """Record whether what follows is what an uninterrupted run would have done.
+
+        Not before the training begins: which devices it is on only the registered models tell.
+        """
         from runstore.train.checkpoint import differences, where_trained
 
         assert self.point is not None
+        self._has_compared = True
         row = self.point.row
-        different = differences(payload["where"], where_trained(list(objects.values())))
+        different = differences(payload["where"], where_trained(list(self._objects.values())))
         if different and self._exact:
             raise CheckpointError(
                 f"exact=True, but resuming from checkpoints/{row.file} is not exact "
@@ -168,20 +188,30 @@ class Checkpointer:
 
     def _own_part(self) -> dict[str, Any]:
         """Return what the checkpoint has of this process alone."""
-        from runstore.train import ranks
-
         parts: list[dict[str, Any]] = self._load()["ranks"]
         # With more processes than before the further ones go on as the first did.
-        return parts[ranks.rank()] if ranks.rank() < len(parts) else parts[0]
+        return parts[self._run.rank] if self._run.rank < len(parts) else parts[0]
 
     def _lead_back(self, payload: dict[str, Any]) -> None:
-        from runstore.train import ranks
+        from runstore.train.ranks import world_size
         from runstore.train.rng import set_rng_state
 
         mine = self._own_part()
-        state = rescaled(mine["stages"], len(payload["ranks"]), ranks.world_size())
+        state = rescaled(mine["stages"], len(payload["ranks"]), world_size())
         self._kept_best = payload["kept_best"]
-        self._run.load_stage_state(state, lambda: set_rng_state(mine["rng"]))
+
+        def restore() -> None:
+            # Once more: on its way here the script may have stepped a scheduler, as it did then.
+            known = payload["objects"]
+            things = {name: one for name, one in self._all_objects().items() if name in known}
+            self._fill(known, things)
+            set_rng_state(mine["rng"])
+            if state["kind"] != "manual":
+                self._is_there = True
+                # The states are in the objects now; a second copy of the model is not kept.
+                payload["objects"] = {}
+
+        self._run.load_stage_state(state, restore)
 
     @property
     def resumed_from(self) -> int | None:
@@ -201,11 +231,11 @@ class Checkpointer:
                 "run.register(model=…, optimizer=…) before the loops, or start a new run with "
                 "resume='never'"
             )
-        if self._payload is None or not self._payload["objects"]:
+        if self._payload is None or self._has_compared:
             return
-        missing = [name for name in self._payload["objects"] if name not in self._objects]
-        # The states are in the objects now; a second copy of the model is not kept.
-        self._payload["objects"] = {}
+        self._compare(self._payload)
+        held = self._all_objects()
+        missing = [name for name in self._payload["objects"] if name not in held]
         if missing:
             self._run.warn(
                 f"the checkpoint has a state of {', '.join(missing)}, which is not registered now"
@@ -239,17 +269,22 @@ class Checkpointer:
         """Tell whether to look closer between two batches: cheap, and the same on every rank."""
         if self._agreement is None:
             return stop or self.is_due()
-        return self._agreement.is_due() or (self._rules.every.steps is not None and self.is_due())
+        if self._agreement.is_due():
+            return True
+        # Every rank counts the same steps; what else is due here, the others do not know of.
+        by_steps = self._rules.every.steps is not None and bool(self._objects)
+        return by_steps and self._clock.is_due(self._run.step)
 
-    def agree(self, *, stop: bool) -> bool:
-        """Tell whether any rank is to stop; what any rank wants saved, all want."""
+    def agree(self, *, stop: bool) -> tuple[bool, bool]:
+        """Tell whether the run is to stop, and to save: whatever any rank wants, all do.
+
+        The answer holds, not what comes in while the ranks vote: that may be news to this one only.
+        """
         if self._agreement is None:
-            return stop
-        wants = (stop, self.is_due(), self._is_asked_best)
-        stop, due, best = self._agreement.reach(*wants)
-        if due:
-            self.ask(best=best)
-        return stop
+            return stop, stop or self.is_due()
+        stop, due, best = self._agreement.reach(stop, self.is_due(), self._is_asked_best)
+        self._is_asked_best = best
+        return stop, stop or due
 
     def note_epoch(self, row: Mapping[str, Any], *, is_last: bool) -> None:
         """An epoch has ended: the best one and the last one are saved, whatever the clock says."""
@@ -276,7 +311,8 @@ class Checkpointer:
         self._is_asked = self._is_asked_best = False
         try:
             self._save(kind, reason, best)
-        except (OSError, CheckpointError) as error:
+            self.has_saved = True
+        except (OSError, RunStoreError) as error:
             told = error.strerror or error if isinstance(error, OSError) else error
             self._run.warn(f"no checkpoint at step {self._run.step} ({told}); training goes on")
             return False
@@ -291,22 +327,27 @@ class Checkpointer:
 
         run = self._run
         # The rows first: what they log is part of where the stages are.
-        cuts = run.sync_rows()
-        own = {
+        cuts, problem = self._sync_rows()
+        own: dict[str, Any] = {
+            "problem": problem,
             "rng": get_rng_state(),
             "stages": run.stage_state(kind),
             "buffers": own_buffers(self._objects),
             "cuts": cuts,
         }
         everyone = ranks.gather_objects(own)
-        if ranks.rank() != 0:
+        problems = [one["problem"] for one in everyone if one["problem"]]
+        if problems:
+            raise CheckpointError(problems[0])
+        if run.rank != 0:
             return
+        things = self._all_objects()
         payload = {
             "format": FORMAT,
             "step": run.step,
             "epoch": run.epoch,
-            "objects": {name: state_of(name, thing) for name, thing in self._objects.items()},
-            "ranks": [{key: one[key] for key in one if key != "cuts"} for one in everyone],
+            "objects": {name: state_of(name, thing) for name, thing in things.items()},
+            "ranks": [{key: one[key] for key in ("rng", "stages", "buffers")} for one in everyone],
             "where": where_trained(list(self._objects.values())),
             "kept_best": self._kept_best,
         }
@@ -324,6 +365,13 @@ class Checkpointer:
         run.write_event(
             "checkpoint", file=row.file, best=best, duration_s=row.facts["duration_s"], **told
         )
+
+    def _sync_rows(self) -> tuple[dict[str, int], str | None]:
+        """Return the files' sizes, or why there are none: the other ranks wait for either."""
+        try:
+            return self._run.sync_rows(), None
+        except (OSError, CheckpointError) as error:
+            return {}, str(error)
 
     def _open_store(self) -> CheckpointStore:
         from runstore.train.checkpoint import CheckpointStore

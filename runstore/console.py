@@ -96,6 +96,19 @@ class BarDisplay:
         self._bar.write(summary.rstrip(), file=sys.stderr)
 
 
+class NoDisplay:
+    """Of the processes that train together only the first says anything."""
+
+    def advance(self, batch: int, values: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+    def leave(self) -> None:
+        """Say nothing."""
+
+    def close(self, summary: str) -> None:
+        """Say nothing."""
+
+
 class LineDisplay:
     """Few lines: a batch log must not fill with carriage returns."""
 

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,7 +49,7 @@ class Code:
 
 def facts() -> dict[str, Any]:
     """Return the facts about this process and machine, secrets taken out."""
-    command = list(sys.orig_argv)
+    command = _command()
     cleaned = redact_command(command)
     found = {
         "command": cleaned,
@@ -64,6 +65,18 @@ def facts() -> dict[str, Any]:
     }
     cleaned_facts: dict[str, Any] = without_surrogates(found)
     return cleaned_facts
+
+
+def _command() -> list[str]:
+    """Return the command line that starts the training: torchrun's, where that started us."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        import psutil
+
+        with suppress(psutil.Error):
+            agent = psutil.Process().parent()
+            if agent is not None and agent.cmdline():
+                return list(agent.cmdline())
+    return list(sys.orig_argv)
 
 
 def _user() -> str:

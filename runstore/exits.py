@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from runstore.redact import redact_source
-from runstore.stops import Stop, Terminated
+from runstore.stops import Interrupted, Stop, Terminated
 
 if TYPE_CHECKING:
     from runstore.run import Run
@@ -36,6 +36,7 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 _left_for: str | None = None
 """Why the script was left, when a signal did it."""
+_is_handling = False
 _previous: dict[int, _Handler] = {}
 """The handlers that ours have taken the place of."""
 _fork = threading.local()
@@ -61,7 +62,7 @@ def forget(run: Run) -> None:
 
 def end_by_exception(run: Run, error: BaseException) -> None:
     """End a run that an exception left."""
-    if isinstance(error, Terminated):
+    if isinstance(error, (Terminated, Interrupted)):
         run.end("interrupted", error.reason)
     elif isinstance(error, KeyboardInterrupt):
         run.end("interrupted", "KeyboardInterrupt (Ctrl-C)")
@@ -125,6 +126,18 @@ def _remove_handlers() -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Ask the runs to stop, if a loop of theirs will see it; otherwise leave at once."""
+    global _is_handling
+    if _is_handling:
+        # The script's handler has called ours, which it found there when it was set.
+        return
+    _is_handling = True
+    try:
+        _handle(number, frame)
+    finally:
+        _is_handling = False
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
     stoppable = [run for run in _open_runs if run.can_stop]
     again = any(run.stop is not None for run in stoppable)
     previous = _previous.get(number)

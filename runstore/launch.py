@@ -176,7 +176,8 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     else:
         attempt, stored = _next_attempt(run_dir)
         point, damaged = find_resume_point(run_dir)
-        problems = [f"{problem}; the one before it is used" for problem in damaged]
+        then = "the one before it is used" if point else "there is none before it"
+        problems = [f"{problem}; {then}" for problem in damaged]
         if options.resume in ("auto", "must"):
             given, changed = _recorded(stored, given)
             problems += changed
@@ -263,6 +264,9 @@ def _take_handover(run_dir: Path) -> tuple[Path, dict[str, Any]]:
     params = _handed_params()
     run_dir.mkdir(parents=True, exist_ok=True)
     _handed_over = True
+    # A script that this one starts is not the run.
+    os.environ.pop(RUN_VARIABLE, None)
+    os.environ.pop(PARAMS_VARIABLE, None)
     return run_dir, params
 
 

@@ -193,8 +193,11 @@ class Replay:
             restore,
         )
         self._place = place
+        if place.split is None:
+            # For loops of the script's own, which ask where they are.
+            self._run.epoch = place.epochs_done or None
         if state["kind"] == "manual":
-            self.epochs_begun, self._run.epoch = place.epochs_done, place.epochs_done or None
+            self.epochs_begun = place.epochs_done
             self._arrive()
 
     def _arrive(self) -> None:

@@ -347,8 +347,8 @@ class Run:
         return self._stages.end_split()
 
     def end_epoch(self) -> dict[str, Any]:
-        """Close the open epoch, write its row, and return it."""
-        return self._stages.end_epoch()
+        """Close the open epoch, write its row, and return it; save if it is time."""
+        return self._stages.leave_epoch()
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -380,9 +380,14 @@ class Run:
         if not self._checkpointer.is_active:
             self.complain("save", "save(): nothing is registered; call run.register(…) first")
             return
+        if self._ended:
+            self.warn_once("save", f"save(): {self._why_ended}; nothing is written")
+            return
         self._checkpointer.ask(best=is_best)
         if not self._stages.in_loop:
-            self._checkpointer.save("manual", "asked for")
+            self._checkpointer.save(
+                "epoch" if self._stages.is_between_epochs else "manual", "asked for"
+            )
 
     @property
     def resumed_from(self) -> int | None:
@@ -395,6 +400,7 @@ class Run:
         Of several (one for each network of a GAN) only the first counts.
         """
         self.boundaries.steppers.append(stepper)
+        self._checkpointer.register_stepper(stepper)
         self._steps_are_tracked = True
         return len(self.boundaries.steppers) == 1
 
@@ -509,10 +515,11 @@ class Run:
 
     def stage_state(self, kind: PlaceKind) -> dict[str, Any]:
         """Return where the loops are, for a checkpoint."""
-        return self._stages.state(kind)
+        return {**self._stages.state(kind), "steps_are_tracked": self._steps_are_tracked}
 
     def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Lead the loops to where a checkpoint was made."""
+        self._steps_are_tracked = state["steps_are_tracked"]
         self._stages.load_state(state, restore)
 
     def note_loader(self, loader: Iterable[Any]) -> None:
@@ -596,6 +603,12 @@ class Run:
                     f"{self._muted_rows:,} rows were not written"
                 )
             self._rows.settle(FINISH_WAIT_S)
+            if self._checkpointer.is_active and not self._checkpointer.has_saved:
+                self.warn_once(
+                    "never saved",
+                    "objects are registered, and no checkpoint was written: loops that are not "
+                    "run.epochs(…) or run.train(…) call run.save() themselves",
+                )
             self.end("finished", self.unfinished())
 
     @property
@@ -649,6 +662,8 @@ class Run:
 
     def _say_end(self, status: str, reason: str) -> None:
         """One line in any batch log; the run's last split may have had none."""
+        if self.rank != 0:
+            return
         best = self._stages.best
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from runstore.best_epoch import BestEpoch
-from runstore.console import LineThrottle, split_display
+from runstore.console import LineThrottle, NoDisplay, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
 from runstore.open_stages import TRAIN, Split, length_of, samples_of, summary_line
@@ -43,6 +43,7 @@ class Stages:
         self._tracker = Tracker(run)
         self._throttle = LineThrottle()
         self._in_epochs = False
+        self._has_splits = False
 
     @property
     def best(self) -> Best | None:
@@ -65,27 +66,44 @@ class Stages:
             self._in_epochs = True
             try:
                 yield number
+                if self._position.epoch is epoch:
+                    self._finish_epoch(is_last=number == total)
             except BaseException:
                 if epoch is not None:
                     epoch.left = time.monotonic()
                 raise
             finally:
                 self._in_epochs = False
-            if self._position.epoch is epoch:
-                self._run.boundaries.after_epoch(self.end_epoch(), is_last=number == total)
+
+    def _finish_epoch(self, *, is_last: bool) -> dict[str, Any]:
+        row = self.end_epoch()
+        self._run.boundaries.after_epoch(row, is_last=is_last)
+        return row
+
+    def leave_epoch(self) -> dict[str, Any]:
+        """Close the open epoch of explicit calls, and save or stop if it is time."""
+        epoch = self._position.epoch
+        is_last = epoch is not None and epoch.number == self._position.epochs
+        return self._finish_epoch(is_last=is_last)
 
     def split(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield a loader's batches as a split."""
         self._run.check_registered()
         if self._replay.pass_over_split(name, self._position.epoch):
             return
+        # What was left by `break` on the way here belongs to what is passed over.
+        self._settle_splits()
         place = self._replay.arrive_in_split(name, self._position.epoch)
         self.begin_split(name, length_of(loader), samples_of(loader))
         split = self._position.split
         assert split is not None  # begin_split has opened it
         batches = self._replay.batches(split, loader, place)
         title = self._position.title(split)
-        split.display = split_display(title, split.batches, self._throttle)
+        split.display = (
+            split_display(title, split.batches, self._throttle)
+            if self._run.rank == 0
+            else NoDisplay()
+        )
         try:
             for batch in batches:
                 self._begin_batch(split)
@@ -128,7 +146,8 @@ class Stages:
         """Whether one of our loops will see what is asked of it, between two batches or epochs."""
         splits = self._position.splits
         looping = (split.display is not None and split.left is None for split in splits)
-        return self._in_epochs or any(looping)
+        # A body without splits of ours is a loop of the script's own, which may take hours.
+        return (self._in_epochs and self._has_splits) or any(looping)
 
     # ---- stage calls -----------------------------------------------------------------------------
 
@@ -175,6 +194,7 @@ class Stages:
             )
         if not name or name.startswith("_") or "/" in name:
             raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
+        self._has_splits = True
         self._replay.begin_split(name)
         self._position.open_split(name, batches)
         self._run.write_event(
@@ -292,6 +312,12 @@ class Stages:
         """Whether the loops are not yet where the checkpoint was made."""
         return self._replay.is_behind
 
+    @property
+    def is_between_epochs(self) -> bool:
+        """Whether epochs were begun, and none is open: a resumed run finds its way back here."""
+        begun = self._replay.epochs_begun > 0
+        return begun and self._position.epoch is None and self._position.split is None
+
     def state(self, kind: PlaceKind) -> dict[str, Any]:
         """Return what a resumed run goes on with: numbers, strings and tensors.
 
@@ -319,7 +345,8 @@ class Stages:
         self._settle_splits()
         epoch = self._position.epoch
         if epoch is not None and epoch.left is not None and self._position.split is None:
-            self.end_epoch()
+            # Whoever breaks out of the epochs has the model that he wants.
+            self._finish_epoch(is_last=True)
 
     def _settle_splits(self) -> None:
         while (split := self._position.split) is not None and split.left is not None:

@@ -19,6 +19,15 @@ class Terminated(SystemExit):
         super().__init__(status)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Leaves the script as Ctrl-C does, when the step is finished and saved."""
+
+    def __init__(self, reason: str) -> None:
+        """Leave for a reason that the run's end tells."""
+        self.reason = reason
+        super().__init__()
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """A wish that the run stops when the optimizer step is done and saved."""
@@ -33,10 +42,13 @@ class Stop:
         """Return the wish that a signal means."""
         return cls(f"preempted by {signal.Signals(number).name}", number)
 
-    def exception(self) -> BaseException:
-        """Return what leaves the script: Ctrl-C as ever, a signal with a shell's exit status."""
-        if self.number == signal.SIGINT:
-            return KeyboardInterrupt()
+    @property
+    def is_ctrl_c(self) -> bool:
+        """Whether somebody pressed Ctrl-C."""
+        return self.number == signal.SIGINT
+
+    def exception(self) -> Terminated:
+        """Return what leaves the script, with a shell's exit status for the signal."""
         return Terminated(self.reason, 128 + self.number if self.number else 0)
 
 

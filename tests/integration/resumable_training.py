@@ -86,9 +86,13 @@ def loaders(options: argparse.Namespace) -> tuple[Any, Any]:
     return DataLoader(seeded, BATCH, sampler=sampler, num_workers=options.workers), val_loader
 
 
-def batches_of(run: runstore.Run, loader: Any, at: Callable[[str], None]) -> Iterator[Any]:
+def batches_of(
+    run: runstore.Run, loader: Any, at: Callable[[str], None], ask: int
+) -> Iterator[Any]:
     for batch in run.train(loader):
         yield batch
+        if run.step == ask and ranks.rank() == 0:
+            run.save()
         at(f"step {run.step}")
 
 
@@ -130,7 +134,7 @@ def train(options: argparse.Namespace) -> None:
         )
         for epoch in run.epochs(EPOCHS):
             model.train()
-            for x, y in batches_of(run, loader, at):
+            for x, y in batches_of(run, loader, at, options.ask):
                 with stepper.forward():
                     loss = loss_of(model(x), y)
                 stepper.backward(loss, n=len(y))
@@ -162,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--kill", default="")
+    parser.add_argument("--ask", type=int, default=-1, help="rank 0 alone saves at this step")
     parser.add_argument("--kill-rank", type=int, default=0)
     parser.add_argument("--by", default="SIGKILL")
     parser.add_argument("--workers", type=int, default=0)

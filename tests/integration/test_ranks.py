@@ -107,6 +107,18 @@ def test_signal_to_one_rank_stops_all_at_the_same_step(
     assert outcome(run) == whole
 
 
+@pytest.mark.parametrize("every", ["1h", "5st"])
+def test_checkpoint_that_one_rank_asks_for_is_written_by_all(
+    tmp_path: Path, whole: dict[str, Any], every: str
+) -> None:
+    """Code under `if rank == 0` and files in requests/ are known to one rank only."""
+    run = tmp_path / "run"
+    done = train_ranks(run, "--ask", "3", "--every", every)
+    assert done.returncode == 0, done.stderr
+    assert outcome(run) == whole
+    assert read_manifest(run)[0].step <= 5
+
+
 def test_sigterm_to_torchrun_saves_and_resumes(
     tmp_path: Path, whole: dict[str, Any], wait_until: WaitUntil
 ) -> None:

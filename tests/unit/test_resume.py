@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -372,3 +373,211 @@ def test_script_that_does_not_come_back_says_what_it_left_out(
         )
         run.log({"a": 1.0})
     assert "before it came to where the checkpoint was made; 1 rows were not written" in caplog.text
+
+
+# ---- scripts of other shapes ---------------------------------------------------------------------
+
+
+def interrupted_and_whole(
+    tmp_path: Path, train: Callable[..., Any], *steps: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what counts of a run that crashed at some steps, and of one that did not.
+
+    `train(root, crash_at, **options)` is a script; its return value is compared too.
+    """
+    result = train(tmp_path / "whole", -1, save_every="1st")
+    whole = {**visible(next((tmp_path / "whole").iterdir())), "result": result}
+    options: dict[str, Any] = {"save_every": "1st"}
+    for step in steps:
+        with pytest.raises(Crash):
+            train(tmp_path / "parts", step, **options)
+        options["resume"] = next((tmp_path / "parts").iterdir())
+    result = train(tmp_path / "parts", -1, **options)
+    return {**visible(options["resume"]), "result": result}, whole
+
+
+class Counter:
+    """Something of the script's own that is saved: a scheduler, a curriculum."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.value = state["value"]
+
+
+def crash_behind(run: runstore.Run, step: int) -> None:
+    if run.step == step:
+        raise Crash
+
+
+def test_what_the_script_changes_on_its_way_back_is_put_right(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> int:
+        counter = Counter()
+        with runstore.init(root=root, **options) as run:
+            run.register(counter=counter)
+            for epoch in run.epochs(3):
+                if epoch > 1:
+                    counter.value += 1
+                for _ in run.train(range(3)):
+                    run.track(value=float(counter.value))
+                    crash_behind(run, crash_at)
+        return counter.value
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 5, 8)
+    assert parts == whole
+
+
+def test_object_of_a_later_phase_is_registered_there(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> int:
+        first, second = Counter(), Counter()
+        with runstore.init(root=root, **options) as run:
+            for counter, name in ((first, "first"), (second, "second")):
+                run.register(**{name: counter})
+                for _ in run.epochs(2):
+                    for _ in run.train(range(3)):
+                        counter.value += 1
+                        run.track(value=float(counter.value))
+                        crash_behind(run, crash_at)
+        return first.value * 100 + second.value
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 4, 8, 11)
+    assert parts == whole
+
+
+def test_save_behind_the_epochs_does_not_train_them_again(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> int:
+        counter = Counter()
+        with runstore.init(root=root, **options) as run:
+            run.register(counter=counter)
+            for _ in run.epochs(2):
+                for _ in run.train(range(3)):
+                    counter.value += 1
+                    run.track(value=float(counter.value))
+            run.save()
+            for batch in run.test(range(4)):
+                run.track(value=float(batch))
+                if crash_at >= 0:
+                    raise Crash
+        return counter.value
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 0)
+    assert parts == whole
+    assert parts["result"] == 6
+
+
+def test_logging_by_epoch_does_not_turn_the_steps_back(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> int:
+        with runstore.init(root=root, **options) as run:
+            run.register(counter=Counter())
+            for epoch in run.epochs(3):
+                run.log({"seen": float(epoch)}, step=epoch)
+                for _ in run.train(range(3)):
+                    run.track(value=1.0)
+                    crash_behind(run, crash_at)
+        return run.step
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 6, 7)
+    assert parts == whole
+
+
+def test_two_train_splits_of_an_epoch_are_told_apart(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> int:
+        counter = Counter()
+        with runstore.init(root=root, **options) as run:
+            run.register(counter=counter)
+            for _ in run.epochs(3):
+                for weight in (1, 100):
+                    for _ in run.train(range(2)):
+                        counter.value += weight
+                        run.track(value=float(counter.value))
+                        crash_behind(run, crash_at)
+        return counter.value
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 3, 6, 12)
+    assert parts == whole
+
+
+def test_explicit_stages_save_and_go_on(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> int:
+        counter = Counter()
+        with runstore.init(root=root, **options) as run:
+            run.register(counter=counter)
+            while (run.epoch or 0) < 4:
+                run.begin_epoch(4)
+                run.begin_split("train")
+                for _ in range(2):
+                    counter.value += 1
+                    run.track(value=float(counter.value))
+                    crash_behind(run, crash_at)
+                run.end_split()
+                run.end_epoch()
+        return counter.value
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 3, 8)
+    assert parts == whole
+
+
+def test_epochs_that_are_broken_out_of_are_saved(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, save_every="1h") as run:
+        run.register(counter=Counter())
+        for epoch in run.epochs(10):
+            for _ in run.train(range(2)):
+                run.track(loss=1.0)
+            if epoch == 3:
+                run.save(is_best=True)
+                break
+    assert (run.path / "checkpoints" / "best.pt").exists()
+
+
+def test_stepper_that_is_not_registered_is_saved_all_the_same(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> list[float]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with runstore.init(root=root, **options) as run:
+            stepper = runstore.Stepper(run, model, optimizer, mixed_precision="fp16")
+            stepper.scaler.set_growth_interval(2)
+            run.register(model=model, optimizer=optimizer)
+            for _ in run.epochs(2):
+                for x in run.train(torch.ones(4, 2, 3)):
+                    with stepper.forward():
+                        loss = model(x).square().mean()
+                    stepper.backward(loss)
+                    stepper.step()
+                    run.track(loss=loss)
+                    crash_behind(run, crash_at)
+        return [*model.weight.flatten().tolist(), stepper.scaler.get_scale()]
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 4, 7)
+    assert parts == whole
+
+
+def test_script_that_catches_ctrl_c_goes_on_with_its_test(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, save_every="1h") as run:
+        run.register(counter=Counter())
+        try:
+            for _ in run.epochs(10):
+                for batch in run.train(range(5)):
+                    run.track(loss=1.0)
+                    if batch == 3:
+                        signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        for _ in run.test(range(2)):
+            run.track(loss=2.0)
+    data = runstore.load(run.path)
+    assert data.status == "finished"
+    assert data.metrics()[-1]["test/loss"] == 2.0
+    assert list((run.path / "checkpoints").glob("step-00000004*.pt"))
+
+
+def test_save_behind_the_end_writes_nothing(tmp_path: Path) -> None:
+    run = runstore.init(root=tmp_path)
+    run.register(counter=Counter())
+    run.finish()
+    run.save()
+    assert not (run.path / "checkpoints").exists()
