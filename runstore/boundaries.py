@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from runstore.checkpointer import Checkpointer
 from runstore.replay import PlaceKind
-from runstore.stops import Interrupted, Stop
+from runstore.stops import Stop
 
 
 class Windowed(Protocol):
@@ -101,6 +101,7 @@ class Boundaries:
         if stop.is_ctrl_c:
             # Scripts catch it, and go on with a test or a last plot; `with` ends the others.
             self.stop = None
-            raise Interrupted(reason)
+            # No class of ours: a script that Ctrl-C ends has a status of its own for the shell.
+            raise KeyboardInterrupt(reason)
         self._run.end("interrupted", reason)
         raise stop.exception()

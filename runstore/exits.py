@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from runstore.redact import redact_source
-from runstore.stops import Interrupted, Stop, Terminated
+from runstore.stops import Stop, Terminated
 
 if TYPE_CHECKING:
     from runstore.run import Run
@@ -62,10 +62,10 @@ def forget(run: Run) -> None:
 
 def end_by_exception(run: Run, error: BaseException) -> None:
     """End a run that an exception left."""
-    if isinstance(error, (Terminated, Interrupted)):
+    if isinstance(error, Terminated):
         run.end("interrupted", error.reason)
     elif isinstance(error, KeyboardInterrupt):
-        run.end("interrupted", "KeyboardInterrupt (Ctrl-C)")
+        run.end("interrupted", str(error) or "KeyboardInterrupt (Ctrl-C)")
     elif isinstance(error, SystemExit) and error.code in (None, 0):
         where = run.unfinished()
         if where:

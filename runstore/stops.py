@@ -19,15 +19,6 @@ class Terminated(SystemExit):
         super().__init__(status)
 
 
-class Interrupted(KeyboardInterrupt):
-    """Leaves the script as Ctrl-C does, when the step is finished and saved."""
-
-    def __init__(self, reason: str) -> None:
-        """Leave for a reason that the run's end tells."""
-        self.reason = reason
-        super().__init__()
-
-
 @dataclass(frozen=True, slots=True)
 class Stop:
     """A wish that the run stops when the optimizer step is done and saved."""
