@@ -8,6 +8,7 @@ Every file loads with `weights_only=True`, so that loading one runs no code.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 from collections import OrderedDict
@@ -22,6 +23,7 @@ from runstore.checkpoints import (
     CheckpointRow,
     append_to_manifest,
     files_to_prune,
+    files_without_row,
     hash_file,
     read_manifest,
 )
@@ -211,12 +213,16 @@ class CheckpointStore:
     """Writes one attempt's checkpoints and prunes the older ones."""
 
     def __init__(self, run_dir: Path, attempt: int, *, keep_last: int) -> None:
-        """Write below `run_dir`; what killed attempts left half done is removed."""
+        """Write below `run_dir`; what killed attempts left half done or unlisted is removed.
+
+        The caller's attempt holds the run: nobody else writes there.
+        """
         self._run_dir, self._attempt, self._keep_last = run_dir, attempt, keep_last
         self._paths = RunPaths(run_dir)
         self._loaded_once = False
-        for left in self._paths.checkpoints.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+        self._names = {row.file for row in read_manifest(run_dir)}
+        """What the manifest lists, pruned or not: no other file gets such a name."""
+        self._remove_leftovers()
 
     def write(
         self, payload: Payload, cuts: Mapping[str, int], *, best: bool, facts: Mapping[str, Any]
@@ -228,7 +234,7 @@ class CheckpointStore:
             CheckpointError: what was written is not what is read back.
         """
         began = time.monotonic()
-        path = self._paths.checkpoint(payload["step"], self._attempt)
+        path = self._free_path(payload["step"])
         size, sha256 = write_payload(path, payload)
         self._verify(path, sha256)
         record = {
@@ -242,16 +248,40 @@ class CheckpointStore:
             **facts,
             "duration_s": time.monotonic() - began,
         }
-        try:
-            append_to_manifest(self._run_dir, record)
-        except RecordError as error:
-            raise CheckpointError(f"the manifest's row cannot be written: {error}") from error
+        self._list(path, record)
         if best:
             self._name_best(path)
         self._prune()
         row = CheckpointRow.from_record(record)
         assert row is not None  # made of the keys above
         return row
+
+    def _remove_leftovers(self) -> None:
+        left = [path.name for path in self._paths.checkpoints.glob(".*.tmp")]
+        for name in left + files_without_row(self._run_dir):
+            (self._paths.checkpoints / name).unlink(missing_ok=True)
+
+    def _free_path(self, step: int) -> Path:
+        # The one at the last batch and the one at the epoch's end are of one step. Were the second
+        # to replace the first, a kill before its row would leave the first's row without its bytes.
+        for again in itertools.count():
+            path = self._paths.checkpoint(step, self._attempt, again)
+            if path.name not in self._names and not os.path.lexists(path):
+                return path
+        raise AssertionError  # `count` does not end
+
+    def _list(self, path: Path, record: Mapping[str, Any]) -> None:
+        try:
+            append_to_manifest(self._run_dir, record)
+        except RecordError as error:
+            path.unlink(missing_ok=True)
+            raise CheckpointError(f"the manifest's row cannot be written: {error}") from error
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            # Also when it failed: some of the row may be there.
+            self._names.add(path.name)
 
     def _verify(self, path: Path, sha256: str) -> None:
         if hash_file(path) != sha256:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import resource
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from runstore.checkpoints import read_manifest
+from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.errors import CheckpointError
 from runstore.train.checkpoint import (
     CheckpointStore,
@@ -92,6 +95,51 @@ def test_what_a_killed_attempt_left_half_done_is_removed(tmp_path: Path) -> None
     (tmp_path / "checkpoints" / ".step-00000001-0001.pt.77.tmp").write_bytes(b"half")
     CheckpointStore(tmp_path, 2, keep_last=2)
     assert files(tmp_path) == []
+
+
+def test_second_checkpoint_of_a_step_leaves_the_first_alone(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    for _ in range(3):
+        store.write(payload(7), {}, best=False, facts={})
+    # Pruned ones keep their names.
+    assert [row.file for row in read_manifest(tmp_path)] == [
+        "step-00000007-0001.pt",
+        "step-00000007-0001.1.pt",
+        "step-00000007-0001.2.pt",
+    ]
+    assert files(tmp_path) == ["manifest.jsonl", "step-00000007-0001.2.pt"]
+    again = CheckpointStore(tmp_path, 1, keep_last=1).write(payload(7), {}, best=False, facts={})
+    assert again.file == "step-00000007-0001.3.pt"
+
+
+def test_kill_between_file_and_row_costs_only_the_new_one(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    store.write(payload(7, note="batch"), {}, best=False, facts={})
+    code = textwrap.dedent(
+        f"""
+        import os, pathlib
+        from runstore.train import checkpoint
+        checkpoint.append_to_manifest = lambda *_: os.kill(os.getpid(), 9)
+        store = checkpoint.CheckpointStore(pathlib.Path({str(tmp_path)!r}), 1, keep_last=1)
+        payload = {{"format": 1, "step": 7, "objects": {{"note": "epoch"}}}}
+        store.write(payload, {{}}, best=False, facts={{}})
+        """
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert "step-00000007-0001.1.pt" in files(tmp_path)
+    point, problems = find_resume_point(tmp_path)
+    assert point is not None
+    assert (point.row.file, problems) == ("step-00000007-0001.pt", [])
+    CheckpointStore(tmp_path, 2, keep_last=1)
+    assert files(tmp_path) == ["manifest.jsonl", "step-00000007-0001.pt"]
+
+
+def test_row_that_cannot_be_written_takes_its_file_along(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    (tmp_path / "checkpoints" / "manifest.jsonl").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        store.write(payload(1), {}, best=False, facts={})
+    assert files(tmp_path) == ["manifest.jsonl"]
 
 
 def test_state_that_would_run_code_when_loaded_is_refused_by_name(tmp_path: Path) -> None:
