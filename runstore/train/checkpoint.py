@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,10 +30,9 @@ from runstore.errors import CheckpointError
 from runstore.paths import RunPaths
 from runstore.records import RecordError
 from runstore.train import ranks
+from runstore.train.plain_state import find_unloadable, one_line, plain, with_arrays
 
 FORMAT = 1
-VIEW_FACTOR = 2
-"""A tensor whose storage is larger than this many times itself is saved as a copy."""
 
 Payload = dict[str, Any]
 
@@ -51,11 +49,11 @@ def unwrapped(thing: Any) -> Any:
 
 
 def state_of(name: str, thing: Any) -> Any:
-    """Return a registered object's state as `torch.load(weights_only=True)` takes it."""
+    """Return a registered object's state, as it is."""
     thing = unwrapped(thing)
     if isinstance(thing, torch.Generator):
         return thing.get_state()
-    return plain(thing.state_dict())
+    return thing.state_dict()
 
 
 def load_state(name: str, thing: Any, state: Any) -> None:
@@ -69,7 +67,7 @@ def load_state(name: str, thing: Any, state: Any) -> None:
         if isinstance(thing, torch.Generator):
             thing.set_state(state)
         else:
-            thing.load_state_dict(state)
+            thing.load_state_dict(with_arrays(state))
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"register({name}=…) does not fit the checkpoint: {error}") from error
 
@@ -114,35 +112,6 @@ def check_stateful(name: str, thing: Any) -> None:
         )
 
 
-def plain(value: Any) -> Any:
-    """Return a state of what `weights_only` loads: NumPy scalars as numbers, small views alone."""
-    if isinstance(value, torch.Tensor):
-        return _own_storage(value)
-    if isinstance(value, OrderedDict):
-        kept = OrderedDict((key, plain(item)) for key, item in value.items())
-        # A model's state_dict has the versions of its modules there.
-        vars(kept).update(vars(value))
-        return kept
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(plain(item) for item in value)
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        return value.item()
-    return value
-
-
-def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
-    # A saved view takes its whole storage along: 4 MB for a view of 4 kB.
-    if tensor.layout != torch.strided or tensor.numel() == 0:
-        return tensor
-    size = tensor.numel() * tensor.element_size()
-    is_small_view = tensor.untyped_storage().nbytes() > VIEW_FACTOR * size
-    return tensor.detach().clone() if is_small_view else tensor
-
-
 class _HashingFile:
     """Takes what torch.save writes, and its SHA-256 on the way."""
 
@@ -165,6 +134,7 @@ def write_payload(path: Path, payload: Payload) -> tuple[int, str]:
 
     Raises:
         OSError: the disk does not take it; nothing is left of the attempt.
+        CheckpointError: something in it cannot be pickled; nothing is left either.
     """
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -184,13 +154,16 @@ def write_payload(path: Path, payload: Payload) -> tuple[int, str]:
 
 def _save(payload: Payload, file: _HashingFile) -> None:
     try:
-        torch.save(payload, file)  # type: ignore[arg-type]  # it needs no more than `write`
-    except RuntimeError as error:
+        torch.save(plain(payload), file)  # type: ignore[arg-type]  # it needs no more than `write`
+    except OSError:
+        raise
+    except Exception as error:
         # PyTorch wraps what `write` raised, and only sometimes as its cause.
         cause = error.__context__ or error.__cause__
-        if isinstance(cause, OSError):
+        if isinstance(error, RuntimeError) and isinstance(cause, OSError):
             raise cause from error
-        raise OSError(f"torch.save failed: {error}") from error
+        # Pickling runs the objects' own code: it may raise anything.
+        raise CheckpointError(f"it cannot be saved: {one_line(error)}") from error
 
 
 def read_payload(path: Path) -> Payload:
@@ -202,7 +175,7 @@ def read_payload(path: Path) -> Payload:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
+        raise CheckpointError(f"{path}: cannot be loaded: {one_line(error)}") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise CheckpointError(f"{path}: checkpoint format {found}, this runstore reads {FORMAT}")
@@ -231,12 +204,15 @@ class CheckpointStore:
 
         Raises:
             OSError: the disk does not take it; the earlier ones are untouched.
-            CheckpointError: what was written is not what is read back.
+            CheckpointError: a state cannot be saved, or what was written is not what is read back.
         """
         began = time.monotonic()
         path = self._free_path(payload["step"])
-        size, sha256 = write_payload(path, payload)
-        self._verify(path, sha256)
+        try:
+            size, sha256 = write_payload(path, payload)
+            self._verify(path, sha256)
+        except CheckpointError as error:
+            raise _naming_the_object(error, payload) from error
         record = {
             "file": path.name,
             "step": payload["step"],
@@ -314,6 +290,15 @@ class CheckpointStore:
     def _present(self) -> list[CheckpointRow]:
         rows = read_manifest(self._run_dir)
         return [row for row in rows if (self._paths.checkpoints / row.file).exists()]
+
+
+def _naming_the_object(error: CheckpointError, payload: Payload) -> CheckpointError:
+    """Return the error with the registered object that it comes from, if one is found."""
+    for name, state in payload["objects"].items():
+        found = find_unloadable(name, state)
+        if found is not None:
+            return CheckpointError(f"{found}, which torch.load(weights_only=True) does not take")
+    return error
 
 
 def where_trained(things: Sequence[Any]) -> Payload:

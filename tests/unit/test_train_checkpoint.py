@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from runstore.train.checkpoint import (
     CheckpointStore,
     differences,
     load_state,
-    plain,
     read_payload,
     state_of,
     write_payload,
 )
+from runstore.train.plain_state import plain, with_arrays
 
 
 def payload(step: int = 1, **objects: Any) -> dict[str, Any]:
@@ -153,7 +154,9 @@ def test_state_that_would_run_code_when_loaded_is_refused_by_name(tmp_path: Path
         def load_state_dict(self, state: object) -> None: ...
 
     store = CheckpointStore(tmp_path, 1, keep_last=2)
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(
+        CheckpointError, match=r"odd: its state holds a PosixPath \(at \['where'\]\)"
+    ):
         store.write(payload(odd=state_of("odd", Odd())), {}, best=False, facts={})
     assert files(tmp_path) == []
 
@@ -165,9 +168,115 @@ def test_numpy_scalars_and_default_dicts_become_plain(tmp_path: Path) -> None:
     assert read_payload(path)["objects"]["own"] == {"best": 0.5, "seen": [3]}
 
 
+class Own:
+    """An object with a state of its own kind."""
+
+    def __init__(self, state: object = None) -> None:
+        self.state = state
+
+    def state_dict(self) -> object:
+        return self.state
+
+    def load_state_dict(self, state: object) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6.0).reshape(2, 3)[:, ::-1],
+        np.array(3, dtype=np.int16),
+        np.zeros((0, 4), dtype=np.bool_),
+        np.array(["a", "long"]),
+        np.array(["2026-01-02"], dtype="datetime64[D]"),
+        np.arange(3, dtype=">i4"),
+        np.zeros((0,), dtype="<U3"),
+        np.broadcast_to(np.float32(2), (2, 2)),
+    ],
+    ids=lambda array: array.dtype.str,
+)
+@pytest.mark.filterwarnings("error")
+def test_numpy_arrays_come_back_as_they_were(tmp_path: Path, array: np.ndarray) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    state = {"deep": [(array, 1)], "best": np.float32(0.5)}
+    row = store.write(payload(own=state_of("own", Own(state))), {}, best=False, facts={})
+    own = Own()
+    saved = read_payload(tmp_path / "checkpoints" / row.file)["objects"]["own"]
+    load_state("own", own, saved)
+    assert isinstance(own.state, dict)
+    ((found, one),) = own.state["deep"]
+    assert (found.dtype, found.shape, one) == (array.dtype, array.shape, 1)
+    np.testing.assert_array_equal(found, array)
+    assert found.flags.writeable
+    assert type(own.state["best"]) is float
+
+
+def test_numpy_values_anywhere_in_a_checkpoint_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "x.pt"
+    write_payload(path, payload() | {"ranks": [{"tokens": np.int64(5), np.str_("k"): np.True_}]})
+    assert read_payload(path)["ranks"] == [{"tokens": 5, "k": True}]
+
+
+def test_types_that_load_are_kept(tmp_path: Path) -> None:
+    state = [
+        {1, np.int64(2)},
+        (1, [2]),
+        collections.OrderedDict(a=1),
+        collections.Counter("aab"),
+        torch.Size([2]),
+        torch.float16,
+    ]
+    path = tmp_path / "checkpoints" / "x.pt"
+    write_payload(path, payload(own=state))
+    read = with_arrays(read_payload(path)["objects"]["own"])
+    assert read == state
+    assert [type(item) for item in read] == [type(item) for item in state]
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"f": lambda: 1}, r"own: its state holds a function \(at \['f'\]\)"),
+        ({"a": [threading.Lock()]}, r"own: its state holds a lock \(at \['a'\]\[0\]\)"),
+        (sys.stdout, "own: its state holds a "),
+        (Pair(1, 2), "own: its state holds a Pair,"),
+        ({"q": collections.deque([1])}, "holds a deque"),
+        ({"o": np.array([None])}, "holds a ndarray"),
+        ({Path("x"): 1}, r"holds a PosixPath \(at key\)"),
+    ],
+)
+def test_state_that_cannot_be_kept_is_told_in_one_line(
+    tmp_path: Path, state: object, told: str
+) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        store.write(payload(model={"w": torch.ones(1)}, own=state), {}, best=False, facts={})
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == []
+
+
+def test_state_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    state: list[object] = []
+    state.append(state)
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    with pytest.raises(CheckpointError, match="own: its state holds itself"):
+        store.write(payload(own=state), {}, best=False, facts={})
+
+
+def test_what_torch_says_of_a_file_is_one_line_without_colours(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"format": 1, "where": tmp_path}, path)
+    with pytest.raises(CheckpointError, match="Unsupported global: GLOBAL pathlib") as caught:
+        read_payload(path)
+    assert not {"\n", "\x1b"} & set(str(caught.value))
+
+
 def test_versions_of_modules_survive() -> None:
     state = nn.BatchNorm1d(2).state_dict()
-    assert plain(state)._metadata == state._metadata  # type: ignore[attr-defined]  # torch sets it
+    assert with_arrays(plain(state))._metadata == state._metadata  # type: ignore[attr-defined]  # torch sets it
 
 
 def test_view_does_not_take_its_storage_along(tmp_path: Path) -> None:
