@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.atomic import sync_directory
-from runstore.paths import RunPaths, StreamFile
+from runstore.paths import RunPaths, StreamFile, is_checkpoint_name
 from runstore.records import JsonObject, RecordError, decode, encode, integer
 
 HASHED_BYTES = 1 << 20
@@ -185,3 +185,18 @@ def files_to_prune(rows: list[CheckpointRow], keep_last: int) -> list[str]:
     kept = [row.file for row in newest.values()][-keep_last:]
     best = [row.file for row in newest.values() if row.best][-1:]
     return [file for file in newest if file not in kept and file not in best]
+
+
+def files_without_row(run_dir: Path) -> list[str]:
+    """Return the checkpoints' files that were renamed, but never listed: their writer was killed.
+
+    Empty when the manifest cannot be read: without it, every file looks like one of them.
+    """
+    paths = RunPaths(run_dir)
+    try:
+        lines = paths.manifest.read_bytes().split(b"\n")
+        names = os.listdir(paths.checkpoints)
+    except OSError:
+        return []
+    listed = {row.file for row in _rows(lines)}
+    return sorted(name for name in names if is_checkpoint_name(name) and name not in listed)

@@ -17,6 +17,7 @@ _STREAM_FILE = re.compile(
     r"(?P<stream>events|metrics|epochs|reports|system)"
     r"(?:\.rank(?P<rank>[0-9]+))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
 )
+_CHECKPOINT_FILE = re.compile(r"step-[0-9]{8,}-[0-9]{4,}(?:\.[0-9]+)?\.pt")
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[a-z0-9_.+]+-)*[a-z2-7]{6,}")
 # In the order in which they sort, so that the milliseconds in them do too.
 _ID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
@@ -86,9 +87,14 @@ class RunPaths:
         """`checkpoints/best.pt`: another name of the best checkpoint's file."""
         return self.checkpoints / "best.pt"
 
-    def checkpoint(self, step: int, attempt: int) -> Path:
-        """Return `checkpoints/step-00001200-0001.pt`; the attempt keeps names apart for ever."""
-        return self.checkpoints / f"step-{step:08d}-{attempt:04d}.pt"
+    def checkpoint(self, step: int, attempt: int, again: int = 0) -> Path:
+        """Return `checkpoints/step-00001200-0001.pt`; the attempt keeps names apart for ever.
+
+        The attempt's further ones at the same step, `again` from 1, are
+        `step-00001200-0001.1.pt` and so on.
+        """
+        suffix = f".{again}" if again else ""
+        return self.checkpoints / f"step-{step:08d}-{attempt:04d}{suffix}.pt"
 
     @property
     def requests(self) -> Path:
@@ -98,6 +104,11 @@ class RunPaths:
     def stream(self, stream: Stream, attempt: int, *, part: int = 0, rank: int = 0) -> Path:
         """Return the path of one stream's file."""
         return self.run_dir / StreamFile(attempt, part, stream, rank).name
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Tell whether `name` is one that a checkpoint's file gets."""
+    return _CHECKPOINT_FILE.fullmatch(name) is not None
 
 
 def new_run_id(name: str | None, *, now: float | None = None) -> str:

@@ -8,9 +8,9 @@ Every file loads with `weights_only=True`, so that loading one runs no code.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,7 @@ from runstore.checkpoints import (
     CheckpointRow,
     append_to_manifest,
     files_to_prune,
+    files_without_row,
     hash_file,
     read_manifest,
 )
@@ -29,10 +30,9 @@ from runstore.errors import CheckpointError
 from runstore.paths import RunPaths
 from runstore.records import RecordError
 from runstore.train import ranks
+from runstore.train.plain_state import find_unloadable, one_line, plain, with_arrays
 
 FORMAT = 1
-VIEW_FACTOR = 2
-"""A tensor whose storage is larger than this many times itself is saved as a copy."""
 
 Payload = dict[str, Any]
 
@@ -49,11 +49,11 @@ def unwrapped(thing: Any) -> Any:
 
 
 def state_of(name: str, thing: Any) -> Any:
-    """Return a registered object's state as `torch.load(weights_only=True)` takes it."""
+    """Return a registered object's state, as it is."""
     thing = unwrapped(thing)
     if isinstance(thing, torch.Generator):
         return thing.get_state()
-    return plain(thing.state_dict())
+    return thing.state_dict()
 
 
 def load_state(name: str, thing: Any, state: Any) -> None:
@@ -67,7 +67,7 @@ def load_state(name: str, thing: Any, state: Any) -> None:
         if isinstance(thing, torch.Generator):
             thing.set_state(state)
         else:
-            thing.load_state_dict(state)
+            thing.load_state_dict(with_arrays(state))
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"register({name}=…) does not fit the checkpoint: {error}") from error
 
@@ -112,35 +112,6 @@ def check_stateful(name: str, thing: Any) -> None:
         )
 
 
-def plain(value: Any) -> Any:
-    """Return a state of what `weights_only` loads: NumPy scalars as numbers, small views alone."""
-    if isinstance(value, torch.Tensor):
-        return _own_storage(value)
-    if isinstance(value, OrderedDict):
-        kept = OrderedDict((key, plain(item)) for key, item in value.items())
-        # A model's state_dict has the versions of its modules there.
-        vars(kept).update(vars(value))
-        return kept
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(plain(item) for item in value)
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        return value.item()
-    return value
-
-
-def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
-    # A saved view takes its whole storage along: 4 MB for a view of 4 kB.
-    if tensor.layout != torch.strided or tensor.numel() == 0:
-        return tensor
-    size = tensor.numel() * tensor.element_size()
-    is_small_view = tensor.untyped_storage().nbytes() > VIEW_FACTOR * size
-    return tensor.detach().clone() if is_small_view else tensor
-
-
 class _HashingFile:
     """Takes what torch.save writes, and its SHA-256 on the way."""
 
@@ -163,6 +134,7 @@ def write_payload(path: Path, payload: Payload) -> tuple[int, str]:
 
     Raises:
         OSError: the disk does not take it; nothing is left of the attempt.
+        CheckpointError: something in it cannot be pickled; nothing is left either.
     """
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -182,13 +154,16 @@ def write_payload(path: Path, payload: Payload) -> tuple[int, str]:
 
 def _save(payload: Payload, file: _HashingFile) -> None:
     try:
-        torch.save(payload, file)  # type: ignore[arg-type]  # it needs no more than `write`
-    except RuntimeError as error:
+        torch.save(plain(payload), file)  # type: ignore[arg-type]  # it needs no more than `write`
+    except OSError:
+        raise
+    except Exception as error:
         # PyTorch wraps what `write` raised, and only sometimes as its cause.
         cause = error.__context__ or error.__cause__
-        if isinstance(cause, OSError):
+        if isinstance(error, RuntimeError) and isinstance(cause, OSError):
             raise cause from error
-        raise OSError(f"torch.save failed: {error}") from error
+        # Pickling runs the objects' own code: it may raise anything.
+        raise CheckpointError(f"it cannot be saved: {one_line(error)}") from error
 
 
 def read_payload(path: Path) -> Payload:
@@ -200,7 +175,7 @@ def read_payload(path: Path) -> Payload:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
+        raise CheckpointError(f"{path}: cannot be loaded: {one_line(error)}") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise CheckpointError(f"{path}: checkpoint format {found}, this runstore reads {FORMAT}")
@@ -211,12 +186,16 @@ class CheckpointStore:
     """Writes one attempt's checkpoints and prunes the older ones."""
 
     def __init__(self, run_dir: Path, attempt: int, *, keep_last: int) -> None:
-        """Write below `run_dir`; what killed attempts left half done is removed."""
+        """Write below `run_dir`; what killed attempts left half done or unlisted is removed.
+
+        The caller's attempt holds the run: nobody else writes there.
+        """
         self._run_dir, self._attempt, self._keep_last = run_dir, attempt, keep_last
         self._paths = RunPaths(run_dir)
         self._loaded_once = False
-        for left in self._paths.checkpoints.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+        self._names = {row.file for row in read_manifest(run_dir)}
+        """What the manifest lists, pruned or not: no other file gets such a name."""
+        self._remove_leftovers()
 
     def write(
         self, payload: Payload, cuts: Mapping[str, int], *, best: bool, facts: Mapping[str, Any]
@@ -225,12 +204,15 @@ class CheckpointStore:
 
         Raises:
             OSError: the disk does not take it; the earlier ones are untouched.
-            CheckpointError: what was written is not what is read back.
+            CheckpointError: a state cannot be saved, or what was written is not what is read back.
         """
         began = time.monotonic()
-        path = self._paths.checkpoint(payload["step"], self._attempt)
-        size, sha256 = write_payload(path, payload)
-        self._verify(path, sha256)
+        path = self._free_path(payload["step"])
+        try:
+            size, sha256 = write_payload(path, payload)
+            self._verify(path, sha256)
+        except CheckpointError as error:
+            raise _naming_the_object(error, payload) from error
         record = {
             "file": path.name,
             "step": payload["step"],
@@ -242,16 +224,40 @@ class CheckpointStore:
             **facts,
             "duration_s": time.monotonic() - began,
         }
-        try:
-            append_to_manifest(self._run_dir, record)
-        except RecordError as error:
-            raise CheckpointError(f"the manifest's row cannot be written: {error}") from error
+        self._list(path, record)
         if best:
             self._name_best(path)
         self._prune()
         row = CheckpointRow.from_record(record)
         assert row is not None  # made of the keys above
         return row
+
+    def _remove_leftovers(self) -> None:
+        left = [path.name for path in self._paths.checkpoints.glob(".*.tmp")]
+        for name in left + files_without_row(self._run_dir):
+            (self._paths.checkpoints / name).unlink(missing_ok=True)
+
+    def _free_path(self, step: int) -> Path:
+        # The one at the last batch and the one at the epoch's end are of one step. Were the second
+        # to replace the first, a kill before its row would leave the first's row without its bytes.
+        for again in itertools.count():
+            path = self._paths.checkpoint(step, self._attempt, again)
+            if path.name not in self._names and not os.path.lexists(path):
+                return path
+        raise AssertionError  # `count` does not end
+
+    def _list(self, path: Path, record: Mapping[str, Any]) -> None:
+        try:
+            append_to_manifest(self._run_dir, record)
+        except RecordError as error:
+            path.unlink(missing_ok=True)
+            raise CheckpointError(f"the manifest's row cannot be written: {error}") from error
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            # Also when it failed: some of the row may be there.
+            self._names.add(path.name)
 
     def _verify(self, path: Path, sha256: str) -> None:
         if hash_file(path) != sha256:
@@ -284,6 +290,15 @@ class CheckpointStore:
     def _present(self) -> list[CheckpointRow]:
         rows = read_manifest(self._run_dir)
         return [row for row in rows if (self._paths.checkpoints / row.file).exists()]
+
+
+def _naming_the_object(error: CheckpointError, payload: Payload) -> CheckpointError:
+    """Return the error with the registered object that it comes from, if one is found."""
+    for name, state in payload["objects"].items():
+        found = find_unloadable(name, state)
+        if found is not None:
+            return CheckpointError(f"{found}, which torch.load(weights_only=True) does not take")
+    return error
 
 
 def where_trained(things: Sequence[Any]) -> Payload:

@@ -13,6 +13,7 @@ from runstore.checkpoints import (
     append_to_manifest,
     cuts_behind,
     files_to_prune,
+    files_without_row,
     find_resume_point,
     read_manifest,
 )
@@ -171,3 +172,16 @@ def test_rows_are_json_lines_for_anybody(run_dir: Path) -> None:
     add(run_dir, 1)
     lines = (run_dir / "checkpoints" / "manifest.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1]
+
+
+def test_only_checkpoints_that_no_row_names_are_left_over(run_dir: Path) -> None:
+    add(run_dir, 1)
+    for name in ("step-00000001-0001.1.pt", "step-00000002-0001.pt", "best.pt", "step-mine.pt"):
+        (run_dir / "checkpoints" / name).write_bytes(b"whole")
+    assert files_without_row(run_dir) == ["step-00000001-0001.1.pt", "step-00000002-0001.pt"]
+
+
+def test_nothing_is_left_over_while_the_manifest_cannot_be_read(run_dir: Path) -> None:
+    add(run_dir, 1)
+    (run_dir / "checkpoints" / "manifest.jsonl").unlink()
+    assert files_without_row(run_dir) == []

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import collections
 import resource
+import subprocess
+import sys
+import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +17,17 @@ import pytest
 import torch
 from torch import nn
 
-from runstore.checkpoints import read_manifest
+from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.errors import CheckpointError
 from runstore.train.checkpoint import (
     CheckpointStore,
     differences,
     load_state,
-    plain,
     read_payload,
     state_of,
     write_payload,
 )
+from runstore.train.plain_state import plain, with_arrays
 
 
 def payload(step: int = 1, **objects: Any) -> dict[str, Any]:
@@ -94,6 +98,51 @@ def test_what_a_killed_attempt_left_half_done_is_removed(tmp_path: Path) -> None
     assert files(tmp_path) == []
 
 
+def test_second_checkpoint_of_a_step_leaves_the_first_alone(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    for _ in range(3):
+        store.write(payload(7), {}, best=False, facts={})
+    # Pruned ones keep their names.
+    assert [row.file for row in read_manifest(tmp_path)] == [
+        "step-00000007-0001.pt",
+        "step-00000007-0001.1.pt",
+        "step-00000007-0001.2.pt",
+    ]
+    assert files(tmp_path) == ["manifest.jsonl", "step-00000007-0001.2.pt"]
+    again = CheckpointStore(tmp_path, 1, keep_last=1).write(payload(7), {}, best=False, facts={})
+    assert again.file == "step-00000007-0001.3.pt"
+
+
+def test_kill_between_file_and_row_costs_only_the_new_one(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    store.write(payload(7, note="batch"), {}, best=False, facts={})
+    code = textwrap.dedent(
+        f"""
+        import os, pathlib
+        from runstore.train import checkpoint
+        checkpoint.append_to_manifest = lambda *_: os.kill(os.getpid(), 9)
+        store = checkpoint.CheckpointStore(pathlib.Path({str(tmp_path)!r}), 1, keep_last=1)
+        payload = {{"format": 1, "step": 7, "objects": {{"note": "epoch"}}}}
+        store.write(payload, {{}}, best=False, facts={{}})
+        """
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert "step-00000007-0001.1.pt" in files(tmp_path)
+    point, problems = find_resume_point(tmp_path)
+    assert point is not None
+    assert (point.row.file, problems) == ("step-00000007-0001.pt", [])
+    CheckpointStore(tmp_path, 2, keep_last=1)
+    assert files(tmp_path) == ["manifest.jsonl", "step-00000007-0001.pt"]
+
+
+def test_row_that_cannot_be_written_takes_its_file_along(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    (tmp_path / "checkpoints" / "manifest.jsonl").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        store.write(payload(1), {}, best=False, facts={})
+    assert files(tmp_path) == ["manifest.jsonl"]
+
+
 def test_state_that_would_run_code_when_loaded_is_refused_by_name(tmp_path: Path) -> None:
     class Odd:
         def __init__(self) -> None:
@@ -105,7 +154,9 @@ def test_state_that_would_run_code_when_loaded_is_refused_by_name(tmp_path: Path
         def load_state_dict(self, state: object) -> None: ...
 
     store = CheckpointStore(tmp_path, 1, keep_last=2)
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(
+        CheckpointError, match=r"odd: its state holds a PosixPath \(at \['where'\]\)"
+    ):
         store.write(payload(odd=state_of("odd", Odd())), {}, best=False, facts={})
     assert files(tmp_path) == []
 
@@ -117,9 +168,115 @@ def test_numpy_scalars_and_default_dicts_become_plain(tmp_path: Path) -> None:
     assert read_payload(path)["objects"]["own"] == {"best": 0.5, "seen": [3]}
 
 
+class Own:
+    """An object with a state of its own kind."""
+
+    def __init__(self, state: object = None) -> None:
+        self.state = state
+
+    def state_dict(self) -> object:
+        return self.state
+
+    def load_state_dict(self, state: object) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6.0).reshape(2, 3)[:, ::-1],
+        np.array(3, dtype=np.int16),
+        np.zeros((0, 4), dtype=np.bool_),
+        np.array(["a", "long"]),
+        np.array(["2026-01-02"], dtype="datetime64[D]"),
+        np.arange(3, dtype=">i4"),
+        np.zeros((0,), dtype="<U3"),
+        np.broadcast_to(np.float32(2), (2, 2)),
+    ],
+    ids=lambda array: array.dtype.str,
+)
+@pytest.mark.filterwarnings("error")
+def test_numpy_arrays_come_back_as_they_were(tmp_path: Path, array: np.ndarray) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    state = {"deep": [(array, 1)], "best": np.float32(0.5)}
+    row = store.write(payload(own=state_of("own", Own(state))), {}, best=False, facts={})
+    own = Own()
+    saved = read_payload(tmp_path / "checkpoints" / row.file)["objects"]["own"]
+    load_state("own", own, saved)
+    assert isinstance(own.state, dict)
+    ((found, one),) = own.state["deep"]
+    assert (found.dtype, found.shape, one) == (array.dtype, array.shape, 1)
+    np.testing.assert_array_equal(found, array)
+    assert found.flags.writeable
+    assert type(own.state["best"]) is float
+
+
+def test_numpy_values_anywhere_in_a_checkpoint_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "x.pt"
+    write_payload(path, payload() | {"ranks": [{"tokens": np.int64(5), np.str_("k"): np.True_}]})
+    assert read_payload(path)["ranks"] == [{"tokens": 5, "k": True}]
+
+
+def test_types_that_load_are_kept(tmp_path: Path) -> None:
+    state = [
+        {1, np.int64(2)},
+        (1, [2]),
+        collections.OrderedDict(a=1),
+        collections.Counter("aab"),
+        torch.Size([2]),
+        torch.float16,
+    ]
+    path = tmp_path / "checkpoints" / "x.pt"
+    write_payload(path, payload(own=state))
+    read = with_arrays(read_payload(path)["objects"]["own"])
+    assert read == state
+    assert [type(item) for item in read] == [type(item) for item in state]
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"f": lambda: 1}, r"own: its state holds a function \(at \['f'\]\)"),
+        ({"a": [threading.Lock()]}, r"own: its state holds a lock \(at \['a'\]\[0\]\)"),
+        (sys.stdout, "own: its state holds a "),
+        (Pair(1, 2), "own: its state holds a Pair,"),
+        ({"q": collections.deque([1])}, "holds a deque"),
+        ({"o": np.array([None])}, "holds a ndarray"),
+        ({Path("x"): 1}, r"holds a PosixPath \(at key\)"),
+    ],
+)
+def test_state_that_cannot_be_kept_is_told_in_one_line(
+    tmp_path: Path, state: object, told: str
+) -> None:
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        store.write(payload(model={"w": torch.ones(1)}, own=state), {}, best=False, facts={})
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == []
+
+
+def test_state_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    state: list[object] = []
+    state.append(state)
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    with pytest.raises(CheckpointError, match="own: its state holds itself"):
+        store.write(payload(own=state), {}, best=False, facts={})
+
+
+def test_what_torch_says_of_a_file_is_one_line_without_colours(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"format": 1, "where": tmp_path}, path)
+    with pytest.raises(CheckpointError, match="Unsupported global: GLOBAL pathlib") as caught:
+        read_payload(path)
+    assert not {"\n", "\x1b"} & set(str(caught.value))
+
+
 def test_versions_of_modules_survive() -> None:
     state = nn.BatchNorm1d(2).state_dict()
-    assert plain(state)._metadata == state._metadata  # type: ignore[attr-defined]  # torch sets it
+    assert with_arrays(plain(state))._metadata == state._metadata  # type: ignore[attr-defined]  # torch sets it
 
 
 def test_view_does_not_take_its_storage_along(tmp_path: Path) -> None:
