@@ -162,8 +162,10 @@ class _QuietWorker:
 
 
 def _can_skip(loader: DataLoader[Any]) -> bool:
-    # An IterableDataset has no order that could be skipped.
-    return not isinstance(loader.dataset, torch.utils.data.IterableDataset)
+    # An IterableDataset has no order that could be skipped, and what a loader's own __iter__ makes
+    # of its batches only that loader knows.
+    plain = type(loader).__iter__ is DataLoader.__iter__
+    return plain and not isinstance(loader.dataset, torch.utils.data.IterableDataset)
 
 
 def _skipping(loader: DataLoader[Any], done: int, restore: Callable[[], None]) -> DataLoader[Any]:

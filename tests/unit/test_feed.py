@@ -64,6 +64,14 @@ class Each:
         return iter(generators())
 
 
+class Doubling(DataLoader[Any]):
+    """A loader that makes something of its batches, as those that move them to a device do."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch in super().__iter__():
+            yield 2 * batch
+
+
 LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
     "shuffle": lambda: DataLoader(Augmented(), 4, shuffle=True),
     "own generator": lambda: DataLoader(
@@ -76,6 +84,8 @@ LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
     "a list": lambda: list(torch.arange(20.0).view(5, 4)),
     "an iterable": Each,
     "own state": OwnState,
+    "own iter": lambda: Doubling(Augmented(), 4, shuffle=True),
+    "own iter and workers": lambda: Doubling(Augmented(), 4, shuffle=True, num_workers=2),
     "workers": lambda: DataLoader(
         SeededDataset(Augmented()), 4, sampler=ResumableSampler(N), num_workers=2
     ),
