@@ -135,6 +135,19 @@ def test_kill_between_file_and_row_costs_only_the_new_one(tmp_path: Path) -> Non
     assert files(tmp_path) == ["manifest.jsonl", "step-00000007-0001.pt"]
 
 
+def test_best_that_cannot_be_linked_does_not_undo_the_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A directory in the place of the name: no rename replaces it.
+    (tmp_path / "checkpoints" / "best.pt").mkdir(parents=True)
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    for step in (1, 2):
+        row = store.write(payload(step), {}, best=True, facts={})
+    assert "best.pt is not step-00000002-0001.pt" in caplog.text
+    assert [one.file for one in read_manifest(tmp_path)][-1] == row.file
+    assert files(tmp_path) == ["best.pt", "manifest.jsonl", row.file]
+
+
 def test_row_that_cannot_be_written_takes_its_file_along(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, 1, keep_last=1)
     (tmp_path / "checkpoints" / "manifest.jsonl").mkdir(parents=True)
