@@ -183,7 +183,8 @@ def read_payload(path: Path) -> Payload:
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise CheckpointError(f"{path}: checkpoint format {found}, this runstore reads {FORMAT}")
-    return payload
+    # The objects' arrays are given back one object at a time, by `load_state`.
+    return {key: part if key == "objects" else with_arrays(part) for key, part in payload.items()}
 
 
 class CheckpointStore:
