@@ -7,8 +7,10 @@ Every file loads with `weights_only=True`, so that loading one runs no code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,8 @@ from runstore.paths import RunPaths
 from runstore.records import RecordError
 from runstore.train import ranks
 from runstore.train.plain_state import find_unloadable, one_line, plain, with_arrays
+
+_log = logging.getLogger("runstore")
 
 FORMAT = 1
 
@@ -179,7 +183,8 @@ def read_payload(path: Path) -> Payload:
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise CheckpointError(f"{path}: checkpoint format {found}, this runstore reads {FORMAT}")
-    return payload
+    # The objects' arrays are given back one object at a time, by `load_state`.
+    return {key: part if key == "objects" else with_arrays(part) for key, part in payload.items()}
 
 
 class CheckpointStore:
@@ -225,9 +230,7 @@ class CheckpointStore:
             "duration_s": time.monotonic() - began,
         }
         self._list(path, record)
-        if best:
-            self._name_best(path)
-        self._prune()
+        self._tidy(path, best=best)
         row = CheckpointRow.from_record(record)
         assert row is not None  # made of the keys above
         return row
@@ -235,7 +238,8 @@ class CheckpointStore:
     def _remove_leftovers(self) -> None:
         left = [path.name for path in self._paths.checkpoints.glob(".*.tmp")]
         for name in left + files_without_row(self._run_dir):
-            (self._paths.checkpoints / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (self._paths.checkpoints / name).unlink()
 
     def _free_path(self, step: int) -> Path:
         # The one at the last batch and the one at the epoch's end are of one step. Were the second
@@ -272,6 +276,18 @@ class CheckpointStore:
                 raise
             self._loaded_once = True
 
+    def _tidy(self, path: Path, *, best: bool) -> None:
+        # The checkpoint is written and listed: what fails now does not make it undone.
+        try:
+            if best:
+                self._name_best(path)
+        except OSError as error:
+            _log.warning("best.pt is not %s: %s", path.name, error)
+        try:
+            self._prune()
+        except OSError as error:
+            _log.warning("older checkpoints stay: %s", error)
+
     def _name_best(self, path: Path) -> None:
         best = self._paths.best_checkpoint
         temporary = best.with_name(f".{best.name}.{os.getpid()}.tmp")
@@ -281,7 +297,11 @@ class CheckpointStore:
         except OSError:
             # No hard links here (some FUSE and SMB mounts): a symbolic one.
             temporary.symlink_to(path.name)
-        temporary.replace(best)
+        try:
+            temporary.replace(best)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def _prune(self) -> None:
         for name in files_to_prune(self._present(), self._keep_last):

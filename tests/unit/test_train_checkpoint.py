@@ -135,6 +135,19 @@ def test_kill_between_file_and_row_costs_only_the_new_one(tmp_path: Path) -> Non
     assert files(tmp_path) == ["manifest.jsonl", "step-00000007-0001.pt"]
 
 
+def test_best_that_cannot_be_linked_does_not_undo_the_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A directory in the place of the name: no rename replaces it.
+    (tmp_path / "checkpoints" / "best.pt").mkdir(parents=True)
+    store = CheckpointStore(tmp_path, 1, keep_last=1)
+    for step in (1, 2):
+        row = store.write(payload(step), {}, best=True, facts={})
+    assert "best.pt is not step-00000002-0001.pt" in caplog.text
+    assert [one.file for one in read_manifest(tmp_path)][-1] == row.file
+    assert files(tmp_path) == ["best.pt", "manifest.jsonl", row.file]
+
+
 def test_row_that_cannot_be_written_takes_its_file_along(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, 1, keep_last=1)
     (tmp_path / "checkpoints" / "manifest.jsonl").mkdir(parents=True)
@@ -213,8 +226,12 @@ def test_numpy_arrays_come_back_as_they_were(tmp_path: Path, array: np.ndarray) 
 
 def test_numpy_values_anywhere_in_a_checkpoint_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "x.pt"
-    write_payload(path, payload() | {"ranks": [{"tokens": np.int64(5), np.str_("k"): np.True_}]})
-    assert read_payload(path)["ranks"] == [{"tokens": 5, "k": True}]
+    write_payload(
+        path, payload() | {"ranks": [{"tokens": np.int64(5), np.str_("k"): np.arange(2)}]}
+    )
+    (read,) = read_payload(path)["ranks"]
+    assert (read["tokens"], read["k"].tolist()) == (5, [0, 1])
+    assert isinstance(read["k"], np.ndarray)
 
 
 def test_types_that_load_are_kept(tmp_path: Path) -> None:
