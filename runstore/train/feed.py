@@ -8,9 +8,15 @@ generators as they were at the checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing
+import multiprocessing.util
+import os
 import signal
+import weakref
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -19,6 +25,11 @@ from torch.utils.data import DataLoader, Sampler
 from runstore.train.rng import RngState, get_rng_state, set_rng_state
 
 _IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+_workers: weakref.WeakKeyDictionary[BaseProcess, int] = weakref.WeakKeyDictionary()
+"""The workers that were started quiet, with the process that did."""
+_kills_at_exit: set[int] = set()
+"""The processes that kill theirs when they exit: a fork does not take that over."""
 
 FeedState = dict[str, Any]
 """`drawn_from`: the generators before iter(loader); `generators`: the loader's own, then;
@@ -139,13 +150,50 @@ def _iterate(loader: Iterable[Any]) -> Iterator[Any]:
     """
     if not isinstance(loader, DataLoader) or loader.num_workers == 0:
         return iter(loader)
-    given = loader.worker_init_fn
+    with _quiet_workers(loader):
+        return iter(loader)
+
+
+@contextlib.contextmanager
+def _quiet_workers(loader: DataLoader[Any]) -> Iterator[None]:
+    """Let the workers that `loader` starts within ignore signals, from their first moment on."""
+    given, others = loader.worker_init_fn, set(multiprocessing.active_children())
     if not isinstance(given, _QuietWorker):
         loader.worker_init_fn = _QuietWorker(given)
+    # Inherited: a spawned worker needs seconds to come to its worker_init_fn.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_IN_WORKERS)
     try:
-        return iter(loader)
+        yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         loader.worker_init_fn = given
+        _end_at_exit(
+            {child for child in multiprocessing.active_children() if child.daemon} - others
+        )
+
+
+def _end_at_exit(workers: set[BaseProcess]) -> None:
+    """Kill `workers` when this process exits, if they are still there (persistent ones are).
+
+    multiprocessing would send them SIGTERM, which they ignore, and wait for them without limit.
+    """
+    own = os.getpid()
+    if own not in _kills_at_exit:
+        _kills_at_exit.add(own)
+        # Not atexit, which the processes of torch.multiprocessing.spawn do not run.
+        multiprocessing.util.Finalize(None, _kill_workers, exitpriority=0)
+    _workers.update(dict.fromkeys(workers, own))
+
+
+def _kill_workers() -> None:
+    own = os.getpid()
+    alive = [child for child, parent in _workers.items() if parent == own and child.is_alive()]
+    if alive:
+        with contextlib.suppress(ValueError):  # not the main thread
+            # PyTorch's handler would report workers that failed.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in alive:
+        worker.kill()
 
 
 class _QuietWorker:
@@ -157,6 +205,7 @@ class _QuietWorker:
     def __call__(self, worker: int) -> None:
         for number in _IGNORED_IN_WORKERS:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED_IN_WORKERS)
         if self._given is not None:
             self._given(worker)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+import runstore
 from runstore import ResumableSampler, SeededDataset
 from runstore.train.feed import Feed, resumes_exactly
 from runstore.train.rng import get_rng_state, set_rng_state
@@ -170,3 +176,57 @@ def test_persistent_workers_are_known_to_be_inexact() -> None:
     loader = DataLoader(Augmented(), 4, num_workers=1, persistent_workers=True)
     assert "persistent workers" in resumes_exactly(loader)
     assert resumes_exactly(DataLoader(Augmented(), 4)) == ""
+
+
+LEAVES_WORKERS = """
+import os, signal, sys, time
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from runstore.train.feed import Feed
+
+def main(method):
+    data = TensorDataset(torch.arange(40.0))
+    loader = DataLoader(
+        data, 4, num_workers=2, persistent_workers=True, multiprocessing_context=method
+    )
+    seen = 0
+    for _ in Feed(loader, 1).start():
+        seen += 1
+        if seen == 2:
+            print("drawn", flush=True)
+            sys.stdin.readline()
+    print("seen", seen, flush=True)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    main(sys.argv[1])
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_outlive_a_sigterm_to_the_job_but_not_the_training(
+    method: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "leaves_workers.py"
+    script.write_text(LEAVES_WORKERS)
+    command = [sys.executable, str(script), method]
+    environment = {**os.environ, "PYTHONPATH": str(Path(runstore.__file__).parents[1])}
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
+    ) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline() == "drawn\n"
+        os.killpg(training.pid, signal.SIGTERM)
+        try:
+            out, err = training.communicate("\n", timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(training.pid, signal.SIGKILL)
+            raise
+    assert (training.returncode, out, err) == (0, "seen 10\n", ""), err
