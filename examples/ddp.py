@@ -1,7 +1,7 @@
 """Digits on several processes: the same loop, one run directory, every sample evaluated once.
 
 torchrun --standalone --nproc-per-node 2 examples/ddp.py    # gloo on CPUs, nccl on GPUs
-runstore resume latest -- torchrun --standalone --nproc-per-node 2 examples/ddp.py
+runstore resume latest
 """
 
 import os

@@ -46,6 +46,9 @@ class Saved(Protocol):
     def warn(self, message: str) -> None:
         """Say what went wrong, each time."""
 
+    def warn_once(self, key: str, message: str) -> None:
+        """Say what went wrong, once per key."""
+
     def now(self) -> float:
         """Return Unix seconds."""
 
@@ -312,9 +315,14 @@ class Checkpointer:
         try:
             self._save(kind, reason, best)
             self.has_saved = True
-        except (OSError, RunStoreError) as error:
-            told = error.strerror or error if isinstance(error, OSError) else error
+        except OSError as error:
+            # Each time: a full disk may have room again, and who frees it wants to know.
+            told = error.strerror or error
             self._run.warn(f"no checkpoint at step {self._run.step} ({told}); training goes on")
+            return False
+        except RunStoreError as error:
+            message = f"no checkpoint at step {self._run.step} ({error}); training goes on"
+            self._run.warn_once(f"checkpoint {error}", message)
             return False
         finally:
             self._clock.note_save(self._run.step)
@@ -322,7 +330,7 @@ class Checkpointer:
 
     def _save(self, kind: PlaceKind, reason: str, best: bool) -> None:
         from runstore.train import ranks
-        from runstore.train.checkpoint import FORMAT, own_buffers, state_of, where_trained
+        from runstore.train.checkpoint import FORMAT, own_buffers, where_trained
         from runstore.train.rng import get_rng_state
 
         run = self._run
@@ -346,7 +354,7 @@ class Checkpointer:
             "format": FORMAT,
             "step": run.step,
             "epoch": run.epoch,
-            "objects": {name: state_of(name, thing) for name, thing in things.items()},
+            "objects": {name: _state(name, thing) for name, thing in things.items()},
             "ranks": [{key: one[key] for key in ("rng", "stages", "buffers")} for one in everyone],
             "where": where_trained(list(self._objects.values())),
             "kept_best": self._kept_best,
@@ -380,6 +388,20 @@ class Checkpointer:
             run = self._run
             self._store = CheckpointStore(run.path, run.attempt, keep_last=self._rules.keep_last)
         return self._store
+
+
+def _state(name: str, thing: Any) -> Any:
+    """Return a registered object's state.
+
+    Raises:
+        CheckpointError: its own `state_dict` failed.
+    """
+    from runstore.train.checkpoint import state_of
+
+    try:
+        return state_of(name, thing)
+    except Exception as error:
+        raise CheckpointError(f"{name}: its state_dict() raised {error!r:.200}") from error
 
 
 def rescaled(stages: dict[str, Any], then: int, now: int) -> dict[str, Any]:
