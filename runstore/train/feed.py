@@ -20,9 +20,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, Subset, TensorDataset
 
 from runstore.train.rng import RngState, get_rng_state, set_rng_state
+from runstore.train.sampler import SeededDataset
 
 _IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -111,6 +112,7 @@ class Feed:
 
 def generators_of(loader: Iterable[Any]) -> list[torch.Generator]:
     """Return the generators of the loader and its sampler's, which the global state lacks."""
+    loader = _unwrapped(loader)
     sampler = getattr(loader, "sampler", None)
     batch_sampler = getattr(loader, "batch_sampler", None)
     owners = (loader, sampler, batch_sampler, getattr(batch_sampler, "sampler", None))
@@ -123,6 +125,7 @@ def set_sampler_epoch(loader: Iterable[Any], epoch: int | None) -> None:
     """Tell the sampler its epoch: without it, DistributedSampler repeats the first one's order."""
     if epoch is None:
         return
+    loader = _unwrapped(loader)
     batch_sampler = getattr(loader, "batch_sampler", None)
     samplers = (
         getattr(loader, "sampler", None),
@@ -137,9 +140,38 @@ def set_sampler_epoch(loader: Iterable[Any], epoch: int | None) -> None:
 
 def resumes_exactly(loader: Iterable[Any]) -> str:
     """Say why a pass over `loader` cannot be resumed exactly; empty when it can."""
-    if isinstance(loader, DataLoader) and loader.persistent_workers:
+    source = _unwrapped(loader)
+    restores_itself = hasattr(loader, "load_state_dict")
+    if isinstance(source, Iterator) and not restores_itself:
+        return (
+            "an iterator, as of enumerate or zip, may have drawn its order before run.train saw it"
+        )
+    if not isinstance(source, DataLoader) or source.num_workers == 0:
+        return ""
+    if source.persistent_workers:
         return "persistent workers draw no new seed in later epochs, a resumed run does"
+    # Workers that begin anew and load what is then thrown away come to the same numbers.
+    passes_over = restores_itself or (source is loader and _can_skip(source))
+    if passes_over and not _draws_nothing_in_workers(source.dataset):
+        return "augmentation in workers may be random; runstore.SeededDataset makes it exact"
     return ""
+
+
+def _draws_nothing_in_workers(dataset: Any) -> bool:
+    if isinstance(dataset, SeededDataset):
+        return True
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return isinstance(dataset, TensorDataset)
+
+
+def _unwrapped(loader: Iterable[Any]) -> Iterable[Any]:
+    """Return what a progress bar (tqdm) around a loader loops over."""
+    while not isinstance(loader, DataLoader) and isinstance(
+        inner := getattr(loader, "iterable", None), Iterable
+    ):
+        loader = inner
+    return loader
 
 
 def _iterate(loader: Iterable[Any]) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import runstore
 from runstore import ResumableSampler, SeededDataset
@@ -78,6 +78,16 @@ class Doubling(DataLoader[Any]):
             yield 2 * batch
 
 
+class Bar:
+    """What tqdm makes of a loader."""
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self.iterable = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.iterable
+
+
 LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
     "shuffle": lambda: DataLoader(Augmented(), 4, shuffle=True),
     "own generator": lambda: DataLoader(
@@ -90,6 +100,10 @@ LOADERS: dict[str, Callable[[], Iterable[Any]]] = {
     "a list": lambda: list(torch.arange(20.0).view(5, 4)),
     "an iterable": Each,
     "own state": OwnState,
+    "a bar": lambda: Bar(
+        DataLoader(Augmented(), 4, shuffle=True, generator=torch.Generator().manual_seed(5))
+    ),
+    "a bar around workers": lambda: Bar(DataLoader(Augmented(), 4, shuffle=True, num_workers=2)),
     "own iter": lambda: Doubling(Augmented(), 4, shuffle=True),
     "own iter and workers": lambda: Doubling(Augmented(), 4, shuffle=True, num_workers=2),
     "workers": lambda: DataLoader(
@@ -176,6 +190,30 @@ def test_persistent_workers_are_known_to_be_inexact() -> None:
     loader = DataLoader(Augmented(), 4, num_workers=1, persistent_workers=True)
     assert "persistent workers" in resumes_exactly(loader)
     assert resumes_exactly(DataLoader(Augmented(), 4)) == ""
+
+
+def test_epoch_reaches_the_sampler_through_a_progress_bar() -> None:
+    sampler = ResumableSampler(N)
+    Feed(Bar(Bar(DataLoader(Augmented(), 4, sampler=sampler))), 7)
+    assert sampler.epoch == 7
+
+
+@pytest.mark.parametrize("wrap", [enumerate, iter, lambda loader: Bar(zip(loader, strict=True))])
+def test_iterators_are_known_to_be_inexact(wrap: Callable[[Any], Iterable[Any]]) -> None:
+    assert "iterator" in resumes_exactly(wrap(DataLoader(Augmented(), 4)))
+    assert resumes_exactly([1, 2]) == ""
+
+
+def test_random_datasets_in_workers_are_known_to_be_inexact() -> None:
+    def why(dataset: Dataset[Any]) -> str:
+        return resumes_exactly(DataLoader(dataset, 4, num_workers=1))
+
+    tensors = TensorDataset(torch.arange(N))
+    assert "SeededDataset" in why(Augmented())
+    assert [why(SeededDataset(Augmented())), why(tensors), why(Subset(tensors, [1]))] == [""] * 3
+    # Loaded and thrown away: the tests of passes show that these are exact.
+    assert resumes_exactly(Bar(DataLoader(Augmented(), 4, num_workers=1))) == ""
+    assert resumes_exactly(Doubling(Augmented(), 4, num_workers=1)) == ""
 
 
 LEAVES_WORKERS = """
