@@ -36,7 +36,7 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 _left_for: str | None = None
 """Why the script was left, when a signal did it."""
-_is_handling = False
+_is_chaining = False
 _previous: dict[int, _Handler] = {}
 """The handlers that ours have taken the place of."""
 _fork = threading.local()
@@ -126,18 +126,9 @@ def _remove_handlers() -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Ask the runs to stop, if a loop of theirs will see it; otherwise leave at once."""
-    global _is_handling
-    if _is_handling:
+    if _is_chaining:
         # The script's handler has called ours, which it found there when it was set.
         return
-    _is_handling = True
-    try:
-        _handle(number, frame)
-    finally:
-        _is_handling = False
-
-
-def _handle(number: int, frame: FrameType | None) -> None:
     stoppable = [run for run in _open_runs if run.can_stop]
     again = any(run.stop is not None for run in stoppable)
     previous = _previous.get(number)
@@ -150,19 +141,29 @@ def _handle(number: int, frame: FrameType | None) -> None:
         run.ask_to_stop(stop)
     if not again:
         _say(f"{signal.Signals(number).name}: the step is finished and saved first")
-    if own and callable(previous):
-        previous(number, frame)
+    if own:
+        _chain(previous, number, frame)
 
 
 def _leave_at_once(number: int, frame: FrameType | None, previous: _Handler) -> None:
     global _left_for
     if callable(previous):
-        previous(number, frame)
+        _chain(previous, number, frame)
         return
     # A request in a script whose loop is not ours came as a signal from the writer's thread.
     asked = next((run.stop for run in _open_runs if run.stop and not run.stop.number), None)
     _left_for = asked.reason if asked else f"terminated by {signal.Signals(number).name}"
     raise Terminated(_left_for, 0 if asked else 128 + number)
+
+
+def _chain(previous: _Handler, number: int, frame: FrameType | None) -> None:
+    global _is_chaining
+    assert callable(previous)  # the callers have looked
+    _is_chaining = True
+    try:
+        previous(number, frame)
+    finally:
+        _is_chaining = False
 
 
 def _say(message: str) -> None:

@@ -65,7 +65,12 @@ class Server:
     def stop(self, number: int = signal.SIGINT) -> tuple[str, str]:
         """End it by its pid; return what it printed besides the first line."""
         self.process.send_signal(number)
-        return self.process.communicate(timeout=30)
+        # Not communicate(): it would miss what came with the first line and waits in the buffer.
+        assert self.process.stdout is not None and self.process.stderr is not None
+        with self.process.stdout as stdout, self.process.stderr as stderr:
+            printed, told = stdout.read(), stderr.read()
+        self.process.wait(30)
+        return printed, told
 
 
 def train(root: Path, lr: float, **params: float) -> Run:
