@@ -26,6 +26,7 @@ from runstore.rank_writer import RankWriter
 from runstore.records import MAX_INT, RecordError, split_nonfinite
 from runstore.replay import PlaceKind
 from runstore.row_values import RowValues
+from runstore.several import let_collectives_go
 from runstore.stages import Stages
 from runstore.state import Best
 from runstore.stops import Stop, take_requests
@@ -652,6 +653,7 @@ class Run:
                     self._rows.mirror.close(status)
             if not already:
                 self._say_end(status, reason)
+                let_collectives_go()
         # Last: a signal in the middle of the above leaves the rest to the end of the process.
         exits.forget(self)
 

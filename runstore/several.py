@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from runstore.errors import RunStoreError
+
+LET_GO_S = 0.05
 
 
 def several_ranks() -> bool:
@@ -32,3 +35,13 @@ def world_size() -> int:
     from runstore.train import ranks
 
     return ranks.world_size()
+
+
+def let_collectives_go() -> None:
+    """Give gloo's threads time to drop what the last collectives of the run held.
+
+    Such a thread takes the GIL for it; one that asks while the interpreter shuts down aborts the
+    process, and torchrun then kills the other ranks (pytorch/pytorch#190489).
+    """
+    if world_size() > 1:
+        time.sleep(LET_GO_S)

@@ -165,3 +165,32 @@ def test_init_before_the_process_group_is_refused_in_one_line(tmp_path: Path) ->
     assert done.returncode == 1
     assert "init_process_group(…) before runstore.init(…)" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+LEAVES_AT_ONCE = """
+import sys
+import torch.distributed as dist
+import runstore
+
+# Nobody else gets the GIL unless the main thread waits.
+sys.setswitchinterval(10)
+dist.init_process_group("gloo")
+with runstore.init() as run:
+    for _ in run.epochs(1):
+        for x in run.train([1.0, 2.0]):
+            run.track(loss=x)
+"""
+
+
+def test_no_rank_aborts_when_the_script_ends_with_the_run(tmp_path: Path) -> None:
+    """A thread of gloo that drops a tensor while the interpreter ends would abort it."""
+    script = tmp_path / "script.py"
+    script.write_text(LEAVES_AT_ONCE)
+    done = subprocess.run(
+        torchrun(str(script), processes=4),
+        cwd=tmp_path,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
