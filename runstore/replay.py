@@ -16,6 +16,7 @@ from runstore.open_stages import TRAIN, Epoch, Split
 
 if TYPE_CHECKING:
     from runstore.run import Run
+    from runstore.train.generators import LoaderGenerators
 
 Batch = TypeVar("Batch")
 PlaceKind = Literal["batch", "epoch", "manual"]
@@ -57,10 +58,8 @@ class Replay:
         """The number of the last epoch that was begun, or passed over."""
         self._train_splits = 0
         """Train splits that have ended in the open epoch, or outside of any."""
-        self._loaders: dict[str, Any] = {}
-        """What each split was last drawn from."""
-        self._generators: dict[str, list[Any]] = {}
-        """The states of the loaders' own generators at the checkpoint, by split."""
+        self._generators: LoaderGenerators | None = None
+        """The loaders' own, once PyTorch is loaded."""
 
     @property
     def is_behind(self) -> bool:
@@ -145,19 +144,33 @@ class Replay:
             loader: what the batches are drawn from.
             place: where to go on, if it was in this split; see `arrive_in_split`.
         """
-        self._loaders[split.name] = loader
-        if "torch" not in sys.modules:
+        generators = self._own_generators()
+        if generators is None:
             return iter(loader)
         from runstore.train.feed import Feed
 
+        generators.note(split.name, loader, self._run.epoch)
+        self._run.note_loader(loader, inside=place is not None)
         split.feed = Feed(loader, self._run.epoch)
-        saved = self._generators.pop(split.name, [])
         if place is None or place.split is None:
-            _set_generators(loader, saved)
+            if not self.is_behind:
+                generators.put_back(loader, inside=False)
             return split.feed.start()
         split.load_state(place.split)
-        self._run.note_loader(loader)
-        return split.feed.resume(place.split["feed"], place.restore, split.batch)
+
+        def restore() -> None:
+            place.restore()
+            # Another split may have drawn from them since this one began.
+            generators.put_back(loader, inside=True)
+
+        return split.feed.resume(place.split["feed"], restore, split.batch)
+
+    def _own_generators(self) -> LoaderGenerators | None:
+        if self._generators is None and "torch" in sys.modules:
+            from runstore.train.generators import LoaderGenerators
+
+            self._generators = LoaderGenerators(self._run.note_inexact)
+        return self._generators
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -170,11 +183,12 @@ class Replay:
             epoch: the epoch that is open.
             split: the innermost split that is open.
         """
+        generators = self._own_generators()
         state: dict[str, Any] = {
             "kind": kind,
             "epochs_done": self.epochs_begun - (epoch is not None),
             "train_splits": self._train_splits,
-            "generators": {name: _generator_states(item) for name, item in self._loaders.items()},
+            "generators": generators.state() if generators is not None else [],
         }
         if kind == "batch":
             assert split is not None  # the caller is its loop
@@ -184,7 +198,9 @@ class Replay:
 
     def load_state(self, state: Mapping[str, Any], restore: Callable[[], None]) -> None:
         """Pass over what was done before `state`; `restore` puts the random generators back."""
-        self._generators = state["generators"]
+        generators = self._own_generators()
+        if generators is not None:
+            generators.load_state(state["generators"])
         place = Place(
             state["epochs_done"],
             state["train_splits"],
@@ -214,21 +230,3 @@ class Replay:
     def _give_up(self, why: str) -> None:
         self._run.note_inexact(f"the script did not come to where the checkpoint was made: {why}")
         self._arrive()
-
-
-def _generator_states(loader: Iterable[Any]) -> list[Any]:
-    """Return the states of the generators that a loader has of its own."""
-    if "torch" not in sys.modules:
-        return []
-    from runstore.train.feed import generators_of
-
-    return [generator.get_state() for generator in generators_of(loader)]
-
-
-def _set_generators(loader: Iterable[Any], states: list[Any]) -> None:
-    """Put a loader's own generators back, when the resumed run first draws from it."""
-    if states:
-        from runstore.train.feed import generators_of
-
-        for generator, state in zip(generators_of(loader), states, strict=False):
-            generator.set_state(state)

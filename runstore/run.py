@@ -523,12 +523,19 @@ class Run:
         self._steps_are_tracked = state["steps_are_tracked"]
         self._stages.load_state(state, restore)
 
-    def note_loader(self, loader: Iterable[Any]) -> None:
-        """Note what the resumed split is drawn from."""
-        from runstore.train.feed import resumes_exactly
+    def note_loader(self, loader: Iterable[Any], *, inside: bool) -> None:
+        """Note what a split is drawn from; with `inside` it goes on in the middle of a pass."""
+        from runstore.train.loaders import lacks_seeds, resumes_exactly
 
-        why = resumes_exactly(loader)
-        if why:
+        if lacks_seeds(loader):
+            self.warn_once(
+                "seeds", "SeededDataset has no effect here: it needs sampler=ResumableSampler(…)"
+            )
+        if self.resume_point is None or self._muted:
+            return
+        why = resumes_exactly(loader, inside=inside)
+        if why and why not in self._complained:
+            self._complained.add(why)
             self.note_inexact(why)
 
     @property

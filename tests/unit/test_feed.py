@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 import runstore
 from runstore import ResumableSampler, SeededDataset
-from runstore.train.feed import Feed, resumes_exactly
+from runstore.train.feed import Feed
+from runstore.train.loaders import resumes_exactly
 from runstore.train.rng import get_rng_state, set_rng_state
 
 N = 23
@@ -187,9 +188,13 @@ def test_loader_is_left_as_it_was_given() -> None:
 
 
 def test_persistent_workers_are_known_to_be_inexact() -> None:
-    loader = DataLoader(Augmented(), 4, num_workers=1, persistent_workers=True)
-    assert "persistent workers" in resumes_exactly(loader)
-    assert resumes_exactly(DataLoader(Augmented(), 4)) == ""
+    def why(dataset: Dataset[Any]) -> str:
+        loader = DataLoader(dataset, 4, num_workers=1, persistent_workers=True)
+        return resumes_exactly(loader, inside=False)
+
+    assert "persistent workers" in why(Augmented())
+    assert why(TensorDataset(torch.arange(N))) == ""
+    assert resumes_exactly(DataLoader(Augmented(), 4), inside=True) == ""
 
 
 def test_epoch_reaches_the_sampler_through_a_progress_bar() -> None:
@@ -200,33 +205,42 @@ def test_epoch_reaches_the_sampler_through_a_progress_bar() -> None:
 
 @pytest.mark.parametrize("wrap", [enumerate, iter, lambda loader: Bar(zip(loader, strict=True))])
 def test_iterators_are_known_to_be_inexact(wrap: Callable[[Any], Iterable[Any]]) -> None:
-    assert "iterator" in resumes_exactly(wrap(DataLoader(Augmented(), 4)))
-    assert resumes_exactly([1, 2]) == ""
+    assert "iterator" in resumes_exactly(wrap(DataLoader(Augmented(), 4)), inside=True)
+    assert resumes_exactly([1, 2], inside=True) == ""
 
 
 def test_random_datasets_in_workers_are_known_to_be_inexact() -> None:
-    def why(dataset: Dataset[Any]) -> str:
-        return resumes_exactly(DataLoader(dataset, 4, num_workers=1))
+    def why(dataset: Dataset[Any], **options: Any) -> str:
+        return resumes_exactly(DataLoader(dataset, 4, num_workers=1, **options), inside=True)
 
-    tensors = TensorDataset(torch.arange(N))
+    tensors, seeded = TensorDataset(torch.arange(N)), SeededDataset(Augmented())
     assert "SeededDataset" in why(Augmented())
-    assert [why(SeededDataset(Augmented())), why(tensors), why(Subset(tensors, [1]))] == [""] * 3
+    assert "SeededDataset" in why(seeded)
+    assert why(seeded, sampler=ResumableSampler(N)) == ""
+    assert [why(tensors), why(Subset(tensors, [1]))] == [""] * 2
     # Loaded and thrown away: the tests of passes show that these are exact.
-    assert resumes_exactly(Bar(DataLoader(Augmented(), 4, num_workers=1))) == ""
-    assert resumes_exactly(Doubling(Augmented(), 4, num_workers=1)) == ""
+    assert resumes_exactly(Bar(DataLoader(Augmented(), 4, num_workers=1)), inside=True) == ""
+    assert resumes_exactly(Doubling(Augmented(), 4, num_workers=1), inside=True) == ""
 
 
 LEAVES_WORKERS = """
 import os, signal, sys, time
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from tqdm import tqdm
 from runstore.train.feed import Feed
 
-def main(method):
+class OwnIter(DataLoader):
+    def __iter__(self):
+        yield from super().__iter__()
+
+def main(method, wrapping):
     data = TensorDataset(torch.arange(40.0))
-    loader = DataLoader(
+    loader = (OwnIter if wrapping == "own iter" else DataLoader)(
         data, 4, num_workers=2, persistent_workers=True, multiprocessing_context=method
     )
+    if wrapping == "bar":
+        loader = tqdm(loader, disable=True)
     seen = 0
     for _ in Feed(loader, 1).start():
         seen += 1
@@ -237,18 +251,27 @@ def main(method):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    main(sys.argv[1])
+    main(*sys.argv[1:])
 """
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("method", "wrapping"),
+    [
+        ("fork", "none"),
+        ("spawn", "none"),
+        ("forkserver", "none"),
+        ("fork", "bar"),
+        ("spawn", "own iter"),
+    ],
+)
 def test_workers_outlive_a_sigterm_to_the_job_but_not_the_training(
-    method: str, tmp_path: Path
+    method: str, wrapping: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "leaves_workers.py"
     script.write_text(LEAVES_WORKERS)
-    command = [sys.executable, str(script), method]
+    command = [sys.executable, str(script), method, wrapping]
     environment = {**os.environ, "PYTHONPATH": str(Path(runstore.__file__).parents[1])}
     with subprocess.Popen(
         command,
