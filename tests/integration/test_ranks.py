@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import runstore
 from runstore.checkpoints import read_manifest
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT, SCRIPT, outcome
@@ -194,3 +195,47 @@ def test_no_rank_aborts_when_the_script_ends_with_the_run(tmp_path: Path) -> Non
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+LOGS_ON_ALL_RANKS = """
+import os, signal, sys
+import torch.distributed as dist
+from torch import nn
+import runstore
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+with runstore.init(root=sys.argv[1], all_ranks=True, save_every="1st") as run:
+    run.register(model=nn.Linear(1, 1))
+    for _ in run.epochs(2):
+        for x in run.train([1.0, 2.0, 3.0]):
+            run.track(loss=x)
+            run.log({"rank": rank})
+            if run.step == 5 and rank == 0 and len(sys.argv) > 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_rows_of_all_ranks_are_cut_and_go_on_at_the_checkpoint(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LOGS_ON_ALL_RANKS)
+    runs = tmp_path / "runs"
+
+    def start(*options: str, **environment: str) -> int:
+        command = torchrun(str(script), str(runs), *options)
+        return subprocess.run(command, env={**os.environ, **ENVIRONMENT, **environment}).returncode
+
+    assert start("die") != 0
+    (run,) = runs.iterdir()
+    assert start(RUNSTORE_RUN=str(run)) == 0
+    names = {"": [0.0] * 6, ".rank1": [1.0] * 6}
+    for rank, expected in names.items():
+        cut = events(run, 2)[0]["cuts"][f"metrics{rank}-0001.jsonl"]
+        kept = (run / f"metrics{rank}-0001.jsonl").read_bytes()[:cut]
+        rows = [*kept.splitlines(), *(run / f"metrics{rank}-0002.jsonl").read_bytes().splitlines()]
+        logged = [row for row in map(json.loads, rows) if "rank" in row]
+        assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
+        assert [row["rank"] for row in logged] == expected
+    assert [row["step"] for row in runstore.load(run).metrics() if "rank" in row] == list(
+        range(1, 7)
+    )
