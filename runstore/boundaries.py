@@ -54,11 +54,21 @@ class Boundaries:
 
     def after_batch(self) -> None:
         """Save, or stop, if it is time: the batch before is done, the next one not fetched."""
+        self._between_steps("batch")
+
+    def after_own_step(self) -> None:
+        """The same in an epoch whose batches come from a loop of the script's own.
+
+        How far that is nobody knows: the resumed run begins the epoch again.
+        """
+        self._between_steps("epoch")
+
+    def _between_steps(self, kind: PlaceKind) -> None:
         for stepper in self.steppers:
             if stepper.in_window:
                 return
         if self._checkpointer.wants_attention(stop=self.stop is not None):
-            self._at_boundary("batch")
+            self._at_boundary(kind)
 
     def after_evaluation_batch(self) -> None:
         """Stop, if nothing is to be saved for it; otherwise when the evaluation is done."""

@@ -36,6 +36,8 @@ class Place:
     """The train split that was open; None between epochs."""
     restore: Callable[[], None]
     """Puts the random generators back as they were."""
+    own_loop: int | None = None
+    """The epoch that was open when a loop of the script's own was in it, which begins again."""
 
     def holds(self, epoch: Epoch | None) -> bool:
         """Tell whether this is the epoch that was open, or no epoch was and none is."""
@@ -178,8 +180,8 @@ class Replay:
         """Return where the loops are.
 
         Args:
-            kind: `batch` between two batches of the open train split, `epoch` between two epochs,
-                `manual` wherever the script called.
+            kind: `batch` between two batches of the open train split, `epoch` between two epochs
+                (or inside of one, which then begins again), `manual` wherever the script called.
             epoch: the epoch that is open.
             split: the innermost split that is open.
         """
@@ -190,6 +192,8 @@ class Replay:
             "train_splits": self._train_splits,
             "generators": generators.state() if generators is not None else [],
         }
+        if kind == "epoch" and epoch is not None:
+            state["own_loop"] = epoch.number
         if kind == "batch":
             assert split is not None  # the caller is its loop
             state["epoch"] = epoch.state() if epoch is not None else None
@@ -207,6 +211,7 @@ class Replay:
             state.get("epoch"),
             state.get("split"),
             restore,
+            state.get("own_loop"),
         )
         self._place = place
         if place.split is None:
@@ -222,6 +227,11 @@ class Replay:
         self._leave_place()
         if place is not None:
             place.restore()
+            if place.own_loop is not None:
+                self._run.note_inexact(
+                    f"the checkpoint was made inside of epoch {place.own_loop}, in a loop of the "
+                    "script's own; the epoch begins again"
+                )
 
     def _leave_place(self) -> None:
         self._place = None

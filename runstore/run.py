@@ -372,8 +372,9 @@ class Run:
         """Ask for a checkpoint.
 
         Inside of our loops it is written when the optimizer step, or the epoch's body, is done:
-        only there a resumed run can go on exactly. Elsewhere it is written at once, and the script
-        itself must lead back to where it was, by `run.step` and `run.epoch`.
+        only there a resumed run can go on exactly. Elsewhere it is written at once: inside of
+        `run.epochs`, the resumed run begins the epoch again; outside, the script itself must lead
+        back to where it was, by `run.step` and `run.epoch`.
 
         Args:
             is_best: also name it `checkpoints/best.pt`, and keep it.
@@ -386,9 +387,7 @@ class Run:
             return
         self._checkpointer.ask(best=is_best)
         if not self._stages.in_loop:
-            self._checkpointer.save(
-                "epoch" if self._stages.is_between_epochs else "manual", "asked for"
-            )
+            self._checkpointer.save(self._stages.place_kind, "asked for")
 
     @property
     def resumed_from(self) -> int | None:
@@ -409,6 +408,10 @@ class Run:
     def has_stepper(self) -> bool:
         """Whether optimizer steps are counted by a `Stepper`, not by tracked batches."""
         return bool(self.boundaries.steppers)
+
+    def end_step(self) -> None:
+        """The stepper that counts has taken its step, and its row is noted."""
+        self._stages.end_step()
 
     def train_position(self) -> tuple[int, int | None] | None:
         """Return the open train split's batch, from 1, and how many there are, or None."""

@@ -146,8 +146,15 @@ class Stages:
         """Whether one of our loops will see what is asked of it, between two batches or epochs."""
         splits = self._position.splits
         looping = (split.display is not None and split.left is None for split in splits)
-        # A body without splits of ours is a loop of the script's own, which may take hours.
-        return (self._in_epochs and self._has_splits) or any(looping)
+        # A body without splits of ours is a loop of the script's own, which may take hours; only
+        # a stepper tells where it is.
+        seen = self._has_splits or self._run.has_stepper
+        return (self._in_epochs and seen) or any(looping)
+
+    def end_step(self) -> None:
+        """A stepper has taken its step: save or stop here if the loop is the script's own."""
+        if self._in_epochs and self._position.split is None and not self.is_behind:
+            self._run.boundaries.after_own_step()
 
     # ---- stage calls -----------------------------------------------------------------------------
 
@@ -313,10 +320,12 @@ class Stages:
         return self._replay.is_behind
 
     @property
-    def is_between_epochs(self) -> bool:
-        """Whether epochs were begun, and none is open: a resumed run finds its way back here."""
-        begun = self._replay.epochs_begun > 0
-        return begun and self._position.epoch is None and self._position.split is None
+    def place_kind(self) -> PlaceKind:
+        """What a checkpoint outside of the splits is: `epoch` where `epochs` leads back to."""
+        if self._position.split is not None or not self._replay.epochs_begun:
+            return "manual"
+        is_led_back = self._in_epochs or self._position.epoch is None
+        return "epoch" if is_led_back else "manual"
 
     def state(self, kind: PlaceKind) -> dict[str, Any]:
         """Return what a resumed run goes on with: numbers, strings and tensors.

@@ -258,6 +258,7 @@ class Stepper:
         if self._counts:
             self._run.count_step()
             self._run.note_step(facts)
+            self._run.end_step()
         return is_taken
 
     def _total_of_ranks(self) -> Count:

@@ -1,0 +1,127 @@
+"""Epochs of ours around batches of the script's own: only the stepper tells where the loop is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import runstore
+from runstore.checkpoints import read_manifest
+from runstore.errors import CheckpointError
+from runstore.stops import Terminated
+
+BATCHES, EPOCHS = 6, 3
+
+
+def train(
+    root: Path, at: Callable[[runstore.Run], object] = lambda _run: None, **options: Any
+) -> tuple[runstore.Run, list[tuple[int, int]]]:
+    """Train on batches of an own loop; return which were trained on: (epoch, batch)."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    done = []
+    options = {"resume": "never", **options}
+    with runstore.init({}, root=root, **options) as run:
+        stepper = runstore.Stepper(run, model, optimizer, gradient_accumulation_steps=2)
+        run.register(model=model, optimizer=optimizer)
+        for epoch in run.epochs(EPOCHS):
+            for batch in range(BATCHES):
+                with stepper.forward():
+                    loss = model(torch.ones(4, 3)).square().mean()
+                stepper.backward(loss)
+                at(run)
+                stepper.step()
+                done.append((epoch, batch))
+    return run, done
+
+
+def at_step(step: int, do: Callable[[runstore.Run], object]) -> Callable[[runstore.Run], None]:
+    """Call `do` once, inside of the window behind `step`."""
+    asked: list[int] = []
+
+    def at(run: runstore.Run) -> None:
+        if run.step == step and not asked:
+            asked.append(step)
+            do(run)
+
+    return at
+
+
+def events(path: Path, attempt: int) -> list[dict[str, Any]]:
+    lines = (path / f"events-{attempt:04d}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_sigterm_finishes_the_window_saves_and_leaves(tmp_path: Path) -> None:
+    with pytest.raises(Terminated):
+        train(tmp_path, at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM)))
+    (path,) = tmp_path.iterdir()
+    end = events(path, 1)[-1]
+    assert (end["status"], end["reason"]) == ("interrupted", "preempted by SIGTERM")
+    assert read_manifest(path)[-1].step == end["step"] == 5
+
+
+def test_resumed_run_begins_the_epoch_again_and_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Terminated):
+        train(tmp_path, at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM)))
+    (path,) = tmp_path.iterdir()
+    run, done = train(tmp_path, resume=path)
+    assert done == [(epoch, batch) for epoch in (2, 3) for batch in range(BATCHES)]
+    assert run.step == 5 + 2 * BATCHES // 2
+    (told,) = (event for event in events(path, 2) if event["event"] == "resume_not_exact")
+    assert "inside of epoch 2" in told["reason"]
+    assert [row["epoch"] for row in runstore.load(path).epochs()] == [1, 2, 3]
+
+
+def test_exact_refuses_to_begin_the_epoch_again(tmp_path: Path) -> None:
+    with pytest.raises(Terminated):
+        train(tmp_path, at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM)))
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(CheckpointError, match="inside of epoch 2"):
+        train(tmp_path, resume=path, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [("2st", [2, 4, 6, 8, 9]), ("1ep", [3, 6, 9]), ("1h", [9])]
+)
+def test_checkpoints_are_written_as_often_as_asked(
+    tmp_path: Path, every: str, steps: list[int]
+) -> None:
+    run, _ = train(tmp_path, save_every=every, keep_last=9)
+    assert [row.step for row in read_manifest(run.path)] == steps
+
+
+def test_save_waits_for_the_end_of_the_window(tmp_path: Path) -> None:
+    run, _ = train(tmp_path, at_step(3, lambda run: run.save()), keep_last=9)
+    assert [row.step for row in read_manifest(run.path)] == [4, 9]
+
+
+def test_save_in_an_epoch_without_a_stepper_is_led_back_to_the_epoch(tmp_path: Path) -> None:
+    class Crash(Exception):
+        pass
+
+    def count(**options: Any) -> list[int]:
+        seen = []
+        with runstore.init({}, root=tmp_path, **options) as run:
+            run.register(model=nn.Linear(1, 1))
+            for epoch in run.epochs(EPOCHS):
+                seen.append(epoch)
+                run.log({"x": epoch}, step=epoch)
+                if epoch == 2 and "resume" not in options:
+                    run.save()
+                    raise Crash
+        return seen
+
+    with pytest.raises(Crash):
+        count()
+    (path,) = tmp_path.iterdir()
+    assert count(resume=path) == [2, 3]
