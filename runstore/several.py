@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 from runstore.errors import RunStoreError
+from runstore.threads import start_daemon
 
 LET_GO_S = 0.05
+LONG_WAIT_S = 30.0
 
 
 def several_ranks() -> bool:
@@ -35,6 +40,28 @@ def world_size() -> int:
     from runstore.train import ranks
 
     return ranks.world_size()
+
+
+@contextlib.contextmanager
+def told_when_long(tell: Callable[[str], object]) -> Iterator[None]:
+    """Wait for the other processes within; `tell` what is missing when that takes long.
+
+    A collective that one rank alone has come to blocks it for the minutes of PyTorch's timeout.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        if not is_over.wait(LONG_WAIT_S):
+            tell(
+                f"waiting for the other processes for {LONG_WAIT_S:.0f} s; each of them must go "
+                "through the same splits and epochs (an evaluation under `if rank == 0` does not)"
+            )
+
+    start_daemon(watch, "runstore-waiting")
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def let_collectives_go() -> None:

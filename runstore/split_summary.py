@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runstore.errors import BadValueError
 from runstore.open_stages import TRAIN, Split
+from runstore.several import told_when_long
 from runstore.tracking import guard_device
 from runstore.values import as_float
 
@@ -45,14 +46,14 @@ def _means(run: Run, split: Split) -> dict[str, float]:
     """Return the means over all processes, with what a report and regressions add to them."""
     guard_device(run, f"the end of {split.name}", split.meters.settle)
     # Also after a fault: the other processes wait for this one.
-    guard_device(run, f"the end of {split.name}", lambda: _reduce(split))
+    guard_device(run, f"the end of {split.name}", lambda: _reduce(run, split))
     means = split.meters.values()
     means |= _report(run, split)
     means |= _regression(run, split)
     return means
 
 
-def _reduce(split: Split) -> None:
+def _reduce(run: Run, split: Split) -> None:
     """Have the split's sums over all processes that train together."""
     if "torch" not in sys.modules:
         return
@@ -61,9 +62,10 @@ def _reduce(split: Split) -> None:
     if is_distributed():
         from runstore.train.reduce import reduce_split
 
-        split.classification, split.regression = reduce_split(
-            split.meters, split.classification, split.regression
-        )
+        with told_when_long(lambda why: run.warn_once("waiting", f"{split.name}: {why}")):
+            split.classification, split.regression = reduce_split(
+                split.meters, split.classification, split.regression
+            )
 
 
 def _report(run: Run, split: Split) -> dict[str, float]:

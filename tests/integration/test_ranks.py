@@ -239,3 +239,36 @@ def test_rows_of_all_ranks_are_cut_and_go_on_at_the_checkpoint(tmp_path: Path) -
     assert [row["step"] for row in runstore.load(run).metrics() if "rank" in row] == list(
         range(1, 7)
     )
+
+
+EVALUATES_ON_RANK_0 = """
+import sys, time
+import torch.distributed as dist
+import runstore
+from runstore import several
+
+several.LONG_WAIT_S = 0.5
+dist.init_process_group("gloo")
+with runstore.init(root=sys.argv[1]) as run:
+    for _ in run.epochs(1):
+        if run.rank == 0:
+            for x in run.val([1.0]):
+                run.track(loss=x)
+        else:
+            time.sleep(2)
+            for _ in run.val([]):
+                pass
+"""
+
+
+def test_evaluation_on_one_rank_says_what_it_waits_for(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(EVALUATES_ON_RANK_0)
+    done = subprocess.run(
+        torchrun(str(script), str(tmp_path / "runs")),
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("val: waiting for the other processes") == 1
