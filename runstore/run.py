@@ -26,6 +26,7 @@ from runstore.rank_writer import RankWriter
 from runstore.records import MAX_INT, RecordError, split_nonfinite
 from runstore.registered import Registered
 from runstore.replay import PlaceKind
+from runstore.reports import ReportOptions
 from runstore.restorer import Restorer
 from runstore.row_values import RowValues
 from runstore.several import let_collectives_go
@@ -315,7 +316,8 @@ class Run:
             StageError: no split is open.
             BadValueError: shapes or labels do not fit, and the run is strict.
         """
-        self._stages.track_classification(predictions, targets, target_names, labels, zero_division)
+        options = ReportOptions(target_names, labels, zero_division)
+        self._stages.track_classification(predictions, targets, options)
 
     def track_regression(self, predictions: Any, targets: Any) -> None:
         """Add a batch of regressions; the split's end has their `mse`, `mae` and `r2`.
