@@ -20,6 +20,7 @@ from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
 from runstore.metric_rows import MetricRows
 from runstore.paths import RunPaths, Stream
+from runstore.pieces import Best
 from runstore.position import Position
 from runstore.process import ProcessIdentity
 from runstore.rank_writer import RankWriter
@@ -31,7 +32,6 @@ from runstore.restorer import Restorer
 from runstore.row_values import RowValues
 from runstore.several import let_collectives_go
 from runstore.stages import Stages
-from runstore.state import Best
 from runstore.stops import Stop, take_requests
 from runstore.system import SystemSampler
 from runstore.tensorboard import open_mirror

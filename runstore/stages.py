@@ -12,11 +12,11 @@ from runstore.console import LineThrottle, NoDisplay, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
 from runstore.open_stages import TRAIN, Split, length_of, samples_of, summary_line
+from runstore.pieces import Best
 from runstore.position import EpochDurations, Position
 from runstore.replay import PlaceKind, Replay
 from runstore.reports import ReportOptions
 from runstore.split_summary import write_summary
-from runstore.state import Best
 from runstore.tracking import Tracker
 from runstore.values import as_index, shown_as_text
 
