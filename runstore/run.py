@@ -402,6 +402,8 @@ class Run:
         """The step of the checkpoint that this attempt goes on from; None when it began anew."""
         return self._restorer.resumed_from
 
+    # ---- what steppers, signals and requests call ------------------------------------------------
+
     def add_stepper(self, stepper: Windowed) -> bool:
         """Let `stepper` count the optimizer steps; tell whether it is the first one.
 
