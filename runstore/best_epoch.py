@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from runstore.open_stages import Epoch
-from runstore.state import Best
+from runstore.pieces import Best
 
 
 class BestEpoch:

@@ -1,17 +1,17 @@
-"""What a run saves of the training, when, and how it goes on from there.
+"""What a run saves of the training, and when.
 
 PyTorch is imported when the first object is registered or the first checkpoint is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runstore.checkpoints import ResumePoint
 from runstore.errors import CheckpointError, RunStoreError
-from runstore.paths import RunPaths
+from runstore.registered import Registered
 from runstore.replay import PlaceKind
 from runstore.save_rules import SaveClock, SaveRules
 
@@ -36,9 +36,6 @@ class Saved(Protocol):
 
     def stage_state(self, kind: PlaceKind) -> dict[str, Any]:
         """Return where the loops are."""
-
-    def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
-        """Lead the loops there again."""
 
     def write_event(self, event: str, **fields: Any) -> None:
         """Write a lifecycle event."""
@@ -67,16 +64,13 @@ class Checkpoints:
 
 
 class Checkpointer:
-    """The registered objects of one run, and the checkpoints that hold them."""
+    """Saves the registered objects of one run when it is time, on all ranks at once."""
 
-    def __init__(self, run: Saved, checkpoints: Checkpoints) -> None:
-        """Hold nothing yet."""
+    def __init__(self, run: Saved, objects: Registered, checkpoints: Checkpoints) -> None:
+        """Have nothing to save until there are `objects`."""
         self._run = run
-        self._rules, self.point = checkpoints.rules, checkpoints.point
-        self._exact = checkpoints.exact
-        self._objects: dict[str, Any] = {}
-        self._steppers: list[Any] = []
-        self._payload: dict[str, Any] | None = None
+        self._objects = objects
+        self._rules = checkpoints.rules
         self._store: CheckpointStore | None = None
         self._kept_best: float | None = None
         self._agreement: Agreement | None = None
@@ -84,9 +78,6 @@ class Checkpointer:
             from runstore.train.ranks import Agreement
 
             self._agreement = Agreement()
-        self._is_there = False
-        """Whether the loops are where the checkpoint was made, and the states were taken."""
-        self._has_compared = False
         self.has_saved = False
         """Whether this attempt has written a checkpoint."""
         self._clock = SaveClock(self._rules.every, run.step)
@@ -99,163 +90,11 @@ class Checkpointer:
         """Whether there is anything to save."""
         return bool(self._objects)
 
-    @property
-    def awaits_objects(self) -> bool:
-        """Whether this attempt goes on from a checkpoint that nobody has loaded yet."""
-        return self.point is not None and self._payload is None
+    def load_kept_best(self, kept_best: float | None) -> None:
+        """Compare with the best value of the attempts before."""
+        self._kept_best = kept_best
 
-    # ---- going on --------------------------------------------------------------------------------
-
-    def register(self, objects: Mapping[str, Any]) -> None:
-        """Take objects with a state, and give them the checkpoint's.
-
-        Raises:
-            TypeError: an object has no state.
-            CheckpointError: the checkpoint does not fit the objects, or would not be exact.
-        """
-        from runstore.train import checkpoint
-
-        for name, thing in objects.items():
-            checkpoint.check_stateful(name, thing)
-        self._objects |= objects
-        if self.point is None or self._is_there:
-            return
-        first = self._payload is None
-        payload = self._load()
-        self._fill(payload["objects"], objects)
-        if first:
-            self._lead_back(payload)
-
-    def register_stepper(self, stepper: Any) -> None:
-        """Hold a stepper that the script may not register: its loss scale belongs to the state."""
-        self._steppers.append(stepper)
-
-    def _all_objects(self) -> dict[str, Any]:
-        """Return what is registered, and the steppers that are not, under names of our own."""
-        known = [id(thing) for thing in self._objects.values()]
-        forgotten = [stepper for stepper in self._steppers if id(stepper) not in known]
-        own = {f"_stepper{index}": stepper for index, stepper in enumerate(forgotten)}
-        return self._objects | own
-
-    def _load(self) -> dict[str, Any]:
-        from runstore.train.checkpoint import read_payload
-
-        assert self.point is not None  # the caller has looked
-        if self._payload is None:
-            path = RunPaths(self._run.path).checkpoints / self.point.row.file
-            self._payload = read_payload(path)
-        return self._payload
-
-    def _compare(self, payload: dict[str, Any]) -> None:
-        """Record whether what follows is what an uninterrupted run would have done.
-
-        Not before the training begins: which devices it is on only the registered models tell.
-        """
-        from runstore.train.checkpoint import differences, where_trained
-
-        assert self.point is not None
-        self._has_compared = True
-        row = self.point.row
-        different = differences(payload["where"], where_trained(list(self._objects.values())))
-        if different and self._exact:
-            raise CheckpointError(
-                f"exact=True, but resuming from checkpoints/{row.file} is not exact "
-                f"({'; '.join(different)})"
-            )
-        self._run.write_event(
-            "resume",
-            file=row.file,
-            step=row.step,
-            epoch=row.epoch,
-            batch=row.batch,
-            exact=not different,
-            **({"not_exact": different} if different else {}),
-        )
-        if different:
-            self._run.warn(f"the resume is not exact: {'; '.join(different)}")
-
-    def _fill(self, states: dict[str, Any], objects: Mapping[str, Any]) -> None:
-        from runstore.train.checkpoint import load_buffers, load_state
-
-        assert self.point is not None
-        for name, thing in objects.items():
-            if name not in states:
-                raise CheckpointError(
-                    f"checkpoints/{self.point.row.file} has no {name!r}, only "
-                    f"{', '.join(states)}; register the same objects as before"
-                )
-            load_state(name, thing, states[name])
-            buffers = self._own_part()["buffers"].get(name)
-            if buffers is not None:
-                load_buffers(thing, buffers)
-
-    def _own_part(self) -> dict[str, Any]:
-        """Return what the checkpoint has of this process alone."""
-        parts: list[dict[str, Any]] = self._load()["ranks"]
-        # With more processes than before the further ones go on as the first did.
-        return parts[self._run.rank] if self._run.rank < len(parts) else parts[0]
-
-    def _lead_back(self, payload: dict[str, Any]) -> None:
-        from runstore.train.ranks import world_size
-        from runstore.train.rng import set_rng_state
-
-        mine = self._own_part()
-        state = rescaled(mine["stages"], len(payload["ranks"]), world_size())
-        self._kept_best = payload["kept_best"]
-
-        def restore() -> None:
-            # Once more: on its way here the script may have stepped a scheduler, as it did then.
-            known = payload["objects"]
-            things = {name: one for name, one in self._all_objects().items() if name in known}
-            self._fill(known, things)
-            set_rng_state(mine["rng"])
-            if state["kind"] != "manual":
-                self._is_there = True
-                # The states are in the objects now; a second copy of the model is not kept.
-                payload["objects"] = {}
-
-        self._run.load_stage_state(state, restore)
-
-    @property
-    def resumed_from(self) -> int | None:
-        """The step of the checkpoint that the attempt goes on from."""
-        return self.point.row.step if self.point else None
-
-    def check_registered(self) -> None:
-        """See to it that what the checkpoint holds was taken, before the training begins.
-
-        Raises:
-            CheckpointError: nothing is registered.
-        """
-        if self.awaits_objects:
-            assert self.point is not None
-            raise CheckpointError(
-                f"this run goes on from checkpoints/{self.point.row.file}; call "
-                "run.register(model=…, optimizer=…) before the loops, or start a new run with "
-                "resume='never'"
-            )
-        if self._payload is None or self._has_compared:
-            return
-        self._compare(self._payload)
-        held = self._all_objects()
-        missing = [name for name in self._payload["objects"] if name not in held]
-        if missing:
-            self._run.warn(
-                f"the checkpoint has a state of {', '.join(missing)}, which is not registered now"
-            )
-
-    def note_inexact(self, why: str) -> None:
-        """Record that what follows is not what an uninterrupted run would have done.
-
-        Raises:
-            CheckpointError: the run was told to be exact.
-        """
-        if self._exact:
-            raise CheckpointError(f"exact=True, but the resume is not exact: {why}")
-        self._run.write_event("resume_not_exact", reason=why)
-        self._run.warn(f"the resume is not exact: {why}")
-
-    # ---- saving ----------------------------------------------------------------------------------
+    # ---- what is due -----------------------------------------------------------------------------
 
     def ask(self, *, best: bool = False) -> None:
         """Want a checkpoint at the next opportunity."""
@@ -308,6 +147,8 @@ class Checkpointer:
         self._kept_best = signed
         return True
 
+    # ---- saving ----------------------------------------------------------------------------------
+
     def save(self, kind: PlaceKind, reason: str, *, best: bool = False) -> bool:
         """Write a checkpoint; tell whether it is there. A fault of the disk is a warning."""
         best = best or self._is_asked_best
@@ -330,8 +171,9 @@ class Checkpointer:
 
     def _save(self, kind: PlaceKind, reason: str, best: bool) -> None:
         from runstore.train import ranks
-        from runstore.train.checkpoint import FORMAT, own_buffers, where_trained
+        from runstore.train.checkpoint import FORMAT, own_buffers
         from runstore.train.rng import get_rng_state
+        from runstore.train.where import where_trained
 
         run = self._run
         # The rows first: what they log is part of where the stages are.
@@ -340,7 +182,7 @@ class Checkpointer:
             "problem": problem,
             "rng": get_rng_state(),
             "stages": run.stage_state(kind),
-            "buffers": own_buffers(self._objects),
+            "buffers": own_buffers(self._objects.named),
             "cuts": cuts,
         }
         everyone = ranks.gather_objects(own)
@@ -349,14 +191,14 @@ class Checkpointer:
             raise CheckpointError(problems[0])
         if run.rank != 0:
             return
-        things = self._all_objects()
+        things = self._objects.everything()
         payload = {
             "format": FORMAT,
             "step": run.step,
             "epoch": run.epoch,
             "objects": {name: _state(name, thing) for name, thing in things.items()},
             "ranks": [{key: one[key] for key in ("rng", "stages", "buffers")} for one in everyone],
-            "where": where_trained(list(self._objects.values())),
+            "where": where_trained(list(self._objects.named.values())),
             "kept_best": self._kept_best,
         }
         cuts = {name: size for one in everyone for name, size in one["cuts"].items()}
@@ -402,11 +244,3 @@ def _state(name: str, thing: Any) -> Any:
         return state_of(name, thing)
     except Exception as error:
         raise CheckpointError(f"{name}: its state_dict() raised {error!r:.200}") from error
-
-
-def rescaled(stages: dict[str, Any], then: int, now: int) -> dict[str, Any]:
-    """Return a rank's place for another number of ranks: the same share of the epoch is done."""
-    split = stages.get("split")
-    if split is None or then == now:
-        return stages
-    return {**stages, "split": {**split, "batch": split["batch"] * then // now}}

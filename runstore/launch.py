@@ -1,12 +1,10 @@
-"""How a run is opened: a new directory, or one that a launcher hands over."""
+"""How a run is opened: `init`, and what a run's directory says of it from the first moment."""
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 import shlex
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -17,34 +15,25 @@ import orjson
 
 from runstore import exits
 from runstore.atomic import write_document
+from runstore.attempts import new_directory, next_attempt, recorded, run_to_join
 from runstore.best_epoch import parse_best
 from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import code, facts
-from runstore.errors import AttemptError, RunStoreError
-from runstore.paths import RunPaths, StreamFile, new_run_id
+from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
-from runstore.requeued import was_requeued
 from runstore.run import Run
 from runstore.save_rules import SaveEvery, SaveRules
 from runstore.several import several_ranks, world_size
 from runstore.shared_run import SharedRun, open_shared
-from runstore.sources.native import NativeReader
 from runstore.sources.reading import DOCUMENT_BYTES
-from runstore.store import find
 from runstore.system import DEFAULT_INTERVAL_S
-from runstore.values import as_json, as_mapping, shown_as_text
+from runstore.values import as_json, as_mapping
 
-RUN_VARIABLE = "RUNSTORE_RUN"
-PARAMS_VARIABLE = "RUNSTORE_PARAMS"
-ID_TRIES = 100
 PARAMS_BYTES = 3 << 20
 """The most that params take of `run.json`, which readers take up to 4 MiB of."""
-OPEN_EVENT_S = 1.0
-
-_handed_over = False
 
 
 def init(
@@ -168,18 +157,18 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
         "best": options.best,
         **facts(),
     }
-    run_dir, handed = _resumed(options.resume, options.root)
+    run_dir, handed = run_to_join(options.resume, options.root)
     point: ResumePoint | None = None
     problems: list[str] = []
     if run_dir is None:
-        run_dir, attempt = _new_directory(options.root, options.name), 1
+        run_dir, attempt = new_directory(options.root, options.name), 1
     else:
-        attempt, stored = _next_attempt(run_dir)
+        attempt, stored = next_attempt(run_dir)
         point, damaged = find_resume_point(run_dir)
         then = "the one before it is used" if point else "there is none before it"
         problems = [f"{problem}; {then}" for problem in damaged]
         if options.resume in ("auto", "must"):
-            given, changed = _recorded(stored, given)
+            given, changed = recorded(stored, given)
             problems += changed
             # The launcher's run has the launcher's name, or none.
             document["name"] = ""
@@ -236,124 +225,6 @@ def _positive(name: str, value: SupportsIndex) -> int:
     if number < 1:
         raise ValueError(f"{name} is {number}, expected 1 or more")
     return number
-
-
-def _resumed(resume: str | os.PathLike[str], root: Path) -> tuple[Path | None, dict[str, Any]]:
-    """Return the directory of the run to join, or None for a new run, and the launcher's params."""
-    if resume == "never":
-        return None, {}
-    if resume in ("auto", "must"):
-        handed = _handed_run()
-        if handed is None and resume == "must":
-            raise RunStoreError(
-                f"resume='must', but no launcher gave a run in ${RUN_VARIABLE}; "
-                "start it with a launcher, or give resume a run directory"
-            )
-        return (None, {}) if handed is None else _take_handover(handed)
-    return find(os.fspath(resume), root).path, {}
-
-
-def _handed_run() -> Path | None:
-    """Return the launcher's run, once: a second run of the same process is a run of its own."""
-    handed = os.environ.get(RUN_VARIABLE)
-    return Path(handed) if handed and not _handed_over else None
-
-
-def _take_handover(run_dir: Path) -> tuple[Path, dict[str, Any]]:
-    global _handed_over
-    params = _handed_params()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _handed_over = True
-    # A script that this one starts is not the run.
-    os.environ.pop(RUN_VARIABLE, None)
-    os.environ.pop(PARAMS_VARIABLE, None)
-    return run_dir, params
-
-
-def _handed_params() -> dict[str, Any]:
-    text = os.environ.get(PARAMS_VARIABLE)
-    if not text:
-        return {}
-    try:
-        params = json.loads(text)
-    except ValueError as error:
-        raise RunStoreError(f"${PARAMS_VARIABLE} is {text!r}, not JSON: {error}") from None
-    if not isinstance(params, dict):
-        raise RunStoreError(f"${PARAMS_VARIABLE} is {text!r}, expected a JSON object")
-    return params
-
-
-def _new_directory(root: Path, name: str | None) -> Path:
-    """Make a directory that no other process has: mkdir decides."""
-    root.mkdir(parents=True, exist_ok=True)
-    for _ in range(ID_TRIES):
-        run_dir = root / new_run_id(name)
-        try:
-            run_dir.mkdir()
-        except FileExistsError:
-            continue
-        return run_dir
-    raise RunStoreError(f"{root}: {ID_TRIES} run ids in a row were taken; is the clock stuck?")
-
-
-def _next_attempt(run_dir: Path) -> tuple[int, dict[str, Any]]:
-    """Return the number of the attempt to claim, and the params that `run.json` has.
-
-    Raises:
-        AttemptError: an attempt is alive in another process.
-    """
-    # The number before the look: who claims it in between makes our claim fail, and is not missed.
-    newest = _newest_attempt(run_dir)
-    _await_open_event(RunPaths(run_dir).stream("events", newest))
-    reader = NativeReader(run_dir, patient=False)
-    reader.glance()
-    if reader.refused is not None:
-        raise reader.refused
-    status = reader.state.status
-    if status.word in ("running", "stalled") and not was_requeued(reader.state):
-        raise AttemptError(
-            f"{run_dir}: attempt {reader.state.attempt} is {status.word} ({status.reason}); "
-            "stop it first, or start a new run with resume='never'"
-        )
-    return newest + 1, dict(reader.state.params)
-
-
-def _recorded(stored: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the script's params without those that the run has otherwise, and which these are.
-
-    A launcher starts the script anew, and one that trains a grid gives its first cell's params to
-    whatever run it is made to resume. A script that names the run to go on with means what it says.
-    """
-    plain = redact_params(as_json(given))
-    changed = [key for key in given if key in stored and stored[key] != plain[key]]
-    kept = {key: value for key, value in given.items() if key not in changed}
-    told = [
-        f"params: {key} is {shown_as_text(stored[key])} as recorded, not "
-        f"{shown_as_text(plain[key])} as in the script"
-        for key in changed
-    ]
-    return kept, told
-
-
-def _await_open_event(events: Path) -> None:
-    """An attempt that was claimed a moment ago has no `open` event yet, and looks dead till then.
-
-    Without one after a second, whoever claimed it has died in that moment.
-    """
-    deadline = time.monotonic() + OPEN_EVENT_S
-    while time.monotonic() < deadline:
-        try:
-            if events.stat().st_size:
-                return
-        except OSError:
-            return
-        time.sleep(0.01)
-
-
-def _newest_attempt(run_dir: Path) -> int:
-    """Of all streams: a stray file of an attempt without events is not to be appended to."""
-    files = (StreamFile.parse(name) for name in os.listdir(run_dir))
-    return max((file.attempt for file in files if file), default=0)
 
 
 def _describe(run: Run, document: dict[str, Any]) -> None:

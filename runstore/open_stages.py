@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runstore.console import SplitDisplay
 from runstore.meters import Meters, Pace, Sums
 from runstore.records import RESERVED_KEYS
+from runstore.reports import ReportOptions
 
 if TYPE_CHECKING:
     from runstore.train.classification import Classification
@@ -49,17 +50,10 @@ class Split:
     left: float | None = None
     """When the loop was left by `break` (or by an exception: not known yet which)."""
 
-    def add_classifications(
-        self,
-        predictions: Any,
-        targets: Any,
-        target_names: Iterable[str] | None,
-        labels: Iterable[int] | None,
-        zero_division: float,
-    ) -> None:
+    def add_classifications(self, predictions: Any, targets: Any, options: ReportOptions) -> None:
         """Count a batch of classifications; the first one says which classes there are."""
         if self.classification is None:
-            self.classification = _classification(target_names, labels, zero_division)
+            self.classification = _classification(options)
         self.classification.add(predictions, targets)
 
     def add_regressions(self, predictions: Any, targets: Any) -> None:
@@ -88,7 +82,7 @@ class Split:
         self.started = time.monotonic() - state["elapsed_s"]
         self.meters.load_state_dict(state["meters"])
         if state["classification"] is not None:
-            self.classification = _classification(None, None, 0)
+            self.classification = _classification()
             self.classification.load_state_dict(state["classification"])
         if state["regression"] is not None:
             self.regression = _regression()
@@ -138,16 +132,10 @@ def _regression() -> Regression:
     return Regression()
 
 
-def _classification(
-    target_names: Iterable[str] | None, labels: Iterable[int] | None, zero_division: float
-) -> Classification:
+def _classification(options: ReportOptions | None = None) -> Classification:
     from runstore.train.classification import Classification
 
-    return Classification(
-        target_names=list(target_names) if target_names is not None else None,
-        labels=list(labels) if labels is not None else None,
-        zero_division=zero_division,
-    )
+    return Classification(options)
 
 
 def length_of(loader: object) -> int | None:

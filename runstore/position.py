@@ -9,7 +9,7 @@ from typing import Any
 
 from runstore.meters import Pace
 from runstore.open_stages import TRAIN, Epoch, Split
-from runstore.state import Best
+from runstore.pieces import Best
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from runstore.errors import RunNotFoundError
 from runstore.paths import Stream
+from runstore.pieces import Best
 from runstore.records import NONFINITE_KEY, JsonObject, metric_values
 from runstore.sources import RunReader, RunRef, open_run
 from runstore.sources.reading import RowLine
-from runstore.state import Best, RunState
+from runstore.state import RunState
 from runstore.store import find
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ takes 6 ms for ten classes, nearly all of it to check its arguments; a short epo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -26,6 +26,32 @@ MAX_CELLS = 60_000
 """The most cells of a matrix in a row."""
 ROOM_BYTES = MAX_LINE_BYTES - 4096
 """What a report may take of a row; the rest of it is step, epoch and split."""
+
+
+class ReportOptions(NamedTuple):
+    """What a report is to show, by scikit-learn's argument names."""
+
+    target_names: Iterable[str] | None = None
+    """The names of `labels`, or of all k classes."""
+    labels: Iterable[int] | None = None
+    """The classes to report on; default those that occur, or all when they are named."""
+    zero_division: float = 0
+    """The score where there is nothing to divide by: 0, 1, or NaN, which the averages leave out."""
+
+    def checked(self) -> ReportOptions:
+        """Return them as lists and plain numbers, to keep.
+
+        Raises:
+            ValueError: `zero_division` is not 0, 1 or nan.
+        """
+        names, labels, zero = self
+        if zero not in (0, 1) and not math.isnan(zero):
+            raise ValueError(f"zero_division is {zero!r}, expected 0, 1 or nan")
+        return ReportOptions(
+            None if names is None else [str(name) for name in names],
+            None if labels is None else [int(label) for label in labels],
+            float(zero),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +88,12 @@ class Report:
         return {"accuracy": self.accuracy, "f1_macro": self.report["macro avg"]["f1-score"]}
 
 
-def classification_report(
-    counts: npt.NDArray[np.int64],
-    *,
-    target_names: Sequence[str] | None = None,
-    labels: Sequence[int] | None = None,
-    zero_division: float = 0,
-) -> Report:
+def classification_report(counts: npt.NDArray[np.int64], options: ReportOptions) -> Report:
     """Return the report of a confusion matrix.
 
     Args:
         counts: int64 [k, k], rows are true classes, columns predicted ones.
-        target_names: the names of `labels`, or of all k classes.
-        labels: the classes to report on; default those that occur, or all when they are named.
-        zero_division: the score where there is nothing to divide by: 0, 1, or NaN, which the
-            averages leave out.
+        options: what to show of it.
 
     Raises:
         ValueError: the matrix is empty, or names and classes do not fit.
@@ -84,29 +101,19 @@ def classification_report(
     import numpy as np
 
     per_class = np.stack([counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)])
-    report = report_per_class(
-        per_class, target_names=target_names, labels=labels, zero_division=zero_division
-    )
+    report = report_per_class(per_class, options)
     true, predicted = np.nonzero(counts)
     room = ROOM_BYTES - _size(report.labels, report.classes, report.report)
     cells = _largest_cells(true, predicted, counts[true, predicted], room)
     return replace(report, confusion=cells)
 
 
-def report_per_class(
-    counts: npt.NDArray[np.int64],
-    *,
-    target_names: Sequence[str] | None = None,
-    labels: Sequence[int] | None = None,
-    zero_division: float = 0,
-) -> Report:
+def report_per_class(counts: npt.NDArray[np.int64], options: ReportOptions) -> Report:
     """Return the report of so many classes that no pairs were counted; without a matrix.
 
     Args:
         counts: int64 [3, k]: hits, predictions and support of each class.
-        target_names: as for `classification_report`; so are the others.
-        labels: the classes to report on.
-        zero_division: 0, 1 or NaN.
+        options: what to show of them.
 
     Raises:
         ValueError: nothing was counted, or names and classes do not fit.
@@ -117,12 +124,8 @@ def report_per_class(
     if not total:
         raise ValueError("no samples were tracked")
     present = np.flatnonzero(counts[1] + counts[2]).tolist()
-    if labels is None and target_names is not None:
-        labels = range(len(target_names))
-    classes = [int(c) for c in (present if labels is None else labels)]
-    names = [str(name) for name in target_names or classes]
-    if len(names) != len(classes):
-        raise ValueError(f"{len(names)} target_names for {len(classes)} classes")
+    names, classes = _names_and_classes(options, present)
+    zero_division = options.zero_division
     hits, predicted, support = _counts_of(classes, counts)
     per_class = _scores(hits, predicted, support, zero_division)
     columns = [*(score.tolist() for score in per_class), support.astype(float).tolist()]
@@ -132,7 +135,7 @@ def report_per_class(
     }
     sums = [part.sum(keepdims=True) for part in (hits, predicted, support)]
     micro = [float(score[0]) for score in _scores(sums[0], sums[1], sums[2], zero_division)]
-    if labels is None or set(classes) >= set(present):
+    if set(classes) >= set(present):
         report["accuracy"] = micro[0]
     else:
         report["micro avg"] = _entry(micro, support.sum())
@@ -141,6 +144,19 @@ def report_per_class(
     report["macro avg"] = _entry(macro, support.sum())
     report["weighted avg"] = _entry(weighted, support.sum())
     return _fitting(names, classes, report, int(counts[0].sum()) / total)
+
+
+def _names_and_classes(options: ReportOptions, present: list[int]) -> tuple[list[str], list[int]]:
+    """Return what is shown, and under which names."""
+    names, labels, _ = options.checked()
+    named = None if names is None else list(names)
+    if labels is None:
+        labels = present if named is None else range(len(named))
+    classes = list(labels)
+    shown = [str(c) for c in classes] if named is None else named
+    if len(shown) != len(classes):
+        raise ValueError(f"{len(shown)} target_names for {len(classes)} classes")
+    return shown, classes
 
 
 def _counts_of(classes: Sequence[int], counts: Any) -> Any:

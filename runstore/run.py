@@ -20,15 +20,18 @@ from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
 from runstore.metric_rows import MetricRows
 from runstore.paths import RunPaths, Stream
+from runstore.pieces import Best
 from runstore.position import Position
 from runstore.process import ProcessIdentity
 from runstore.rank_writer import RankWriter
 from runstore.records import MAX_INT, RecordError, split_nonfinite
+from runstore.registered import Registered
 from runstore.replay import PlaceKind
+from runstore.reports import ReportOptions
+from runstore.restorer import Restorer
 from runstore.row_values import RowValues
 from runstore.several import let_collectives_go
 from runstore.stages import Stages
-from runstore.state import Best
 from runstore.stops import Stop, take_requests
 from runstore.system import SystemSampler
 from runstore.tensorboard import open_mirror
@@ -113,7 +116,9 @@ class Run:
         self._muted = point is not None
         """Whether the script does again what an earlier attempt has logged already."""
         self._muted_rows = 0
-        self._checkpointer = Checkpointer(self, checkpoints)
+        self._registered = Registered()
+        self._checkpointer = Checkpointer(self, self._registered, checkpoints)
+        self._restorer = Restorer(self, self._registered, self._checkpointer, checkpoints)
         self.boundaries = Boundaries(self, self._checkpointer)
         self._writer: RunWriter | RankWriter
         if rank == 0:
@@ -311,7 +316,8 @@ class Run:
             StageError: no split is open.
             BadValueError: shapes or labels do not fit, and the run is strict.
         """
-        self._stages.track_classification(predictions, targets, target_names, labels, zero_division)
+        options = ReportOptions(target_names, labels, zero_division)
+        self._stages.track_classification(predictions, targets, options)
 
     def track_regression(self, predictions: Any, targets: Any) -> None:
         """Add a batch of regressions; the split's end has their `mse`, `mae` and `r2`.
@@ -364,8 +370,9 @@ class Run:
             TypeError: an object has no state.
             CheckpointError: the checkpoint does not fit the objects.
         """
-        self._checkpointer.register(objects)
-        if not self._checkpointer.awaits_objects and not self._stages.is_behind:
+        self._registered.add(objects)
+        self._restorer.restore(objects)
+        if not self._restorer.awaits_objects and not self._stages.is_behind:
             self.unmute()
 
     def save(self, *, is_best: bool = False) -> None:
@@ -392,7 +399,9 @@ class Run:
     @property
     def resumed_from(self) -> int | None:
         """The step of the checkpoint that this attempt goes on from; None when it began anew."""
-        return self._checkpointer.resumed_from
+        return self._restorer.resumed_from
+
+    # ---- what steppers, signals and requests call ------------------------------------------------
 
     def add_stepper(self, stepper: Windowed) -> bool:
         """Let `stepper` count the optimizer steps; tell whether it is the first one.
@@ -400,7 +409,7 @@ class Run:
         Of several (one for each network of a GAN) only the first counts.
         """
         self.boundaries.steppers.append(stepper)
-        self._checkpointer.register_stepper(stepper)
+        self._registered.add_stepper(stepper)
         self._steps_are_tracked = True
         return len(self.boundaries.steppers) == 1
 
@@ -428,7 +437,7 @@ class Run:
         Raises:
             CheckpointError: the attempt resumes, and nothing is registered.
         """
-        self._checkpointer.check_registered()
+        self._restorer.check_registered()
 
     @property
     def can_stop(self) -> bool:
@@ -544,7 +553,7 @@ class Run:
     @property
     def resume_point(self) -> ResumePoint | None:
         """The checkpoint that this attempt goes on from."""
-        return self._checkpointer.point
+        return self._restorer.point
 
     def note_ranks(self, processes: list[dict[str, Any]]) -> None:
         """Record who trains together; at a bad end the run tells which of them is gone."""
@@ -553,7 +562,7 @@ class Run:
 
     def note_inexact(self, why: str) -> None:
         """Record that what follows is not what an uninterrupted run would have done."""
-        self._checkpointer.note_inexact(why)
+        self._restorer.note_inexact(why)
 
     def warn(self, message: str) -> None:
         """Say what went wrong, each time; `complain` says it once."""

@@ -12,10 +12,11 @@ from runstore.console import LineThrottle, NoDisplay, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
 from runstore.open_stages import TRAIN, Split, length_of, samples_of, summary_line
+from runstore.pieces import Best
 from runstore.position import EpochDurations, Position
 from runstore.replay import PlaceKind, Replay
+from runstore.reports import ReportOptions
 from runstore.split_summary import write_summary
-from runstore.state import Best
 from runstore.tracking import Tracker
 from runstore.values import as_index, shown_as_text
 
@@ -275,19 +276,10 @@ class Stages:
         """Add a batch to the open split, and write its row when it is time."""
         self._tracker.track(self._open_split("track()"), values, n, tokens)
 
-    def track_classification(
-        self,
-        predictions: Any,
-        targets: Any,
-        target_names: Iterable[str] | None,
-        labels: Iterable[int] | None,
-        zero_division: float,
-    ) -> None:
+    def track_classification(self, predictions: Any, targets: Any, options: ReportOptions) -> None:
         """Count a batch of classifications in the open split."""
         split = self._open_split("track_classification()")
-        self._tracker.track_classification(
-            split, predictions, targets, target_names, labels, zero_division
-        )
+        self._tracker.track_classification(split, predictions, targets, options)
 
     def track_regression(self, predictions: Any, targets: Any) -> None:
         """Add a batch of regressions in the open split."""

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runstore.paths import StreamFile
+from runstore.pieces import Best, Piece, better
 from runstore.progress import Progress
-from runstore.records import JsonObject, integer, metric_values, number
+from runstore.records import JsonObject, integer, number
 from runstore.series import Series
 from runstore.status import Status
 
@@ -58,34 +59,6 @@ class Attempt:
     events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_KEPT))
     """Kept apart: a long run's epochs push its early events out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best epoch so far."""
-
-    epoch: int
-    metric: str
-    value: float
-
-
-@dataclass(slots=True)
-class Piece:
-    """What was folded from one metrics, epochs or reports file."""
-
-    file: StreamFile
-    rows: int = 0
-    series: dict[str, Series] = field(default_factory=dict)
-    last: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Metric to (time, value)."""
-    last_row: JsonObject = field(default_factory=dict)
-    first_step: int | None = None
-    epoch_rows: list[JsonObject] = field(default_factory=list)
-    """All of them, or only the newest when the file is not read in full."""
-    best: Best | None = None
-    best_rule: str = ""
-    """What `best` was judged by."""
-    reports: dict[str, JsonObject] = field(default_factory=dict)
 
 
 class RunState:
@@ -186,40 +159,8 @@ class RunState:
             piece.reports[str(row.get("split"))] = row
             return
         if file.stream == "epochs":
-            self._fold_epoch(piece, row, partial)
-        self._fold_values(piece, row, step, partial)
-
-    def _fold_epoch(self, piece: Piece, row: JsonObject, partial: bool) -> None:
-        if partial:
-            piece.epoch_rows.clear()
-        piece.epoch_rows.append(row)
-        self._judge_epochs(piece, [row])
-
-    def _judge_epochs(self, piece: Piece, rows: list[JsonObject]) -> None:
-        """Take further epochs into the best one; all of them when the rule is another one."""
-        rule = self.best_rule
-        if piece.best_rule != rule:
-            piece.best, piece.best_rule, rows = None, rule, piece.epoch_rows
-        metric, _, direction = rule.rpartition(":")
-        for row in rows:
-            epoch, value = integer(row, "epoch"), number(row, metric)
-            if epoch is not None and value is not None:
-                piece.best = better(piece.best, Best(epoch, metric, value), direction)
-
-    def _fold_values(self, piece: Piece, row: JsonObject, step: int | None, partial: bool) -> None:
-        time = number(row, "time") or 0.0
-        x = float(piece.rows if step is None else step)
-        if piece.file.stream == "metrics":
-            piece.last_row = row
-        series = piece.series
-        for key, value in metric_values(row).items():
-            piece.last[key] = (time, value)
-            if partial:
-                continue
-            curve = series.get(key)
-            if curve is None:
-                curve = series[key] = Series()
-            curve.add(x, value)
+            piece.add_epoch(row, self.best_rule, partial=partial)
+        piece.add_values(row, step, partial=partial)
 
     def _piece(self, file: StreamFile) -> Piece:
         piece = self._pieces.get(file.name)
@@ -420,7 +361,7 @@ class RunState:
         direction = self.best_rule.rpartition(":")[2]
         best: Best | None = None
         for piece in self._ordered("epochs"):
-            self._judge_epochs(piece, [])
+            piece.judge(self.best_rule)
             best = better(best, piece.best, direction)
         return better(best, self._told_best(), direction)
 
@@ -523,14 +464,6 @@ class RunState:
         """The heartbeat's position, when it is the newest attempt's."""
         progress = self.progress
         return progress if progress and progress.attempt >= self.attempt else None
-
-
-def better(best: Best | None, other: Best | None, direction: str) -> Best | None:
-    """Return the better of two epochs, the first when they are equal."""
-    if best is None or other is None:
-        return best or other
-    higher, lower = other.value > best.value, other.value < best.value
-    return other if (higher if direction == "max" else lower) else best
 
 
 def _time(event: JsonObject | None) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from runstore.errors import BadValueError
 from runstore.open_stages import TRAIN, Split
+from runstore.reports import ReportOptions
 from runstore.step_rows import StepRow
 from runstore.values import as_float, is_late, shown_as_text
 
@@ -120,20 +121,12 @@ class Tracker:
     # ---- reports ---------------------------------------------------------------------------------
 
     def track_classification(
-        self,
-        split: Split,
-        predictions: Any,
-        targets: Any,
-        target_names: Iterable[str] | None,
-        labels: Iterable[int] | None,
-        zero_division: float,
+        self, split: Split, predictions: Any, targets: Any, options: ReportOptions
     ) -> None:
         """Count a batch of classifications in the open split."""
         self._add(
             "track_classification",
-            lambda: split.add_classifications(
-                predictions, targets, target_names, labels, zero_division
-            ),
+            lambda: split.add_classifications(predictions, targets, options),
         )
 
     def track_regression(self, split: Split, predictions: Any, targets: Any) -> None:

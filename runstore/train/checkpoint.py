@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -319,37 +319,3 @@ def _naming_the_object(error: CheckpointError, payload: Payload) -> CheckpointEr
         if found is not None:
             return CheckpointError(f"{found}, which torch.load(weights_only=True) does not take")
     return error
-
-
-def where_trained(things: Sequence[Any]) -> Payload:
-    """Return what must be the same for a resume to be exact."""
-    devices = {
-        parameter.device
-        for thing in things
-        if isinstance(thing, torch.nn.Module)
-        for parameter in thing.parameters()
-    }
-    names = {_device_name(device) for device in devices}
-    return {
-        "world_size": ranks.world_size(),
-        "devices": sorted(names) or ["cpu"],
-        "torch": str(torch.__version__),
-    }
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in words what differs between where a checkpoint was made and where it is loaded."""
-    words = {"world_size": "processes", "devices": "devices", "torch": "torch"}
-    return [
-        f"{words[key]}: {_shown(then.get(key))} then, {_shown(now[key])} now"
-        for key in words
-        if then.get(key) != now[key]
-    ]
-
-
-def _shown(value: object) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -5,7 +5,6 @@ Shapes: n samples of a batch, k classes.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from runstore import values
-from runstore.reports import Report, classification_report, report_per_class
+from runstore.reports import Report, ReportOptions, classification_report, report_per_class
 from runstore.train.class_counts import IGNORED, ClassCounts
 from runstore.train.host_copy import HostCopy
 from runstore.train.ranks import all_reduce_sum
@@ -32,24 +31,15 @@ class Classification:
     names name, are found when the split ends.
     """
 
-    def __init__(
-        self,
-        *,
-        target_names: Sequence[str] | None = None,
-        labels: Sequence[int] | None = None,
-        zero_division: float = 0,
-    ) -> None:
+    def __init__(self, options: ReportOptions | None = None) -> None:
         """Count nothing yet; see `Run.track_classification`.
 
         Raises:
             ValueError: `zero_division` is not 0, 1 or nan.
         """
-        if zero_division not in (0, 1) and not math.isnan(zero_division):
-            raise ValueError(f"zero_division is {zero_division!r}, expected 0, 1 or nan")
-        self._target_names = target_names
-        self._labels = labels
-        self._zero_division = float(zero_division)
-        self._named = len(target_names) if target_names is not None and labels is None else 0
+        self._options = (options or ReportOptions()).checked()
+        names, labels, _ = self._options
+        self._named = len(list(names)) if names is not None and labels is None else 0
         self._counts: ClassCounts | None = None
         self._waiting: deque[tuple[HostCopy, torch.Tensor, torch.Tensor]] = deque()
         """Batches on a device whose largest class is on its way to the host."""
@@ -158,14 +148,9 @@ class Classification:
         counts = self._counts
         if counts is None:
             raise ValueError("no samples were tracked")
-        names, labels, zero = self._target_names, self._labels, self._zero_division
         if counts.is_matrix:
-            matrix = counts.matrix().cpu().numpy()
-            return classification_report(
-                matrix, target_names=names, labels=labels, zero_division=zero
-            )
-        per_class = counts.per_class().cpu().numpy()
-        return report_per_class(per_class, target_names=names, labels=labels, zero_division=zero)
+            return classification_report(counts.matrix().cpu().numpy(), self._options)
+        return report_per_class(counts.per_class().cpu().numpy(), self._options)
 
     # ---- processes and checkpoints ---------------------------------------------------------------
 
@@ -174,7 +159,7 @@ class Classification:
         self.settle()
         counts = self._counts
         return {
-            **self._options(),
+            **self._options._asdict(),
             "classes": counts.classes if counts is not None else 0,
             "pairs": counts is None or counts.is_matrix,
         }
@@ -195,22 +180,14 @@ class Classification:
     @classmethod
     def like(cls, header: Mapping[str, Any]) -> Classification:
         """Return an empty one with the options of another process."""
-        options = ("target_names", "labels", "zero_division")
-        return cls(**{key: header[key] for key in options})
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "target_names": None if self._target_names is None else list(self._target_names),
-            "labels": None if self._labels is None else [int(label) for label in self._labels],
-            "zero_division": self._zero_division,
-        }
+        return cls(ReportOptions(*(header[key] for key in ReportOptions._fields)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything for a checkpoint: numbers, strings and a tensor on the host."""
         self.settle()
         counts = self._counts
         state = counts.state_dict() if counts is not None else None
-        return {**self._options(), "counts": state}
+        return {**self._options._asdict(), "counts": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`, with its names, labels and zero_division."""

@@ -61,7 +61,7 @@ def test_row_appended_by_hand_appears_within_a_second(
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("2.5000", "step 1"), 10)
     append(metrics, step=2, loss=1.25)
-    wait_until(terminal.shows("1.2500", "step 2"), 1.0, what="the appended row")
+    assert wait_until(terminal.shows("1.2500", "step 2"), 1.0, what="the appended row")
 
 
 def test_run_that_starts_later_appears_without_a_key(
@@ -73,7 +73,7 @@ def test_run_that_starts_later_appears_without_a_key(
     root.mkdir()
     wait_until(terminal.shows("No runs in"), 10)
     write_run(root)
-    wait_until(terminal.shows("1 run ", "✓ finished"), 10)
+    assert wait_until(terminal.shows("1 run ", "✓ finished"), 10)
 
 
 def test_chart_epochs_and_filter_are_one_key_away(
@@ -84,15 +84,15 @@ def test_chart_epochs_and_filter_are_one_key_away(
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("2 runs", "last step"), 10)
     terminal.press("2")
-    wait_until(terminal.shows("━━ train/loss", "━━ val/loss", "step"))
+    assert wait_until(terminal.shows("━━ train/loss", "━━ val/loss", "step"))
     terminal.press("3")
-    wait_until(terminal.shows("★     3", "EPOCH"))
+    assert wait_until(terminal.shows("★     3", "EPOCH"))
     terminal.press("/alph")
-    wait_until(terminal.shows("1 of 2 runs"))
+    assert wait_until(terminal.shows("1 of 2 runs"))
     terminal.press("\x1b")
-    wait_until(lambda: not terminal.shows("1 of 2 runs")())
+    assert wait_until(lambda: not terminal.shows("1 of 2 runs")())
     terminal.press("?")
-    wait_until(terminal.shows("any key closes this list"))
+    assert wait_until(terminal.shows("any key closes this list"))
 
 
 def test_terminal_resized_from_small_to_large_shows_all_panes(
@@ -100,11 +100,13 @@ def test_terminal_resized_from_small_to_large_shows_all_panes(
 ) -> None:
     write_run(tmp_path)
     terminal = start_monitor(tmp_path, columns=40, rows=10)
-    wait_until(terminal.shows("terminal too small", "needs 60x15"), 10)
+    assert wait_until(terminal.shows("terminal too small", "needs 60x15"), 10)
     terminal.resize(160, 45)
-    wait_until(terminal.shows("1 Progress", "2 Chart", "3 Epochs", "4 Report", "5 Events"), 5)
+    assert wait_until(
+        terminal.shows("1 Progress", "2 Chart", "3 Epochs", "4 Report", "5 Events"), 5
+    )
     terminal.resize(80, 24)
-    wait_until(terminal.shows("─ 1 Progress  2 Chart", "? help"), 5)
+    assert wait_until(terminal.shows("─ 1 Progress  2 Chart", "? help"), 5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -128,7 +130,7 @@ def test_vanished_terminal_ends_the_monitor(
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("? help"), 10)
     terminal.hang_up()
-    terminal.process.wait(10)
+    assert terminal.process.wait(10) == 128 + signal.SIGHUP
 
 
 def test_suspended_monitor_draws_everything_again(
@@ -142,7 +144,7 @@ def test_suspended_monitor_draws_everything_again(
     wait_until(lambda: _is_stopped(terminal.process.pid), what="the stop")
     terminal.output.clear()
     terminal.process.send_signal(signal.SIGCONT)
-    wait_until(terminal.shows("✓ finished", "? help"), 10)
+    assert wait_until(terminal.shows("✓ finished", "? help"), 10)
 
 
 def _is_stopped(pid: int) -> bool:
@@ -176,7 +178,7 @@ def test_other_locale_still_draws_its_lines(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     terminal = start_monitor(tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    wait_until(terminal.shows("─ 1 Progress"), 10)
+    assert wait_until(terminal.shows("─ 1 Progress"), 10)
 
 
 def test_hostile_names_are_shown_and_not_obeyed(

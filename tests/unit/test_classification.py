@@ -19,6 +19,7 @@ from sklearn.metrics import classification_report as sklearn_report
 import runstore
 from runstore import values
 from runstore.records import MAX_LINE_BYTES, encode
+from runstore.reports import ReportOptions
 from runstore.train import class_counts, host_copy
 from runstore.train.class_counts import ClassCounts
 from runstore.train.classification import Classification
@@ -70,9 +71,10 @@ def stream(counts: Classification, pairs: Any, size: int = 7) -> Classification:
 def test_report_of_pairs_and_of_classes_is_sklearns_bit_for_bit(
     pairs: list[tuple[int, int]], labels: list[int] | None, zero: float, few: bool
 ) -> None:
+    options = ReportOptions(labels=labels, zero_division=zero)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(class_counts, "MATRIX_CLASSES", 1000 if few else 0)
-        report = stream(Classification(labels=labels, zero_division=zero), pairs).report()
+        report = stream(Classification(options), pairs).report()
     true, predicted = zip(*pairs, strict=True)
     expected = expected_report(true, predicted, labels=labels, zero_division=zero)
     assert as_text(report.report) == as_text(expected)
@@ -88,7 +90,7 @@ def test_report_of_many_classes_is_sklearns_bit_for_bit(k: int, seed: int, zero:
     true = np.minimum(rng.zipf(1.3, 5000), k) - 1
     predicted = np.where(rng.random(5000) < 0.7, true, rng.integers(0, k, 5000))
     names = [f"class {index}" for index in range(k)]
-    counts = Classification(target_names=names, zero_division=zero)
+    counts = Classification(ReportOptions(names, zero_division=zero))
     stream(counts, np.stack([true, predicted]).T, 1024)
     expected = expected_report(
         true, predicted, labels=range(k), target_names=names, zero_division=zero
@@ -168,7 +170,7 @@ def test_fifty_thousand_classes_fit_a_row_without_those_of_small_support() -> No
 @pytest.mark.parametrize("zero", [2, -1, 0.5])
 def test_other_zero_divisions_are_refused(zero: float) -> None:
     with pytest.raises(ValueError, match="zero_division"):
-        Classification(zero_division=zero)
+        Classification(ReportOptions(zero_division=zero))
 
 
 @pytest.mark.timeout(60)
@@ -181,9 +183,10 @@ def test_counts_loaded_in_the_middle_go_on_exactly(
         patch.setattr(class_counts, "MATRIX_CLASSES", 1000 if few else 4)
         if on_device:
             patch.setattr(values, "LATE_DEVICES", frozenset({"cpu"}))
-        whole = stream(stream(Classification(zero_division=1), before), after)
+        options = ReportOptions(zero_division=1)
+        whole = stream(stream(Classification(options), before), after)
         file = io.BytesIO()
-        torch.save(stream(Classification(zero_division=1), before).state_dict(), file)
+        torch.save(stream(Classification(options), before).state_dict(), file)
         file.seek(0)
         second = Classification()
         second.load_state_dict(torch.load(file, weights_only=True))
@@ -192,7 +195,7 @@ def test_counts_loaded_in_the_middle_go_on_exactly(
 
 def test_state_of_nothing_is_nothing() -> None:
     counts = Classification()
-    counts.load_state_dict(Classification(target_names=["a"]).state_dict())
+    counts.load_state_dict(Classification(ReportOptions(["a"])).state_dict())
     with pytest.raises(ValueError, match="no samples"):
         counts.report()
 

@@ -87,7 +87,7 @@ def test_missing_stderr_is_no_fault(monkeypatch: pytest.MonkeyPatch, stderr: str
         stream = io.StringIO()
         stream.close()
     monkeypatch.setattr(sys, "stderr", stream)
-    if stream is None:
-        split_display("train", None, LineThrottle()).close("done")
-    else:
-        LineDisplay("train", None, LineThrottle()).close("done")
+    display = split_display("train", None, LineThrottle())
+    assert isinstance(display, LineDisplay)
+    display.close("done")
+    assert sys.stderr is stream

@@ -140,7 +140,7 @@ def test_writers_thread_writes_what_came_while_the_script_does_something_else(
 ) -> None:
     run.log({"a": torch.tensor(1.0)})
     event.is_set = True
-    wait_until(lambda: len(raw(run)) == 1, 8, what="the row")
+    assert wait_until(lambda: len(raw(run)) == 1, 8, what="the row")
 
 
 def test_broken_device_costs_its_rows_one_warning_and_no_time(

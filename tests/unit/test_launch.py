@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 import runstore
-from runstore import launch
+from runstore import attempts
 from runstore.errors import AttemptError, RootNotFoundError, RunNotFoundError, RunStoreError
 
 
 @pytest.fixture(autouse=True)
 def fresh_handover(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process joins the launcher's run once; each test is a process of its own."""
-    monkeypatch.setattr(launch, "_handed_over", False)
+    monkeypatch.setattr(attempts, "_handed_over", False)
 
 
 def document(run: runstore.Run) -> dict[str, Any]:
@@ -318,7 +318,7 @@ def test_run_goes_on_when_the_script_changes_its_directory(
 def test_launchers_run_does_not_take_the_scripts_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_handed_over", False)
+    monkeypatch.setattr(attempts, "_handed_over", False)
     monkeypatch.setenv("RUNSTORE_RUN", str(tmp_path / "handed"))
     with runstore.init(root=tmp_path, name="mine"):
         pass

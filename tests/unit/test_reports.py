@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 
 from runstore import reports
 from runstore.records import encode
+from runstore.reports import ReportOptions
 from runstore.train.classification import Classification
 
 LABELS = st.integers(1, 6).flatmap(
@@ -34,7 +35,7 @@ def plain(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def stream(pairs: list[tuple[int, int]], batch: int, **options: Any) -> reports.Report:
-    counts = Classification(**options)
+    counts = Classification(ReportOptions(**options))
     for start in range(0, len(pairs), batch):
         true, predicted = zip(*pairs[start : start + batch], strict=True)
         counts.add(np.array(predicted), np.array(true))
@@ -127,7 +128,7 @@ def test_nothing_tracked_has_no_report() -> None:
     with pytest.raises(ValueError, match="no samples"):
         Classification().report()
     with pytest.raises(ValueError, match="no samples"):
-        reports.classification_report(np.zeros((2, 2), dtype=np.int64))
+        reports.classification_report(np.zeros((2, 2), dtype=np.int64), ReportOptions())
 
 
 def test_largest_cells_are_kept_and_accuracy_is_that_of_all(
@@ -135,7 +136,7 @@ def test_largest_cells_are_kept_and_accuracy_is_that_of_all(
 ) -> None:
     monkeypatch.setattr(reports, "MAX_CELLS", 2)
     counts = np.array([[9, 1, 0], [0, 2, 3], [1, 0, 4]], dtype=np.int64)
-    report = reports.classification_report(counts)
+    report = reports.classification_report(counts, ReportOptions())
     assert report.confusion == [[0, 0, 9], [2, 2, 4]]
     assert report.headline()["accuracy"] == 15 / 20
 
@@ -196,7 +197,7 @@ def test_row_of_many_classes_fits_a_line() -> None:
     counts = np.ones((400, 400), dtype=np.int64)
     counts[7, 9] = 10_000
     names = [f"a class with the rather long name {n}" for n in range(400)]
-    report = reports.classification_report(counts, target_names=names)
+    report = reports.classification_report(counts, ReportOptions(names))
     assert len(encode({"step": 1, "epoch": 1, "split": "val", **report.to_record()})) <= 1 << 20
     assert report.confusion is not None
     assert [7, 9, 10_000] in report.confusion

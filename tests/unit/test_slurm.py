@@ -225,7 +225,7 @@ def test_srun_is_not_signalled_but_its_step_is(job: Job7, wait_until: WaitUntil)
     process = job.start("srun", "python", "train.py")
     wait_until(lambda: job.log)
     process.send_signal(signal.SIGUSR1)
-    wait_until(lambda: job.log[1:] == ["scancel --signal=TERM 7"])
+    assert wait_until(lambda: job.log[1:] == ["scancel --signal=TERM 7"])
 
 
 WORDS = st.lists(

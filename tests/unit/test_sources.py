@@ -13,12 +13,12 @@ import runstore
 from runstore.errors import FormatError
 from runstore.liveness import Liveness
 from runstore.paths import Stream
+from runstore.pieces import Best
 from runstore.process import current_process
 from runstore.records import encode
 from runstore.sources import RunReader
 from runstore.sources.native import NativeReader
 from runstore.sources.plain import PlainReader
-from runstore.state import Best
 from runstore.status import Status
 from runstore.summary import full_summary
 from runstore.tail import ZERO_RETRIES

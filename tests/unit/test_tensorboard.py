@@ -309,7 +309,7 @@ def test_values_are_in_the_file_soon_and_without_an_end(
 ) -> None:
     run = open_run(tmp_path)
     run.log({"loss": 1.0}, step=1)
-    wait_until(lambda: "loss" in scalars(run), what="the first value")
+    assert wait_until(lambda: "loss" in scalars(run), what="the first value")
     run.finish()
 
 

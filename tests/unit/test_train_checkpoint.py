@@ -21,13 +21,13 @@ from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.errors import CheckpointError
 from runstore.train.checkpoint import (
     CheckpointStore,
-    differences,
     load_state,
     read_payload,
     state_of,
     write_payload,
 )
 from runstore.train.plain_state import plain, with_arrays
+from runstore.train.where import differences
 
 
 def payload(step: int = 1, **objects: Any) -> dict[str, Any]:

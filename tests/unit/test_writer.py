@@ -391,5 +391,5 @@ def test_signals_are_left_to_the_main_thread(tmp_path: Path, wait_until: WaitUnt
         mask = int(status.split("SigBlk:")[1].split()[0], 16)
         return all(mask >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT))
 
-    wait_until(blocked, what="the thread's signal mask")
+    assert wait_until(blocked, what="the thread's signal mask")
     writer.end({"status": "finished"})

@@ -33,8 +33,8 @@ class LinesWidget(Widget):
         self._drawn_with: tuple[int, Style] | None = None
 
     def build(self, width: int, height: int) -> list[Line]:
-        """Return the lines to show, at most `height` of `width` cells; overridden."""
-        raise NotImplementedError
+        """Return the lines to show, at most `height` of `width` cells; blank by itself."""
+        return []
 
     def redraw(self) -> None:
         """Build again and refresh the lines that differ."""

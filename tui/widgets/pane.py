@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from textual import events
@@ -18,7 +19,10 @@ MARGIN = 1
 
 
 class Pane(LinesWidget, can_focus=True):
-    """Shows one aspect of the selected run; subclasses say which, in `content`."""
+    """Shows one aspect of the selected run; subclasses say which, in `content`.
+
+    Abstract for the type checker alone: Textual's metaclass leaves no room for that of `abc.ABC`.
+    """
 
     NAME = ""
     FOLLOWS_CLOCK = False
@@ -32,9 +36,9 @@ class Pane(LinesWidget, can_focus=True):
         self._top = 0
         self._length = 0
 
+    @abstractmethod
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
-        """Return all lines of the pane for a run, long ones as `LazyLines`; overridden."""
-        raise NotImplementedError
+        """Return all lines of the pane for a run, long ones as `LazyLines`."""
 
     def subtitle(self) -> str:
         """Return what follows the pane's name in its title line."""

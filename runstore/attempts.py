@@ -1,0 +1,142 @@
+"""Which directory a run gets, and which attempt of it: a new one, a launcher's, or a named one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from runstore.errors import AttemptError, RunStoreError
+from runstore.paths import RunPaths, StreamFile, new_run_id
+from runstore.redact import redact_params
+from runstore.requeued import was_requeued
+from runstore.sources.native import NativeReader
+from runstore.store import find
+from runstore.values import as_json, shown_as_text
+
+RUN_VARIABLE = "RUNSTORE_RUN"
+PARAMS_VARIABLE = "RUNSTORE_PARAMS"
+ID_TRIES = 100
+OPEN_EVENT_S = 1.0
+
+_handed_over = False
+
+
+def run_to_join(resume: str | os.PathLike[str], root: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the directory of the run to join, or None for a new run, and the launcher's params."""
+    if resume == "never":
+        return None, {}
+    if resume in ("auto", "must"):
+        handed = _handed_run()
+        if handed is None and resume == "must":
+            raise RunStoreError(
+                f"resume='must', but no launcher gave a run in ${RUN_VARIABLE}; "
+                "start it with a launcher, or give resume a run directory"
+            )
+        return (None, {}) if handed is None else _take_handover(handed)
+    return find(os.fspath(resume), root).path, {}
+
+
+def _handed_run() -> Path | None:
+    """Return the launcher's run, once: a second run of the same process is a run of its own."""
+    handed = os.environ.get(RUN_VARIABLE)
+    return Path(handed) if handed and not _handed_over else None
+
+
+def _take_handover(run_dir: Path) -> tuple[Path, dict[str, Any]]:
+    global _handed_over
+    params = _handed_params()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _handed_over = True
+    # A script that this one starts is not the run.
+    os.environ.pop(RUN_VARIABLE, None)
+    os.environ.pop(PARAMS_VARIABLE, None)
+    return run_dir, params
+
+
+def _handed_params() -> dict[str, Any]:
+    text = os.environ.get(PARAMS_VARIABLE)
+    if not text:
+        return {}
+    try:
+        params = json.loads(text)
+    except ValueError as error:
+        raise RunStoreError(f"${PARAMS_VARIABLE} is {text!r}, not JSON: {error}") from None
+    if not isinstance(params, dict):
+        raise RunStoreError(f"${PARAMS_VARIABLE} is {text!r}, expected a JSON object")
+    return params
+
+
+def new_directory(root: Path, name: str | None) -> Path:
+    """Make a directory that no other process has: mkdir decides."""
+    root.mkdir(parents=True, exist_ok=True)
+    for _ in range(ID_TRIES):
+        run_dir = root / new_run_id(name)
+        try:
+            run_dir.mkdir()
+        except FileExistsError:
+            continue
+        return run_dir
+    raise RunStoreError(f"{root}: {ID_TRIES} run ids in a row were taken; is the clock stuck?")
+
+
+def next_attempt(run_dir: Path) -> tuple[int, dict[str, Any]]:
+    """Return the number of the attempt to claim, and the params that `run.json` has.
+
+    Raises:
+        AttemptError: an attempt is alive in another process.
+    """
+    # The number before the look: who claims it in between makes our claim fail, and is not missed.
+    newest = _newest_attempt(run_dir)
+    _await_open_event(RunPaths(run_dir).stream("events", newest))
+    reader = NativeReader(run_dir, patient=False)
+    reader.glance()
+    if reader.refused is not None:
+        raise reader.refused
+    status = reader.state.status
+    if status.word in ("running", "stalled") and not was_requeued(reader.state):
+        raise AttemptError(
+            f"{run_dir}: attempt {reader.state.attempt} is {status.word} ({status.reason}); "
+            "stop it first, or start a new run with resume='never'"
+        )
+    return newest + 1, dict(reader.state.params)
+
+
+def recorded(stored: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the script's params without those that the run has otherwise, and which these are.
+
+    A launcher starts the script anew, and one that trains a grid gives its first cell's params to
+    whatever run it is made to resume. A script that names the run to go on with means what it says.
+    """
+    plain = redact_params(as_json(given))
+    changed = [key for key in given if key in stored and stored[key] != plain[key]]
+    kept = {key: value for key, value in given.items() if key not in changed}
+    told = [
+        f"params: {key} is {shown_as_text(stored[key])} as recorded, not "
+        f"{shown_as_text(plain[key])} as in the script"
+        for key in changed
+    ]
+    return kept, told
+
+
+def _await_open_event(events: Path) -> None:
+    """An attempt that was claimed a moment ago has no `open` event yet, and looks dead till then.
+
+    Without one after a second, whoever claimed it has died in that moment.
+    """
+    deadline = time.monotonic() + OPEN_EVENT_S
+    while time.monotonic() < deadline:
+        try:
+            if events.stat().st_size:
+                return
+        except OSError:
+            return
+        time.sleep(0.01)
+
+
+def _newest_attempt(run_dir: Path) -> int:
+    """Of all streams: a stray file of an attempt without events is not to be appended to."""
+    files = (StreamFile.parse(name) for name in os.listdir(run_dir))
+    return max((file.attempt for file in files if file), default=0)
