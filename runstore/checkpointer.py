@@ -75,7 +75,10 @@ class Checkpointer:
         self._rules, self.point = checkpoints.rules, checkpoints.point
         self._exact = checkpoints.exact
         self._objects: dict[str, Any] = {}
-        self._steppers: list[Any] = []
+        self._of_steppers: dict[str, Any] = {}
+        """Steppers, their optimizers and schedulers, under names of our own."""
+        self._without_state: dict[str, tuple[Any, str]] = {}
+        """Those of them that cannot be held, and why."""
         self._payload: dict[str, Any] | None = None
         self._store: CheckpointStore | None = None
         self._kept_best: float | None = None
@@ -127,15 +130,41 @@ class Checkpointer:
             self._lead_back(payload)
 
     def register_stepper(self, stepper: Any) -> None:
-        """Hold a stepper that the script may not register: its loss scale belongs to the state."""
-        self._steppers.append(stepper)
+        """Hold a stepper, its optimizer and its scheduler, which the script may not register."""
+        from runstore.train.checkpoint import why_not_saved
+
+        parts = {"stepper": stepper, "optimizer": stepper.optimizer, "scheduler": stepper.scheduler}
+        for kind, thing in parts.items():
+            if thing is None or any(thing is one for one in self._of_steppers.values()):
+                continue
+            name = f"_{kind}{sum(known.startswith(f'_{kind}') for known in self._of_steppers)}"
+            why = why_not_saved(type(thing).__name__, thing)
+            if why is not None:
+                self._without_state[kind] = thing, why
+            else:
+                self._of_steppers[name] = thing
+                self._fill_late(name, thing)
+
+    def _fill_late(self, name: str, thing: Any) -> None:
+        """Behind `register`, in a script that leads back to where it was by itself."""
+        if self._payload is not None and name in self._payload["objects"]:
+            self._fill(self._payload["objects"], {name: thing})
 
     def _all_objects(self) -> dict[str, Any]:
-        """Return what is registered, and the steppers that are not, under names of our own."""
-        known = [id(thing) for thing in self._objects.values()]
-        forgotten = [stepper for stepper in self._steppers if id(stepper) not in known]
-        own = {f"_stepper{index}": stepper for index, stepper in enumerate(forgotten)}
+        """Return what is registered, and what the steppers have that is not."""
+        registered = [id(thing) for thing in self._objects.values()]
+        own = {n: thing for n, thing in self._of_steppers.items() if id(thing) not in registered}
         return self._objects | own
+
+    def _tell_what_is_not_held(self) -> None:
+        registered = [id(thing) for thing in self._objects.values()]
+        for kind, (thing, why) in self._without_state.items():
+            if id(thing) not in registered and self._run.rank == 0:
+                self._run.warn_once(
+                    f"without state {kind}",
+                    f"the Stepper's {kind} is not in the checkpoints, so a resume is not exact: "
+                    f"{why}; register an object that holds its state",
+                )
 
     def _load(self) -> dict[str, Any]:
         from runstore.train.checkpoint import read_payload
@@ -234,6 +263,8 @@ class Checkpointer:
                 "run.register(model=…, optimizer=…) before the loops, or start a new run with "
                 "resume='never'"
             )
+        if self._objects and self._without_state:
+            self._tell_what_is_not_held()
         if self._payload is None or self._has_compared:
             return
         self._compare(self._payload)

@@ -556,6 +556,98 @@ def test_stepper_that_is_not_registered_is_saved_all_the_same(tmp_path: Path) ->
     assert parts == whole
 
 
+def train_with_schedule(
+    root: Path, crash_at: int, register: Callable[..., dict[str, Any]], **options: Any
+) -> list[Any]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+    batches = torch.randn(4, 2, 3)
+    with runstore.init(root=root, **options) as run:
+        stepper = runstore.Stepper(run, model, optimizer, scheduler)
+        run.register(model=model, **register(stepper, optimizer, scheduler))
+        for _ in run.epochs(2):
+            for x in run.train(batches):
+                with stepper.forward():
+                    loss = model(x).square().mean()
+                stepper.backward(loss)
+                stepper.step()
+                run.track(loss=loss)
+                crash_behind(run, crash_at)
+    return [*model.weight.flatten().tolist(), optimizer.param_groups[0]["lr"], scheduler.last_epoch]
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda stepper, optimizer, scheduler: {},
+        lambda stepper, optimizer, scheduler: {"stepper": stepper},
+        lambda stepper, optimizer, scheduler: {"optimizer": optimizer, "stepper": stepper},
+        lambda stepper, optimizer, scheduler: {"scheduler": scheduler},
+    ],
+    ids=["nothing", "stepper", "no scheduler", "no optimizer"],
+)
+def test_what_a_stepper_knows_resumes_though_it_is_not_registered(
+    tmp_path: Path, register: Callable[..., dict[str, Any]]
+) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> list[Any]:
+        return train_with_schedule(root, crash_at, register, **options)
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 3, 7)
+    assert parts == whole
+
+
+def test_stepper_made_behind_register_goes_on_in_a_loop_of_the_script(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> list[Any]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        with runstore.init(root=root, **options) as run:
+            run.register(model=model)
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+            stepper = runstore.Stepper(run, model, optimizer, scheduler)
+            while run.step < 8:
+                with stepper.forward():
+                    loss = model(torch.full((2, 3), float(run.step))).square().mean()
+                stepper.backward(loss)
+                stepper.step()
+                run.save()
+                crash_behind(run, crash_at)
+        return [*model.weight.flatten().tolist(), scheduler.last_epoch]
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 3)
+    assert parts == whole
+
+
+class Halving:
+    """A scheduler of the user's own, without a state."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        self.optimizer.param_groups[0]["lr"] /= 2
+
+
+def test_scheduler_that_cannot_be_held_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with runstore.init(root=tmp_path) as run:
+        runstore.Stepper(run, model, optimizer, Halving(optimizer))
+        run.register(model=model, optimizer=optimizer)
+        for _ in run.epochs(2):
+            for _ in run.train(range(2)):
+                run.track(loss=1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "runstore: the Stepper's scheduler is not in the checkpoints, so a resume is not exact: "
+        f"Halving has no state_dict; register an object that holds its state ({run.id})"
+    ]
+    assert (run.path / "checkpoints" / "manifest.jsonl").exists()
+
+
 def test_script_that_catches_ctrl_c_goes_on_with_its_test(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path, save_every="1h") as run:
         run.register(counter=Counter())
