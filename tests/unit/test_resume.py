@@ -230,6 +230,41 @@ def test_best_epoch_is_kept_by_its_name(tmp_path: Path) -> None:
     assert read_payload(run.path / "checkpoints" / "best.pt")["step"] == best["step"]
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_best_that_could_not_be_written_is_not_taken_for_kept(
+    tmp_path: Path, is_resumed: bool
+) -> None:
+    """The disk is full in the best epoch: of those to come, the best is kept."""
+    path: Path | None = None
+
+    def train(losses: list[float], full_in: int, **options: Any) -> None:
+        nonlocal path
+        with runstore.init(
+            root=tmp_path, save_every="1ep", keep_last=1, keep_best="val/loss:min", **options
+        ) as run:
+            run.register(model=nn.Linear(1, 1))
+            path = run.path
+            for epoch in run.epochs(len(losses)):
+                run.count_step()
+                run.log({"val/loss": losses[epoch - 1]})
+                if epoch == full_in:
+                    (path / "checkpoints").rename(path / "away")
+                    (path / "checkpoints").write_text("a file where the directory should be")
+                elif epoch == full_in + 1:
+                    (path / "checkpoints").unlink()
+                    (path / "away").rename(path / "checkpoints")
+
+    losses = [5.0, 1.0, 4.0, 3.0, 3.5]
+    if is_resumed:
+        train(losses[:3], 2)
+        train(losses, -9, resume=path)
+    else:
+        train(losses, 2)
+    assert path is not None
+    best = read_payload(path / "checkpoints" / "best.pt")
+    assert (best["epoch"], best["kept_best"]) == (4, 3.0)
+
+
 def test_last_epoch_is_saved_whatever_the_clock_says(tmp_path: Path) -> None:
     run = Training().run(tmp_path, save_every="1h")
     names = [path.name for path in (run.path / "checkpoints").glob("*.pt")]
