@@ -88,7 +88,7 @@ class Run:
         self.log_every = log_every
         self.strict = strict
         checkpoints = checkpoints or Checkpoints()
-        point = checkpoints.point
+        point, keep_best = checkpoints.point, checkpoints.rules.keep_best
         self.step = point.row.step if point else 0
         """Optimizer steps so far; in a plain loop each tracked train batch is one."""
         self.rank = rank
@@ -102,7 +102,7 @@ class Run:
         self.epoch: int | None = None
         """The open epoch, from 1; after the epochs, the last one; None before the first."""
         self._position = Position()
-        self._stages = Stages(self, self._position, best)
+        self._stages = Stages(self, self._position, best, keep_best[0] if keep_best else None)
         self._ended = False
         self._why_ended = "the run has ended"
         # Re-entrant: SIGTERM may come while the main thread is inside.

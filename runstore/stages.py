@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
-from runstore.best_epoch import BestEpoch
+from runstore.best_epoch import BestEpoch, NamedMetrics
 from runstore.console import LineThrottle, NoDisplay, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
@@ -28,17 +28,21 @@ Batch = TypeVar("Batch")
 class Stages:
     """Keeps the order of a run's stages and writes where each of them begins and ends."""
 
-    def __init__(self, run: Run, position: Position, best: str) -> None:
+    def __init__(
+        self, run: Run, position: Position, best: str, keep_best: str | None = None
+    ) -> None:
         """Begin outside of any epoch.
 
         Args:
             run: writes the rows and events.
             position: is told which stages are open.
             best: `metric:min` or `metric:max`, which tells the best epoch.
+            keep_best: the metric by which checkpoints are kept, if any.
         """
         self._run = run
         self._position = position
         self._best = BestEpoch(best)
+        self._named = NamedMetrics(best, keep_best)
         self._replay = Replay(run)
         self._tracker = Tracker(run)
         self._throttle = LineThrottle()
@@ -76,7 +80,11 @@ class Stages:
                 self._in_epochs = False
 
     def _finish_epoch(self, *, is_last: bool) -> dict[str, Any]:
+        epoch = self._position.epoch
         row = self.end_epoch()
+        if epoch is not None and self._run.rank == 0 and not self.is_behind:
+            for line in self._named.missing(epoch, is_last=is_last):
+                self._run.warn(line)
         self._run.boundaries.after_epoch(row, is_last=is_last)
         return row
 
@@ -329,12 +337,14 @@ class Stages:
         return {
             **self._replay.state(kind, self._position.epoch, self._position.split),
             "best": self._best.state(),
+            "metrics_seen": self._named.state(),
             "durations": [durations.epochs, durations.total_s],
         }
 
     def load_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Go on where `state` was taken; `restore` puts the random generators back."""
         self._best.load_state(state["best"])
+        self._named.load_state(state.get("metrics_seen", []))
         self._position.durations = EpochDurations(*state["durations"])
         self._replay.load_state(state, restore)
 

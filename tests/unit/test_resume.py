@@ -230,6 +230,27 @@ def test_best_epoch_is_kept_by_its_name(tmp_path: Path) -> None:
     assert read_payload(run.path / "checkpoints" / "best.pt")["step"] == best["step"]
 
 
+def test_resumed_run_knows_that_the_best_metric_has_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is evaluated in the first epoch alone, and the last one is done by another attempt."""
+
+    def train(epochs: int, **options: Any) -> Path:
+        with runstore.init(
+            root=tmp_path, best="val/acc:max", keep_best="val/f1:max", save_every="1ep", **options
+        ) as run:
+            run.register(model=nn.Linear(1, 1))
+            for epoch in run.epochs(epochs):
+                for _ in run.train(range(2)):
+                    run.track(loss=1.0)
+                if epoch == 1:
+                    run.log({"val/acc": 0.5, "val/f1": 0.5})
+        return run.path
+
+    train(4, resume=train(2))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("is_resumed", [False, True])
 def test_best_that_could_not_be_written_is_not_taken_for_kept(
     tmp_path: Path, is_resumed: bool
