@@ -146,11 +146,7 @@ def _classification(
 ) -> Classification:
     from runstore.train.classification import Classification
 
-    return Classification(
-        target_names=list(target_names) if target_names is not None else None,
-        labels=list(labels) if labels is not None else None,
-        zero_division=zero_division,
-    )
+    return Classification(target_names=target_names, labels=labels, zero_division=zero_division)
 
 
 def length_of(loader: object) -> int | None:

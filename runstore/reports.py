@@ -122,7 +122,9 @@ def report_per_class(
     classes = [int(c) for c in (present if labels is None else labels)]
     names = [str(name) for name in target_names or classes]
     if len(names) != len(classes):
-        raise ValueError(f"{len(names)} target_names for {len(classes)} classes")
+        raise ValueError(
+            f"{len(names)} target_names for {len(classes)} labels, expected a name for each"
+        )
     hits, predicted, support = _counts_of(classes, counts)
     per_class = _scores(hits, predicted, support, zero_division)
     columns = [*(score.tolist() for score in per_class), support.astype(float).tolist()]

@@ -5,10 +5,10 @@ Shapes: n samples of a batch, k classes.
 
 from __future__ import annotations
 
-import math
+import operator
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,10 @@ import torch
 from runstore import values
 from runstore.reports import Report, classification_report, report_per_class
 from runstore.train.class_counts import IGNORED, ClassCounts
+from runstore.train.given import as_tensor, described
 from runstore.train.host_copy import HostCopy
 from runstore.train.ranks import all_reduce_sum
+from runstore.values import shown_as_text
 
 MOST_CLASSES = 1 << 20
 """A class beyond is a mistake, not a reason for gigabytes of counts."""
@@ -35,21 +37,20 @@ class Classification:
     def __init__(
         self,
         *,
-        target_names: Sequence[str] | None = None,
-        labels: Sequence[int] | None = None,
+        target_names: Iterable[str] | None = None,
+        labels: Iterable[int] | None = None,
         zero_division: float = 0,
     ) -> None:
         """Count nothing yet; see `Run.track_classification`.
 
         Raises:
-            ValueError: `zero_division` is not 0, 1 or nan.
+            ValueError: `zero_division` is not 0, 1 or nan, a label no integer, or the names are
+                one string.
         """
-        if zero_division not in (0, 1) and not math.isnan(zero_division):
-            raise ValueError(f"zero_division is {zero_division!r}, expected 0, 1 or nan")
-        self._target_names = target_names
-        self._labels = labels
-        self._zero_division = float(zero_division)
-        self._named = len(target_names) if target_names is not None and labels is None else 0
+        self._target_names = _names(target_names)
+        self._labels = _classes(labels)
+        self._zero_division = _share(zero_division)
+        self._named = len(self._target_names or ()) if labels is None else 0
         self._counts: ClassCounts | None = None
         self._waiting: deque[tuple[HostCopy, torch.Tensor, torch.Tensor]] = deque()
         """Batches on a device whose largest class is on its way to the host."""
@@ -67,16 +68,20 @@ class Classification:
         """
         scores, target = _on_one_device(predictions, targets)
         is_scores = scores.ndim == 2 and scores.shape[1] > 1
-        if scores.ndim == 2 and not is_scores and scores.is_floating_point():
-            raise ValueError("scores [n, 1] name one class only; give classes, or scores [n, 2]")
-        predicted = scores.argmax(dim=1) if is_scores else scores.reshape(-1)
-        if predicted.shape != target.shape:
+        if not is_scores and scores.is_floating_point():
             raise ValueError(
-                f"{predicted.shape[0]} predictions for {target.shape[0]} targets "
-                f"(shapes {list(scores.shape)} and {list(target.shape)})"
+                f"{described('predictions', scores)}, expected scores [n, k] with k of 2 or more, "
+                "or integer classes [n]"
             )
-        if predicted.is_floating_point() or target.is_floating_point():
-            raise ValueError("classes must be integers; give scores as [n, k]")
+        if target.is_floating_point():
+            raise ValueError(f"{described('targets', target)}, expected integer classes [n]")
+        predicted = scores.argmax(dim=1) if is_scores else scores.reshape(-1)
+        if predicted.numel() != target.numel():
+            raise ValueError(
+                f"{described('predictions', scores)} and {described('targets', target)}, expected "
+                "scores [n, k] or classes [n], and targets [n]"
+            )
+        target = target.reshape(-1)
         if not target.numel():
             return
         scored = scores.shape[1] if is_scores else 0
@@ -86,20 +91,16 @@ class Classification:
             self._add_on_host(predicted.cpu(), target.cpu(), scored)
 
     def _add_on_host(self, predicted: torch.Tensor, target: torch.Tensor, scored: int) -> None:
-        smallest, largest = _range(target)
-        if smallest < 0:
+        ends = _range(target)
+        if ends[0] < 0:
             kept = target != IGNORED
             target, predicted = target[kept], predicted[kept]
             if not target.numel():
                 return
-            smallest, largest = _range(target)
+            ends = _range(target)
+        largest = _largest("targets", ends)
         if not scored:  # what argmax returns need not be looked at
-            ends = _range(predicted)
-            smallest, largest = min(smallest, ends[0]), max(largest, ends[1])
-        if smallest < 0:
-            raise ValueError(f"class {smallest} is negative, expected 0 to k - 1")
-        if largest >= MOST_CLASSES:
-            raise ValueError(f"class {largest} is beyond {MOST_CLASSES - 1:,}")
+            largest = max(largest, _largest("predictions", _range(predicted)))
         counts = self._with_room(max(scored, self._named, largest + 1), target.device)
         counts.add_valid(predicted.long(), target.long())
 
@@ -200,8 +201,8 @@ class Classification:
 
     def _options(self) -> dict[str, Any]:
         return {
-            "target_names": None if self._target_names is None else list(self._target_names),
-            "labels": None if self._labels is None else [int(label) for label in self._labels],
+            "target_names": self._target_names,
+            "labels": self._labels,
             "zero_division": self._zero_division,
         }
 
@@ -225,10 +226,48 @@ def _range(classes: torch.Tensor) -> tuple[int, int]:
     return int(smallest), int(largest)
 
 
+def _largest(name: str, ends: tuple[int, int]) -> int:
+    """Return the largest of an argument's classes.
+
+    Raises:
+        ValueError: one is negative, or too large.
+    """
+    smallest, largest = ends
+    if smallest < 0:
+        raise ValueError(f"{name} have class {smallest}, expected 0 to k - 1")
+    if largest >= MOST_CLASSES:
+        raise ValueError(f"{name} have class {largest}, expected at most {MOST_CLASSES - 1:,}")
+    return largest
+
+
+def _names(target_names: Iterable[str] | None) -> list[str] | None:
+    if target_names is None:
+        return None
+    if isinstance(target_names, str) or not isinstance(target_names, Iterable):
+        raise ValueError(f"target_names is {shown_as_text(target_names)}, expected a list of names")
+    return list(target_names)
+
+
+def _classes(labels: Iterable[int] | None) -> list[int] | None:
+    if labels is None:
+        return None
+    try:
+        return [operator.index(label) for label in labels]
+    except TypeError:
+        raise ValueError(
+            f"labels is {shown_as_text(labels)}, expected a list of integer classes"
+        ) from None
+
+
+def _share(zero_division: float) -> float:
+    if zero_division in (0, 1) or zero_division != zero_division:
+        return float(zero_division)
+    raise ValueError(f"zero_division is {shown_as_text(zero_division)}, expected 0, 1 or nan")
+
+
 def _on_one_device(predictions: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both as tensors, targets flat, on the accelerator when one of them is there."""
-    target = torch.as_tensor(targets).detach().reshape(-1)
-    scores = torch.as_tensor(predictions).detach()
+    """Return both as tensors, on the accelerator when one of them is there."""
+    scores, target = as_tensor("predictions", predictions), as_tensor("targets", targets)
     if scores.device != target.device:
         device = target.device if scores.device.type == "cpu" else scores.device
         scores = scores.to(device, non_blocking=True)

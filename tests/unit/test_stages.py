@@ -613,7 +613,9 @@ def test_report_without_torch_asks_for_it_once(run: Run, monkeypatch: pytest.Mon
 def test_strict_run_raises_where_a_batch_does_not_fit(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path, strict=True) as run:
         run.begin_split("val")
-        with pytest.raises(BadValueError, match="2 predictions for 1 targets"):
+        with pytest.raises(
+            BadValueError, match=r"predictions are int64 \[2\] and targets are int64 \[1\]"
+        ):
             run.track_classification([0, 1], [0])
         run.track_classification([0, 1], [0, 1])
         run.end_split()
