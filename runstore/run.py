@@ -598,19 +598,27 @@ class Run:
         """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
         if not self._ended:
             self._stages.settle()
-            if self._muted:
-                self.warn(
-                    f"the script ended before it came to where the checkpoint was made; "
-                    f"{self._muted_rows:,} rows were not written"
-                )
-            self._rows.settle(FINISH_WAIT_S)
-            if self._checkpointer.is_active and not self._checkpointer.has_saved:
-                self.warn_once(
-                    "never saved",
-                    "objects are registered, and no checkpoint was written: loops that are not "
-                    "run.epochs(…) or run.train(…) call run.save() themselves",
-                )
+            self._tell_what_was_not_done()
             self.end("finished", self.unfinished())
+
+    def _tell_what_was_not_done(self) -> None:
+        """Before the end: rows, epochs and checkpoints that somebody may miss."""
+        nothing_left = self._stages.nothing_left
+        if self._muted and (self._muted_rows or not nothing_left):
+            self.warn(
+                f"the script ended before it came to where the checkpoint was made; "
+                f"{self._muted_rows:,} rows were not written"
+            )
+        self._rows.settle(FINISH_WAIT_S)
+        if nothing_left:
+            if self.rank == 0:
+                say(f"runstore: {nothing_left}")
+        elif self._checkpointer.is_active and not self._checkpointer.has_saved:
+            self.warn_once(
+                "never saved",
+                "objects are registered, and no checkpoint was written: loops that are not "
+                "run.epochs(…) or run.train(…) call run.save() themselves",
+            )
 
     @property
     def ended(self) -> bool:

@@ -48,11 +48,26 @@ class Stages:
         self._throttle = LineThrottle()
         self._in_epochs = False
         self._has_splits = False
+        self._done_before = 0
+        """Epochs that had ended when the checkpoint was made, if it was made between epochs."""
+        self._only_passes_over = False
+        """Whether the loops over epochs have come to none that was not done before."""
 
     @property
     def best(self) -> Best | None:
         """The best epoch so far."""
         return self._best.found
+
+    @property
+    def nothing_left(self) -> str:
+        """Say in words that all epochs were done before and how to train further, if that is so."""
+        done = self._done_before
+        if not done or not self._only_passes_over:
+            return ""
+        return (
+            f"nothing was left to train behind epoch {done}; for more, give run.epochs(…) a number "
+            f"above {done} (not by run.params, which `runstore resume` takes from the record)"
+        )
 
     # ---- loops -----------------------------------------------------------------------------------
 
@@ -64,6 +79,7 @@ class Stages:
         for _ in range(count):
             if self._replay.pass_over_epoch():
                 self._position.epochs = total
+                self._only_passes_over = True
                 continue
             number = self.begin_epoch(total)
             epoch = self._position.epoch
@@ -166,6 +182,7 @@ class Stages:
         self._check_outside()
         self._run.check_registered()
         epoch = self._position.epoch = self._replay.begin_epoch()
+        self._only_passes_over = False
         self._run.epoch = epoch.number
         reset_peaks()
         if total is not None:
@@ -344,6 +361,7 @@ class Stages:
     def load_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Go on where `state` was taken; `restore` puts the random generators back."""
         self._best.load_state(state["best"])
+        self._done_before = state["epochs_done"] if state["kind"] == "epoch" else 0
         self._named.load_state(state.get("metrics_seen", []))
         self._position.durations = EpochDurations(*state["durations"])
         self._replay.load_state(state, restore)

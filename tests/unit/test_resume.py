@@ -299,6 +299,28 @@ def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     assert visible(first.path) == visible(whole.path)
 
 
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_finished_run_says_that_nothing_is_left_and_how_to_go_on(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    epochs: int,
+) -> None:
+    """`epochs` is what the script asks for when it is resumed."""
+    first = Training().run(tmp_path)
+    capsys.readouterr()
+    Training().run(tmp_path, epochs=epochs, resume=first.path)
+    _, goes_on, nothing_left, finished = capsys.readouterr().err.splitlines()
+    assert goes_on == "runstore: attempt 2 goes on at step 21, epoch 3"
+    assert nothing_left == (
+        "runstore: nothing was left to train behind epoch 3; for more, give run.epochs(…) a number "
+        "above 3 (not by run.params, which `runstore resume` takes from the record)"
+    )
+    assert finished.startswith("runstore: finished after")
+    Training().run(tmp_path, epochs=4, resume=first.path)
+    assert "nothing was left" not in capsys.readouterr().err
+
+
 def test_loops_one_after_another_are_found_again(tmp_path: Path) -> None:
     def train(root: Path, fail_at: int, **options: Any) -> Path:
         model = nn.Linear(2, 1)
