@@ -674,6 +674,7 @@ class Run:
         """One line in any batch log; the run's last split may have had none."""
         if self.rank != 0:
             return
+        self._stages.say_last()
         best = self._stages.best
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""

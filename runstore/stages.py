@@ -11,7 +11,7 @@ from runstore.best_epoch import BestEpoch, NamedMetrics
 from runstore.console import LineThrottle, NoDisplay, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
-from runstore.open_stages import TRAIN, Split, length_of, samples_of, summary_line
+from runstore.open_stages import TRAIN, Epoch, Split, length_of, samples_of, summary_line
 from runstore.position import EpochDurations, Position
 from runstore.replay import PlaceKind, Replay
 from runstore.split_summary import write_summary
@@ -124,7 +124,7 @@ class Stages:
         batches = self._replay.batches(split, loader, place)
         title = self._position.title(split)
         split.display = (
-            split_display(title, split.batches, self._throttle)
+            split_display(title, split.batches, self._throttle, is_train=name == TRAIN)
             if self._run.rank == 0
             else NoDisplay()
         )
@@ -283,9 +283,23 @@ class Stages:
             "epochs", {**epoch.logged, **epoch.summary, **peaks()}, duration_s=duration_s
         )
         self._position.durations.add(duration_s)
-        self._best.add(epoch)
+        self._add_to_best(epoch)
         self._position.epoch = None
         return row
+
+    def _add_to_best(self, epoch: Epoch) -> None:
+        before = self._best.found
+        self._best.add(epoch)
+        best = self._best.found
+        if before is None or best is before or best is None or self._run.rank != 0:
+            return  # the first is always the best so far
+        self._throttle.say_if_room(
+            f"epoch {best.epoch} is the best so far: {best.metric} {best.value:.4g}"
+        )
+
+    def say_last(self) -> None:
+        """At the end of the run: print the last evaluation, if it was not printed yet."""
+        self._throttle.say_last()
 
     # ---- batches ---------------------------------------------------------------------------------
 
