@@ -73,6 +73,9 @@ class Checkpointer:
         self._rules = checkpoints.rules
         self._store: CheckpointStore | None = None
         self._kept_best: float | None = None
+        """The value by `keep_best`, times its sign, of the best epoch that a checkpoint has."""
+        self._new_best: float | None = None
+        """That of the epoch that the next checkpoint is of, when it is better."""
         self._agreement: Agreement | None = None
         if checkpoints.world_size > 1:
             from runstore.train.ranks import Agreement
@@ -131,21 +134,22 @@ class Checkpointer:
     def note_epoch(self, row: Mapping[str, Any], *, is_last: bool) -> None:
         """An epoch has ended: the best one and the last one are saved, whatever the clock says."""
         self._clock.note_epoch()
-        best = self._is_better(row)
+        self._new_best = self._better_value(row)
+        best = self._new_best is not None
         if self._objects and (best or is_last):
             self.ask(best=best)
 
-    def _is_better(self, epoch_row: Mapping[str, Any]) -> bool:
-        """Tell whether an epoch is the best by `keep_best`."""
+    def _better_value(self, epoch_row: Mapping[str, Any]) -> float | None:
+        """Return what `keep_best` makes of an epoch that is better than the one that is kept."""
         rule = self._rules.keep_best
-        value = epoch_row.get(rule[0]) if rule and self._objects else None
-        if rule is None or not isinstance(value, float) or value != value:
-            return False
+        # Rank 0, which writes, is the only one to know what is kept; the ranks vote at each epoch.
+        if rule is None or not self._objects or self._run.rank != 0:
+            return None
+        value = epoch_row.get(rule[0])
+        if not isinstance(value, float) or value != value:
+            return None
         signed = rule[1] * value
-        if self._kept_best is not None and signed >= self._kept_best:
-            return False
-        self._kept_best = signed
-        return True
+        return signed if self._kept_best is None or signed < self._kept_best else None
 
     # ---- saving ----------------------------------------------------------------------------------
 
@@ -156,6 +160,7 @@ class Checkpointer:
         try:
             self._save(kind, reason, best)
             self.has_saved = True
+            self._kept_best = self._best_to_keep()
         except OSError as error:
             # Each time: a full disk may have room again, and who frees it wants to know.
             told = error.strerror or error
@@ -167,7 +172,12 @@ class Checkpointer:
             return False
         finally:
             self._clock.note_save(self._run.step)
+            self._new_best = None
         return True
+
+    def _best_to_keep(self) -> float | None:
+        """Return what is the best once the next checkpoint is there; not before, it may fail."""
+        return self._kept_best if self._new_best is None else self._new_best
 
     def _save(self, kind: PlaceKind, reason: str, best: bool) -> None:
         from runstore.train import ranks
@@ -199,7 +209,7 @@ class Checkpointer:
             "objects": {name: _state(name, thing) for name, thing in things.items()},
             "ranks": [{key: one[key] for key in ("rng", "stages", "buffers")} for one in everyone],
             "where": where_trained(list(self._objects.named.values())),
-            "kept_best": self._kept_best,
+            "kept_best": self._best_to_keep(),
         }
         cuts = {name: size for one in everyone for name, size in one["cuts"].items()}
         split = own["stages"].get("split")

@@ -13,6 +13,8 @@ from typing import Protocol
 
 LINE_INTERVAL_S = 30.0
 POSTFIX_INTERVAL_S = 0.25
+FREE_LINES = 40
+"""Lines about the ends of splits and epochs that are printed however fast they come."""
 
 
 class SplitDisplay(Protocol):
@@ -29,15 +31,20 @@ class SplitDisplay(Protocol):
 
 
 class LineThrottle:
-    """Lets a line per 30 s through, for all splits of a run, and the first split's summary.
+    """Lets a line per 30 s through while splits go on; about their ends 40, and one per 30 s.
 
-    A hundred thousand short epochs must not make a batch log of two hundred thousand lines.
+    A hundred thousand short epochs must not make a batch log of two hundred thousand lines. Train
+    splits get no more than half of the 40: evaluations and best epochs are what people look for.
     """
 
     def __init__(self) -> None:
         """The first 30 s begin now."""
-        self._next_line = time.monotonic() + LINE_INTERVAL_S
-        self._summaries = 0
+        now = time.monotonic()
+        self._next_line = now + LINE_INTERVAL_S
+        self._left = float(FREE_LINES)
+        self._then = now
+        self._untold = ""
+        """The newest evaluation's summary, if it was not printed."""
 
     def due(self) -> bool:
         """Tell whether it is time for a line, and if so, begin the next 30 s."""
@@ -47,17 +54,43 @@ class LineThrottle:
         self._next_line = now + LINE_INTERVAL_S
         return True
 
-    def summary_due(self) -> bool:
-        """Tell whether a split's summary is the first one, or it is time for a line."""
-        self._summaries += 1
-        return self.due() or self._summaries == 1
+    def say_summary(self, summary: str, *, is_train: bool) -> None:
+        """Print what a split came to, if there is room for it."""
+        is_told = self._has_room(above=FREE_LINES / 2 if is_train else 0)
+        if is_told:
+            say(summary)
+            self._next_line = time.monotonic() + LINE_INTERVAL_S
+        if not is_train:
+            self._untold = "" if is_told else summary
+
+    def say_if_room(self, line: str) -> None:
+        """Print a line about an epoch, if there is room for it."""
+        if self._has_room(above=0):
+            say(line)
+
+    def say_last(self) -> None:
+        """At the end of the run: print the last evaluation, if it was not printed yet."""
+        if self._untold:
+            say(self._untold)
+        self._untold = ""
+
+    def _has_room(self, above: float) -> bool:
+        now = time.monotonic()
+        self._left = min(FREE_LINES, self._left + (now - self._then) / LINE_INTERVAL_S)
+        self._then = now
+        if self._left - 1 < above:
+            return False
+        self._left -= 1
+        return True
 
 
-def split_display(title: str, batches: int | None, throttle: LineThrottle) -> SplitDisplay:
+def split_display(
+    title: str, batches: int | None, throttle: LineThrottle, *, is_train: bool = True
+) -> SplitDisplay:
     """Return a bar when stderr is a terminal and tqdm is there, lines otherwise."""
     if _on_terminal() and importlib.util.find_spec("tqdm"):
         return BarDisplay(title, batches)
-    return LineDisplay(title, batches, throttle)
+    return LineDisplay(title, batches, throttle, is_train=is_train)
 
 
 def _on_terminal() -> bool:
@@ -112,9 +145,11 @@ class NoDisplay:
 class LineDisplay:
     """Few lines: a batch log must not fill with carriage returns."""
 
-    def __init__(self, title: str, batches: int | None, throttle: LineThrottle) -> None:
+    def __init__(
+        self, title: str, batches: int | None, throttle: LineThrottle, *, is_train: bool = True
+    ) -> None:
         """Say nothing yet; `throttle` is the run's."""
-        self._title = title
+        self._title, self._is_train = title, is_train
         self._of = f"/{batches}" if batches is not None else ""
         self._throttle = throttle
 
@@ -127,9 +162,8 @@ class LineDisplay:
         """Say nothing: there is nothing to take away."""
 
     def close(self, summary: str) -> None:
-        """Print the split's means when it is time."""
-        if self._throttle.summary_due():
-            say(summary)
+        """Print the split's means if there is room for them."""
+        self._throttle.say_summary(summary, is_train=self._is_train)
 
 
 def _short(values: Mapping[str, float]) -> str:

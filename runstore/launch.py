@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import shlex
@@ -185,6 +186,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
         _describe(run, document)
+        _make_requests(run)
         if options.tensorboard:
             # Behind everything that sets the step: there the event files of earlier attempts end.
             run.mirror_to_tensorboard()
@@ -245,6 +247,12 @@ def _describe(run: Run, document: dict[str, Any]) -> None:
     if len(data) > DOCUMENT_BYTES:
         data = orjson.dumps(as_json(document), option=orjson.OPT_APPEND_NEWLINE)
     write_document(paths.document, escape_controls(data))
+
+
+def _make_requests(run: Run) -> None:
+    """So that `touch RUN/requests/stop` works at once. Where it cannot be made, nobody can ask."""
+    with contextlib.suppress(OSError):
+        RunPaths(run.path).requests.mkdir(exist_ok=True)
 
 
 def _params_that_fit(run: Run, params: dict[str, Any]) -> dict[str, Any]:

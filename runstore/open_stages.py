@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runstore.console import SplitDisplay
 from runstore.meters import Meters, Pace, Sums
-from runstore.records import RESERVED_KEYS
+from runstore.records import NONFINITE_KEY, RESERVED_KEYS
 from runstore.reports import ReportOptions
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class Epoch:
     summary: dict[str, float] = field(default_factory=dict)
     logged: dict[str, Any] = field(default_factory=dict)
     left: float | None = None
+    nonfinite: set[str] = field(default_factory=set)
+    """What was logged as NaN or infinite."""
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on with this epoch."""
@@ -124,6 +126,7 @@ class Epoch:
         for key, value in row.items():
             if type(value) is float and key not in RESERVED_KEYS:
                 self.logged[key] = value
+        self.nonfinite.update(row.get(NONFINITE_KEY, ()))
 
 
 def _regression() -> Regression:

@@ -8,6 +8,7 @@ takes 6 ms for ten classes, nearly all of it to check its arguments; a short epo
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from runstore.records import MAX_LINE_BYTES, JsonObject
+from runstore.values import shown_as_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,16 +44,36 @@ class ReportOptions(NamedTuple):
         """Return them as lists and plain numbers, to keep.
 
         Raises:
-            ValueError: `zero_division` is not 0, 1 or nan.
+            ValueError: `zero_division` is not 0, 1 or nan, a label no integer, or the names are
+                one string.
         """
         names, labels, zero = self
-        if zero not in (0, 1) and not math.isnan(zero):
-            raise ValueError(f"zero_division is {zero!r}, expected 0, 1 or nan")
-        return ReportOptions(
-            None if names is None else [str(name) for name in names],
-            None if labels is None else [int(label) for label in labels],
-            float(zero),
-        )
+        return ReportOptions(_names(names), _classes(labels), _share(zero))
+
+
+def _names(target_names: Iterable[str] | None) -> list[str] | None:
+    if target_names is None:
+        return None
+    if isinstance(target_names, str) or not isinstance(target_names, Iterable):
+        raise ValueError(f"target_names is {shown_as_text(target_names)}, expected a list of names")
+    return [str(name) for name in target_names]
+
+
+def _classes(labels: Iterable[int] | None) -> list[int] | None:
+    if labels is None:
+        return None
+    try:
+        return [operator.index(label) for label in labels]
+    except TypeError:
+        raise ValueError(
+            f"labels is {shown_as_text(labels)}, expected a list of integer classes"
+        ) from None
+
+
+def _share(zero_division: float) -> float:
+    if zero_division in (0, 1) or zero_division != zero_division:
+        return float(zero_division)
+    raise ValueError(f"zero_division is {shown_as_text(zero_division)}, expected 0, 1 or nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +177,9 @@ def _names_and_classes(options: ReportOptions, present: list[int]) -> tuple[list
     classes = list(labels)
     shown = [str(c) for c in classes] if named is None else named
     if len(shown) != len(classes):
-        raise ValueError(f"{len(shown)} target_names for {len(classes)} classes")
+        raise ValueError(
+            f"{len(shown)} target_names for {len(classes)} labels, expected a name for each"
+        )
     return shown, classes
 
 

@@ -33,6 +33,9 @@ class Restored(Protocol):
     def warn(self, message: str) -> None:
         """Say what went wrong, each time."""
 
+    def warn_once(self, key: str, message: str) -> None:
+        """Say what went wrong, once per key."""
+
 
 class Restorer:
     """Gives one run the states of the checkpoint that it goes on from, if there is one."""
@@ -81,6 +84,12 @@ class Restorer:
         self._fill(payload["objects"], objects)
         if first:
             self._lead_back(payload)
+
+    def restore_late(self, objects: Mapping[str, Any]) -> None:
+        """Give states to what a stepper holds that was made behind `register`."""
+        if self._payload is not None:
+            states = self._payload["objects"]
+            self._fill(states, {name: one for name, one in objects.items() if name in states})
 
     def _load(self) -> dict[str, Any]:
         from runstore.train.checkpoint import read_payload
@@ -149,6 +158,8 @@ class Restorer:
                 "run.register(model=…, optimizer=…) before the loops, or start a new run with "
                 "resume='never'"
             )
+        if self._objects:
+            self._tell_what_is_not_held()
         if self._payload is None or self._has_compared:
             return
         self._compare(self._payload)
@@ -157,6 +168,14 @@ class Restorer:
         if missing:
             self._run.warn(
                 f"the checkpoint has a state of {', '.join(missing)}, which is not registered now"
+            )
+
+    def _tell_what_is_not_held(self) -> None:
+        for kind, why in self._objects.not_held().items() if self._run.rank == 0 else ():
+            self._run.warn_once(
+                f"without state {kind}",
+                f"the Stepper's {kind} is not in the checkpoints, so a resume is not exact: {why}; "
+                "register an object that holds its state",
             )
 
     def _compare(self, payload: dict[str, Any]) -> None:

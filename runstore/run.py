@@ -91,7 +91,7 @@ class Run:
         self.log_every = log_every
         self.strict = strict
         checkpoints = checkpoints or Checkpoints()
-        point = checkpoints.point
+        point, keep_best = checkpoints.point, checkpoints.rules.keep_best
         self.step = point.row.step if point else 0
         """Optimizer steps so far; in a plain loop each tracked train batch is one."""
         self.rank = rank
@@ -105,7 +105,7 @@ class Run:
         self.epoch: int | None = None
         """The open epoch, from 1; after the epochs, the last one; None before the first."""
         self._position = Position()
-        self._stages = Stages(self, self._position, best)
+        self._stages = Stages(self, self._position, best, keep_best[0] if keep_best else None)
         self._ended = False
         self._why_ended = "the run has ended"
         # Re-entrant: SIGTERM may come while the main thread is inside.
@@ -409,7 +409,7 @@ class Run:
         Of several (one for each network of a GAN) only the first counts.
         """
         self.boundaries.steppers.append(stepper)
-        self._registered.add_stepper(stepper)
+        self._restorer.restore_late(self._registered.add_stepper(stepper))
         self._steps_are_tracked = True
         return len(self.boundaries.steppers) == 1
 
@@ -617,19 +617,27 @@ class Run:
         """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
         if not self._ended:
             self._stages.settle()
-            if self._muted:
-                self.warn(
-                    f"the script ended before it came to where the checkpoint was made; "
-                    f"{self._muted_rows:,} rows were not written"
-                )
-            self._rows.settle(FINISH_WAIT_S)
-            if self._checkpointer.is_active and not self._checkpointer.has_saved:
-                self.warn_once(
-                    "never saved",
-                    "objects are registered, and no checkpoint was written: loops that are not "
-                    "run.epochs(…) or run.train(…) call run.save() themselves",
-                )
+            self._tell_what_was_not_done()
             self.end("finished", self.unfinished())
+
+    def _tell_what_was_not_done(self) -> None:
+        """Before the end: rows, epochs and checkpoints that somebody may miss."""
+        nothing_left = self._stages.nothing_left
+        if self._muted and (self._muted_rows or not nothing_left):
+            self.warn(
+                f"the script ended before it came to where the checkpoint was made; "
+                f"{self._muted_rows:,} rows were not written"
+            )
+        self._rows.settle(FINISH_WAIT_S)
+        if nothing_left:
+            if self.rank == 0:
+                say(f"runstore: {nothing_left}")
+        elif self._checkpointer.is_active and not self._checkpointer.has_saved:
+            self.warn_once(
+                "never saved",
+                "objects are registered, and no checkpoint was written: loops that are not "
+                "run.epochs(…) or run.train(…) call run.save() themselves",
+            )
 
     @property
     def ended(self) -> bool:
@@ -685,6 +693,7 @@ class Run:
         """One line in any batch log; the run's last split may have had none."""
         if self.rank != 0:
             return
+        self._stages.say_last()
         best = self._stages.best
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""

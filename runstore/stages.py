@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
-from runstore.best_epoch import BestEpoch
+from runstore.best_epoch import BestEpoch, NamedMetrics
 from runstore.console import LineThrottle, NoDisplay, split_display
 from runstore.device_memory import peaks, reset_peaks
 from runstore.errors import BadValueError, StageError
-from runstore.open_stages import TRAIN, Split, length_of, samples_of, summary_line
+from runstore.open_stages import TRAIN, Epoch, Split, length_of, samples_of, summary_line
 from runstore.pieces import Best
 from runstore.position import EpochDurations, Position
 from runstore.replay import PlaceKind, Replay
@@ -29,27 +29,46 @@ Batch = TypeVar("Batch")
 class Stages:
     """Keeps the order of a run's stages and writes where each of them begins and ends."""
 
-    def __init__(self, run: Run, position: Position, best: str) -> None:
+    def __init__(
+        self, run: Run, position: Position, best: str, keep_best: str | None = None
+    ) -> None:
         """Begin outside of any epoch.
 
         Args:
             run: writes the rows and events.
             position: is told which stages are open.
             best: `metric:min` or `metric:max`, which tells the best epoch.
+            keep_best: the metric by which checkpoints are kept, if any.
         """
         self._run = run
         self._position = position
         self._best = BestEpoch(best)
+        self._named = NamedMetrics(best, keep_best)
         self._replay = Replay(run)
         self._tracker = Tracker(run)
         self._throttle = LineThrottle()
         self._in_epochs = False
         self._has_splits = False
+        self._done_before = 0
+        """Epochs that had ended when the checkpoint was made, if it was made between epochs."""
+        self._only_passes_over = False
+        """Whether the loops over epochs have come to none that was not done before."""
 
     @property
     def best(self) -> Best | None:
         """The best epoch so far."""
         return self._best.found
+
+    @property
+    def nothing_left(self) -> str:
+        """Say in words that all epochs were done before and how to train further, if that is so."""
+        done = self._done_before
+        if not done or not self._only_passes_over:
+            return ""
+        return (
+            f"nothing was left to train behind epoch {done}; for more, give run.epochs(…) a number "
+            f"above {done} (not by run.params, which `runstore resume` takes from the record)"
+        )
 
     # ---- loops -----------------------------------------------------------------------------------
 
@@ -61,6 +80,7 @@ class Stages:
         for _ in range(count):
             if self._replay.pass_over_epoch():
                 self._position.epochs = total
+                self._only_passes_over = True
                 continue
             number = self.begin_epoch(total)
             epoch = self._position.epoch
@@ -77,7 +97,11 @@ class Stages:
                 self._in_epochs = False
 
     def _finish_epoch(self, *, is_last: bool) -> dict[str, Any]:
+        epoch = self._position.epoch
         row = self.end_epoch()
+        if epoch is not None and self._run.rank == 0 and not self.is_behind:
+            for line in self._named.missing(epoch, is_last=is_last):
+                self._run.warn(line)
         self._run.boundaries.after_epoch(row, is_last=is_last)
         return row
 
@@ -101,7 +125,7 @@ class Stages:
         batches = self._replay.batches(split, loader, place)
         title = self._position.title(split)
         split.display = (
-            split_display(title, split.batches, self._throttle)
+            split_display(title, split.batches, self._throttle, is_train=name == TRAIN)
             if self._run.rank == 0
             else NoDisplay()
         )
@@ -166,6 +190,7 @@ class Stages:
         self._check_outside()
         self._run.check_registered()
         epoch = self._position.epoch = self._replay.begin_epoch()
+        self._only_passes_over = False
         self._run.epoch = epoch.number
         reset_peaks()
         if total is not None:
@@ -266,9 +291,23 @@ class Stages:
             "epochs", {**epoch.logged, **epoch.summary, **peaks()}, duration_s=duration_s
         )
         self._position.durations.add(duration_s)
-        self._best.add(epoch)
+        self._add_to_best(epoch)
         self._position.epoch = None
         return row
+
+    def _add_to_best(self, epoch: Epoch) -> None:
+        before = self._best.found
+        self._best.add(epoch)
+        best = self._best.found
+        if before is None or best is before or best is None or self._run.rank != 0:
+            return  # the first is always the best so far
+        self._throttle.say_if_room(
+            f"epoch {best.epoch} is the best so far: {best.metric} {best.value:.4g}"
+        )
+
+    def say_last(self) -> None:
+        """At the end of the run: print the last evaluation, if it was not printed yet."""
+        self._throttle.say_last()
 
     # ---- batches ---------------------------------------------------------------------------------
 
@@ -330,12 +369,15 @@ class Stages:
         return {
             **self._replay.state(kind, self._position.epoch, self._position.split),
             "best": self._best.state(),
+            "metrics_seen": self._named.state(),
             "durations": [durations.epochs, durations.total_s],
         }
 
     def load_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Go on where `state` was taken; `restore` puts the random generators back."""
         self._best.load_state(state["best"])
+        self._done_before = state["epochs_done"] if state["kind"] == "epoch" else 0
+        self._named.load_state(state.get("metrics_seen", []))
         self._position.durations = EpochDurations(*state["durations"])
         self._replay.load_state(state, restore)
 

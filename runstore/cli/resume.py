@@ -39,8 +39,8 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     _refuse_if_alive(state)
     if not command and state.status.word == "finished":
         raise RunStoreError(
-            f"{ref.path}: finished; to go on all the same, give the command: "
-            f"runstore resume {run} -- COMMAND"
+            f"{ref.path}: finished; to train further, have its script ask for more epochs, and "
+            f"give the command: runstore resume {run} -- COMMAND"
         )
     arguments = list(command) or _recorded_command(state, run)
     cwd = None if command else _recorded_directory(state)

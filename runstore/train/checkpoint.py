@@ -116,6 +116,16 @@ def check_stateful(name: str, thing: Any) -> None:
         )
 
 
+def why_not_saved(name: str, thing: Any) -> str | None:
+    """Say in words why an object's state cannot be in a checkpoint; None when it can."""
+    if not callable(getattr(thing, "state_dict", None)):
+        return f"{name} has no state_dict"
+    try:
+        return find_unloadable(name, state_of(name, thing))
+    except Exception as error:  # noqa: BLE001  # the object's own code may raise anything
+        return f"{name}: its state_dict() raised {one_line(error)}"
+
+
 class _HashingFile:
     """Takes what torch.save writes, and its SHA-256 on the way."""
 

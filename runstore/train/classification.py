@@ -15,6 +15,7 @@ import torch
 from runstore import values
 from runstore.reports import Report, ReportOptions, classification_report, report_per_class
 from runstore.train.class_counts import IGNORED, ClassCounts
+from runstore.train.given import as_tensor, described
 from runstore.train.host_copy import HostCopy
 from runstore.train.ranks import all_reduce_sum
 
@@ -35,7 +36,8 @@ class Classification:
         """Count nothing yet; see `Run.track_classification`.
 
         Raises:
-            ValueError: `zero_division` is not 0, 1 or nan.
+            ValueError: `zero_division` is not 0, 1 or nan, a label no integer, or the names are
+                one string.
         """
         self._options = (options or ReportOptions()).checked()
         names, labels, _ = self._options
@@ -57,16 +59,20 @@ class Classification:
         """
         scores, target = _on_one_device(predictions, targets)
         is_scores = scores.ndim == 2 and scores.shape[1] > 1
-        if scores.ndim == 2 and not is_scores and scores.is_floating_point():
-            raise ValueError("scores [n, 1] name one class only; give classes, or scores [n, 2]")
-        predicted = scores.argmax(dim=1) if is_scores else scores.reshape(-1)
-        if predicted.shape != target.shape:
+        if not is_scores and scores.is_floating_point():
             raise ValueError(
-                f"{predicted.shape[0]} predictions for {target.shape[0]} targets "
-                f"(shapes {list(scores.shape)} and {list(target.shape)})"
+                f"{described('predictions', scores)}, expected scores [n, k] with k of 2 or more, "
+                "or integer classes [n]"
             )
-        if predicted.is_floating_point() or target.is_floating_point():
-            raise ValueError("classes must be integers; give scores as [n, k]")
+        if target.is_floating_point():
+            raise ValueError(f"{described('targets', target)}, expected integer classes [n]")
+        predicted = scores.argmax(dim=1) if is_scores else scores.reshape(-1)
+        if predicted.numel() != target.numel():
+            raise ValueError(
+                f"{described('predictions', scores)} and {described('targets', target)}, expected "
+                "scores [n, k] or classes [n], and targets [n]"
+            )
+        target = target.reshape(-1)
         if not target.numel():
             return
         scored = scores.shape[1] if is_scores else 0
@@ -76,20 +82,16 @@ class Classification:
             self._add_on_host(predicted.cpu(), target.cpu(), scored)
 
     def _add_on_host(self, predicted: torch.Tensor, target: torch.Tensor, scored: int) -> None:
-        smallest, largest = _range(target)
-        if smallest < 0:
+        ends = _range(target)
+        if ends[0] < 0:
             kept = target != IGNORED
             target, predicted = target[kept], predicted[kept]
             if not target.numel():
                 return
-            smallest, largest = _range(target)
+            ends = _range(target)
+        largest = _largest("targets", ends)
         if not scored:  # what argmax returns need not be looked at
-            ends = _range(predicted)
-            smallest, largest = min(smallest, ends[0]), max(largest, ends[1])
-        if smallest < 0:
-            raise ValueError(f"class {smallest} is negative, expected 0 to k - 1")
-        if largest >= MOST_CLASSES:
-            raise ValueError(f"class {largest} is beyond {MOST_CLASSES - 1:,}")
+            largest = max(largest, _largest("predictions", _range(predicted)))
         counts = self._with_room(max(scored, self._named, largest + 1), target.device)
         counts.add_valid(predicted.long(), target.long())
 
@@ -202,10 +204,23 @@ def _range(classes: torch.Tensor) -> tuple[int, int]:
     return int(smallest), int(largest)
 
 
+def _largest(name: str, ends: tuple[int, int]) -> int:
+    """Return the largest of an argument's classes.
+
+    Raises:
+        ValueError: one is negative, or too large.
+    """
+    smallest, largest = ends
+    if smallest < 0:
+        raise ValueError(f"{name} have class {smallest}, expected 0 to k - 1")
+    if largest >= MOST_CLASSES:
+        raise ValueError(f"{name} have class {largest}, expected at most {MOST_CLASSES - 1:,}")
+    return largest
+
+
 def _on_one_device(predictions: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both as tensors, targets flat, on the accelerator when one of them is there."""
-    target = torch.as_tensor(targets).detach().reshape(-1)
-    scores = torch.as_tensor(predictions).detach()
+    """Return both as tensors, on the accelerator when one of them is there."""
+    scores, target = as_tensor("predictions", predictions), as_tensor("targets", targets)
     if scores.device != target.device:
         device = target.device if scores.device.type == "cpu" else scores.device
         scores = scores.to(device, non_blocking=True)

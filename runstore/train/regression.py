@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from runstore import values
+from runstore.train.given import as_tensor, described
 
 _N, _ORIGIN, _MEAN, _SQUARES, _LEFT_OUT = range(5)
 _ZEROS = [0.0] * 7
@@ -36,11 +37,11 @@ class Regression:
         Raises:
             ValueError: the numbers of elements differ.
         """
-        predicted, target = _tensor(predictions), _tensor(targets)
+        predicted, target = _tensor("predictions", predictions), _tensor("targets", targets)
         if predicted.numel() != target.numel():
             raise ValueError(
-                f"{predicted.numel()} predictions for {target.numel()} targets "
-                f"(shapes {list(predicted.shape)} and {list(target.shape)})"
+                f"{described('predictions', predicted)} and {described('targets', target)}, "
+                "expected as many elements"
             )
         if not target.numel():
             return
@@ -92,10 +93,13 @@ class Regression:
             self._sums = torch.tensor(state["sums"], dtype=torch.float64)
 
 
-def _tensor(numbers: Any) -> torch.Tensor:
+def _tensor(name: str, numbers: Any) -> torch.Tensor:
     # PyTorch would make float32 of Python's floats.
     dtype = None if hasattr(numbers, "dtype") else torch.float64
-    return torch.as_tensor(numbers, dtype=dtype)
+    tensor = as_tensor(name, numbers, dtype)
+    if tensor.is_complex():
+        raise ValueError(f"{described(name, tensor)}, expected real numbers")
+    return tensor
 
 
 def _device(predicted: torch.Tensor, target: torch.Tensor) -> torch.device:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from runstore.errors import RunStoreError, StageError
 from runstore.train import gradients, ranks
 from runstore.train import stepper_arguments as arguments
+from runstore.train.schedule import Schedule
 from runstore.values import shown_as_text
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Stepper:
         self._usual: Count | None = None
         self._is_inside = self._has_forward = self._has_backward = self._closes = False
         self._begin_window()
+        self._schedule = Schedule(scheduler, self._warn_of_steps_elsewhere)
         self._run = run
         self._counts = run.add_stepper(self)
 
@@ -286,9 +288,18 @@ class Stepper:
         self.skipped_steps += not is_taken
         if self.scaler.is_enabled():
             facts |= {"loss_scale": scale, "skipped_steps": float(self.skipped_steps)}
-        if is_taken and self.scheduler is not None:
-            self.scheduler.step()
+        if is_taken:
+            self._schedule.step()
         return is_taken
+
+    def _warn_of_steps_elsewhere(self, name: str) -> None:
+        if self._run.rank == 0:
+            self._run.warn_once(
+                f"stepped elsewhere {name}",
+                f"the Stepper steps {name} behind every optimizer step, and something else steps "
+                "it too, so the learning rate runs ahead: do not step it yourself, or, if it goes "
+                "by epochs, do not give it to the Stepper",
+            )
 
     def _factor(self, total: Count) -> Count:
         """Return what makes Σ (n / usual / steps)·∇L, averaged over ranks, into Σ n·∇L / Σ n."""

@@ -136,7 +136,6 @@ def test_request_to_stop_is_honoured_and_taken_away(
     tmp_path: Path, loop: subprocess.Popen[str]
 ) -> None:
     run = run_of(loop, tmp_path)
-    (run / "requests").mkdir()
     (run / "requests" / "stop").touch()
     assert loop.wait(20) == 0
     assert last_event(run)["reason"] == "stopped by a request"
@@ -148,7 +147,6 @@ def test_request_for_a_checkpoint_writes_one_and_goes_on(
     tmp_path: Path, loop: subprocess.Popen[str], wait_until: WaitUntil
 ) -> None:
     run = run_of(loop, tmp_path)
-    (run / "requests").mkdir()
     (run / "requests" / "checkpoint").touch()
     wait_until(lambda: list((run / "checkpoints").glob("step-*.pt")), 20, what="the checkpoint")
     events = run / "events-0001.jsonl"
@@ -176,7 +174,6 @@ def test_request_to_stop_leaves_a_script_without_loops_of_ours(tmp_path: Path) -
         text=True,
     ) as process:
         run = run_of(process, tmp_path)
-        (run / "requests").mkdir()
         (run / "requests" / "stop").touch()
         process.wait(20)
     assert last_event(run)["reason"] == "stopped by a request"

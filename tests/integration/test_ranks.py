@@ -272,3 +272,48 @@ def test_evaluation_on_one_rank_says_what_it_waits_for(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("val: waiting for the other processes") == 1
+
+
+BEST_SCRIPT = """
+import sys
+
+import torch
+import torch.distributed as dist
+
+import runstore
+
+dist.init_process_group("gloo")
+LOSSES = [5.0, 1.0, 4.0, 3.0, 3.5]
+with runstore.init(
+    root=sys.argv[1], save_every="1ep", keep_last=1, keep_best="val/loss:min"
+) as run:
+    run.register(model=torch.nn.Linear(1, 1))
+    checkpoints, away = run.path / "checkpoints", run.path / "away"
+    for epoch in run.epochs(len(LOSSES)):
+        run.count_step()
+        run.log({"val/loss": LOSSES[epoch - 1]})
+        if dist.get_rank() == 0 and epoch == 2:
+            checkpoints.rename(away)
+            checkpoints.write_text("a file where the directory should be")
+        elif dist.get_rank() == 0 and epoch == 3:
+            checkpoints.unlink()
+            away.rename(checkpoints)
+"""
+
+
+def test_best_that_rank_0_could_not_write_is_not_taken_for_kept(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(BEST_SCRIPT)
+    done = subprocess.run(
+        torchrun(str(script), str(tmp_path / "runs")),
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert done.stderr.count("no checkpoint at step 2") == 1
+    rows = read_manifest(run)
+    assert [(row.step, row.best) for row in rows][-3:] == [(3, True), (4, True), (5, False)]
+    assert (run / "checkpoints" / "best.pt").samefile(run / "checkpoints" / rows[-2].file)

@@ -126,7 +126,7 @@ def test_resume_command_starts_the_recorded_command_where_it_ran(
     assert "goes on at step 12" in again.stderr
     refused = runstore_command("resume", str(run))
     assert refused.returncode == 1
-    assert "finished; to go on all the same, give the command" in refused.stderr
+    assert "finished; to train further, have its script ask for more" in refused.stderr
 
 
 def runstore_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -152,7 +152,7 @@ def test_matrix_that_grows_beyond_a_thousand_classes_becomes_counts_of_classes()
 
 
 def test_class_far_beyond_is_refused_before_it_takes_the_memory() -> None:
-    with pytest.raises(ValueError, match="beyond"):
+    with pytest.raises(ValueError, match=r"^predictions have class 1000000000, expected at most"):
         Classification().add(torch.tensor([10**9]), torch.tensor([0]))
 
 
@@ -165,6 +165,48 @@ def test_fifty_thousand_classes_fit_a_row_without_those_of_small_support() -> No
     assert report.omitted == k - len(report.labels)
     assert report.labels[0] == "0"
     assert report.report["macro avg"]["support"] == k + 9
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "message"),
+    [
+        (torch.rand(4), torch.tensor([0, 1, 0, 1]), r"^predictions are float32 \[4\], expected"),
+        (torch.rand(4, 1), torch.ones(4).long(), r"^predictions are float32 \[4, 1\], expected"),
+        ([0, 1], [0], r"^predictions are int64 \[2\] and targets are int64 \[1\], expected scores"),
+        (torch.rand(4, 3), torch.ones(4), r"^targets are float32 \[4\], expected integer classes"),
+        (
+            torch.rand(4, 3),
+            torch.ones(4, 3).long(),
+            r"^predictions are float32 \[4, 3\] and targets are int64 \[4, 3\], expected",
+        ),
+        (torch.tensor([0, -2]), torch.tensor([0, 1]), "^predictions have class -2, expected 0 to"),
+        (torch.rand(2, 3), torch.tensor([0, -1]), "^targets have class -1, expected 0 to k - 1"),
+        (["cat"], [0], r"^predictions: expected numbers .* got list \['cat'\]"),
+        ([0], ["cat"], r"^targets: expected numbers .* got list \['cat'\]"),
+        ([0, 1], [[0], [0, 1]], "^targets: expected numbers"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_argument(
+    predictions: Any, targets: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as found:
+        Classification().add(predictions, targets)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": ["cat"]}, r"^labels is \['cat'\], expected a list of integer classes"),
+        ({"labels": 3}, "^labels is 3, expected"),
+        ({"target_names": "cat"}, "^target_names is 'cat', expected a list of names"),
+        ({"target_names": 3}, "^target_names is 3, expected"),
+        ({"zero_division": "warn"}, "^zero_division is 'warn', expected 0, 1 or nan"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classification(ReportOptions(**options))
 
 
 @pytest.mark.parametrize("zero", [2, -1, 0.5])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
-from runstore.console import BarDisplay, LineDisplay, LineThrottle, split_display
+import runstore
+from runstore.console import FREE_LINES, BarDisplay, LineDisplay, LineThrottle, split_display
 
 
 class Terminal(io.StringIO):
@@ -52,13 +54,68 @@ def test_many_short_epochs_make_few_lines(
     throttle = LineThrottle()
     for epoch in range(1, 1001):
         for split in ("train", "val"):
-            display = split_display(split, 1, throttle)
+            display = split_display(split, 1, throttle, is_train=split == "train")
             now += 0.05
             display.advance(1, {})
             display.close(f"epoch {epoch} {split}  loss 1.0000")
+        throttle.say_if_room(f"epoch {epoch} is the best so far")
+    throttle.say_last()
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "epoch 1 train  loss 1.0000"
-    assert len(said) == 1 + 3  # 100 s
+    assert said[:2] == ["epoch 1 train  loss 1.0000", "epoch 1 val  loss 1.0000"]
+    assert len(said) <= FREE_LINES + 3 + 3 + 1  # 100 s of progress and of ends, and the last one
+    assert said[-1] == "epoch 1000 val  loss 1.0000"
+
+
+def test_epochs_of_minutes_are_told_with_their_evaluations(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("runstore.console.time.monotonic", lambda: now)
+    throttle = LineThrottle()
+    for epoch in range(1, 201):
+        for split, seconds in (("train", 110), ("val", 10)):
+            display = split_display(split, seconds, throttle, is_train=split == "train")
+            for second in range(1, seconds + 1):
+                now += 1
+                display.advance(second, {})
+            display.close(f"epoch {epoch} {split}  loss 1.0000")
+        throttle.say_if_room(f"epoch {epoch} is the best so far")
+    said = capsys.readouterr().err
+    for told in ("train  loss 1.0000", "val  loss 1.0000", "is the best so far"):
+        assert said.count(told) == 200
+
+
+def test_short_run_tells_each_evaluation_and_each_best_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = [5.0, 3.0, 4.0, 2.0, 2.5]
+    with runstore.init(root=tmp_path) as run:
+        for epoch in run.epochs(5):
+            for _ in run.train(range(2)):
+                run.track(loss=1.0)
+            for _ in run.val(range(2)):
+                run.track(loss=losses[epoch - 1])
+    said = capsys.readouterr().err.splitlines()[1:]
+    assert [line.partition("  ")[0] for line in said if " val " in line] == [
+        f"epoch {epoch}/5 val" for epoch in range(1, 6)
+    ]
+    assert [line for line in said if "best so far" in line] == [
+        "epoch 2 is the best so far: val/loss 3",
+        "epoch 4 is the best so far: val/loss 2",
+    ]
+
+
+def test_last_evaluation_is_told_however_many_there_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runstore.init(root=tmp_path) as run:
+        for epoch in run.epochs(100):
+            for _ in run.val(range(1)):
+                run.track(loss=float(epoch))
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("epoch 100/100 val  loss 100.0")
+    assert said[-1].startswith("runstore: finished")
+    assert len(said) <= FREE_LINES + 4
 
 
 class Tee:

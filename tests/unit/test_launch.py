@@ -85,6 +85,23 @@ def test_document_says_what_was_run(tmp_path: Path) -> None:
     assert run.path.parent == tmp_path / "a" / "b"
 
 
+def test_directory_for_requests_is_there_at_once(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        assert (run.path / "requests").is_dir()
+        (run.path / "requests" / "note").touch()
+    with runstore.init(root=tmp_path, resume=run.path):
+        assert (run.path / "requests" / "note").exists()
+
+
+def test_run_goes_on_where_the_directory_for_requests_cannot_be_made(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path) as run:
+        (run.path / "requests").rmdir()
+        (run.path / "requests").write_text("a file where the directory should be")
+    with runstore.init(resume=run.path) as again:
+        again.log({"loss": 1.0})
+    assert len(runstore.load(run.path).metrics()) == 1
+
+
 def test_single_tag_may_be_a_string(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path, tags="demo") as run:
         pass

@@ -132,8 +132,23 @@ def test_pairs_that_are_not_finite_are_left_out_and_told(
 
 
 def test_numbers_of_elements_must_be_equal() -> None:
-    with pytest.raises(ValueError, match="2 predictions for 3 targets"):
+    with pytest.raises(ValueError, match=r"predictions are float64 \[2\] and targets .* \[3\]"):
         Regression().add([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "message"),
+    [
+        ("half", [0.5], "^predictions: expected numbers .* got str 'half'"),
+        ([0.5], [None], r"^targets: expected numbers .* got list \[None\]"),
+        ([0.5], torch.tensor([1j]), r"^targets are complex64 \[1\], expected real numbers"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_argument(
+    predictions: Any, targets: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Regression().add(predictions, targets)
 
 
 def test_errors_are_in_the_rows_of_the_split_and_the_epoch(tmp_path: Path) -> None:

@@ -103,21 +103,6 @@ def test_classes_that_come_late_make_room() -> None:
     assert counts.report().confusion == [[0, 0, 1], [4, 5, 1]]
 
 
-@pytest.mark.parametrize(
-    ("predictions", "targets", "message"),
-    [
-        ([0, 1], [0], "2 predictions for 1 targets"),
-        ([0.0, 1.0], [0, 1], "classes must be integers"),
-        ([0, -1], [0, 1], "class -1 is negative"),
-        ([[0.3], [0.8]], [0, 1], "one class only"),
-    ],
-)
-def test_batch_that_does_not_fit_is_refused(predictions: Any, targets: Any, message: str) -> None:
-    counts = Classification()
-    with pytest.raises(ValueError, match=message):
-        counts.add(predictions, targets)
-
-
 def test_column_of_classes_is_taken() -> None:
     counts = Classification()
     counts.add(torch.tensor([[1], [0]]), torch.tensor([[1], [1]]))

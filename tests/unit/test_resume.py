@@ -230,6 +230,62 @@ def test_best_epoch_is_kept_by_its_name(tmp_path: Path) -> None:
     assert read_payload(run.path / "checkpoints" / "best.pt")["step"] == best["step"]
 
 
+def test_resumed_run_knows_that_the_best_metric_has_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is evaluated in the first epoch alone, and the last one is done by another attempt."""
+
+    def train(epochs: int, **options: Any) -> Path:
+        with runstore.init(
+            root=tmp_path, best="val/acc:max", keep_best="val/f1:max", save_every="1ep", **options
+        ) as run:
+            run.register(model=nn.Linear(1, 1))
+            for epoch in run.epochs(epochs):
+                for _ in run.train(range(2)):
+                    run.track(loss=1.0)
+                if epoch == 1:
+                    run.log({"val/acc": 0.5, "val/f1": 0.5})
+        return run.path
+
+    train(4, resume=train(2))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_best_that_could_not_be_written_is_not_taken_for_kept(
+    tmp_path: Path, is_resumed: bool
+) -> None:
+    """The disk is full in the best epoch: of those to come, the best is kept."""
+    path: Path | None = None
+
+    def train(losses: list[float], full_in: int, **options: Any) -> None:
+        nonlocal path
+        with runstore.init(
+            root=tmp_path, save_every="1ep", keep_last=1, keep_best="val/loss:min", **options
+        ) as run:
+            run.register(model=nn.Linear(1, 1))
+            path = run.path
+            for epoch in run.epochs(len(losses)):
+                run.count_step()
+                run.log({"val/loss": losses[epoch - 1]})
+                if epoch == full_in:
+                    (path / "checkpoints").rename(path / "away")
+                    (path / "checkpoints").write_text("a file where the directory should be")
+                elif epoch == full_in + 1:
+                    (path / "checkpoints").unlink()
+                    (path / "away").rename(path / "checkpoints")
+
+    losses = [5.0, 1.0, 4.0, 3.0, 3.5]
+    if is_resumed:
+        train(losses[:3], 2)
+        train(losses, -9, resume=path)
+    else:
+        train(losses, 2)
+    assert path is not None
+    best = read_payload(path / "checkpoints" / "best.pt")
+    assert (best["epoch"], best["kept_best"]) == (4, 3.0)
+
+
 def test_last_epoch_is_saved_whatever_the_clock_says(tmp_path: Path) -> None:
     run = Training().run(tmp_path, save_every="1h")
     names = [path.name for path in (run.path / "checkpoints").glob("*.pt")]
@@ -241,6 +297,28 @@ def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     first = Training().run(tmp_path / "parts", epochs=3)
     Training().run(tmp_path / "parts", epochs=4, resume=first.path)
     assert visible(first.path) == visible(whole.path)
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_finished_run_says_that_nothing_is_left_and_how_to_go_on(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    epochs: int,
+) -> None:
+    """`epochs` is what the script asks for when it is resumed."""
+    first = Training().run(tmp_path)
+    capsys.readouterr()
+    Training().run(tmp_path, epochs=epochs, resume=first.path)
+    _, goes_on, nothing_left, finished = capsys.readouterr().err.splitlines()
+    assert goes_on == "runstore: attempt 2 goes on at step 21, epoch 3"
+    assert nothing_left == (
+        "runstore: nothing was left to train behind epoch 3; for more, give run.epochs(…) a number "
+        "above 3 (not by run.params, which `runstore resume` takes from the record)"
+    )
+    assert finished.startswith("runstore: finished after")
+    Training().run(tmp_path, epochs=4, resume=first.path)
+    assert "nothing was left" not in capsys.readouterr().err
 
 
 def test_loops_one_after_another_are_found_again(tmp_path: Path) -> None:
@@ -554,6 +632,98 @@ def test_stepper_that_is_not_registered_is_saved_all_the_same(tmp_path: Path) ->
 
     parts, whole = interrupted_and_whole(tmp_path, train, 4, 7)
     assert parts == whole
+
+
+def train_with_schedule(
+    root: Path, crash_at: int, register: Callable[..., dict[str, Any]], **options: Any
+) -> list[Any]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+    batches = torch.randn(4, 2, 3)
+    with runstore.init(root=root, **options) as run:
+        stepper = runstore.Stepper(run, model, optimizer, scheduler)
+        run.register(model=model, **register(stepper, optimizer, scheduler))
+        for _ in run.epochs(2):
+            for x in run.train(batches):
+                with stepper.forward():
+                    loss = model(x).square().mean()
+                stepper.backward(loss)
+                stepper.step()
+                run.track(loss=loss)
+                crash_behind(run, crash_at)
+    return [*model.weight.flatten().tolist(), optimizer.param_groups[0]["lr"], scheduler.last_epoch]
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda stepper, optimizer, scheduler: {},
+        lambda stepper, optimizer, scheduler: {"stepper": stepper},
+        lambda stepper, optimizer, scheduler: {"optimizer": optimizer, "stepper": stepper},
+        lambda stepper, optimizer, scheduler: {"scheduler": scheduler},
+    ],
+    ids=["nothing", "stepper", "no scheduler", "no optimizer"],
+)
+def test_what_a_stepper_knows_resumes_though_it_is_not_registered(
+    tmp_path: Path, register: Callable[..., dict[str, Any]]
+) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> list[Any]:
+        return train_with_schedule(root, crash_at, register, **options)
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 3, 7)
+    assert parts == whole
+
+
+def test_stepper_made_behind_register_goes_on_in_a_loop_of_the_script(tmp_path: Path) -> None:
+    def train(root: Path, crash_at: int, **options: Any) -> list[Any]:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        with runstore.init(root=root, **options) as run:
+            run.register(model=model)
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+            stepper = runstore.Stepper(run, model, optimizer, scheduler)
+            while run.step < 8:
+                with stepper.forward():
+                    loss = model(torch.full((2, 3), float(run.step))).square().mean()
+                stepper.backward(loss)
+                stepper.step()
+                run.save()
+                crash_behind(run, crash_at)
+        return [*model.weight.flatten().tolist(), scheduler.last_epoch]
+
+    parts, whole = interrupted_and_whole(tmp_path, train, 3)
+    assert parts == whole
+
+
+class Halving:
+    """A scheduler of the user's own, without a state."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        self.optimizer.param_groups[0]["lr"] /= 2
+
+
+def test_scheduler_that_cannot_be_held_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with runstore.init(root=tmp_path) as run:
+        runstore.Stepper(run, model, optimizer, Halving(optimizer))
+        run.register(model=model, optimizer=optimizer)
+        for _ in run.epochs(2):
+            for _ in run.train(range(2)):
+                run.track(loss=1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "runstore: the Stepper's scheduler is not in the checkpoints, so a resume is not exact: "
+        f"Halving has no state_dict; register an object that holds its state ({run.id})"
+    ]
+    assert (run.path / "checkpoints" / "manifest.jsonl").exists()
 
 
 def test_script_that_catches_ctrl_c_goes_on_with_its_test(tmp_path: Path) -> None:

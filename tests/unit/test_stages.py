@@ -22,6 +22,11 @@ from runstore import Run, RunManager
 from runstore.errors import BadValueError, StageError
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings, without the run's id."""
+    return [record.getMessage().rpartition(" (")[0] for record in caplog.records]
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
     opened = runstore.init(root=tmp_path)
@@ -183,6 +188,92 @@ def test_best_epoch_is_found_by_the_rule(tmp_path: Path) -> None:
     assert run.best is not None
     assert (run.best.epoch, run.best.value) == (2, 0.9)
     assert end(run)["best"] == {"epoch": 2, "val/accuracy": 0.9}
+
+
+def epochs_of(run: Run, count: int, evaluated: Callable[[int], dict[str, float]]) -> None:
+    with run:
+        for epoch in run.epochs(count):
+            for _ in run.train(range(2)):
+                run.track(loss=1.0)
+            means = evaluated(epoch)
+            if means:
+                for _ in run.val(range(2)):
+                    run.track(**means)
+
+
+THERE = "which is not logged; there are: train/loss, val/loss, val/accuracy"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"best": "val/acc:max"}, f"runstore: init(best=…) names val/acc, {THERE}"),
+        ({"keep_best": "val/acc:max"}, f"runstore: init(keep_best=…) names val/acc, {THERE}"),
+        (
+            {"best": "val/acc:max", "keep_best": "val/acc:max"},
+            f"runstore: init(best=…, keep_best=…) names val/acc, {THERE}",
+        ),
+        ({"best": "valid/loss:min"}, f"runstore: init(best=…) names valid/loss, {THERE}"),
+        ({"best": "score:max"}, f"runstore: init(best=…) names score, {THERE}"),
+    ],
+)
+def test_metric_that_never_comes_is_told_with_the_first_evaluation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, options: dict[str, str], line: str
+) -> None:
+    heard: list[list[str]] = []
+
+    def evaluated(epoch: int) -> dict[str, float]:
+        heard.append(told(caplog))
+        return {"loss": 1.0, "accuracy": 0.5} if epoch % 2 == 0 else {}
+
+    epochs_of(runstore.init(root=tmp_path, **options), 5, evaluated)  # type: ignore[arg-type]
+    assert heard == [[], [], [line], [line], [line]]
+    assert told(caplog) == [line]
+
+
+@pytest.mark.parametrize(
+    ("best", "means"),
+    [
+        ("val/loss:min", {}),
+        ("val/loss:min", {"loss": 1.0}),
+        ("val/loss:min", {"loss": math.nan}),
+        ("val/accuracy:max", {"accuracy": 0.5}),
+        ("train/loss:min", {"accuracy": 0.5}),
+    ],
+)
+def test_metric_that_comes_or_the_default_without_evaluation_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, best: str, means: dict[str, float]
+) -> None:
+    epochs_of(runstore.init(root=tmp_path, best=best), 3, lambda _epoch: means)
+    assert told(caplog) == []
+
+
+def test_metric_that_is_logged_as_nan_has_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with runstore.init(root=tmp_path, best="val/score:max") as run:
+        for _ in run.epochs(2):
+            run.log({"val/score": math.nan, "val/loss": 1.0})
+    assert told(caplog) == []
+
+
+def test_default_is_told_where_an_evaluation_has_no_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    epochs_of(runstore.init(root=tmp_path), 3, lambda _epoch: {"accuracy": 0.5})
+    assert told(caplog) == [
+        "runstore: init(best=…) names val/loss, which is not logged; "
+        "there are: train/loss, val/accuracy"
+    ]
+
+
+def test_metric_that_is_not_there_is_told_at_the_end_without_any_evaluation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    epochs_of(runstore.init(root=tmp_path, best="val/acc:max"), 3, lambda _epoch: {})
+    assert told(caplog) == [
+        "runstore: init(best=…) names val/acc, which is not logged; there are: train/loss"
+    ]
 
 
 @pytest.mark.parametrize("best", ["val/loss", "val/loss:lowest", ":min", ""])
@@ -522,7 +613,9 @@ def test_report_without_torch_asks_for_it_once(run: Run, monkeypatch: pytest.Mon
 def test_strict_run_raises_where_a_batch_does_not_fit(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path, strict=True) as run:
         run.begin_split("val")
-        with pytest.raises(BadValueError, match="2 predictions for 1 targets"):
+        with pytest.raises(
+            BadValueError, match=r"predictions are int64 \[2\] and targets are int64 \[1\]"
+        ):
             run.track_classification([0, 1], [0])
         run.track_classification([0, 1], [0, 1])
         run.end_split()

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import mse_loss
+from torch.optim import lr_scheduler as schedulers
 
 import runstore
 from runstore import Run, Stepper
@@ -303,6 +304,61 @@ def test_scheduler_steps_once_per_optimizer_step(run: Run, batches: int, steps: 
     expected = math.ceil(batches / steps)
     assert scheduler.last_epoch == run.step == expected
     assert [row["lr"] for row in metrics(run)] == [1.0 / (1 + step) for step in range(expected)]
+
+
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "LambdaLR": lambda o: schedulers.LambdaLR(o, lambda step: 1.0 / (1 + step)),
+    "SequentialLR": lambda o: schedulers.SequentialLR(
+        o, [schedulers.LinearLR(o, 0.1, 1.0, 3), schedulers.CosineAnnealingLR(o, 9)], [3]
+    ),
+    "ChainedScheduler": lambda o: schedulers.ChainedScheduler(
+        [schedulers.ConstantLR(o, 0.5, 4), schedulers.ExponentialLR(o, 0.9)]
+    ),
+    "OneCycleLR": lambda o: schedulers.OneCycleLR(o, 1.0, total_steps=40),
+    "CosineAnnealingWarmRestarts": lambda o: schedulers.CosineAnnealingWarmRestarts(o, 2),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("is_stepped_twice", [True, False])
+def test_scheduler_that_the_script_steps_too_is_told_once(
+    run: Run, caplog: pytest.LogCaptureFixture, name: str, is_stepped_twice: bool
+) -> None:
+    model = linear()
+    optimizer = sgd(model)
+    scheduler = SCHEDULES[name](optimizer)
+    stepper = Stepper(run, model, optimizer, scheduler, gradient_accumulation_steps=2)
+    for _ in run.epochs(4):
+        for batch in run.train(batches_of([2] * 5)):
+            micro_step(stepper, batch)
+        if is_stepped_twice:
+            scheduler.step()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == is_stepped_twice
+    assert all(f"steps {name} behind every" in line and "\n" not in line for line in told)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_scheduler_that_gets_a_state_is_not_taken_for_stepped(
+    run: Run, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """A resumed run loads one before its first step, a rollback an earlier one behind some."""
+    model, batch = linear(), batches_of([2])[0]
+    optimizer = sgd(model)
+    scheduler = SCHEDULES[name](optimizer)
+    optimizer.step()
+    for _ in range(5):
+        scheduler.step()
+    later = copy.deepcopy(scheduler.state_dict())
+    resumed = SCHEDULES[name](optimizer)
+    stepper = Stepper(run, model, optimizer, resumed)
+    resumed.load_state_dict(copy.deepcopy(later))
+    for _ in range(3):
+        micro_step(stepper, batch)
+    resumed.load_state_dict(later)
+    for _ in range(3):
+        micro_step(stepper, batch)
+    assert not caplog.records
 
 
 def test_each_parameter_group_has_its_rate(run: Run) -> None:
