@@ -48,7 +48,7 @@ class Stages:
         self._tracker = Tracker(run)
         self._throttle = LineThrottle()
         self._in_epochs = False
-        self._has_splits = False
+        self._has_splits = self._has_train_splits = False
         self._done_before = 0
         """Epochs that had ended when the checkpoint was made, if it was made between epochs."""
         self._only_passes_over = False
@@ -178,7 +178,9 @@ class Stages:
 
     def end_step(self) -> None:
         """A stepper has taken its step: save or stop here if the loop is the script's own."""
-        if self._in_epochs and self._position.split is None and not self.is_behind:
+        # With train splits of ours there will be a place where the resume is exact.
+        is_own = self._in_epochs and self._position.split is None and not self._has_train_splits
+        if is_own and not self.is_behind:
             self._run.boundaries.after_own_step()
 
     # ---- stage calls -----------------------------------------------------------------------------
@@ -228,6 +230,7 @@ class Stages:
         if not name or name.startswith("_") or "/" in name:
             raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
         self._has_splits = True
+        self._has_train_splits |= name == TRAIN
         self._replay.begin_split(name)
         self._position.open_split(name, batches)
         self._run.write_event(

@@ -317,3 +317,46 @@ def test_best_that_rank_0_could_not_write_is_not_taken_for_kept(tmp_path: Path) 
     rows = read_manifest(run)
     assert [(row.step, row.best) for row in rows][-3:] == [(3, True), (4, True), (5, False)]
     assert (run / "checkpoints" / "best.pt").samefile(run / "checkpoints" / rows[-2].file)
+
+
+OWN_LOOP = """
+import os, signal, sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+import runstore
+
+dist.init_process_group("gloo")
+model = DistributedDataParallel(nn.Linear(3, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with runstore.init(root=sys.argv[1], save_every="1h") as run:
+    stepper = runstore.Stepper(run, model, optimizer, gradient_accumulation_steps=2)
+    run.register(model=model, optimizer=optimizer)
+    for epoch in run.epochs(2):
+        for batch in range(4000):
+            with stepper.forward():
+                loss = model(torch.ones(2, 3)).square().mean()
+            stepper.backward(loss)
+            if batch == 20 and run.rank == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            stepper.step()
+"""
+
+
+def test_own_loops_of_all_ranks_are_left_at_the_same_step(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(OWN_LOOP)
+    done = subprocess.run(
+        torchrun(str(script), str(tmp_path / "runs")),
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (run,) = (tmp_path / "runs").iterdir()
+    last = events(run, 1)[-1]
+    told = (last["event"], last["status"], last["reason"])
+    assert told == ("end", "interrupted", "preempted with another rank"), done.stderr
+    assert last["step"] < 2000
+    assert read_manifest(run)[-1].step == last["step"]

@@ -105,6 +105,23 @@ def test_save_waits_for_the_end_of_the_window(tmp_path: Path) -> None:
     assert [row.step for row in read_manifest(run.path)] == [4, 9]
 
 
+def test_steps_behind_a_train_split_of_ours_wait_for_an_exact_place(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with runstore.init({}, root=tmp_path, save_every="1st", keep_last=99) as run:
+        stepper = runstore.Stepper(run, model, optimizer)
+        run.register(model=model, optimizer=optimizer)
+        for _ in run.epochs(2):
+            batches = list(run.train([torch.ones(4, 3)] * 2))
+            for batch in batches:
+                with stepper.forward():
+                    loss = model(batch).square().mean()
+                stepper.backward(loss)
+                stepper.step()
+    assert {row.facts["kind"] for row in read_manifest(run.path)} == {"epoch"}
+    assert [row.step for row in read_manifest(run.path)] == [2, 4]
+
+
 def test_save_in_an_epoch_without_a_stepper_is_led_back_to_the_epoch(tmp_path: Path) -> None:
     class Crash(Exception):
         pass
