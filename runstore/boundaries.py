@@ -61,7 +61,7 @@ class Boundaries:
 
         How far that is nobody knows: the resumed run begins the epoch again.
         """
-        self._between_steps("epoch")
+        self._between_steps("step")
 
     def _between_steps(self, kind: PlaceKind) -> None:
         for stepper in self.steppers:

@@ -85,10 +85,18 @@ class LineThrottle:
 
 
 def split_display(
-    title: str, batches: int | None, throttle: LineThrottle, *, is_train: bool = True
+    title: str,
+    batches: int | None,
+    throttle: LineThrottle,
+    *,
+    is_train: bool = True,
+    has_bar: bool = False,
 ) -> SplitDisplay:
-    """Return a bar when stderr is a terminal and tqdm is there, lines otherwise."""
-    if _on_terminal() and importlib.util.find_spec("tqdm"):
+    """Return a bar when stderr is a terminal and tqdm is there, lines otherwise.
+
+    Not when the script `has_bar` of its own: two on one line are unreadable.
+    """
+    if not has_bar and _on_terminal() and importlib.util.find_spec("tqdm"):
         return BarDisplay(title, batches)
     return LineDisplay(title, batches, throttle, is_train=is_train)
 

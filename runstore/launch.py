@@ -215,11 +215,16 @@ def _tell_where_it_goes_on(run: Run, point: ResumePoint | None, problems: list[s
     for problem in problems:
         run.warn(problem)
     if point is not None:
-        epoch = f", epoch {point.row.epoch}" if point.row.epoch else ""
-        say(f"runstore: attempt {run.attempt} goes on at step {point.row.step}{epoch}")
+        row = point.row
+        where = "after" if row.facts.get("kind") == "epoch" else "in"
+        epoch = f", {where} epoch {row.epoch}" if row.epoch else ""
+        say(f"runstore: attempt {run.attempt} goes on at step {row.step}{epoch}")
     elif run.attempt > 1:
         run.write_event("restart", attempt=run.attempt)
-        say(f"runstore: attempt {run.attempt} found no checkpoint and starts over")
+        say(
+            f"runstore: attempt {run.attempt} found no checkpoint and starts over "
+            "(run.register(…) has them written)"
+        )
 
 
 def _positive(name: str, value: SupportsIndex) -> int:

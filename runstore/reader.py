@@ -126,7 +126,7 @@ def load(path: str | Path, *, root: str | Path = "runs") -> RunData:
     """Read a run.
 
     Args:
-        path: its directory; or its id, a unique prefix of it, or `latest`, below `root`.
+        path: its directory; or below `root` its id, a unique prefix or name, or `latest`.
         root: the directory of runs to look in.
 
     Raises:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from runstore.train.generators import LoaderGenerators
 
 Batch = TypeVar("Batch")
-PlaceKind = Literal["batch", "epoch", "manual"]
+PlaceKind = Literal["batch", "epoch", "step", "manual"]
+"""Between two batches of a train split; between two epochs; inside of an epoch, behind a step in a
+loop of the script's own; wherever the script called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +182,7 @@ class Replay:
         """Return where the loops are.
 
         Args:
-            kind: `batch` between two batches of the open train split, `epoch` between two epochs
-                (or inside of one, which then begins again), `manual` wherever the script called.
+            kind: what kind of place that is.
             epoch: the epoch that is open.
             split: the innermost split that is open.
         """
@@ -192,7 +193,7 @@ class Replay:
             "train_splits": self._train_splits,
             "generators": generators.state() if generators is not None else [],
         }
-        if kind == "epoch" and epoch is not None:
+        if kind == "step" and epoch is not None:
             state["own_loop"] = epoch.number
         if kind == "batch":
             assert split is not None  # the caller is its loop

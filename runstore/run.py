@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -231,6 +232,15 @@ class Run:
         _log.warning("runstore: %s (%s)", message, self.id)
         if not self._ended:
             self._writer.event("warning", {"message": message, "step": self.step})
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """What the splits of the newest epoch came to so far: `summary["val/loss"]`.
+
+        The means of what was tracked, with `val/accuracy` and the like, behind each split's loop;
+        NaN where no value was finite. With several processes the same on each of them.
+        """
+        return dict(self._stages.summary)
 
     @property
     def dropped_values(self) -> int:
@@ -699,6 +709,8 @@ class Run:
         because = f" ({reason})" if reason else ""
         duration = f"{self._position.duration_s:.1f} s, step {self.step}"
         say(f"runstore: {status}{because} after {duration}{told}")
+        if status != "finished" and self._checkpointer.has_saved:
+            say(f"runstore: go on with: runstore resume {shlex.quote(str(self.path))}")
 
     def forget_in_child(self) -> None:
         """A forked child does not write: every file has one writer."""

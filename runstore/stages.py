@@ -49,6 +49,8 @@ class Stages:
         self._throttle = LineThrottle()
         self._in_epochs = False
         self._has_splits = self._has_train_splits = False
+        self.summary: dict[str, float] = {}
+        """What the splits of the newest epoch came to so far; NaN where nothing was finite."""
         self._done_before = 0
         """Epochs that had ended when the checkpoint was made, if it was made between epochs."""
         self._only_passes_over = False
@@ -125,7 +127,13 @@ class Stages:
         batches = self._replay.batches(split, loader, place)
         title = self._position.title(split)
         split.display = (
-            split_display(title, split.batches, self._throttle, is_train=name == TRAIN)
+            split_display(
+                title,
+                split.batches,
+                self._throttle,
+                is_train=name == TRAIN,
+                has_bar=type(loader).__module__.partition(".")[0] == "tqdm",
+            )
             if self._run.rank == 0
             else NoDisplay()
         )
@@ -194,6 +202,7 @@ class Stages:
         epoch = self._position.epoch = self._replay.begin_epoch()
         self._only_passes_over = False
         self._run.epoch = epoch.number
+        self.summary = dict(epoch.summary)
         reset_peaks()
         if total is not None:
             self._position.epochs = total
@@ -268,6 +277,7 @@ class Stages:
         self._run.settle_rows()
         duration_s = self._position.close_split()
         means, facts = write_summary(self._run, split, duration_s)
+        self.summary |= means | facts
         epoch = self._position.epoch
         if epoch is not None and not self.is_behind:
             epoch.summary |= means | facts
@@ -358,15 +368,15 @@ class Stages:
         """What a checkpoint outside of the splits is: `epoch` where `epochs` leads back to."""
         if self._position.split is not None or not self._replay.epochs_begun:
             return "manual"
-        is_led_back = self._in_epochs or self._position.epoch is None
-        return "epoch" if is_led_back else "manual"
+        if self._position.epoch is None:
+            return "epoch"
+        return "step" if self._in_epochs else "manual"
 
     def state(self, kind: PlaceKind) -> dict[str, Any]:
         """Return what a resumed run goes on with: numbers, strings and tensors.
 
         Args:
-            kind: `batch` between two batches of the open train split, `epoch` between two epochs,
-                `manual` wherever the script called.
+            kind: what kind of place that is.
         """
         durations = self._position.durations
         return {

@@ -123,14 +123,15 @@ def _sort_key(directory: Path) -> str:
 
 
 def find(wanted: str, root: Path) -> RunRef:
-    """Return the run that `wanted` means: a path, an id, a unique prefix of one, or `latest`.
+    """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
-    An id is the directory's name or, where no name matches, the one in `run.json`.
+    An id is the directory's name or, where none matches, the one in `run.json`. A name is what
+    `init(name=…)` put between the id's time and its last letters.
 
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
         RunNotFoundError: no run matches.
-        AmbiguousRunError: several runs have that id, or ids that begin with it.
+        AmbiguousRunError: several runs have that id or name, or ids that begin with it.
     """
     as_path = Path(wanted)
     if wanted and as_path.is_dir() and (os.sep in wanted or not (root / wanted).is_dir()):
@@ -144,6 +145,7 @@ def find(wanted: str, root: Path) -> RunRef:
     exact = [ref for ref, path in zip(refs, paths, strict=True) if wanted in (ref.name, path)]
     names = [ref.name for ref in refs]
     matches = exact or _named(wanted, zip(names, refs, strict=True))
+    matches = matches or [ref for ref in refs if wanted and _name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
         ids = [_recorded_id(ref) for ref in refs]
@@ -160,6 +162,11 @@ def _named(wanted: str, named: Iterable[tuple[str, RunRef]]) -> list[RunRef]:
     """Return the runs of exactly that name, or else those whose names begin with it."""
     begun = [(name, ref) for name, ref in named if wanted and name.startswith(wanted)]
     return [ref for name, ref in begun if name == wanted] or [ref for _, ref in begun]
+
+
+def _name_in(run_id: str) -> str:
+    """Return `digits` of `20261120-141502-digits-2ck3x9qa`."""
+    return "-".join(run_id.split("-")[2:-1])
 
 
 def _recorded_id(ref: RunRef) -> str:

@@ -28,7 +28,7 @@ USAGE_ERROR = 2
     "wanted",
     multiple=True,
     metavar="RUN",
-    help="With --once: show this run in full (a path, an id, a unique prefix, or latest).",
+    help="With --once: show this run in full (a path, an id, a unique prefix or name, or latest).",
 )
 @click.option("--screenshot", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option("--size", default="160x45", hidden=True)

@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Runs of PyTorch trainings as files: list, read, follow, export.
 
-    RUN is a directory, an id, a unique prefix of one below --root, or `latest`.
+    RUN is a directory, or below --root an id, a unique prefix or name, or `latest`.
     `runstore-tui [ROOT]` shows the same live.
     """
 

@@ -88,7 +88,10 @@ def resumes_exactly(loader: Iterable[Any], *, inside: bool) -> str:
 def _random_workers(source: Iterable[Any]) -> str:
     if not isinstance(source, DataLoader) or source.num_workers == 0 or _draws_nothing(source):
         return ""
-    return "augmentation in workers may be random; runstore.SeededDataset makes it exact"
+    return (
+        "augmentation in workers may be random; runstore.SeededDataset with a ResumableSampler "
+        "makes it exact"
+    )
 
 
 def _draws_nothing(loader: DataLoader[Any]) -> bool:

@@ -196,7 +196,9 @@ class Stepper:
         if self._is_inside:
             raise StageError("backward() came inside of forward(); end the `with` block first")
         if self._has_backward:
-            raise StageError("backward() came twice; add the losses, or call step() after each")
+            raise StageError(
+                "backward() came twice; add the losses, or call stepper.step() after each"
+            )
         if not self._has_forward:
             raise StageError("backward() came without forward(); compute the loss inside of it")
         if self._is_counted not in (None, is_counted):
@@ -226,7 +228,9 @@ class Stepper:
             StageError: there was no `backward()` since the last call.
         """
         if not self._has_backward:
-            raise StageError("step() came without backward(); call it once per micro-batch")
+            raise StageError(
+                "stepper.step() came without backward(); call each once per micro-batch"
+            )
         self._has_backward = False
         return self._closes and self._end_window()
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 import runstore
 from runstore.console import FREE_LINES, BarDisplay, LineDisplay, LineThrottle, split_display
@@ -44,6 +45,19 @@ def test_terminal_gets_a_bar_and_one_line_that_stays(monkeypatch: pytest.MonkeyP
     display.close("train  loss 1.0000")
     assert "\r" in terminal.getvalue()
     assert terminal.getvalue().endswith("train  loss 1.0000\n")
+
+
+def test_loader_with_a_bar_of_its_own_gets_no_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with runstore.init(root=tmp_path) as run:
+        for _ in run.epochs(1):
+            for x in run.train(tqdm([1.0, 2.0], desc="theirs", file=terminal)):
+                run.track(loss=x)
+    assert "theirs: 100%" in terminal.getvalue()
+    assert "epoch 1/1 train:" not in terminal.getvalue()
 
 
 def test_many_short_epochs_make_few_lines(

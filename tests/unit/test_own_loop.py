@@ -67,18 +67,24 @@ def test_sigterm_finishes_the_window_saves_and_leaves(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     end = events(path, 1)[-1]
     assert (end["status"], end["reason"]) == ("interrupted", "preempted by SIGTERM")
-    assert read_manifest(path)[-1].step == end["step"] == 5
+    row = read_manifest(path)[-1]
+    assert (row.step, row.facts["kind"]) == (end["step"], "step") == (5, "step")
 
 
-def test_resumed_run_begins_the_epoch_again_and_says_so(tmp_path: Path) -> None:
+def test_resumed_run_begins_the_epoch_again_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(Terminated):
         train(tmp_path, at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM)))
     (path,) = tmp_path.iterdir()
     run, done = train(tmp_path, resume=path)
+    told = capsys.readouterr().err
+    assert "goes on at step 5, in epoch 2\n" in told
+    assert f"go on with: runstore resume {path}\n" in told
     assert done == [(epoch, batch) for epoch in (2, 3) for batch in range(BATCHES)]
     assert run.step == 5 + 2 * BATCHES // 2
-    (told,) = (event for event in events(path, 2) if event["event"] == "resume_not_exact")
-    assert "inside of epoch 2" in told["reason"]
+    (inexact,) = (event for event in events(path, 2) if event["event"] == "resume_not_exact")
+    assert "inside of epoch 2" in inexact["reason"]
     assert [row["epoch"] for row in runstore.load(path).epochs()] == [1, 2, 3]
 
 

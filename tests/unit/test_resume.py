@@ -311,7 +311,7 @@ def test_finished_run_says_that_nothing_is_left_and_how_to_go_on(
     capsys.readouterr()
     Training().run(tmp_path, epochs=epochs, resume=first.path)
     _, goes_on, nothing_left, finished = capsys.readouterr().err.splitlines()
-    assert goes_on == "runstore: attempt 2 goes on at step 21, epoch 3"
+    assert goes_on == "runstore: attempt 2 goes on at step 21, after epoch 3"
     assert nothing_left == (
         "runstore: nothing was left to train behind epoch 3; for more, give run.epochs(…) a number "
         "above 3 (not by run.params, which `runstore resume` takes from the record)"

@@ -102,6 +102,23 @@ def test_epoch_of_nothing_but_nan_has_a_nan_mean(run: Run) -> None:
     assert math.isnan(runstore.load(run.path).epochs()[0]["val/loss"])
 
 
+def test_summary_has_the_means_of_the_splits_that_ended_in_this_epoch(run: Run) -> None:
+    seen = []
+    for epoch in run.epochs(2):
+        assert run.summary == {}
+        for value in run.train([1.0, 3.0]):
+            run.track(loss=value * epoch)
+        for _ in run.val([1]):
+            run.track(loss=math.nan)
+            run.track_classification(np.array([0, 1]), np.array([0, 0]))
+        found = run.summary
+        assert math.isnan(found["val/loss"])
+        seen.append((found["train/loss"], found["val/accuracy"]))
+        run.summary["train/loss"] = 0.0
+    assert seen == [(2.0, 0.5), (4.0, 0.5)]
+    assert run.summary["train/loss"] == 4.0
+
+
 def test_steps_count_train_batches_only(run: Run) -> None:
     for _ in run.epochs(2):
         for _ in run.train(range(3)):

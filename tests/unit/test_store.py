@@ -162,6 +162,16 @@ def test_run_is_found_by_path_whatever_the_root(root: Path, tmp_path: Path) -> N
     assert find(str(root / FIRST), tmp_path / "nowhere").name == FIRST
 
 
+def test_run_is_found_by_the_name_in_its_id(root: Path) -> None:
+    named = make_run(root / "20270101-000000-small-net-dddddddd")
+    assert find("small-net", root).path == named
+    with pytest.raises(RunNotFoundError):
+        find("small", root)
+    make_run(root / "20270102-000000-small-net-eeeeeeee")
+    with pytest.raises(AmbiguousRunError, match="names 2 runs"):
+        find("small-net", root)
+
+
 def test_id_that_is_a_prefix_of_another_is_exact(root: Path) -> None:
     make_run(root / f"{FIRST}2")
     assert find(FIRST, root).name == FIRST
