@@ -96,7 +96,7 @@ def next_attempt(run_dir: Path) -> tuple[int, dict[str, Any]]:
     if reader.refused is not None:
         raise reader.refused
     status = reader.state.status
-    if status.word in ("running", "stalled") and not was_requeued(reader.state):
+    if status.is_proven_alive and not was_requeued(reader.state):
         raise AttemptError(
             f"{run_dir}: attempt {reader.state.attempt} is {status.word} ({status.reason}); "
             "stop it first, or start a new run with resume='never'"

@@ -74,7 +74,7 @@ class NamedMetrics:
     def _is_awaited(self, metric: str, values: Mapping[str, Any], is_last: bool) -> bool:
         split = metric.rpartition("/")[0]
         splits = {name.rpartition("/")[0] for name in values}
-        if f"{split}/nonfinite" in values:
+        if f"{split}/nonfinite" in values and not is_last:
             return False  # it may well have come: means of NaN alone are no means
         if self._is_default and self._options[metric] == ["best"]:
             return split in splits

@@ -47,7 +47,7 @@ class Boundaries:
         """What asks the run to stop."""
 
     def finish_windows(self) -> None:
-        """Take the optimizer step of windows that the end of the split cuts short."""
+        """Take the optimizer step of windows that the end of the split or epoch cuts short."""
         # Also those that have none open: under DistributedDataParallel all ranks must call it.
         for stepper in self.steppers:
             stepper.finish_window()
@@ -56,19 +56,20 @@ class Boundaries:
         """Save, or stop, if it is time: the batch before is done, the next one not fetched."""
         self._between_steps("batch")
 
-    def after_own_step(self) -> None:
+    def between_own_steps(self) -> None:
         """The same in an epoch whose batches come from a loop of the script's own.
 
-        How far that is nobody knows: the resumed run begins the epoch again.
+        How far that is nobody knows, so the resumed run begins the epoch again. Therefore only what
+        was asked for is saved; what is due by the clock waits for the end of the epoch.
         """
-        self._between_steps("step")
+        self._between_steps("step", by_clock=False)
 
-    def _between_steps(self, kind: PlaceKind) -> None:
+    def _between_steps(self, kind: PlaceKind, *, by_clock: bool = True) -> None:
         for stepper in self.steppers:
             if stepper.in_window:
                 return
-        if self._checkpointer.wants_attention(stop=self.stop is not None):
-            self._at_boundary(kind)
+        if self._checkpointer.wants_attention(stop=self.stop is not None, by_clock=by_clock):
+            self._at_boundary(kind, by_clock=by_clock)
 
     def after_evaluation_batch(self) -> None:
         """Stop, if nothing is to be saved for it; otherwise when the evaluation is done."""
@@ -80,9 +81,9 @@ class Boundaries:
         self._checkpointer.note_epoch(row, is_last=is_last)
         self._at_boundary("epoch")
 
-    def _at_boundary(self, kind: PlaceKind) -> None:
+    def _at_boundary(self, kind: PlaceKind, *, by_clock: bool = True) -> None:
         saved = True
-        stop, save = self._checkpointer.agree(stop=self.stop is not None)
+        stop, save = self._checkpointer.agree(stop=self.stop is not None, by_clock=by_clock)
         if stop and self.stop is None:
             self.stop = Stop("preempted with another rank")
         if save and self._checkpointer.is_active:

@@ -104,30 +104,31 @@ class Checkpointer:
         self._is_asked = True
         self._is_asked_best = self._is_asked_best or best
 
-    def is_due(self) -> bool:
-        """Tell whether a checkpoint is to be written now."""
+    def is_due(self, *, by_clock: bool = True) -> bool:
+        """Tell whether a checkpoint is to be written now: asked for, or by `save_every`."""
         if not self._objects:
             return False
-        return self._is_asked or self._clock.is_due(self._run.step)
+        return self._is_asked or (by_clock and self._clock.is_due(self._run.step))
 
-    def wants_attention(self, *, stop: bool) -> bool:
+    def wants_attention(self, *, stop: bool, by_clock: bool = True) -> bool:
         """Tell whether to look closer between two batches: cheap, and the same on every rank."""
         if self._agreement is None:
-            return stop or self.is_due()
+            return stop or self.is_due(by_clock=by_clock)
         if self._agreement.is_due():
             return True
         # Every rank counts the same steps; what else is due here, the others do not know of.
-        by_steps = self._rules.every.steps is not None and bool(self._objects)
+        by_steps = by_clock and self._rules.every.steps is not None and bool(self._objects)
         return by_steps and self._clock.is_due(self._run.step)
 
-    def agree(self, *, stop: bool) -> tuple[bool, bool]:
+    def agree(self, *, stop: bool, by_clock: bool = True) -> tuple[bool, bool]:
         """Tell whether the run is to stop, and to save: whatever any rank wants, all do.
 
         The answer holds, not what comes in while the ranks vote: that may be news to this one only.
         """
+        due = self.is_due(by_clock=by_clock)
         if self._agreement is None:
-            return stop, stop or self.is_due()
-        stop, due, best = self._agreement.reach(stop, self.is_due(), self._is_asked_best)
+            return stop, stop or due
+        stop, due, best = self._agreement.reach(stop, due, self._is_asked_best)
         self._is_asked_best = best
         return stop, stop or due
 

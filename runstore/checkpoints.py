@@ -138,8 +138,13 @@ class ResumePoint:
     """Newer checkpoints that cannot be used, in words."""
 
 
-def find_resume_point(run_dir: Path) -> tuple[ResumePoint | None, list[str]]:
-    """Return the newest checkpoint that is whole, and what is wrong with the newer ones."""
+def find_resume_point(
+    run_dir: Path, *, exact: bool = False
+) -> tuple[ResumePoint | None, list[str]]:
+    """Return the newest checkpoint that is whole, and what is wrong with the newer ones.
+
+    With `exact` those are passed over whose epoch would begin again.
+    """
     directory = RunPaths(run_dir).checkpoints
     problems: list[str] = []
     for row in reversed(read_manifest(run_dir)):
@@ -147,6 +152,8 @@ def find_resume_point(run_dir: Path) -> tuple[ResumePoint | None, list[str]]:
             # Pruned, as most are.
             continue
         problem = row.problem(directory)
+        if exact and row.facts.get("kind") == "step":
+            problem = "its epoch would begin again, and exact=True"
         if problem is None:
             return ResumePoint(row, cuts_behind(run_dir, row), problems), problems
         problems.append(f"checkpoints/{row.file} cannot be used: {problem}")

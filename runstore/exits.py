@@ -140,7 +140,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     for run in stoppable:
         run.ask_to_stop(stop)
     if not again:
-        _say(f"{signal.Signals(number).name}: what is under way is finished and saved first")
+        _say(f"{signal.Signals(number).name}: what is under way is finished first")
     if own:
         _chain(previous, number, frame)
 

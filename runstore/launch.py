@@ -165,7 +165,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
         run_dir, attempt = new_directory(options.root, options.name), 1
     else:
         attempt, stored = next_attempt(run_dir)
-        point, damaged = find_resume_point(run_dir)
+        point, damaged = find_resume_point(run_dir, exact=options.exact)
         then = "the one before it is used" if point else "there is none before it"
         problems = [f"{problem}; {then}" for problem in damaged]
         if options.resume in ("auto", "must"):

@@ -388,10 +388,11 @@ class Run:
     def save(self, *, is_best: bool = False) -> None:
         """Ask for a checkpoint.
 
-        Inside of our loops it is written when the optimizer step, or the epoch's body, is done:
-        only there a resumed run can go on exactly. Elsewhere it is written at once: inside of
-        `run.epochs`, the resumed run begins the epoch again; outside, the script itself must lead
-        back to where it was, by `run.step` and `run.epoch`.
+        Inside of `run.train`, and between epochs, it is written when the optimizer step, or the
+        epoch's body, is done: only there a resumed run can go on exactly. In an epoch whose batches
+        come from a loop of your own it is written before a `Stepper`'s next step, or at once, and
+        the resumed run begins the epoch again. Elsewhere it is written at once, and the script
+        itself must lead back to where it was, by `run.step` and `run.epoch`.
 
         Args:
             is_best: also name it `checkpoints/best.pt`, and keep it.
@@ -428,9 +429,9 @@ class Run:
         """Whether optimizer steps are counted by a `Stepper`, not by tracked batches."""
         return bool(self.boundaries.steppers)
 
-    def end_step(self) -> None:
-        """The stepper that counts has taken its step, and its row is noted."""
-        self._stages.end_step()
+    def begin_step(self) -> None:
+        """A stepper begins a window behind the one before: saves and stops in own loops."""
+        self._stages.begin_step()
 
     def train_position(self) -> tuple[int, int | None] | None:
         """Return the open train split's batch, from 1, and how many there are, or None."""
@@ -532,6 +533,8 @@ class Run:
                 now would have them written behind its cut.
         """
         positions = self._writer.sync()
+        if self._rows.mirror is not None:
+            self._rows.mirror.flush()
         if self._writer.degraded:
             raise CheckpointError("the disk does not take the rows before it")
         return positions

@@ -184,12 +184,12 @@ class Stages:
         seen = self._has_splits or self._run.has_stepper
         return (self._in_epochs and seen) or any(looping)
 
-    def end_step(self) -> None:
-        """A stepper has taken its step: save or stop here if the loop is the script's own."""
+    def begin_step(self) -> None:
+        """A stepper is between two steps: save or stop here if the loop is the script's own."""
         # With train splits of ours there will be a place where the resume is exact.
         is_own = self._in_epochs and self._position.split is None and not self._has_train_splits
         if is_own and not self.is_behind:
-            self._run.boundaries.after_own_step()
+            self._run.boundaries.between_own_steps()
 
     # ---- stage calls -----------------------------------------------------------------------------
 
@@ -298,6 +298,8 @@ class Stages:
             )
         if epoch is None:
             raise StageError("end_epoch() came outside of an epoch; begin_epoch() was expected")
+        # Of a loop of the script's own, whose end nobody saw.
+        self._run.boundaries.finish_windows()
         self._replay.end_epoch(epoch)
         duration_s = (epoch.left or time.monotonic()) - epoch.started
         row = self._run.write_row(

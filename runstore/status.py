@@ -18,4 +18,9 @@ class Status:
     @property
     def alive(self) -> bool:
         """Whether more rows may come."""
-        return self.word in ("planned", "pending", "running", "stalled", "unknown")
+        return self.word in ("planned", "pending", "unknown") or self.is_proven_alive
+
+    @property
+    def is_proven_alive(self) -> bool:
+        """Whether a process that writes the run was seen: a second one must not."""
+        return self.word in ("running", "stalled")

@@ -75,12 +75,13 @@ class Mirror:
         """
         self._run_dir, self._on_problem = run_dir, on_problem
         self._rows: deque[tuple[Stream, JsonObject]] = deque()
-        # Each has one writer only, so no lock is needed: values that came, values that were taken.
+        # Each is changed by one thread at a time: values that came, values that were taken.
         self._came = self._taken = 0
         self._told: set[str] = set()
         self._open = True
         self._status = ""
         self._stop = threading.Event()
+        self._writing = threading.Lock()
         earlier = event_files(run_dir)
         for name in earlier:
             # The run goes on, and TensorBoard would keep the first end that it sees. Emptied, not
@@ -103,6 +104,15 @@ class Mirror:
         self._came += len(row)
         self._rows.append((stream, row))
 
+    def flush(self) -> None:
+        """Write what waits, now: a checkpoint's resume writes only what comes behind it."""
+        if not self._open:
+            return
+        try:
+            self._write_and_flush()
+        except Exception as error:  # noqa: BLE001  # as in the thread
+            self._give_up(error)
+
     def close(self, status: str) -> None:
         """Write what waits, and the end with the run's status; a second call does nothing."""
         if not self._open:
@@ -124,16 +134,23 @@ class Mirror:
     def _serve(self) -> None:
         try:
             while not self._stop.wait(INTERVAL_S):
-                self._write_what_waits()
-                self._file.flush()
-            self._write_what_waits()
+                self._write_and_flush()
+            self._write_and_flush()
             self._file.close()
             self._write_end()
         except Exception as error:  # noqa: BLE001  # the boundary of the thread
-            self._open = False
-            self._rows.clear()
-            self._file.abandon()
-            self._tell(f"writing TensorBoard's file failed ({type(error).__name__}: {error})")
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._open = False
+        self._rows.clear()
+        self._file.abandon()
+        self._tell(f"writing TensorBoard's file failed ({type(error).__name__}: {error})")
+
+    def _write_and_flush(self) -> None:
+        with self._writing:
+            self._write_what_waits()
+            self._file.flush()
 
     def _write_what_waits(self) -> None:
         # No more than is there now: a fast training must not put off the flush.

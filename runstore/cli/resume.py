@@ -49,7 +49,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
 
 
 def _refuse_if_alive(state: RunState) -> None:
-    if state.status.alive and not was_requeued(state):
+    if state.status.is_proven_alive and not was_requeued(state):
         raise RunStoreError(
             f"{state.path}: attempt {state.attempt} is {state.status.word} "
             f"({state.status.reason}); stop it first: touch {state.path / 'requests' / 'stop'}"

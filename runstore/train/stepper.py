@@ -102,6 +102,8 @@ class Stepper:
         # Every rank must use the same, and a resumed run the old one, or they round differently.
         self._usual: Count | None = None
         self._is_inside = self._has_forward = self._has_backward = self._closes = False
+        self._has_stepped = False
+        """Whether a window has ended, and the next one has not begun."""
         self._begin_window()
         self._schedule = Schedule(scheduler, self._warn_of_steps_elsewhere)
         self._run = run
@@ -123,14 +125,20 @@ class Stepper:
     def forward(self) -> Iterator[None]:
         """Compute a loss inside: under autocast, and without communication inside a window.
 
-        Under `torch.no_grad()`, as in an evaluation, it is autocast only.
+        Under `torch.no_grad()`, as in an evaluation, it is autocast only. In an epoch whose batches
+        come from a loop of your own, the run is saved and left here when it was asked to: behind
+        the step before, with all that your loop did for it.
 
         Raises:
             StageError: it came inside of another `forward()`.
+            SystemExit, KeyboardInterrupt: the run was asked to stop.
         """
         if self._is_inside:
             raise StageError("forward() came inside of forward(); use one `with` for a micro-batch")
         is_training = torch.is_grad_enabled()
+        if is_training and self._has_stepped and not self.in_window:
+            self._has_stepped = False
+            self._run.begin_step()
         self._is_inside = True
         try:
             with contextlib.ExitStack() as contexts:
@@ -264,7 +272,7 @@ class Stepper:
         if self._counts:
             self._run.count_step()
             self._run.note_step(facts)
-            self._run.end_step()
+            self._has_stepped = True
         return is_taken
 
     def _total_of_ranks(self) -> Count:

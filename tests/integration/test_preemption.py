@@ -105,7 +105,7 @@ def test_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
         run = run_of(process, tmp_path)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        while "is finished and saved first" not in process.stderr.readline():
+        while "is finished first" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
         process.wait(10)

@@ -15,14 +15,16 @@ from torch import nn
 
 import runstore
 from runstore.checkpoints import read_manifest
-from runstore.errors import CheckpointError
 from runstore.stops import Terminated
 
 BATCHES, EPOCHS = 6, 3
 
 
 def train(
-    root: Path, at: Callable[[runstore.Run], object] = lambda _run: None, **options: Any
+    root: Path,
+    at: Callable[[runstore.Run], object] = lambda _run: None,
+    behind_step: Callable[[runstore.Run], object] = lambda _run: None,
+    **options: Any,
 ) -> tuple[runstore.Run, list[tuple[int, int]]]:
     """Train on batches of an own loop; return which were trained on: (epoch, batch)."""
     torch.manual_seed(0)
@@ -39,7 +41,8 @@ def train(
                     loss = model(torch.ones(4, 3)).square().mean()
                 stepper.backward(loss)
                 at(run)
-                stepper.step()
+                if stepper.step():
+                    behind_step(run)
                 done.append((epoch, batch))
     return run, done
 
@@ -88,18 +91,54 @@ def test_resumed_run_begins_the_epoch_again_and_says_so(
     assert [row["epoch"] for row in runstore.load(path).epochs()] == [1, 2, 3]
 
 
-def test_exact_refuses_to_begin_the_epoch_again(tmp_path: Path) -> None:
+def test_exact_goes_back_to_the_end_of_the_epoch_before(tmp_path: Path) -> None:
+    stop = at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Terminated):
-        train(tmp_path, at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM)))
+        train(tmp_path, stop, save_every="1ep")
     (path,) = tmp_path.iterdir()
-    with pytest.raises(CheckpointError, match="inside of epoch 2"):
-        train(tmp_path, resume=path, exact=True)
+    run, done = train(tmp_path, resume=path, exact=True)
+    assert done == [(epoch, batch) for epoch in (2, 3) for batch in range(BATCHES)]
+    assert run.step == EPOCHS * BATCHES // 2
+    assert "its epoch would begin again" in (path / "events-0002.jsonl").read_text()
 
 
-@pytest.mark.parametrize(
-    ("every", "steps"), [("2st", [2, 4, 6, 8, 9]), ("1ep", [3, 6, 9]), ("1h", [9])]
-)
-def test_checkpoints_are_written_as_often_as_asked(
+def test_stop_leaves_behind_all_that_the_loop_does_for_a_step(tmp_path: Path) -> None:
+    logged = []
+
+    def behind(run: runstore.Run) -> None:
+        logged.append(run.step)
+        run.log({"ema": 1.0})
+
+    with pytest.raises(Terminated):
+        train(
+            tmp_path,
+            at_step(4, lambda _run: os.kill(os.getpid(), signal.SIGTERM)),
+            behind_step=behind,
+        )
+    (path,) = tmp_path.iterdir()
+    assert logged[-1] == 5
+    assert [row["step"] for row in runstore.load(path).metrics() if "ema" in row] == logged
+
+
+def test_window_that_the_end_of_the_epoch_cuts_short_is_taken(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    before = model.weight.item()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    with runstore.init({}, root=tmp_path, save_every="1ep", keep_last=9) as run:
+        stepper = runstore.Stepper(run, model, optimizer, gradient_accumulation_steps=4)
+        run.register(model=model, optimizer=optimizer)
+        for _ in run.epochs(2):
+            for _ in range(5):
+                with stepper.forward():
+                    loss = model(torch.ones(1, 1)).mean()  # whose gradient is 1
+                stepper.backward(loss, n=1)
+                stepper.step()
+    assert before - model.weight.item() == pytest.approx(4.0)
+    assert [row.step for row in read_manifest(run.path)] == [2, 4]
+
+
+@pytest.mark.parametrize(("every", "steps"), [("2st", [3, 6, 9]), ("2ep", [6, 9]), ("1h", [9])])
+def test_what_is_due_by_the_clock_waits_for_the_end_of_the_epoch(
     tmp_path: Path, every: str, steps: list[int]
 ) -> None:
     run, _ = train(tmp_path, save_every=every, keep_last=9)
