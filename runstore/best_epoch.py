@@ -67,7 +67,10 @@ class NamedMetrics:
                 del self._options[metric]
             elif self._is_awaited(metric, values, is_last):
                 given = ", ".join(f"{option}=…" for option in options)
-                lines.append(f"init({given}) names {metric}, which is not logged; {_names(values)}")
+                lines.append(
+                    f"init({given}) names {metric}, which epoch {epoch.number} did not log; "
+                    f"{_names(values)}"
+                )
                 del self._options[metric]
         return lines
 

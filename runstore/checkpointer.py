@@ -81,8 +81,8 @@ class Checkpointer:
             from runstore.train.ranks import Agreement
 
             self._agreement = Agreement()
-        self.has_saved = False
-        """Whether this attempt has written a checkpoint."""
+        self.has_saved = self.has_tried = False
+        """Whether this attempt has written a checkpoint, and whether it has come to try."""
         self._clock = SaveClock(self._rules.every, run.step)
         self._is_asked = False
         """Somebody wants a checkpoint at the next opportunity."""
@@ -158,6 +158,7 @@ class Checkpointer:
         """Write a checkpoint; tell whether it is there. A fault of the disk is a warning."""
         best = best or self._is_asked_best
         self._is_asked = self._is_asked_best = False
+        self.has_tried = True
         try:
             self._save(kind, reason, best)
             self.has_saved = True
@@ -182,7 +183,7 @@ class Checkpointer:
 
     def _save(self, kind: PlaceKind, reason: str, best: bool) -> None:
         from runstore.train import ranks
-        from runstore.train.checkpoint import FORMAT, own_buffers
+        from runstore.train.checkpoint import FORMAT, frozen_parameters, own_buffers
         from runstore.train.rng import get_rng_state
         from runstore.train.where import where_trained
 
@@ -209,6 +210,7 @@ class Checkpointer:
             "epoch": run.epoch,
             "objects": {name: _state(name, thing) for name, thing in things.items()},
             "ranks": [{key: one[key] for key in ("rng", "stages", "buffers")} for one in everyone],
+            "frozen": frozen_parameters(self._objects.named),
             "where": where_trained(list(self._objects.named.values())),
             "kept_best": self._best_to_keep(),
         }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runstore.train.generators import LoaderGenerators
 
 Batch = TypeVar("Batch")
+EXHAUSTED = -1
 PlaceKind = Literal["batch", "epoch", "step", "manual"]
 """Between two batches of a train split; between two epochs; inside of an epoch, behind a step in a
 loop of the script's own; wherever the script called."""
@@ -61,7 +62,13 @@ class Replay:
         self.epochs_begun = 0
         """The number of the last epoch that was begun, or passed over."""
         self._train_splits = 0
-        """Train splits that have ended in the open epoch, or outside of any."""
+        """Train splits that have ended in the open epoch, or since the last one."""
+        self._loops: list[int] = []
+        """Of each loop over epochs that is over: after how many `break` left it, or EXHAUSTED."""
+        self._earlier_loops: list[int] = []
+        """The same of the attempts before."""
+        self._loop_began = 0
+        """The epochs before the newest loop."""
         self._generators: LoaderGenerators | None = None
         """The loaders' own, once PyTorch is loaded."""
 
@@ -72,12 +79,32 @@ class Replay:
 
     # ---- epochs ----------------------------------------------------------------------------------
 
+    def begin_loop(self, epochs: int) -> int:
+        """Begin a loop over `epochs`; return how many it has, if an earlier attempt has left it."""
+        self._loop_began = self.epochs_begun
+        number = len(self._loops)
+        left = self._earlier_loops[number] if number < len(self._earlier_loops) else EXHAUSTED
+        return epochs if left == EXHAUSTED else min(left, epochs)
+
+    @property
+    def was_left(self) -> bool:
+        """Whether `break` had left the last loop that an earlier attempt had ended."""
+        return bool(self._earlier_loops) and self._earlier_loops[-1] != EXHAUSTED
+
+    def end_loop(self, *, is_left: bool = False) -> None:
+        """The newest loop is over; with `is_left` by `break`, as early stopping does."""
+        number = len(self._loops)
+        again = number < len(self._earlier_loops) and self._earlier_loops[number] != EXHAUSTED
+        done = self.epochs_begun - self._loop_began
+        self._loops.append(done if is_left or again else EXHAUSTED)
+
     def pass_over_epoch(self) -> bool:
         """Tell whether an earlier attempt has done the next epoch, and count it."""
         place = self._place
         if place is None or self.epochs_begun >= place.epochs_done:
             return False
         self.epochs_begun += 1
+        self._train_splits = 0
         self._run.epoch = self.epochs_begun
         if self.epochs_begun == place.epochs_done and place.split is None:
             self._arrive()
@@ -100,19 +127,29 @@ class Replay:
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Go on inexactly if the epoch was open at the checkpoint and its split never came."""
+        self._train_splits = 0
         if self._place is not None and self._place.holds(epoch):
             self._give_up(f"epoch {epoch.number} ended without the split it was made in")
 
     # ---- splits ----------------------------------------------------------------------------------
 
-    def pass_over_split(self, name: str, epoch: Epoch | None) -> bool:
-        """Tell whether an earlier attempt has ended this train split of the resumed epoch."""
+    def pass_over_split(self, name: str, epoch: Epoch | None, loader: Iterable[Any]) -> bool:
+        """Tell whether an earlier attempt has ended this train split."""
         place = self._place
-        if place is None or name != TRAIN or not place.holds(epoch):
+        if place is None or name != TRAIN:
             return False
-        if self._train_splits >= place.train_splits:
+        # As a warm-up before the epochs, or between two of them.
+        is_before = epoch is None and (
+            self.epochs_begun < place.epochs_done or place.epoch is not None
+        )
+        if not is_before and not place.holds(epoch):
+            return False
+        if not is_before and self._train_splits >= place.train_splits:
             return False
         self._train_splits += 1
+        generators = self._own_generators()
+        if generators is not None:
+            generators.note(name, loader, self._run.epoch, is_drawn=False)
         return True
 
     def arrive_in_split(self, name: str, epoch: Epoch | None) -> Place | None:
@@ -170,7 +207,7 @@ class Replay:
         return split.feed.resume(place.split["feed"], restore, split.batch)
 
     def _own_generators(self) -> LoaderGenerators | None:
-        if self._generators is None and "torch" in sys.modules:
+        if self._generators is None and sys.modules.get("torch") is not None:
             from runstore.train.generators import LoaderGenerators
 
             self._generators = LoaderGenerators(self._run.note_inexact)
@@ -191,6 +228,7 @@ class Replay:
             "kind": kind,
             "epochs_done": self.epochs_begun - (epoch is not None),
             "train_splits": self._train_splits,
+            "loops": list(self._loops),
             "generators": generators.state() if generators is not None else [],
         }
         if kind == "step" and epoch is not None:
@@ -218,7 +256,9 @@ class Replay:
         if place.split is None:
             # For loops of the script's own, which ask where they are.
             self._run.epoch = place.epochs_done or None
-        if state["kind"] == "manual":
+        if state["kind"] != "manual":
+            self._earlier_loops = list(state.get("loops", []))
+        else:
             self.epochs_begun = place.epochs_done
             self._arrive()
 

@@ -122,6 +122,7 @@ class Restorer:
         return parts[self._run.rank] if self._run.rank < len(parts) else parts[0]
 
     def _lead_back(self, payload: dict[str, Any]) -> None:
+        from runstore.train.checkpoint import freeze
         from runstore.train.ranks import world_size
         from runstore.train.rng import set_rng_state
 
@@ -135,6 +136,9 @@ class Restorer:
             held = self._objects.everything()
             things = {name: one for name, one in held.items() if name in known}
             self._fill(known, things)
+            for name, frozen in payload.get("frozen", {}).items():
+                if name in things:
+                    freeze(things[name], frozen)
             set_rng_state(mine["rng"])
             if state["kind"] != "manual":
                 self._is_there = True

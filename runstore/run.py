@@ -532,6 +532,7 @@ class Run:
             CheckpointError: rows wait in memory for a disk that does not take them. A checkpoint
                 now would have them written behind its cut.
         """
+        self._stages.write_step_row()
         positions = self._writer.sync()
         if self._rows.mirror is not None:
             self._rows.mirror.flush()
@@ -645,7 +646,7 @@ class Run:
         if nothing_left:
             if self.rank == 0:
                 say(f"runstore: {nothing_left}")
-        elif self._checkpointer.is_active and not self._checkpointer.has_saved:
+        elif self._checkpointer.is_active and not self._checkpointer.has_tried:
             self.warn_once(
                 "never saved",
                 "objects are registered, and no checkpoint was written: loops that are not "

@@ -48,7 +48,7 @@ class Stages:
         self._tracker = Tracker(run)
         self._throttle = LineThrottle()
         self._in_epochs = False
-        self._has_splits = self._has_train_splits = False
+        self._has_train_splits = False
         self.summary: dict[str, float] = {}
         """What the splits of the newest epoch came to so far; NaN where nothing was finite."""
         self._done_before = 0
@@ -67,6 +67,8 @@ class Stages:
         done = self._done_before
         if not done or not self._only_passes_over:
             return ""
+        if self._replay.was_left:
+            return f"nothing was left to train: the loop was left by break in epoch {done}"
         return (
             f"nothing was left to train behind epoch {done}; for more, give run.epochs(…) a number "
             f"above {done} (not by run.params, which `runstore resume` takes from the record)"
@@ -79,7 +81,7 @@ class Stages:
         count = operator.index(n)
         self._run.check_registered()
         total = self._replay.epochs_begun + count
-        for _ in range(count):
+        for _ in range(self._replay.begin_loop(count)):
             if self._replay.pass_over_epoch():
                 self._position.epochs = total
                 self._only_passes_over = True
@@ -90,6 +92,7 @@ class Stages:
             try:
                 yield number
                 if self._position.epoch is epoch:
+                    self._leave_loops(TRAIN)
                     self._finish_epoch(is_last=number == total)
             except BaseException:
                 if epoch is not None:
@@ -97,6 +100,7 @@ class Stages:
                 raise
             finally:
                 self._in_epochs = False
+        self._replay.end_loop()
 
     def _finish_epoch(self, *, is_last: bool) -> dict[str, Any]:
         epoch = self._position.epoch
@@ -116,9 +120,10 @@ class Stages:
     def split(self, name: str, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield a loader's batches as a split."""
         self._run.check_registered()
-        if self._replay.pass_over_split(name, self._position.epoch):
+        if self._replay.pass_over_split(name, self._position.epoch, loader):
             return
         # What was left by `break` on the way here belongs to what is passed over.
+        self._leave_loops(name)
         self._settle_splits()
         place = self._replay.arrive_in_split(name, self._position.epoch)
         self.begin_split(name, length_of(loader), samples_of(loader))
@@ -179,13 +184,14 @@ class Stages:
         """Whether one of our loops will see what is asked of it, between two batches or epochs."""
         splits = self._position.splits
         looping = (split.display is not None and split.left is None for split in splits)
-        # A body without splits of ours is a loop of the script's own, which may take hours; only
-        # a stepper tells where it is.
-        seen = self._has_splits or self._run.has_stepper
+        # A body without train splits of ours is a loop of the script's own, which may take hours:
+        # only a stepper tells where it is.
+        seen = self._has_train_splits or self._run.has_stepper
         return (self._in_epochs and seen) or any(looping)
 
     def begin_step(self) -> None:
         """A stepper is between two steps: save or stop here if the loop is the script's own."""
+        self.write_step_row()
         # With train splits of ours there will be a place where the resume is exact.
         is_own = self._in_epochs and self._position.split is None and not self._has_train_splits
         if is_own and not self.is_behind:
@@ -238,7 +244,6 @@ class Stages:
             )
         if not name or name.startswith("_") or "/" in name:
             raise StageError(f"begin_split({name!r}): a split's name has no / and no leading _")
-        self._has_splits = True
         self._has_train_splits |= name == TRAIN
         self._replay.begin_split(name)
         self._position.open_split(name, batches)
@@ -358,6 +363,10 @@ class Stages:
             )
         return split
 
+    def write_step_row(self) -> None:
+        """Write the row of the optimizer step that was taken, if it has none yet."""
+        self._tracker.write_step_row()
+
     # ---- checkpoints -----------------------------------------------------------------------------
 
     @property
@@ -404,7 +413,18 @@ class Stages:
         epoch = self._position.epoch
         if epoch is not None and epoch.left is not None and self._position.split is None:
             # Whoever breaks out of the epochs has the model that he wants.
+            self._replay.end_loop(is_left=True)
             self._finish_epoch(is_last=True)
+
+    def _leave_loops(self, name: str) -> None:
+        """Leave the loops over splits in which the next one, or the epoch's end, cannot come.
+
+        Of `bar = tqdm(run.train(loader))` nobody hears that it was left by `break`: it is kept.
+        """
+        for split in self._position.splits:
+            is_open = split.display is not None and split.left is None
+            if is_open and (name == TRAIN or split.name != TRAIN):
+                split.left = time.monotonic()
 
     def _settle_splits(self) -> None:
         while (split := self._position.split) is not None and split.left is not None:

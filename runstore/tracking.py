@@ -44,7 +44,7 @@ class Tracker:
         if split.name != TRAIN:
             return
         if run.has_stepper:
-            self._add_to_step_row(split, numbers, samples)
+            self._step_row.add(numbers, samples)
             return
         self._count_step(split)
         if numbers and run.step % run.log_every == 0:
@@ -93,21 +93,14 @@ class Tracker:
             self._run.count_step()
         split.counted = split.batch
 
-    def _add_to_step_row(
-        self, split: Split, numbers: Mapping[str, float], samples: float | None
-    ) -> None:
-        self._step_row.add(numbers, samples)
-        if split.display is None and self._step_row.is_taken:
-            self.write_step_row()
-
     def note_step(self, split: Split | None, facts: Mapping[str, float]) -> None:
         """Note that the optimizer step was taken: `lr`, `grad_norm`, …
 
-        Inside a loop of ours the row is written behind the batch, so that it does not matter
-        whether `track` comes before `step` or after it.
+        Inside a train split the row is written behind the batch, or before the next step, so that
+        it does not matter whether `track` comes before `step` or after it.
         """
         self._step_row.note(facts)
-        if split is None or split.name != TRAIN or split.display is None:
+        if split is None or split.name != TRAIN:
             self.write_step_row()
 
     def write_step_row(self) -> None:

@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,6 +98,25 @@ def load_buffers(thing: Any, buffers: Mapping[str, torch.Tensor]) -> None:
     own = dict(unwrapped(thing).named_buffers())
     for key, buffer in buffers.items():
         own[key].copy_(buffer)
+
+
+def frozen_parameters(things: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the parameters of the registered modules that are not trained, by name."""
+    return {
+        name: [key for key, one in unwrapped(thing).named_parameters() if not one.requires_grad]
+        for name, thing in things.items()
+        if isinstance(thing, torch.nn.Module)
+    }
+
+
+def freeze(thing: Any, frozen: Sequence[str]) -> None:
+    """Let the `frozen` parameters of a module be the ones that are not trained.
+
+    The epoch in which a script froze or thawed them may be passed over.
+    """
+    for key, parameter in unwrapped(thing).named_parameters():
+        if parameter.requires_grad == (key in frozen):
+            parameter.requires_grad_(key not in frozen)
 
 
 def check_stateful(name: str, thing: Any) -> None:

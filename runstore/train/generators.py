@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from runstore.train.loaders import generators_of
+from runstore.train.loaders import generators_of, unwrapped
 
-Key = tuple[str, str]
-"""The split that first drew from a generator, and a digest of its state before that."""
-Saved = tuple[Key, torch.Tensor]
+Key = tuple[str, str, str]
+"""The split that first drew from a generator, what its loader was like, and a digest of the
+generator's state before that."""
 MOST_SEEN = 1000
 
 
@@ -26,8 +26,10 @@ MOST_SEEN = 1000
 class _Seen:
     generator: weakref.ref[torch.Generator]
     key: Key
-    first_epoch: int
     last_epoch: int
+    saved: torch.Tensor | None = None
+    """Its state at the checkpoint, until it is put back."""
+    was_drawn: bool = False
     is_back: bool = False
     """Whether it was asked for its state of an earlier attempt."""
 
@@ -45,38 +47,58 @@ class LoaderGenerators:
         self._seen: list[_Seen] = []
         self._made_anew: set[Key] = set()
         """Generators that the script makes in each epoch: they come with the right state."""
-        self._saved: list[Saved] = []
+        self._saved: list[tuple[Key, torch.Tensor]] = []
+        """States of an earlier attempt whose generators did not come yet."""
         self._put_back: set[Key] = set()
         """Those put back before a pass. If the next epoch makes them anew, that was wrong."""
 
-    def note(self, split: str, loader: Iterable[Any], epoch: int | None) -> None:
+    def note(
+        self, split: str, loader: Iterable[Any], epoch: int | None, *, is_drawn: bool = True
+    ) -> None:
         """Take notice of what a split is about to draw from.
 
         Args:
             split: its name.
             loader: what the batches are drawn from.
             epoch: from 1; None before the first.
+            is_drawn: False when the split is passed over.
         """
         for generator in generators_of(loader):
             seen = self._find(generator)
             if seen is None:
-                self._add(generator, split, epoch or 0)
-            else:
-                seen.last_epoch = epoch or 0
+                seen = self._add(generator, (split, _kind(loader), _digest(generator)), epoch or 0)
+            elif seen.was_drawn and _digest(generator) == seen.key[-1]:
+                # The script has seeded it again, and will do so in a resumed run.
+                self._is_made_anew(seen.key)
+            seen.last_epoch = epoch or 0
+            seen.was_drawn = seen.was_drawn or is_drawn
 
     def _find(self, generator: torch.Generator) -> _Seen | None:
         return next((seen for seen in self._seen if seen.generator() is generator), None)
 
-    def _add(self, generator: torch.Generator, split: str, epoch: int) -> None:
-        key = (split, _digest(generator))
+    def _add(self, generator: torch.Generator, key: Key, epoch: int) -> _Seen:
         earlier = [seen for seen in self._seen if seen.key == key and seen.last_epoch < epoch]
-        if earlier and key not in self._made_anew:
-            self._made_anew.add(key)
-            if key in self._put_back:
-                self._note_inexact(f"the {split} loader is made anew with the same seed each time")
+        if earlier:
+            self._is_made_anew(key)
+        seen = _Seen(weakref.ref(generator), key, epoch)
+        self._find_state(seen)
         # Loaders that the script makes with another seed each time would fill the memory.
         self._seen = [one for one in self._seen if one not in earlier][-MOST_SEEN:]
-        self._seen.append(_Seen(weakref.ref(generator), key, epoch, epoch))
+        self._seen.append(seen)
+        return seen
+
+    def _is_made_anew(self, key: Key) -> None:
+        if key not in self._made_anew and key in self._put_back:
+            self._note_inexact(f"the {key[0]} loader begins with the same seed each time")
+        self._made_anew.add(key)
+
+    def _find_state(self, seen: _Seen) -> None:
+        """Give a generator the first state of its kind: equals come in the same order again."""
+        for index, (key, state) in enumerate(self._saved):
+            if key == seen.key:
+                del self._saved[index]
+                seen.saved = state
+                return
 
     def put_back(self, loader: Iterable[Any], *, inside: bool) -> None:
         """Put the loader's generators back as they were at the checkpoint, each once.
@@ -90,39 +112,43 @@ class LoaderGenerators:
             if seen is None or seen.is_back:
                 continue
             seen.is_back = True
-            found = _first(self._saved, seen.key)
-            if found is not None:
-                self._saved = [saved for saved in self._saved if saved is not found]
+            if seen.saved is not None:
+                generator.set_state(seen.saved)
+                seen.saved = None
                 if not inside:
                     self._put_back.add(seen.key)
-                generator.set_state(found[1])
 
     def state(self) -> list[dict[str, Any]]:
         """Return the generators' states, and how to find them."""
-        waiting = list(self._saved)
         states = []
         for seen in self._seen:
             generator = seen.generator()
-            if generator is None or seen.key in self._made_anew:
-                continue
-            state = generator.get_state()
-            if not seen.is_back and (found := _first(waiting, seen.key)) is not None:
-                # Drawn from on the way to the checkpoint only; it has yet to be put back.
-                waiting = [saved for saved in waiting if saved is not found]
-                state = found[1]
-            states.append((seen.key, state))
+            if generator is not None and seen.key not in self._made_anew:
+                # One that was drawn from on the way to the checkpoint only has yet to be put back.
+                states.append(
+                    (seen.key, generator.get_state() if seen.saved is None else seen.saved)
+                )
         return [
-            {"split": split, "began": began, "state": state}
-            for (split, began), state in states + waiting
+            {"split": split, "loader": loader, "began": began, "state": state}
+            for (split, loader, began), state in states + self._saved
         ]
 
     def load_state(self, states: Iterable[dict[str, Any]]) -> None:
-        """Take over what `state` returned, for the generators that are still to come."""
-        self._saved = [((one["split"], one["began"]), one["state"]) for one in states]
+        """Take over what `state` returned."""
+        names = ("split", "loader", "began")
+        self._saved = [((*(one[name] for name in names),), one["state"]) for one in states]
+        for seen in self._seen:
+            self._find_state(seen)
 
 
-def _first(states: list[Saved], key: Key) -> Saved | None:
-    return next((saved for saved in states if saved[0] == key), None)
+def _kind(loader: Iterable[Any]) -> str:
+    """Return in words what tells most loaders from each other."""
+    source = unwrapped(loader)
+    try:
+        samples = len(getattr(source, "dataset", ()))
+    except Exception:  # noqa: BLE001  # a user's __len__ may raise anything
+        samples = 0
+    return f"{type(source).__name__} of {samples}, {getattr(source, 'batch_size', None)} each"
 
 
 def _digest(generator: torch.Generator) -> str:

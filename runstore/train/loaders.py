@@ -8,30 +8,42 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
 from runstore.train.sampler import ResumableSampler, SeededDataset
 
+MOST_PARTS = 100
+
 
 def unwrapped(loader: Iterable[Any]) -> Iterable[Any]:
-    """Return what a progress bar (tqdm) around a loader loops over."""
-    while not isinstance(loader, DataLoader) and isinstance(
-        inner := getattr(loader, "iterable", None), Iterable
-    ):
+    """Return the loader within a progress bar (tqdm) or another wrapper that keeps it."""
+    while not isinstance(loader, DataLoader):
+        inner = getattr(loader, "iterable", None)
+        if not isinstance(inner, Iterable):
+            kept = getattr(loader, "__dict__", {}).values()
+            inner = next((value for value in kept if isinstance(value, DataLoader)), None)
+        if inner is None:
+            break
         loader = inner
     return loader
 
 
 def _samplers_of(loader: Iterable[Any]) -> list[Any]:
-    """Return the sampler, the batch sampler, and the one within, as far as there are any."""
+    """Return the sampler, the batch sampler, and those that they draw from."""
     source = unwrapped(loader)
-    batch_sampler = getattr(source, "batch_sampler", None)
-    found = (
-        getattr(source, "sampler", None),
-        batch_sampler,
-        getattr(batch_sampler, "sampler", None),
-    )
-    return list({id(sampler): sampler for sampler in found if sampler is not None}.values())
+    waiting = [getattr(source, "batch_sampler", None), getattr(source, "sampler", None)]
+    found: dict[int, Any] = {}
+    while waiting and len(found) < MOST_PARTS:
+        sampler = waiting.pop()
+        if sampler is not None and id(sampler) not in found:
+            found[id(sampler)] = sampler
+            waiting += [value for value in _parts(sampler) if isinstance(value, Sampler)]
+            waiting.append(getattr(sampler, "sampler", None))
+    return list(found.values())
+
+
+def _parts(owner: Any) -> list[Any]:
+    return list(getattr(owner, "__dict__", {}).values())
 
 
 def generators_of(loader: Iterable[Any]) -> list[torch.Generator]:
@@ -117,17 +129,30 @@ def lacks_seeds(loader: Iterable[Any]) -> bool:
 
 def _unknown_generator(source: Iterable[Any]) -> str:
     """Name a generator that a loader's parts keep, and of which PyTorch's and ours know nothing."""
-    dataset = getattr(source, "dataset", None)
-    owners = [source, *_samplers_of(source), dataset]
-    while (dataset := getattr(dataset, "dataset", None)) is not None and len(owners) < 10:
-        owners.append(dataset)
     kinds = _foreign_generators()
     known = {id(generator) for generator in generators_of(source)}
-    for owner in owners:
+    waiting = [getattr(source, "dataset", None), *_samplers_of(source), source]
+    looked_at: set[int] = set()
+    while waiting and len(looked_at) < MOST_PARTS:
+        owner = waiting.pop()
+        if id(owner) in looked_at:
+            continue
+        looked_at.add(id(owner))
         for name, value in getattr(owner, "__dict__", {}).items():
             if isinstance(value, kinds) and id(value) not in known:
                 return f"{type(owner).__name__}.{name}"
+            waiting += _datasets_and_transforms(value)
     return ""
+
+
+def _datasets_and_transforms(value: Any) -> list[Any]:
+    """Return what loading a sample may call: datasets, their parts, and transforms."""
+    values = value if isinstance(value, (list, tuple)) and len(value) < MOST_PARTS else [value]
+    return [
+        item
+        for item in values
+        if isinstance(item, Dataset) or (callable(item) and hasattr(item, "__dict__"))
+    ]
 
 
 def _foreign_generators() -> tuple[type, ...]:

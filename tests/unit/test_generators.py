@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,73 @@ def sampler_of_the_users_own(loop: Loop) -> None:
         loop.val(val)
 
 
+def two_train_loaders_of_the_same_seed(loop: Loop) -> None:
+    short = DataLoader(TensorDataset(torch.arange(8.0)), 4, shuffle=True, generator=seeded(0))
+    other = shuffled(seeded(0))
+    for _ in loop.run.epochs(3):
+        for _ in loop.train(short):
+            pass
+        for _ in loop.train(other):
+            pass
+
+
+def generator_seeded_again_by_the_script(loop: Loop) -> None:
+    train_generator, val_generator = seeded(8), seeded(9)
+    train, val = shuffled(train_generator), shuffled(val_generator)
+    for epoch in loop.run.epochs(EPOCHS):
+        train_generator.manual_seed(epoch)
+        for _ in loop.train(train):
+            pass
+        val_generator.manual_seed(9)
+        loop.val(val)
+
+
+def curriculum_of_loaders_of_the_same_seed(loop: Loop) -> None:
+    easy = DataLoader(TensorDataset(torch.arange(8.0)), 4, shuffle=True, generator=seeded(0))
+    hard = shuffled(seeded(0))
+    for epoch in loop.run.epochs(EPOCHS):
+        for _ in loop.train(easy if epoch < 3 else hard):
+            pass
+
+
+class Held(Sampler[list[int]]):
+    """A batch sampler that keeps the one it draws from under a name of its own."""
+
+    def __init__(self) -> None:
+        self.base = torch.utils.data.RandomSampler(DATA, generator=seeded(3))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(self.base)
+        yield from (order[start : start + 4] for start in range(0, N, 4))
+
+    def __len__(self) -> int:
+        return N // 4
+
+
+class Wrapped:
+    """What moves batches to a device, as some libraries do."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.loader
+
+
+def samplers_and_loaders_within_others(loop: Loop) -> None:
+    train, val = DataLoader(DATA, batch_sampler=Held()), Wrapped(shuffled(seeded(4)))
+    for _ in loop.run.epochs(EPOCHS):
+        for _ in loop.train(train):
+            pass
+        loop.val(val)
+        for _ in loop.train(val):
+            pass
+
+
 TRAININGS = [
+    two_train_loaders_of_the_same_seed,
+    curriculum_of_loaders_of_the_same_seed,
+    samplers_and_loaders_within_others,
     several_loaders_of_one_split,
     evaluation_before_the_training,
     evaluation_inside_of_the_training,
@@ -193,6 +260,18 @@ def test_every_loader_gives_the_order_of_the_uninterrupted_run(
     assert inexact(path, len(crashes) + 1) == []
 
 
+@pytest.mark.parametrize("crash", [8, 9, 10])
+def test_generator_that_the_script_seeds_again_is_left_alone(tmp_path: Path, crash: int) -> None:
+    """Once it was seen: of two evaluations, the second one tells."""
+    whole = train(tmp_path / "whole", generator_seeded_again_by_the_script)
+    with pytest.raises(Crash):
+        train(tmp_path / "runs", generator_seeded_again_by_the_script, crash)
+    (path,) = (tmp_path / "runs").iterdir()
+    train(tmp_path / "runs", generator_seeded_again_by_the_script, resume=path)
+    assert visible(path) == visible(whole)
+    assert inexact(path, 2) == []
+
+
 def test_loader_taken_for_one_of_an_earlier_attempt_is_told(tmp_path: Path) -> None:
     """Between the first two epochs nobody can tell a loader made anew from one that is kept."""
     with pytest.raises(Crash):
@@ -200,8 +279,7 @@ def test_loader_taken_for_one_of_an_earlier_attempt_is_told(tmp_path: Path) -> N
     (path,) = tmp_path.iterdir()
     train(tmp_path, named_loaders_made_anew, resume=path)
     assert inexact(path, 2) == [
-        f"the {split} loader is made anew with the same seed each time"
-        for split in ("train", "val")
+        f"the {split} loader begins with the same seed each time" for split in ("train", "val")
     ]
 
 
@@ -224,3 +302,30 @@ def test_generators_that_nobody_holds_are_known_to_be_inexact(inside: bool) -> N
     assert "Noise.rng" in resumes_exactly(
         DataLoader(torch.utils.data.Subset(Noise(), [1, 2]), 4), inside=inside
     )
+
+
+class WithTransform(Dataset[float]):
+    """Samples from a transform that has a generator of its own."""
+
+    def __init__(self) -> None:
+        self.transform = Jitter()
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> float:
+        return self.transform(index)
+
+
+class Jitter:
+    def __init__(self) -> None:
+        self.random = random.Random(0)
+
+    def __call__(self, value: float) -> float:
+        return value + self.random.random()
+
+
+def test_generators_deep_in_the_data_are_known_to_be_inexact() -> None:
+    parts: Dataset[float] = torch.utils.data.ConcatDataset([Noise(), Noise()])
+    assert "Noise.rng" in resumes_exactly(DataLoader(parts, 4), inside=False)
+    assert "Jitter.random" in resumes_exactly(DataLoader(WithTransform(), 4), inside=False)

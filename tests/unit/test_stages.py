@@ -218,7 +218,7 @@ def epochs_of(run: Run, count: int, evaluated: Callable[[int], dict[str, float]]
                     run.track(**means)
 
 
-THERE = "which is not logged; there are: train/loss, val/loss, val/accuracy"
+THERE = "which epoch 2 did not log; there are: train/loss, val/loss, val/accuracy"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_default_is_told_where_an_evaluation_has_no_loss(
 ) -> None:
     epochs_of(runstore.init(root=tmp_path), 3, lambda _epoch: {"accuracy": 0.5})
     assert told(caplog) == [
-        "runstore: init(best=…) names val/loss, which is not logged; "
+        "runstore: init(best=…) names val/loss, which epoch 1 did not log; "
         "there are: train/loss, val/accuracy"
     ]
 
@@ -289,7 +289,7 @@ def test_metric_that_is_not_there_is_told_at_the_end_without_any_evaluation(
 ) -> None:
     epochs_of(runstore.init(root=tmp_path, best="val/acc:max"), 3, lambda _epoch: {})
     assert told(caplog) == [
-        "runstore: init(best=…) names val/acc, which is not logged; there are: train/loss"
+        "runstore: init(best=…) names val/acc, which epoch 3 did not log; there are: train/loss"
     ]
 
 
