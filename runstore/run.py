@@ -101,6 +101,8 @@ class Run:
         self._clock_offset = time.time() - time.monotonic()
         self._complained: set[str] = set()
         self._steps_are_tracked = False
+        self._counting, self._counting_has_stepped = 0, False
+        """The stepper whose steps are counted."""
         self.row_values = RowValues(self, self._step_of)
         """Takes what is logged and tracked."""
         self.epoch: int | None = None
@@ -414,15 +416,24 @@ class Run:
 
     # ---- what steppers, signals and requests call ------------------------------------------------
 
-    def add_stepper(self, stepper: Windowed) -> bool:
-        """Let `stepper` count the optimizer steps; tell whether it is the first one.
+    def add_stepper(self, stepper: Windowed) -> None:
+        """Let `stepper` count the optimizer steps, if it is the first one.
 
-        Of several (one for each network of a GAN) only the first counts.
+        Of several (one for each network of a GAN) only the first counts. One that is made when
+        that has stepped already is of a next phase of the training, and counts from then on.
         """
+        if self._counting_has_stepped:
+            self._counting, self._counting_has_stepped = len(self.boundaries.steppers), False
         self.boundaries.steppers.append(stepper)
         self._restorer.restore_late(self._registered.add_stepper(stepper))
         self._steps_are_tracked = True
-        return len(self.boundaries.steppers) == 1
+
+    def is_counting(self, stepper: Windowed) -> bool:
+        """Tell whether this is the stepper whose steps are counted."""
+        steppers = self.boundaries.steppers
+        found = self._counting < len(steppers) and steppers[self._counting] is stepper
+        self._counting_has_stepped = self._counting_has_stepped or found
+        return found
 
     @property
     def has_stepper(self) -> bool:
@@ -542,11 +553,16 @@ class Run:
 
     def stage_state(self, kind: PlaceKind) -> dict[str, Any]:
         """Return where the loops are, for a checkpoint."""
-        return {**self._stages.state(kind), "steps_are_tracked": self._steps_are_tracked}
+        return {
+            **self._stages.state(kind),
+            "steps_are_tracked": self._steps_are_tracked,
+            "counting": [self._counting, self._counting_has_stepped],
+        }
 
     def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Lead the loops to where a checkpoint was made."""
         self._steps_are_tracked = state["steps_are_tracked"]
+        self._counting, self._counting_has_stepped = state.get("counting", (0, False))
         self._stages.load_state(state, restore)
 
     def note_loader(self, loader: Iterable[Any], *, inside: bool) -> None:

@@ -107,7 +107,7 @@ class Stepper:
         self._begin_window()
         self._schedule = Schedule(scheduler, self._warn_of_steps_elsewhere)
         self._run = run
-        self._counts = run.add_stepper(self)
+        run.add_stepper(self)
 
     def _begin_window(self) -> None:
         self._micro_batches = 0
@@ -269,7 +269,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         self._begin_window()
         self.last_step = facts
-        if self._counts:
+        if self._run.is_counting(self):
             self._run.count_step()
             self._run.note_step(facts)
             self._has_stepped = True

@@ -77,6 +77,20 @@ def warm_up_and_fine_tuning(loop: Loop) -> None:
     loop.train("fine")
 
 
+def optimizer_of_a_second_phase(loop: Loop) -> None:
+    for lr in (0.1, 0.01):
+        optimizer = torch.optim.SGD(loop.model.parameters(), lr=lr, momentum=0.9)
+        stepper = runstore.Stepper(loop.run, loop.model, optimizer)
+        for _ in loop.run.epochs(2):
+            for (x,) in loop.run.train(loop.loader):
+                with stepper.forward():
+                    loss = (loop.model(x[:, None] / 12) - 1).square().mean()
+                stepper.backward(loss, n=len(x))
+                stepper.step()
+                loop.run.track(loss=loss)
+                loop.at(f"step {loop.run.step}")
+
+
 def thawing(loop: Loop) -> None:
     frozen = loop.head.weight.requires_grad_(False)
     for epoch in loop.run.epochs(3):
@@ -90,6 +104,7 @@ def thawing(loop: Loop) -> None:
 
 
 MOMENTS = {
+    optimizer_of_a_second_phase: ["step 2", "step 5", "step 7", "step 8", "step 11"],
     thawing: ["step 2", "step 5", "step 8"],
     early_stopping: ["step 2", "step 5", "test", "step 8", "step 12", "test 2"],
     two_phases: ["step 4", "step 7", "step 10"],

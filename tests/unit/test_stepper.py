@@ -435,6 +435,16 @@ def test_first_stepper_counts_the_steps(run: Run) -> None:
     assert silent.last_step["lr"] == 0.3
 
 
+def test_stepper_of_a_next_phase_counts_from_then_on(run: Run) -> None:
+    model = linear()
+    for lr in (0.1, 0.3):
+        stepper = Stepper(run, model, sgd(model, lr=lr))
+        for batch in run.train(batches_of([2, 2])):
+            micro_step(stepper, batch)
+    assert run.step == 4
+    assert [row["lr"] for row in metrics(run)] == [0.1, 0.1, 0.3, 0.3]
+
+
 def test_tracking_no_longer_counts_steps(run: Run) -> None:
     stepper = Stepper(run, (model := linear()), sgd(model), gradient_accumulation_steps=2)
     for batch in run.train(batches_of([2] * 5)):
