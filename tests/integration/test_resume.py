@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import runstore
 from runstore.checkpoints import read_manifest
 from tests.integration.resuming import ENVIRONMENT, command, outcome, train, train_to_the_end
 
@@ -207,6 +209,26 @@ def test_resume_refuses_a_run_that_is_alive(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "attempt 1 is running" in refused.stderr
     assert "requests/stop" in refused.stderr
+
+
+@pytest.mark.timeout(60)
+def test_resume_goes_on_with_a_copy_of_a_killed_run(tmp_path: Path) -> None:
+    """Of which nobody can know whether it goes on elsewhere; one who copies it does."""
+    script = "import os, runstore; run = runstore.init(); run.attempt == 1 and os._exit(1)"
+    subprocess.run(
+        [sys.executable, "-c", script + "; run.finish()"],
+        cwd=tmp_path,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+    )
+    (run,) = (tmp_path / "runs").iterdir()
+    copy = tmp_path / "elsewhere" / run.name
+    shutil.copytree(run, copy)
+    assert runstore.load(copy).status == "unknown"
+    resumed = runstore_command("resume", str(copy))
+    assert resumed.returncode == 0, resumed.stderr
+    assert runstore.load(copy).status == "finished"
+    assert runstore.load(run).status == "crashed"
 
 
 def test_checkpoints_of_a_finished_run_are_the_last_two_and_the_best(
