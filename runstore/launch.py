@@ -60,15 +60,20 @@ def init(
     Of several processes that train together (torchrun) each calls it, behind
     `torch.distributed.init_process_group`: they share one directory, and rank 0 writes.
 
+    Until the run ends, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 have handlers, which stop it when the
+    optimizer step is done and saved, and call the script's own too. The run's directory gets a
+    `requests/`, whose files `stop` and `checkpoint` ask the run to stop, or to save.
+
     Args:
         params: the hyperparameters: a dict, an `argparse.Namespace` or a dataclass.
         root: the directory that gets the run's directory; made when missing.
         name: a few words for people; part of the directory's name.
         tags: words to filter by.
-        resume: `auto` joins the run that a launcher hands over (`RUNSTORE_RUN`, a run directory,
-            and `RUNSTORE_PARAMS`, JSON; they beat `root`, `name` and `params`) and otherwise
-            starts a new run; `must` fails without one; `never` always starts a new run; anything
-            else is the run to go on with: a directory, or an id below `root`.
+        resume: `auto` joins the run that a launcher, as `runstore resume` is one, hands over
+            (`RUNSTORE_RUN`, a run directory, and `RUNSTORE_PARAMS`, JSON; they beat `root`, `name`
+            and `params`) and otherwise starts a new run; `must` fails without one; `never` always
+            starts a new run; anything else is the run to go on with: a directory, or an id below
+            `root`.
         log_every: a tracked train batch becomes a metrics row every so many steps.
         strict: raise on a value that is no number, instead of leaving it out with a warning.
         best: which epoch is the best one: `METRIC:min` or `METRIC:max`.
@@ -78,7 +83,10 @@ def init(
         keep_best: the best epoch's checkpoint is written and stays, as `checkpoints/best.pt`:
             `METRIC:min` or `METRIC:max`.
         exact: refuse to go on from a checkpoint where the numbers would differ from those of an
-            uninterrupted run: on other devices, or another number of processes.
+            uninterrupted run, as far as that can be known: on other devices, with another number
+            of processes, in the middle of an epoch with augmentation in workers, with generators
+            that checkpoints do not hold. Checkpoints made in a loop over batches of the script's
+            own, whose epoch would begin again, are passed over.
         all_ranks: `log` on other ranks than 0 writes too, to `metrics.rankN-….jsonl`.
         tensorboard: write TensorBoard's event files into the run's directory too. A thread does it;
             a killed process loses their last second. See them with `runstore tensorboard`.
@@ -88,6 +96,8 @@ def init(
     Raises:
         AttemptError: the run that is to go on is alive in another process.
         RunNotFoundError: `resume` names no run.
+        RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
+            JSON object; this is one of several processes that have no process group yet.
         ValueError: an option that cannot be read.
         OSError: the directory cannot be written.
     """

@@ -57,7 +57,10 @@ class Run:
     """One attempt of one run, open for logging.
 
     Made by `runstore.init` or `RunManager.begin_run`. After it is made, no call raises for a
-    fault of the disk or a bad value; only `strict=True` and a wrong order of stage calls raise.
+    fault of the disk, nor for a bad value unless `strict=True`. What raises: a wrong order of stage
+    calls (StageError), and a checkpoint that does not fit, in `register` and in the loops
+    (CheckpointError). A run that is asked to stop leaves the loops by SystemExit; by
+    KeyboardInterrupt if that was Ctrl-C.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Run:
         self.id = path.name
         """The run's id, which is its directory's name."""
         self.params = params
-        """The hyperparameters; with a launcher, what the launcher gave."""
+        """The hyperparameters; of a resumed run those on record, and what a launcher gave, too."""
         self.attempt = attempt
         """How many times this run was started, from 1."""
         self.log_every = log_every

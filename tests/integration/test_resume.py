@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import runstore
 from runstore.checkpoints import read_manifest
 from tests.integration.resuming import ENVIRONMENT, command, outcome, train, train_to_the_end
 
@@ -129,10 +132,10 @@ def test_resume_command_starts_the_recorded_command_where_it_ran(
     assert "finished; to train further, have its script ask for more" in refused.stderr
 
 
-def runstore_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def runstore_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "runstore.cli", *arguments],
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -187,14 +190,14 @@ def test_resume_asks_for_a_command_that_secrets_were_taken_out_of(tmp_path: Path
     assert "sk-1234567890" not in refused.stderr
 
 
-@pytest.mark.timeout(60)
-def test_resume_refuses_a_run_that_is_alive(tmp_path: Path) -> None:
-    root = tmp_path / "runs"
+@pytest.fixture
+def alive(tmp_path: Path) -> Iterator[Path]:
+    """The root of a run whose process, of a Slurm job, waits until the test is over."""
     program = "import sys, runstore; run = runstore.init(); print(run.path, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, "SLURM_JOB_ID": "7"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -202,11 +205,47 @@ def test_resume_refuses_a_run_that_is_alive(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        refused = runstore_command("resume", "latest", "--root", str(root))
+        yield tmp_path / "runs"
         process.communicate("\n")
+
+
+@pytest.mark.timeout(60)
+def test_resume_refuses_a_run_that_is_alive(alive: Path) -> None:
+    refused = runstore_command("resume", "latest", "--root", str(alive))
     assert refused.returncode == 1
     assert "attempt 1 is running" in refused.stderr
     assert "requests/stop" in refused.stderr
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("restarts", "status"), [("0", 1), ("1", 0)])
+def test_resume_believes_a_higher_restart_count_of_the_same_slurm_job(
+    alive: Path, restarts: str, status: int
+) -> None:
+    run = ("latest", "--root", str(alive))
+    count = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": restarts}
+    resumed = runstore_command("resume", *run, "--", "echo", "started", **count)
+    assert (resumed.returncode, "started" in resumed.stdout) == (status, status == 0)
+
+
+@pytest.mark.timeout(60)
+def test_resume_goes_on_with_a_copy_of_a_killed_run(tmp_path: Path) -> None:
+    """Of which nobody can know whether it goes on elsewhere; one who copies it does."""
+    script = "import os, runstore; run = runstore.init(); run.attempt == 1 and os._exit(1)"
+    subprocess.run(
+        [sys.executable, "-c", script + "; run.finish()"],
+        cwd=tmp_path,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+    )
+    (run,) = (tmp_path / "runs").iterdir()
+    copy = tmp_path / "elsewhere" / run.name
+    shutil.copytree(run, copy)
+    assert runstore.load(copy).status == "unknown"
+    resumed = runstore_command("resume", str(copy))
+    assert resumed.returncode == 0, resumed.stderr
+    assert runstore.load(copy).status == "finished"
+    assert runstore.load(run).status == "crashed"
 
 
 def test_checkpoints_of_a_finished_run_are_the_last_two_and_the_best(

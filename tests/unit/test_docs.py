@@ -147,8 +147,9 @@ def runs_of(folder: Path) -> list[Path]:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("block", EXECUTED)
 def test_block_runs(block: Block, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
     printed = execute(block, folder)
-    assert printed.strip() or block.kind == "python"
+    assert printed.strip() or block.kind == "python" or sorted(folder.rglob("*")) != before
 
 
 @pytest.mark.parametrize("block", blocks(*PAGES), ids=str)

@@ -9,9 +9,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ import pytest
 import runstore
 from runstore import attempts
 from runstore.errors import AttemptError, RootNotFoundError, RunNotFoundError, RunStoreError
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +107,31 @@ def test_run_goes_on_where_the_directory_for_requests_cannot_be_made(tmp_path: P
     assert len(runstore.load(run.path).metrics()) == 1
 
 
+def test_requests_are_looked_for_every_ten_seconds_on_a_network_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    monkeypatch.setattr("runstore.writer.is_network", lambda path: True)
+    # The writer's clock goes twenty times as fast.
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: 20 * time.monotonic())
+    monkeypatch.setattr("runstore.writer.time", clock)
+
+    def beat() -> dict[str, Any]:
+        path = run.path / "progress.json"
+        found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {"beat": 0}
+        return found
+
+    with runstore.init(root=tmp_path) as run:
+        wait_until(lambda: beat()["beat"] >= 1, what="the first look")
+        before = beat()
+        request = run.path / "requests" / "checkpoint"
+        request.touch()
+        wait_until(lambda: not request.exists(), what="the next look")
+        wait_until(lambda: beat()["beat"] > before["beat"], what="its beat")
+        after = beat()
+    looks = after["beat"] - before["beat"]
+    assert 10 <= (after["monotonic"] - before["monotonic"]) / looks < 40
+
+
 def test_single_tag_may_be_a_string(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path, tags="demo") as run:
         pass
@@ -140,6 +170,41 @@ def test_run_that_is_alive_may_not_be_started_again(
         with pytest.raises(AttemptError, match=rf"attempt 1 is running \(process {os.getpid()}\)"):
             runstore.init()
     assert len(list(run.path.glob("events-*"))) == 1
+
+
+def start_as_slurm(
+    monkeypatch: pytest.MonkeyPatch, job: str, restarts: str | None, **options: Any
+) -> runstore.Run:
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    if restarts is None:
+        monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    else:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    return runstore.init(**options)
+
+
+def test_same_slurm_job_with_a_higher_restart_count_proves_the_attempt_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it is alive: only the restart count says otherwise, as on another host."""
+    first = start_as_slurm(monkeypatch, "7", None, root=tmp_path)
+    # What the first attempt was started with is in run.json, the second's in its `open` event.
+    second = start_as_slurm(monkeypatch, "7", "1", resume=first.path)
+    third = start_as_slurm(monkeypatch, "7", "2", resume=first.path)
+    for run in (first, second, third):
+        run.finish()
+    assert [run.attempt for run in (first, second, third)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("job", "restarts"), [("7", "1"), ("7", None), ("8", "2")], ids=["same", "lower", "other job"]
+)
+def test_no_other_slurm_job_takes_a_live_attempt_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, restarts: str | None
+) -> None:
+    run = start_as_slurm(monkeypatch, "7", "1", root=tmp_path)
+    with run, pytest.raises(AttemptError, match="attempt 1 is running"):
+        start_as_slurm(monkeypatch, job, restarts, resume=run.path)
 
 
 def test_ended_run_goes_on_as_the_next_attempt(

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+import runstore
+from runstore.checkpoints import read_manifest
 from runstore.save_rules import SaveClock, SaveEvery
 
 
@@ -62,3 +67,16 @@ def test_time_is_measured_since_the_last_one() -> None:
     assert clock.is_due(1)
     clock.note_save(1)
     assert not clock.is_due(2)
+
+
+def test_ten_minutes_are_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("runstore.save_rules.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with runstore.init(root=tmp_path, keep_last=9) as run:
+        run.register(model=torch.nn.Linear(1, 1))
+        for _ in run.epochs(1):
+            for _ in run.train(range(25)):
+                now[0] += 60
+                run.track(loss=1.0)
+    # The last one is of the epoch's end.
+    assert [row.step for row in read_manifest(run.path)] == [10, 20, 25]

@@ -255,6 +255,27 @@ def test_what_lies_behind_the_resumed_step_is_gone_at_once(tmp_path: Path) -> No
     assert [step for step, _ in scalars(run)["seldom"]] == [1, 2, 3, 4, 5, 6]
 
 
+def test_rows_before_a_checkpoint_are_there_although_the_process_is_killed_behind_it(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, signal, torch, runstore, runstore.tensorboard\n"
+        "runstore.tensorboard.INTERVAL_S = 600.0\n"  # the thread does not come to it
+        f"run = runstore.init(root={str(tmp_path)!r}, tensorboard=True)\n"
+        "run.register(model=torch.nn.Linear(1, 1))\n"
+        "run.log({'loss': 1.0}, step=1)\n"
+        "run.log({'loss': 0.5}, step=2)\n"
+        "run.save()\n"
+        "run.log({'loss': 0.2}, step=3)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=env(), capture_output=True)
+    assert done.returncode == -9, done.stderr
+    (run_dir,) = tmp_path.iterdir()
+    events = accumulators.EventAccumulator(str(run_dir)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1.0), (2, 0.5)]
+
+
 def test_a_row_that_shares_the_checkpoints_step_comes_once(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         run.log({"train/loss": 1.0}, step=5)

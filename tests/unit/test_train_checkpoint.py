@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import resource
 import subprocess
 import sys
@@ -54,6 +55,32 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert path.stat().st_size == size
     read = read_payload(path)
     assert torch.equal(read["objects"]["model"]["weight"], model.weight)
+
+
+def test_checkpoint_is_synced_before_it_has_its_name_and_its_name_before_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def syncing(descriptor: int) -> None:
+        calls.append(("sync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def renaming(source: Path, target: Path) -> None:
+        calls.append(("rename", source.stat().st_ino))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", renaming)
+    CheckpointStore(tmp_path, 1, keep_last=1).write(payload(), {}, best=False, facts={})
+    directory = tmp_path / "checkpoints"
+    checkpoint, manifest, folder = (
+        path.stat().st_ino
+        for path in (directory / "step-00000001-0001.pt", directory / "manifest.jsonl", directory)
+    )
+    named = [("sync", checkpoint), ("rename", checkpoint), ("sync", folder)]
+    assert calls == [*named, ("sync", manifest), ("sync", folder)]
 
 
 def test_full_disk_leaves_nothing_behind(tmp_path: Path, small_disk: None) -> None:
