@@ -106,6 +106,8 @@ class Run:
         self._steps_are_tracked = False
         self._counting, self._counting_has_stepped = 0, False
         """The stepper whose steps are counted."""
+        self._had_stepped = False
+        """Whether it had stepped when the checkpoint was made."""
         self.row_values = RowValues(self, self._step_of)
         """Takes what is logged and tracked."""
         self.epoch: int | None = None
@@ -425,7 +427,7 @@ class Run:
         Of several (one for each network of a GAN) only the first counts. One that is made when
         that has stepped already is of a next phase of the training, and counts from then on.
         """
-        if self._counting_has_stepped:
+        if self._counting_has_stepped and self._counting < len(self.boundaries.steppers):
             self._counting, self._counting_has_stepped = len(self.boundaries.steppers), False
         self.boundaries.steppers.append(stepper)
         self._restorer.restore_late(self._registered.add_stepper(stepper))
@@ -538,6 +540,7 @@ class Run:
     def unmute(self) -> None:
         """The script is where the checkpoint was made: what it logs is new."""
         self._muted = False
+        self._counting_has_stepped = self._counting_has_stepped or self._had_stepped
 
     def sync_rows(self) -> dict[str, int]:
         """Write and sync every row; return each stream file's size.
@@ -565,7 +568,7 @@ class Run:
     def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Lead the loops to where a checkpoint was made."""
         self._steps_are_tracked = state["steps_are_tracked"]
-        self._counting, self._counting_has_stepped = state.get("counting", (0, False))
+        self._counting, self._had_stepped = state.get("counting", (0, False))
         self._stages.load_state(state, restore)
 
     def note_loader(self, loader: Iterable[Any], *, inside: bool) -> None:
