@@ -45,6 +45,8 @@ class Boundaries:
         self.steppers: list[Windowed] = []
         self.stop: Stop | None = None
         """What asks the run to stop."""
+        self.was_interrupted = False
+        """Whether Ctrl-C has left a loop, which a script may catch."""
 
     def finish_windows(self) -> None:
         """Take the optimizer step of windows that the end of the split or epoch cuts short."""
@@ -111,7 +113,7 @@ class Boundaries:
         reason = stop.reason if saved else f"{stop.reason}; no checkpoint could be written"
         if stop.is_ctrl_c:
             # Scripts catch it, and go on with a test or a last plot; `with` ends the others.
-            self.stop = None
+            self.stop, self.was_interrupted = None, True
             # No class of ours: a script that Ctrl-C ends has a status of its own for the shell.
             raise KeyboardInterrupt(reason)
         self._run.end("interrupted", reason)

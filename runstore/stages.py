@@ -412,8 +412,8 @@ class Stages:
         self._settle_splits()
         epoch = self._position.epoch
         if epoch is not None and epoch.left is not None and self._position.split is None:
-            # Whoever breaks out of the epochs has the model that he wants.
-            self._replay.end_loop(is_left=True)
+            # Whoever breaks out of the epochs has the model that he wants; Ctrl-C may be resumed.
+            self._replay.end_loop(is_left=not self._run.boundaries.was_interrupted)
             self._finish_epoch(is_last=True)
 
     def _leave_loops(self, name: str) -> None:

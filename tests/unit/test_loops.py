@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,24 @@ def test_loop_that_was_left_is_not_gone_on_with(
     train(tmp_path, stop_early, resume=path)
     assert visible(path) == rows
     assert "left by break in epoch 2" in capsys.readouterr().err
+
+
+def test_loop_that_ctrl_c_has_left_is_gone_on_with(tmp_path: Path) -> None:
+    def interrupted(loop: Loop, at: int = 5) -> None:
+        try:
+            for _ in loop.run.epochs(4):
+                for (x,) in loop.run.train(loop.loader):
+                    loop.run.track(first=float(x[0]))
+                    if loop.run.step == at:
+                        os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            for _ in loop.run.test([1]):
+                pass
+
+    path = train(tmp_path, interrupted)
+    assert len(runstore.load(path).epochs()) == 2
+    train(tmp_path, lambda loop: interrupted(loop, -1), resume=path)
+    assert [row["epoch"] for row in runstore.load(path).epochs()] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("wrap", [lambda batches: tqdm(batches, disable=True), iter])
