@@ -71,6 +71,8 @@ class NamedMetrics:
                     f"init({given}) names {metric}, which epoch {epoch.number} did not log; "
                     f"{_names(values)}"
                 )
+                # Told once, also across resumes.
+                self._seen.append(metric)
                 del self._options[metric]
         return lines
 
@@ -85,7 +87,7 @@ class NamedMetrics:
         return is_last or (bool(split) and split in splits) or not splits.isdisjoint(held_out)
 
     def state(self) -> list[str]:
-        """Return what a checkpoint keeps: the metrics that have come."""
+        """Return what a checkpoint keeps: the metrics that have come, or were told of."""
         return self._seen
 
     def load_state(self, state: list[str]) -> None:

@@ -106,6 +106,8 @@ class Run:
         self._steps_are_tracked = False
         self._counting, self._counting_has_stepped = 0, False
         """The stepper whose steps are counted."""
+        self._next_counting: int | None = None
+        self._counted_before: int | None = None
         self._had_stepped = False
         """Whether it had stepped when the checkpoint was made."""
         self.row_values = RowValues(self, self._step_of)
@@ -425,20 +427,30 @@ class Run:
         """Let `stepper` count the optimizer steps, if it is the first one.
 
         Of several (one for each network of a GAN) only the first counts. One that is made when
-        that has stepped already is of a next phase of the training, and counts from then on.
+        that has stepped already may be of a next phase of the training: see `is_counting`.
         """
-        if self._counting_has_stepped and self._counting < len(self.boundaries.steppers):
-            self._counting, self._counting_has_stepped = len(self.boundaries.steppers), False
-        self.boundaries.steppers.append(stepper)
+        steppers = self.boundaries.steppers
+        if self._counting_has_stepped and self._counting < len(steppers):
+            self._next_counting = len(steppers)
+        steppers.append(stepper)
         self._restorer.restore_late(self._registered.add_stepper(stepper))
         self._steps_are_tracked = True
 
     def is_counting(self, stepper: Windowed) -> bool:
-        """Tell whether this is the stepper whose steps are counted."""
-        steppers = self.boundaries.steppers
-        found = self._counting < len(steppers) and steppers[self._counting] is stepper
-        self._counting_has_stepped = self._counting_has_stepped or found
-        return found
+        """Tell whether this stepper's step, which it has just taken, is one of the run's.
+
+        A later stepper counts from its first step on, if the one that counted took none since it
+        was made; when that one steps again, it was no phase that was over.
+        """
+        index = self.boundaries.steppers.index(stepper)
+        if index == self._next_counting:
+            self._counted_before, self._counting = self._counting, index
+        elif index == self._counted_before:
+            self._counting, self._counted_before = index, None
+        if index != self._counting:
+            return False
+        self._counting_has_stepped, self._next_counting = True, None
+        return True
 
     @property
     def has_stepper(self) -> bool:
@@ -668,7 +680,9 @@ class Run:
         if nothing_left:
             if self.rank == 0:
                 say(f"runstore: {nothing_left}")
-        elif self._checkpointer.is_active and not self._checkpointer.has_tried:
+        elif self._checkpointer.is_active and not (
+            self._checkpointer.has_tried or self.resume_point
+        ):
             self.warn_once(
                 "never saved",
                 "objects are registered, and no checkpoint was written: loops that are not "

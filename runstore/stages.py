@@ -80,6 +80,8 @@ class Stages:
         """Yield `n` further epochs, each open and ended behind the loop's body."""
         count = operator.index(n)
         self._run.check_registered()
+        # The loop before may have been left a moment ago.
+        self.settle()
         total = self._replay.epochs_begun + count
         for _ in range(self._replay.begin_loop(count)):
             if self._replay.pass_over_epoch():
@@ -393,6 +395,7 @@ class Stages:
         return {
             **self._replay.state(kind, self._position.epoch, self._position.split),
             "best": self._best.state(),
+            "summary": dict(self.summary),
             "metrics_seen": self._named.state(),
             "durations": [durations.epochs, durations.total_s],
         }
@@ -401,6 +404,7 @@ class Stages:
         """Go on where `state` was taken; `restore` puts the random generators back."""
         self._best.load_state(state["best"])
         self._done_before = state["epochs_done"] if state["kind"] == "epoch" else 0
+        self.summary = dict(state.get("summary", {}))
         self._named.load_state(state.get("metrics_seen", []))
         self._position.durations = EpochDurations(*state["durations"])
         self._replay.load_state(state, restore)

@@ -59,6 +59,17 @@ def early_stopping(loop: Loop) -> None:
         loop.at("test 2")
 
 
+def break_into_a_second_phase(loop: Loop) -> None:
+    for epoch in loop.run.epochs(10):
+        loop.train()
+        if epoch == 2:
+            break
+    for _ in loop.run.epochs(2):
+        loop.train()
+    loop.run.log({"last": loop.run.summary["train/weight"]})
+    loop.at("end")
+
+
 def two_phases(loop: Loop) -> None:
     for _ in loop.run.epochs(2):
         loop.train()
@@ -109,6 +120,7 @@ MOMENTS = {
     optimizer_of_a_second_phase: ["step 2", "step 5", "step 7", "step 8", "step 11"],
     thawing: ["step 2", "step 5", "step 8"],
     early_stopping: ["step 2", "step 5", "test", "step 8", "step 12", "test 2"],
+    break_into_a_second_phase: ["step 5", "step 6", "step 7", "step 10", "step 12", "end"],
     two_phases: ["step 4", "step 7", "step 10"],
     warm_up_and_fine_tuning: [
         *("warm step 2", "warm step 5", "step 8", "step 11", "between step 14", "between step 15"),

@@ -445,6 +445,22 @@ def test_stepper_of_a_next_phase_counts_from_then_on(run: Run) -> None:
     assert [row["lr"] for row in metrics(run)] == [0.1, 0.1, 0.3, 0.3]
 
 
+def test_stepper_that_is_made_late_does_not_take_the_count_from_one_that_goes_on(run: Run) -> None:
+    one, other = linear(), linear()
+    counting = Stepper(run, one, sgd(one))
+    for _ in run.epochs(1):
+        for batch in run.train(batches_of([2, 2])):
+            micro_step(counting, batch)
+    late = Stepper(run, other, sgd(other, lr=0.3))
+    for _ in run.epochs(1):
+        for index, batch in enumerate(run.train(batches_of([2] * 4))):
+            micro_step(counting, batch)
+            if index % 2:
+                micro_step(late, batch)
+    assert run.step == 6
+    assert {row["lr"] for row in metrics(run)} == {0.1}
+
+
 def test_tracking_no_longer_counts_steps(run: Run) -> None:
     stepper = Stepper(run, (model := linear()), sgd(model), gradient_accumulation_steps=2)
     for batch in run.train(batches_of([2] * 5)):
