@@ -49,6 +49,7 @@ _monotonic = time.monotonic
 _LINE = orjson.OPT_APPEND_NEWLINE
 MANY_VALUES = 1000
 """A row with so many values has its length checked; shorter ones cannot be too long."""
+DYING_S = 1.0
 FINISH_WAIT_S = 60.0
 """How long `finish` waits for values that are still on an accelerator."""
 
@@ -701,7 +702,7 @@ class Run:
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
         best = self._stages.best
-        lost = self._lost_ranks() if status != "finished" else []
+        lost = self._lost_ranks(status) if status != "finished" else []
         if lost:
             reason = f"{reason}; rank {', '.join(map(str, lost))} is gone"
             facts["lost_ranks"] = lost
@@ -734,10 +735,19 @@ class Run:
         # Last: a signal in the middle of the above leaves the rest to the end of the process.
         exits.forget(self)
 
-    def _lost_ranks(self) -> list[int]:
-        """Return the ranks whose processes on this machine are not there any more."""
+    def _lost_ranks(self, status: str) -> list[int]:
+        """Return the ranks whose processes on this machine are not there any more.
+
+        A process that is killed closes its connections a moment before it is gone: what fails by
+        that waits for it.
+        """
         found = [(one["rank"], ProcessIdentity.from_record(one)) for one in self._processes]
-        return [rank for rank, one in found if one and one.is_local() and not one.is_alive()]
+        deadline = time.monotonic() + (DYING_S if status == "failed" and found else 0.0)
+        while True:
+            lost = [rank for rank, one in found if one and one.is_local() and not one.is_alive()]
+            if lost or time.monotonic() >= deadline:
+                return lost
+            time.sleep(0.02)
 
     def _say_end(self, status: str, reason: str) -> None:
         """One line in any batch log; the run's last split may have had none."""

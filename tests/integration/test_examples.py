@@ -118,7 +118,7 @@ def test_killed_example_resumes_to_the_same_rows(
 ) -> None:
     whole = trained(name)
     kill_in_the_middle(COMMANDS[name], tmp_path, len(whole.metrics()) // 3, wait_until)
-    assert runstore.load(run_in(tmp_path)).status == "crashed"
+    wait_until(lambda: runstore.load(run_in(tmp_path)).status == "crashed", 10, what="the end")
     resumed = execute([sys.executable, "-m", "runstore.cli", "resume", "latest"], tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     run = runstore.load(run_in(tmp_path))
