@@ -49,8 +49,10 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def process(run_dir: Path, repo_root: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that has a run open."""
+def process(
+    run_dir: Path, repo_root: Path, wait_until: WaitUntil
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that has a run open, behind its first heartbeat."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(run_dir)],
         env={**os.environ, "PYTHONPATH": str(repo_root)},
@@ -59,6 +61,7 @@ def process(run_dir: Path, repo_root: Path) -> Iterator[subprocess.Popen[str]]:
     ) as started:
         assert started.stdout is not None
         assert started.stdout.readline() == "ready\n"
+        wait_until((run_dir / "progress.json").exists, what="a heartbeat")
         yield started
         started.kill()
 
@@ -118,7 +121,8 @@ def test_copy_of_a_run_proves_nothing(
     if dead:
         process.kill()
         process.wait()
-    shutil.copytree(run_dir, tmp_path / "copy")
+    # The next heartbeat is on its way under another name.
+    shutil.copytree(run_dir, tmp_path / "copy", ignore=shutil.ignore_patterns("*.tmp"))
     status = status_of(tmp_path / "copy")
     assert status.word == "unknown"
     assert status.reason.startswith("a copy of a run on ")
