@@ -271,7 +271,7 @@ def test_evaluation_on_one_rank_says_what_it_waits_for(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("val: waiting for the other processes") == 1
+    assert "val: waiting for the other processes" in done.stderr
 
 
 BEST_SCRIPT = """
