@@ -41,6 +41,21 @@ def train_ranks(run: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def run_ranks(
+    folder: Path, script: str, *arguments: str, processes: int = 2, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script of this file by torchrun; its first argument is the root of its runs."""
+    path = folder / "script.py"
+    path.write_text(script)
+    return subprocess.run(
+        torchrun(str(path), str(folder / "runs"), *arguments, processes=processes),
+        env={**os.environ, **ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     run = tmp_path_factory.mktemp("whole") / "run"
@@ -176,7 +191,7 @@ import runstore
 # Nobody else gets the GIL unless the main thread waits.
 sys.setswitchinterval(10)
 dist.init_process_group("gloo")
-with runstore.init() as run:
+with runstore.init(root=sys.argv[1]) as run:
     for _ in run.epochs(1):
         for x in run.train([1.0, 2.0]):
             run.track(loss=x)
@@ -185,15 +200,7 @@ with runstore.init() as run:
 
 def test_no_rank_aborts_when_the_script_ends_with_the_run(tmp_path: Path) -> None:
     """A thread of gloo that drops a tensor while the interpreter ends would abort it."""
-    script = tmp_path / "script.py"
-    script.write_text(LEAVES_AT_ONCE)
-    done = subprocess.run(
-        torchrun(str(script), processes=4),
-        cwd=tmp_path,
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-    )
+    done = run_ranks(tmp_path, LEAVES_AT_ONCE, processes=4)
     assert done.returncode == 0, done.stderr
 
 
@@ -217,17 +224,10 @@ with runstore.init(root=sys.argv[1], all_ranks=True, save_every="1st") as run:
 
 
 def test_rows_of_all_ranks_are_cut_and_go_on_at_the_checkpoint(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(LOGS_ON_ALL_RANKS)
-    runs = tmp_path / "runs"
-
-    def start(*options: str, **environment: str) -> int:
-        command = torchrun(str(script), str(runs), *options)
-        return subprocess.run(command, env={**os.environ, **ENVIRONMENT, **environment}).returncode
-
-    assert start("die") != 0
-    (run,) = runs.iterdir()
-    assert start(RUNSTORE_RUN=str(run)) == 0
+    assert run_ranks(tmp_path, LOGS_ON_ALL_RANKS, "die").returncode != 0
+    (run,) = (tmp_path / "runs").iterdir()
+    again = run_ranks(tmp_path, LOGS_ON_ALL_RANKS, RUNSTORE_RUN=str(run))
+    assert again.returncode == 0, again.stderr
     names = {"": [0.0] * 6, ".rank1": [1.0] * 6}
     for rank, expected in names.items():
         cut = events(run, 2)[0]["cuts"][f"metrics{rank}-0001.jsonl"]
@@ -262,14 +262,7 @@ with runstore.init(root=sys.argv[1]) as run:
 
 
 def test_evaluation_on_one_rank_says_what_it_waits_for(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(EVALUATES_ON_RANK_0)
-    done = subprocess.run(
-        torchrun(str(script), str(tmp_path / "runs")),
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-    )
+    done = run_ranks(tmp_path, EVALUATES_ON_RANK_0)
     assert done.returncode == 0, done.stderr
     assert "val: waiting for the other processes" in done.stderr
 
@@ -302,15 +295,7 @@ with runstore.init(
 
 
 def test_best_that_rank_0_could_not_write_is_not_taken_for_kept(tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(BEST_SCRIPT)
-    done = subprocess.run(
-        torchrun(str(script), str(tmp_path / "runs")),
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_ranks(tmp_path, BEST_SCRIPT)
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert done.stderr.count("no checkpoint at step 2") == 1
@@ -345,15 +330,7 @@ with runstore.init(root=sys.argv[1], save_every="1h") as run:
 
 
 def test_own_loops_of_all_ranks_are_left_at_the_same_step(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(OWN_LOOP)
-    done = subprocess.run(
-        torchrun(str(script), str(tmp_path / "runs")),
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_ranks(tmp_path, OWN_LOOP)
     (run,) = (tmp_path / "runs").iterdir()
     last = events(run, 1)[-1]
     told = (last["event"], last["status"], last["reason"])
