@@ -235,9 +235,16 @@ def start_in_tmux(run: Callable[..., str], root: Path, repo: Path, python: str, 
 @pytest.mark.needs_tool("tmux")
 @pytest.mark.parametrize("size", ["80x24", "160x45"])
 def test_epoch_and_chart_move_in_tmux_without_a_key(
-    tmp_path: Path, tool: Callable[[str], str], repo_root: Path, wait_until: WaitUntil, size: str
+    tmp_path: Path,
+    tool: Callable[[str], str],
+    repo_root: Path,
+    wait_until: WaitUntil,
+    monkeypatch: pytest.MonkeyPatch,
+    size: str,
 ) -> None:
     socket = f"runstore-{os.getpid()}-{size}"
+    # tmux runs its commands by this shell; an account such as nobody has one that refuses.
+    monkeypatch.setenv("SHELL", "/bin/sh")
 
     def tmux(*arguments: str) -> str:
         command = [tool("tmux"), "-L", socket, "-f", "/dev/null", *arguments]
