@@ -14,7 +14,7 @@ def was_requeued(state: RunState) -> bool:
     where the other host cannot be asked.
     """
     newest = state.newest
-    opened = newest.opened if newest else None
+    opened = newest.begun if newest else None
     # The first attempt's environment is in run.json, with everything else that does not change.
     before = (opened or {}).get("environment") or state.info.get("environment")
     job = os.environ.get("SLURM_JOB_ID")

@@ -64,7 +64,8 @@ def newest_report(state: RunState) -> JsonObject | None:
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    opened, ended = attempt.opened or {}, attempt.ended or {}
+    exited = attempt.execution.ended if attempt.execution else None
+    opened, ended = attempt.opened or attempt.begun or {}, attempt.ended or exited or {}
     return {
         "attempt": attempt.number,
         "started": number(opened, "time"),
