@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,18 +23,35 @@ NEWEST_PARTS = 2
 
 How a run began and how it ended is what people look for.
 """
-WAITING_BYTES = 8 << 20
+WAITING_BYTES = 32 << 20
 """The most that waits in memory for the disk."""
+HURRY_BYTES = 1 << 20
+"""With so much waiting, `wake` is called."""
 _CLOSED = re.compile(r"output\.([0-9]{1,9})\.log")
 
 
 class OutputLog:
     """Appends text to `output.log` of a run directory. `put` may be called by any thread."""
 
-    def __init__(self, run_dir: Path, *, part_bytes: int = PART_BYTES) -> None:
-        """Prepare the log; its file appears with the first `write`."""
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        wake: Callable[[], object] = lambda: None,
+        part_bytes: int = PART_BYTES,
+        waiting_bytes: int = WAITING_BYTES,
+    ) -> None:
+        """Prepare the log; its file appears with the first `write`.
+
+        Args:
+            run_dir: the run's directory.
+            wake: called when so much waits that `write` should come soon.
+            part_bytes: a part is closed at this size.
+            waiting_bytes: what waits beyond is left out.
+        """
         self._paths = RunPaths(run_dir)
-        self._part_bytes = part_bytes
+        self._wake = wake
+        self._part_bytes, self._most_waiting = part_bytes, waiting_bytes
         self._lock = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -52,13 +70,15 @@ class OutputLog:
             return
         with self._lock:
             note = self._note()
-            if self._waiting_bytes + len(note) + len(text) > WAITING_BYTES:
+            if self._waiting_bytes + len(note) + len(text) > self._most_waiting:
                 self._left_out += len(text)
                 self.lost_bytes += len(text)
                 return
             self._left_out = 0
             self._waiting.append(note + text)
             self._waiting_bytes += len(note) + len(text)
+        if self._waiting_bytes > HURRY_BYTES:
+            self._wake()
 
     def _note(self) -> bytes:
         """Return the line that stands where something is missing."""

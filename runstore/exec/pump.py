@@ -40,10 +40,12 @@ class Pump:
             take: shown every piece behind its writing, in the thread.
             look: called before every piece, and now and then, in the thread.
         """
-        self.source, self._target = source, target
+        self.source, self.target = source, target
         self._take, self._look = take, look
         self.refused: OSError | None = None
         """Why the target took no more; what came then was not passed on."""
+        self.last = b"\n"
+        """The last byte that was passed on."""
         self.is_held = False
         """Whether something still held the stream when it was left."""
         self._end: float | None = None
@@ -108,7 +110,8 @@ class Pump:
             return True
         begun = time.monotonic()
         try:
-            write_patiently(self._target, data)
+            write_patiently(self.target, data)
+            self.last = data[-1:]
         except BrokenPipeError as error:
             # With the source closed too, the command is told what it would have been told.
             self.refused = error

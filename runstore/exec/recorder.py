@@ -65,7 +65,8 @@ class Recorder:
         """
         self.run_dir, self.attempt = run_dir, attempt
         self.clock = attempt_clock()
-        self.log = OutputLog(run_dir)
+        self._wake = threading.Event()
+        self.log = OutputLog(run_dir, wake=self._wake.set)
         self.begun = time.monotonic()
         self._look: Callable[[], object] = lambda: None
         self._network = is_network(run_dir)
@@ -179,7 +180,9 @@ class Recorder:
             if now >= next_beat:
                 self._guard("rewriting progress.json", self._beat)
                 next_beat = now + heartbeat_s
-            if self._stop.wait(QUEUE_INTERVAL_S):
+            self._wake.wait(QUEUE_INTERVAL_S)
+            self._wake.clear()
+            if self._stop.is_set():
                 return
 
     def _write(self) -> None:
@@ -228,6 +231,7 @@ class Recorder:
     def end(self, fields: Mapping[str, Any]) -> None:
         """Write what waits and the `exit` event, with the tally of the rows, and close."""
         self._stop.set()
+        self._wake.set()
         if self._thread is not None:
             self._thread.join(END_S)
         self._guard("writing", self._write)

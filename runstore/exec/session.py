@@ -77,7 +77,7 @@ def execute(command: Sequence[str], wishes: Wishes) -> int:
     open_standard_streams()
     check_program(command[0])
     session = _open(command, wishes)
-    say(f"runstore: {session.run_dir}  (watch: runstore-tui {_quoted(session.run_dir.parent)})")
+    say(f"runstore: {session.shown}  (watch: runstore-tui {_quoted(session.shown.parent)})")
     ending = session.run()
     _say_end(session, ending)
     return ending.shell_status
@@ -107,7 +107,7 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
         run_dir = joined.run_dir
         attempt, stored = next_attempt(run_dir)
         params = stored | params
-    run_dir = run_dir.absolute()
+    shown, run_dir = run_dir, run_dir.absolute()
     differing = ("versions", "environment") if attempt > 1 else ()
     opening = {key: own[key] for key in ("command", "command_redacted", "cwd", *differing)}
     recorder = Recorder(run_dir, attempt, opening)
@@ -115,7 +115,7 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
     describe(run_dir, document, params, recorder.clock(), recorder.warn_once)
     with contextlib.suppress(OSError):
         RunPaths(run_dir).requests.mkdir(exist_ok=True)
-    return Session(command, run_dir, recorder)
+    return Session(command, run_dir, shown, recorder)
 
 
 def _run_to_go_on_with(wishes: Wishes) -> Handover:
@@ -134,6 +134,8 @@ class Session:
 
     command: Sequence[str]
     run_dir: Path
+    shown: Path
+    """The same as the user names it."""
     recorder: Recorder
     pumps: list[Pump] = field(default_factory=list)
     child: Child | None = None
@@ -253,8 +255,14 @@ def _say_end(session: Session, ending: Ending) -> None:
     duration = f"{time.monotonic() - session.recorder.begun:.1f} s"
     lost = session.recorder.log.lost_bytes
     told = f"; {lost:,} bytes of it are missing" if lost else ""
-    where = _quoted(RunPaths(session.run_dir).output)
+    where = _quoted(RunPaths(session.shown).output)
+    if any(pump.last != b"\n" for pump in session.pumps if _is_seen_with_stderr(pump.target)):
+        say("")
     say(f"runstore: {ending.status}{because} after {duration}; output: {where}{told}")
+
+
+def _is_seen_with_stderr(target: int) -> bool:
+    return os.path.samestat(os.fstat(target), os.fstat(2))
 
 
 def _quoted(path: Path) -> str:
