@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ WAITING_BYTES = 32 << 20
 """The most that waits in memory for the disk."""
 HURRY_BYTES = 1 << 20
 """With so much waiting, `wake` is called."""
+LOOK_BYTES = 64 << 10
+"""Where the last lines are looked for."""
 _CLOSED = re.compile(r"output\.([0-9]{1,9})\.log")
 
 
@@ -143,6 +146,28 @@ class OutputLog:
             descriptor, self._fd = self._fd, -1
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def last_lines(run_dir: Path, count: int) -> list[str]:
+    """Return the last lines of `output.log`; none when it is missing, or no regular file."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(RunPaths(run_dir).output, flags)
+    except OSError:
+        return []
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return []
+        data = os.pread(descriptor, LOOK_BYTES, max(0, status.st_size - LOOK_BYTES))
+    except OSError:
+        return []
+    finally:
+        os.close(descriptor)
+    lines = data.decode("utf-8", "replace").split("\n")
+    # The first one may have lost its beginning.
+    whole = lines if status.st_size <= LOOK_BYTES else lines[1:]
+    return [line for line in whole if line][-count:]
 
 
 def closed_parts(run_dir: Path) -> list[int]:

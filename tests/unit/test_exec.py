@@ -358,6 +358,43 @@ def test_launcher_s_run_is_gone_on_with(here: Path, monkeypatch: pytest.MonkeyPa
     assert "versions" in event(here / "job-1", "open", 2)
 
 
+def test_show_tells_the_end_and_the_last_lines(here: Path) -> None:
+    run(
+        *python("for n in range(50): print(f'line {n}')\nprint('\x1b[31mred'); raise SystemExit(3)")
+    )
+    command = [*RUNSTORE, "show", str(only_run(here))]
+    shown = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    assert "status    failed: exit status 3\n" in shown
+    assert "\nexit      status 3, " in shown
+    assert "GiB" in shown
+    assert "  line 41\n" in shown
+    assert "  line 40\n" not in shown
+    assert "  red\n" in shown
+    document = json.loads(subprocess.run([*command, "--json"], capture_output=True).stdout)
+    (attempt,) = document["attempts"]
+    assert attempt["exit"]["code"] == 3
+    assert attempt["started"] < attempt["ended"]
+
+
+def test_list_and_monitor_show_the_status(here: Path) -> None:
+    run("sh", "-c", "kill -9 $$")
+    listed = subprocess.run([*RUNSTORE, "ls"], capture_output=True, check=True, text=True).stdout
+    assert "crashed" in listed
+    assert "killed by SIGKILL" in listed
+    screen = [sys.executable, "-m", "runstore.tui_launcher", "--once", "--run", "latest"]
+    drawn = subprocess.run(screen, capture_output=True, check=True, text=True).stdout
+    assert "killed by SIGKILL" in drawn
+    assert "exit" in drawn
+
+
+def test_pipe_in_the_place_of_the_log_is_not_opened(here: Path) -> None:
+    run("true")
+    (only_run(here) / "output.log").unlink()
+    os.mkfifo(only_run(here) / "output.log")
+    command = [*RUNSTORE, "show", str(only_run(here))]
+    assert subprocess.run(command, capture_output=True, timeout=20).returncode == 0
+
+
 # ---- an init inside ----------------------------------------------------------------------------
 
 JOIN = """
