@@ -177,6 +177,7 @@ class RunState:
         match event.get("event"):
             case "open":
                 execution.opened = event
+                self._infer_cuts()
             case "start":
                 execution.started = event
             case "cut":
@@ -241,7 +242,7 @@ class RunState:
 
     def _resumed_silently(self, number: int) -> bool:
         attempt = self.attempts.get(number)
-        opened = attempt.opened if attempt else None
+        opened = (attempt.opened or attempt.begun) if attempt else None
         return number > 1 and opened is not None and "cuts" not in opened
 
     def hidden_from(self, attempt: int) -> int | None:
