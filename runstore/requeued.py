@@ -13,12 +13,9 @@ def was_requeued(state: RunState) -> bool:
     Slurm runs a job once at a time, so a higher restart count of the same job is evidence even
     where the other host cannot be asked.
     """
-    newest = state.newest
-    opened = newest.opened if newest else None
-    # The first attempt's environment is in run.json, with everything else that does not change.
-    before = (opened or {}).get("environment") or state.info.get("environment")
+    before = state.environment
     job = os.environ.get("SLURM_JOB_ID")
-    if not isinstance(before, dict) or job is None or before.get("SLURM_JOB_ID") != job:
+    if job is None or before.get("SLURM_JOB_ID") != job:
         return False
     return _restarts(os.environ) > _restarts(before)
 

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runstore.paths import StreamFile
 from runstore.pieces import Best, Piece, better
@@ -349,6 +350,14 @@ class RunState:
         """The split that is open (`train`, `val`, …) while the run is alive."""
         live = self._live_progress()
         return live.split if live else None
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The environment variables that the newest attempt has recorded."""
+        opened = self.newest.opened if self.newest else None
+        # The first attempt's are in run.json, with everything else that does not change.
+        found = (opened or {}).get("environment") or self.info.get("environment")
+        return found if isinstance(found, dict) else {}
 
     @property
     def best_rule(self) -> str:
