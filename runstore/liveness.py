@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runstore.process import ProcessIdentity, boot_id, is_stopped
+from runstore.process import ProcessIdentity, is_stopped
 from runstore.records import JsonObject, integer, number
 from runstore.slurm_jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
 from runstore.state import RunState
@@ -99,9 +99,9 @@ class Liveness:
             return Status(
                 "crashed", f"process {identity.pid} is gone, {_last_row(state, self._now(state))}"
             )
-        here = os.uname().nodename
-        if identity.host == here and identity.boot_id != boot_id() and boot_id():
-            return Status("crashed", f"{here} was rebooted, {_last_row(state, time.time())}")
+        if identity.is_gone():
+            last = _last_row(state, time.time())
+            return Status("crashed", f"{identity.host} was rebooted, {last}")
         return None
 
     def _alive(self, state: RunState, pid: int) -> Status:
@@ -211,6 +211,19 @@ def _by_lock(state: RunState, opened: JsonObject, events_file: Path) -> Status |
             "crashed", f"its lock is free: gone from {_host(opened)}, {_last_sign(state)}"
         )
     return _elsewhere(state, f"on {_host(opened)}, its lock is held")
+
+
+def is_proven_gone(opened: JsonObject, events_file: Path) -> bool:
+    """Tell whether the process that wrote an `open` event can never write again.
+
+    By the same evidence as a status of `crashed`, for an attempt that need not be the newest.
+    """
+    if not _is_original(opened, events_file):
+        return False
+    identity = ProcessIdentity.from_record(opened)
+    if identity is not None and (identity.is_local() or identity.is_gone()):
+        return identity.is_gone()
+    return opened.get("lock") is True and lock_is_free(events_file) is True
 
 
 def lock_is_free(path: Path) -> bool | None:

@@ -355,9 +355,7 @@ class RunState:
     def environment(self) -> Mapping[str, Any]:
         """The environment variables that the newest attempt has recorded."""
         opened = self.newest.opened if self.newest else None
-        # The first attempt's are in run.json, with everything else that does not change.
-        found = (opened or {}).get("environment") or self.info.get("environment")
-        return found if isinstance(found, dict) else {}
+        return environment_of(opened or {}, self.info)
 
     @property
     def best_rule(self) -> str:
@@ -473,6 +471,13 @@ class RunState:
         """The heartbeat's position, when it is the newest attempt's."""
         progress = self.progress
         return progress if progress and progress.attempt >= self.attempt else None
+
+
+def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the environment variables of an attempt, from its `open` event and `run.json`."""
+    # The first attempt's are in run.json, with everything else that does not change.
+    found = opened.get("environment") or info.get("environment")
+    return found if isinstance(found, dict) else {}
 
 
 def _time(event: JsonObject | None) -> float | None:
