@@ -4,7 +4,9 @@
 2. The process: on the boot and in the pid namespace where it ran, its pid and start time say
    whether it is there. A host that has booted since says that it is not.
 3. The lock on the events file: free although the writer had it means that the process is gone.
-4. The heartbeat: seen to change on this viewer's own monotonic clock, never compared with a
+4. Slurm, for a run in a job: whether the job waits, runs or is over; and why it is over, which
+   a process that is gone cannot tell.
+5. The heartbeat: seen to change on this viewer's own monotonic clock, never compared with a
    time that another machine wrote.
 
 A copy of a run (its events file has another inode than the one written in it) can prove nothing
@@ -21,8 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runstore.paths import RunPaths
-from runstore.process import ProcessIdentity, boot_id, is_stopped
-from runstore.records import JsonObject, integer
+from runstore.process import ProcessIdentity, is_stopped
+from runstore.records import JsonObject, integer, number
+from runstore.slurm_jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
 from runstore.state import Execution, RunState
 from runstore.status import Status
 
@@ -30,6 +33,21 @@ STALL_S = 60.0
 """A live run without a sign from its loop for so long is stalled (longer for slow steps)."""
 BEAT_MISSED_S = 35.0
 """Three beats of 10 s, as written on network mounts, and some slack."""
+CLOCKS_APART_S = 300.0
+"""How far the clocks of two machines of a cluster may be apart."""
+JOB_ENDINGS = {
+    "TIMEOUT": ("interrupted", "came to its time limit"),
+    "DEADLINE": ("interrupted", "came to its deadline"),
+    "PREEMPTED": ("interrupted", "was preempted"),
+    "CANCELLED": ("interrupted", "was cancelled"),
+    "REVOKED": ("interrupted", "was revoked"),
+    "NODE_FAIL": ("crashed", "lost its node"),
+    "BOOT_FAIL": ("crashed", "lost its node"),
+    "OUT_OF_MEMORY": ("crashed", "ran out of memory"),
+    "FAILED": ("crashed", "has failed"),
+    "COMPLETED": ("crashed", "is over"),
+}
+"""Slurm's words for a job that is over, for an attempt that wrote no end."""
 ENDINGS = frozenset({"finished", "failed", "interrupted"})
 EXITS = ENDINGS | {"crashed"}
 """What `runstore exec` says: a process cannot say of itself that it crashed."""
@@ -40,9 +58,10 @@ Monotonic = Callable[[], float]
 class Liveness:
     """Judges one run, and remembers when its heartbeat was seen to change."""
 
-    def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
-        """Use `monotonic` as the viewer's clock, in seconds."""
+    def __init__(self, monotonic: Monotonic = time.monotonic, jobs: SlurmJobs = JOBS) -> None:
+        """Use `monotonic` as the viewer's clock, in seconds, and what `jobs` knows of Slurm."""
         self._monotonic = monotonic
+        self._jobs = jobs
         self._beat: int | None = None
         self._beat_seen: float | None = None
 
@@ -67,11 +86,11 @@ class Liveness:
             return _exit_without_end(state, exited)
         if not _is_original(opened, events_file):
             return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
-        return (
-            self._by_process(state, opened)
-            or _by_lock(state, opened, events_file)
-            or self._by_heartbeat(state, opened)
-        )
+        found = self._by_process(state, opened) or _by_lock(state, opened, events_file)
+        if found is not None and found.is_proven_alive:
+            return found
+        job = self._by_slurm(state, opened, is_gone=found is not None)
+        return job or found or self._by_heartbeat(state, opened)
 
     def _watch_heartbeat(self, state: RunState) -> None:
         beat = state.progress.beat if state.progress else None
@@ -86,10 +105,12 @@ class Liveness:
         if identity.is_local():
             if identity.is_alive():
                 return self._alive(state, identity.pid)
-            return Status("crashed", f"process {identity.pid} is gone, {_last_row(state)}")
-        here = os.uname().nodename
-        if identity.host == here and identity.boot_id != boot_id() and boot_id():
-            return Status("crashed", f"{here} was rebooted, {_last_row(state)}")
+            return Status(
+                "crashed", f"process {identity.pid} is gone, {_last_row(state, self._now(state))}"
+            )
+        if identity.is_gone():
+            last = _last_row(state, time.time())
+            return Status("crashed", f"{identity.host} was rebooted, {last}")
         return None
 
     def _of_command(self, state: RunState, execution: Execution) -> Status:
@@ -110,9 +131,12 @@ class Liveness:
             gone = "" if _is_alive_here(watcher) else ", its runstore exec is gone"
             return Status(status.word, status.reason + gone)
         found = self._by_process(state, opened) or _by_lock(state, opened, file)
-        if found is None:
-            return self._by_heartbeat(state, opened)
-        return found if found.word != "crashed" else _unwatched(found, watcher, execution)
+        if found is not None and found.is_proven_alive:
+            return found
+        job = self._by_slurm(state, opened, is_gone=found is not None)
+        if job is not None or found is None:
+            return job or self._by_heartbeat(state, opened)
+        return _unwatched(found, watcher, execution)
 
     def _alive(self, state: RunState, pid: int) -> Status:
         if is_stopped(pid):
@@ -131,6 +155,37 @@ class Liveness:
             # Left behind by an earlier attempt; this one has not had its first beat yet.
             return None
         return progress.idle_s + max(0.0, self._monotonic() - progress.monotonic)
+
+    def _now(self, state: RunState) -> float:
+        """Unix seconds on the clock of the attempt, which ran on this boot of this machine.
+
+        It was read once when the attempt began; the machine's clock may have been set since.
+        """
+        progress = state.progress
+        if progress is None or progress.attempt < state.attempt:
+            return time.time()
+        if progress.time is None or progress.monotonic is None:
+            return time.time()
+        return progress.time + self._monotonic() - progress.monotonic
+
+    def _by_slurm(self, state: RunState, opened: JsonObject, *, is_gone: bool) -> Status | None:
+        """What Slurm says of the attempt's job; of one that is gone only why, or what comes."""
+        job = state.environment.get("SLURM_JOB_ID")
+        told = self._jobs.state(job) if isinstance(job, str) and job.isdigit() else None
+        if told is None:
+            return None
+        if told.word in QUEUED:
+            why = f" ({told.reason})" if told.reason else ""
+            return Status("pending", f"Slurm job {job} is in the queue{why}, {_last_sign(state)}")
+        if not _is_of(told, opened):
+            return None
+        if told.is_over:
+            return _over(told, f"Slurm job {job}", _last_sign(state))
+        if is_gone:
+            return None
+        if told.word in HALTED:
+            return Status("stalled", f"Slurm job {job} is {told.word.lower()}")
+        return _elsewhere(state, f"Slurm job {job} runs on {_host(opened)}")
 
     def _by_heartbeat(self, state: RunState, opened: JsonObject) -> Status:
         host = _host(opened)
@@ -169,11 +224,11 @@ def _exit(exited: JsonObject) -> Status:
 def _exit_without_end(state: RunState, exited: JsonObject) -> Status:
     """Return the status of a run that has no end, but its command has."""
     status = _exit(exited)
+    last, end = state.last_row_time, number(exited, "time")
+    before = f", last row {span(max(0.0, end - last))} before" if last and end else ""
     if status.word == "finished":
-        return Status("crashed", f"exit status 0 without run.finish(), {_last_row(state)}")
-    if status.word == "crashed":
-        return Status("crashed", f"{status.reason}, {_last_row(state)}")
-    return status
+        return Status("crashed", f"exit status 0 without run.finish(){before}")
+    return Status(status.word, status.reason + before) if status.word == "crashed" else status
 
 
 def _and_then(ended: Status, exited: JsonObject | None) -> Status:
@@ -228,8 +283,23 @@ def _by_lock(state: RunState, opened: JsonObject, events_file: Path) -> Status |
     if free is None:
         return None
     if free:
-        return Status("crashed", f"its lock is free: gone from {_host(opened)}, {_last_row(state)}")
+        return Status(
+            "crashed", f"its lock is free: gone from {_host(opened)}, {_last_sign(state)}"
+        )
     return _elsewhere(state, f"on {_host(opened)}, its lock is held")
+
+
+def is_proven_gone(opened: JsonObject, events_file: Path) -> bool:
+    """Tell whether the process that wrote an `open` event can never write again.
+
+    By the same evidence as a status of `crashed`, for an attempt that need not be the newest.
+    """
+    if not _is_original(opened, events_file):
+        return False
+    identity = ProcessIdentity.from_record(opened)
+    if identity is not None and (identity.is_local() or identity.is_gone()):
+        return identity.is_gone()
+    return opened.get("lock") is True and lock_is_free(events_file) is True
 
 
 def lock_is_free(path: Path) -> bool | None:
@@ -247,6 +317,23 @@ def lock_is_free(path: Path) -> bool | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _is_of(job: JobState, opened: JsonObject) -> bool:
+    """Tell whether the job's newest start is the one of this attempt.
+
+    A requeued job has started again since; and another cluster has another job of that number.
+    """
+    opened_at = number(opened, "time")
+    if job.start == UNKNOWN_TIME or opened_at is None:
+        return True
+    return job.start <= opened_at + CLOCKS_APART_S
+
+
+def _over(job: JobState, name: str, last_sign: str) -> Status:
+    """An attempt without an end whose job is over: why, in Slurm's words."""
+    word, why = JOB_ENDINGS.get(job.word, ("crashed", f"is over ({job.word.lower()})"))
+    return Status(word, f"{name} {why}, {last_sign}")
 
 
 def _elsewhere(state: RunState, reason: str) -> Status:
@@ -269,10 +356,10 @@ def _host(opened: JsonObject) -> str:
     return str(opened.get("host", "another host"))
 
 
-def _last_row(state: RunState) -> str:
-    """How long ago the last row came, on the clock of a process that ran on this machine."""
+def _last_row(state: RunState, now: float) -> str:
+    """How long ago the last row came: `now` is on the clock of the process that wrote it."""
     last = state.last_row_time
-    return f"last row {span(max(0.0, time.time() - last))} ago" if last else "no row was written"
+    return f"last row {span(max(0.0, now - last))} ago" if last else "no row was written"
 
 
 def _last_sign(state: RunState) -> str:

@@ -11,7 +11,7 @@ from runstore.errors import RunNotFoundError
 from runstore.paths import Stream
 from runstore.pieces import Best
 from runstore.records import NONFINITE_KEY, JsonObject, metric_values
-from runstore.sources import RunReader, RunRef, open_run
+from runstore.sources import RunReader, RunRef, ask_scheduler, open_run
 from runstore.sources.reading import RowLine
 from runstore.state import RunState
 from runstore.store import find
@@ -30,6 +30,7 @@ def read_whole(ref: RunRef) -> RunReader:
     reader.poll()
     while reader.behind:
         reader.poll()
+    ask_scheduler([reader])
     if reader.refused is not None:
         raise reader.refused
     return reader

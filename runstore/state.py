@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runstore.paths import StreamFile
 from runstore.pieces import Best, Piece, better
@@ -438,6 +438,12 @@ class RunState:
         return live.split if live else None
 
     @property
+    def environment(self) -> Mapping[str, Any]:
+        """The environment variables that the newest attempt has recorded."""
+        begun = self.newest.begun if self.newest else None
+        return environment_of(begun or {}, self.info)
+
+    @property
     def best_rule(self) -> str:
         """What makes an epoch the best one, as `metric:min` or `metric:max`."""
         return self._text("best") or self._told_by_script("best", str) or DEFAULT_BEST
@@ -551,6 +557,13 @@ class RunState:
         """The heartbeat's position, when it is the newest attempt's."""
         progress = self.progress
         return progress if progress and progress.attempt >= self.attempt else None
+
+
+def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the environment variables of an attempt, from its `open` event and `run.json`."""
+    # The first attempt's are in run.json, with everything else that does not change.
+    found = opened.get("environment") or info.get("environment")
+    return found if isinstance(found, dict) else {}
 
 
 def _time(event: JsonObject | None) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runstore.sources import RunRef
+from runstore.sources import RunRef, ask_scheduler
 from runstore.store import discover, find
 
 from .catalog import POLL_BYTES, Catalog, Entry
@@ -43,6 +43,7 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
     catalog.scan()
     for entry in catalog.entries:
         entry.glance()
+    ask_scheduler(entry.listed for entry in (*shown, *catalog.entries))
     yield from _list(catalog, width)
     for entry in shown or (catalog.entries if len(catalog.entries) == 1 else []):
         yield from _detail(entry, width)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.mounts import is_network
+from runstore.slurm_jobs import JOBS
 
 from .catalog import Catalog, Entry
 
@@ -142,6 +143,7 @@ class Watcher(threading.Thread):
         left = self._look_at_shown(now, self._allowance(now))
         waiting, left = self._look_first(left)
         self._look_again(now, left)
+        JOBS.refresh_soon()
         return behind or waiting
 
     def _scan(self, now: float) -> None:

@@ -10,7 +10,7 @@ from runstore.cli.options import json_option, root_option
 from runstore.cli.output import local_time, print_json, say, table
 from runstore.numbers import NOTHING, count, duration, metric, of_total
 from runstore.ranking import is_bookkeeping, rank_metrics
-from runstore.sources import RunState, open_run
+from runstore.sources import RunState, ask_scheduler, open_run
 from runstore.store import discover
 from runstore.summary import summary
 
@@ -30,11 +30,11 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     status, reason, created, duration_s, attempt, epoch, epochs, step, params, tags, last and best.
     """
     directory = where or root
-    states = []
-    for ref in discover([directory]):
-        reader = open_run(ref, patient=False)
+    readers = [open_run(ref, patient=False) for ref in discover([directory])]
+    for reader in readers:
         reader.glance()
-        states.append(reader.state)
+    ask_scheduler(readers)
+    states = [reader.state for reader in readers]
     if as_json:
         print_json([summary(state) for state in states])
     elif states:

@@ -14,7 +14,7 @@ from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import say
 from runstore.errors import RunStoreError
 from runstore.requeued import was_requeued
-from runstore.sources import RunState, native, open_run
+from runstore.sources import RunState, ask_scheduler, native, open_run
 from runstore.store import find
 
 
@@ -32,6 +32,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     ref = find(run, root)
     reader = open_run(ref)
     reader.glance()
+    ask_scheduler([reader])
     state = reader.state
     if ref.source is not native:
         raise RunStoreError(f"{ref.path}: only a run that runstore wrote can be resumed")

@@ -6,11 +6,12 @@ A source recognises a directory by the names in it and opens it as a `RunReader`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from runstore.slurm_jobs import JOBS
 from runstore.sources import native, plain
 from runstore.sources.reading import RunReader
 from runstore.state import RunState
@@ -64,4 +65,23 @@ def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
     return ref.source.open_run(ref.path, patient=patient)
 
 
-__all__ = ["SOURCES", "RunReader", "RunRef", "RunState", "Source", "open_run", "recognise"]
+def ask_scheduler(readers: Iterable[RunReader]) -> None:
+    """Let runs that were read once, and whose end is unknown, learn what Slurm knows of their jobs.
+
+    One question for all of them. A viewer that stays does not wait for the answer.
+    """
+    if JOBS.refresh():
+        for reader in readers:
+            reader.judge()
+
+
+__all__ = [
+    "SOURCES",
+    "RunReader",
+    "RunRef",
+    "RunState",
+    "Source",
+    "ask_scheduler",
+    "open_run",
+    "recognise",
+]

@@ -71,7 +71,7 @@ class NativeReader:
         for file in self._in_order(("epochs", "metrics")):
             changed |= glance_file(self.state, file)
         self._apply_cuts()
-        return self._conclude() or changed
+        return self.judge() or changed
 
     def poll(self, budget: int = READ_BYTES) -> bool:
         """Read what is new, in full, about `budget` bytes at most."""
@@ -87,7 +87,7 @@ class NativeReader:
             changed |= self._read(file, room)
             budget -= max(0, file.tail.offset - start)
         self._apply_cuts()
-        return self._conclude() or changed
+        return self.judge() or changed
 
     def files(self, stream: Stream) -> list[Path]:
         """Return the files of a stream that are there now, in order."""
@@ -209,8 +209,8 @@ class NativeReader:
             return {}
         return document if self._check(name, document) else {}
 
-    def _conclude(self) -> bool:
-        """Judge whether the run is alive."""
+    def judge(self) -> bool:
+        """Decide from what was read whether the run is alive; tell whether that changed."""
         before = self.state.status
         self._refuse_newer_attempts()
         newest = self.state.attempt

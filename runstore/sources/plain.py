@@ -72,7 +72,7 @@ class PlainReader:
         changed = False
         for file in self._files.values():
             changed |= glance_file(self.state, file)
-        return self._conclude() or changed
+        return self.judge() or changed
 
     def poll(self, budget: int = READ_BYTES) -> bool:
         """Read what is new, in full, about `budget` bytes at most."""
@@ -83,7 +83,7 @@ class PlainReader:
                 self.state.forget(file.name)
                 file.tail, file.complete = Tail(file.tail.path, patient=self._patient), True
             changed |= fold_chunk(self.state, file, file.tail.poll(budget))
-        return self._conclude() or changed
+        return self.judge() or changed
 
     def learn_cuts(self) -> None:
         """Nothing in a plain file supersedes anything."""
@@ -118,7 +118,8 @@ class PlainReader:
                 tail = Tail(self.state.path / name, patient=self._patient)
                 self._files[name] = FollowedFile(file, tail)
 
-    def _conclude(self) -> bool:
+    def judge(self) -> bool:
+        """Decide whether rows still come; tell whether that changed."""
         before = self.state.status
         now = time.monotonic()
         if self._files_grew():

@@ -38,6 +38,9 @@ class RunReader(Protocol):
         Call it again while `behind`.
         """
 
+    def judge(self) -> bool:
+        """Decide anew, from what was read, whether the run is alive. Tell whether that changed."""
+
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream from the files, damaged and superseded ones marked."""
 

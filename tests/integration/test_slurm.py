@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -238,3 +239,39 @@ def test_cancelled_job_saves_and_is_not_started_again(
     data = runstore.load(tmp_path / "runs" / f"slurm-{job}")
     assert (data.status, data.reason) == ("interrupted", "asked to end")
     assert lines(tmp_path / "starts") == [f"slurm-{job} 1"]
+
+
+# Holds a run open, whatever it is sent but SIGKILL.
+HOLDS = """
+import signal, time
+import runstore
+run = runstore.init(system_interval_s=None)
+for name in ("SIGTERM", "SIGUSR1"): signal.signal(getattr(signal, name), signal.SIG_IGN)
+run.log({"loss": 1.0}, step=1)
+time.sleep(120)
+"""
+
+
+def test_ls_says_what_became_of_the_job_of_a_run_without_an_end(
+    slurm: Slurm, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    """Killed by Slurm, and as from another machine: neither process nor lock can be looked at."""
+
+    def listed() -> dict[str, str]:
+        command = (sys.executable, "-m", "runstore.cli", "ls", "--json", str(tmp_path / "runs"))
+        (run,) = json.loads(slurm.run(*command))
+        return {key: str(run[key]) for key in ("status", "reason")}
+
+    job = slurm.submit(tmp_path, (sys.executable, "-c", HOLDS))
+    run_dir = tmp_path / "runs" / f"slurm-{job}"
+    wait_until((run_dir / "metrics-0001.jsonl").exists, 30, what="a row")
+    events = run_dir / "events-0001.jsonl"
+    first, *rest = events.read_bytes().splitlines(keepends=True)
+    elsewhere = {**json.loads(first), "host": "node7", "boot_id": "another", "lock": False}
+    events.write_bytes(json.dumps(elsewhere).encode() + b"\n" + b"".join(rest))
+    assert listed() == {"status": "running", "reason": f"Slurm job {job} runs on node7"}
+    slurm.run("scancel", "--signal=KILL", "--full", job)
+    wait_until(lambda: not slurm.jobs(), 60)
+    ended = listed()
+    assert ended["status"] == "interrupted"
+    assert ended["reason"].startswith(f"Slurm job {job} was cancelled, last sign of life ")

@@ -1,0 +1,197 @@
+"""What Slurm knows of jobs: one `squeue` for all that are asked about, `sacct` for those behind it.
+
+Slurm is evidence where neither a process nor a lock can be looked at, because the run was on
+another node; and where these only say that it is gone, Slurm says why: the time limit, a
+preemption, a node that failed. A controller that is slow or away only means that there is no such
+evidence: it is asked rarely, with a time limit, and never by a thread that somebody waits for on
+the screen.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from runstore.threads import start_daemon
+
+ASK_EVERY_S = 30.0
+"""squeue(1) asks not to be called in a loop: each call locks the controller for a moment."""
+ASK_UNKNOWN_EVERY_S = 600.0
+"""A job that Slurm does not know, or that it could not be asked about."""
+ANSWER_S = 5.0
+"""How long an answer may take."""
+JOBS_AT_ONCE = 500
+"""Jobs on one command line."""
+UNKNOWN_TIME = -1.0
+
+QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
+ON_A_NODE = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"})
+HALTED = frozenset({"SUSPENDED", "STOPPED"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What Slurm says of one job."""
+
+    word: str
+    """Slurm's own: `RUNNING`, `PENDING`, `TIMEOUT`, …"""
+    start: float = UNKNOWN_TIME
+    """When it was started last, Unix seconds by Slurm's clock; -1 unknown."""
+    reason: str = ""
+    """Why it waits, in Slurm's words; empty where there is none."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will not run again by itself."""
+        return self.word not in QUEUED | ON_A_NODE | HALTED
+
+
+class SlurmJobs:
+    """Remembers which jobs somebody wants to know about, and what was last said of them.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Know nothing; `clock` counts seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, JobState | None] = {}
+        self._ask_at: dict[str, float] = {}
+        """When each job that was asked for is to be looked up (again)."""
+        self._asking = False
+
+    def state(self, job: str) -> JobState | None:
+        """Return what is known of a job, at once; what is not known is asked for by `refresh`."""
+        with self._lock:
+            self._ask_at.setdefault(job, self._clock())
+            return self._known.get(job)
+
+    def refresh(self) -> bool:
+        """Look up the jobs whose time has come; tell whether anything changed.
+
+        Takes up to some seconds, and no time where there is no such job or no Slurm.
+        """
+        with self._lock:
+            jobs = [] if self._asking else self._due()
+            if not jobs:
+                return False
+            self._asking = True
+        try:
+            found = _ask(jobs)
+        finally:
+            with self._lock:
+                self._asking = False
+        with self._lock:
+            changed = [job for job in jobs if self._note(job, found.get(job))]
+        return bool(changed)
+
+    def refresh_soon(self) -> None:
+        """Do the same in a thread of its own."""
+        with self._lock:
+            idle = not self._asking and bool(self._due())
+        if idle:
+            start_daemon(self._refresh_quietly, "runstore-slurm")
+
+    def _refresh_quietly(self) -> None:
+        self.refresh()
+
+    def _due(self) -> list[str]:
+        now = self._clock()
+        return sorted(job for job, at in self._ask_at.items() if at <= now)
+
+    def _note(self, job: str, state: JobState | None) -> bool:
+        if state is None:
+            pause_s = ASK_UNKNOWN_EVERY_S
+        else:
+            pause_s = math.inf if state.is_over else ASK_EVERY_S
+        self._ask_at[job] = self._clock() + pause_s
+        changed = self._known.get(job) != state
+        self._known[job] = state
+        return changed
+
+
+JOBS = SlurmJobs()
+"""What this process knows: every reader in it asks here, so that all share one `squeue`."""
+
+
+def _ask(jobs: Sequence[str]) -> dict[str, JobState]:
+    found: dict[str, JobState] = {}
+    for start in range(0, len(jobs), JOBS_AT_ONCE):
+        some = jobs[start : start + JOBS_AT_ONCE]
+        found |= _parsed(_squeue(some))
+        # Accounting knows jobs that the controller has forgotten, some minutes after their end.
+        forgotten = [job for job in some if job not in found]
+        if forgotten:
+            found |= _parsed(_sacct(forgotten))
+    return {job: state for job, state in found.items() if job in jobs}
+
+
+def _squeue(jobs: Sequence[str]) -> str:
+    # %A: the job's own number, also of an array's task. With several -j, unknown ones are left out.
+    listed = ",".join([*jobs, jobs[0]])
+    return _output(
+        ["squeue", "--noheader", "--states=all", f"--jobs={listed}", "--format=%A|%T|%S|%r"]
+    )
+
+
+def _sacct(jobs: Sequence[str]) -> str:
+    return _output(
+        [
+            "sacct",
+            "--allocations",
+            "--noheader",
+            "--parsable2",
+            f"--jobs={','.join(jobs)}",
+            "--format=JobIDRaw,State,Start",
+        ]
+    )
+
+
+def _output(command: Sequence[str]) -> str:
+    """Return what a program prints; nothing when it is not there, fails, or takes too long."""
+    program = shutil.which(command[0])
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ANSWER_S,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
+    return done.stdout
+
+
+def _parsed(output: str) -> dict[str, JobState]:
+    return dict(_states(output.splitlines()))
+
+
+def _states(lines: Iterable[str]) -> Iterable[tuple[str, JobState]]:
+    for line in lines:
+        job, _, rest = line.partition("|")
+        word, start, reason = (*rest.split("|"), "", "")[:3]
+        if job.isdigit() and word:
+            # `CANCELLED by 1000`
+            yield job, JobState(word.split()[0], _seconds(start), _told(reason))
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isdigit() else UNKNOWN_TIME
+
+
+def _told(reason: str) -> str:
+    return "" if reason in ("None", "(null)") else reason
