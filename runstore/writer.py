@@ -24,7 +24,7 @@ from runstore.errors import AttemptError, UnusableDirectoryError
 from runstore.heartbeat import Heartbeat, Progress, degraded_in_words, fault_in_words
 from runstore.late_rows import LateRows
 from runstore.mounts import is_network
-from runstore.paths import Stream, StreamFile
+from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.probe import MISSING, Probe, probe, takes_lock
 from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
@@ -175,7 +175,7 @@ class RunWriter:
     def _new_stream(self, stream: Stream) -> StreamWriter:
         made = StreamWriter(
             self._directory,
-            StreamFile(self.attempt, 0, stream),
+            StreamFile(self.attempt, self._first_part(stream), stream),
             queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
@@ -183,6 +183,13 @@ class RunWriter:
         if self._deleted:
             made.lose()
         return made
+
+    def _first_part(self, stream: Stream) -> int:
+        """Rows that `runstore exec` found before this `init` are the part before ours."""
+        paths = RunPaths(self.run_dir)
+        if stream != "metrics" or not paths.stream("exec", self.attempt).exists():
+            return 0
+        return int(paths.stream(stream, self.attempt).exists())
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
         """Encode and append one record; after the end, and in a forked child, do nothing.

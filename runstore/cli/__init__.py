@@ -21,6 +21,7 @@ from runstore.text import printable
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
     "demo": "Train small networks on real digits and watch them.",
+    "exec": "Run a command as a run: its output, its rows, its end.",
     "export": "Write runs as one CSV or JSON file.",
     "ls": "List the runs below a root.",
     "resume": "Start a run's command again, as its next attempt.",

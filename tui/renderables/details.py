@@ -230,7 +230,13 @@ def events(state: RunState, width: int) -> Sequence[Line]:
     return LazyLines(len(told) + bool(routine), event_line)
 
 
-_EVENT_ROLES = {"end": "title", "warning": "warn", "open": "title", "checkpoint": "good"}
+_EVENT_ROLES = {
+    "end": "title",
+    "exit": "title",
+    "warning": "warn",
+    "open": "title",
+    "checkpoint": "good",
+}
 _ROUTINE = {"epoch_start", "epoch_end", "split_start", "split_end"}
 """What they tell is in the other panes, and they would push the rest out of sight."""
 _NOT_TOLD = {
