@@ -174,16 +174,13 @@ class RunWriter:
         return found
 
     def _new_stream(self, stream: Stream) -> StreamWriter:
-        made = StreamWriter(
+        return StreamWriter(
             self._directory,
             StreamFile(self.attempt, 0, stream),
             queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
         )
-        if self._deleted:
-            made.lose()
-        return made
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
         """Encode and append one record; after the end, and in a forked child, do nothing.

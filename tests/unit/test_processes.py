@@ -95,8 +95,8 @@ def test_run_that_is_sent_to_another_process_is_refused_in_one_line(tmp_path: Pa
 EXHAUSTED = """
 import os, resource, sys
 import runstore
-from runstore import stream_writer
-stream_writer.PART_BYTES = 3000
+from runstore import parts
+parts.PART_BYTES = 3000
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 run = runstore.init(root=sys.argv[1], system_interval_s=None)
 run.log({"a": 0.0}, step=0)
