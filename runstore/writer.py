@@ -315,6 +315,11 @@ class RunWriter:
         return sum(stream.dropped_rows for stream in self._data_streams())
 
     @property
+    def end_is_written(self) -> bool:
+        """Whether the end has reached the file: a disk that takes nothing has not got it."""
+        return self._ended and not self._deleted and not self.stream("events").dropped_rows
+
+    @property
     def lost(self) -> str:
         """What is lost for ever, in words; empty when nothing is."""
         dropped = self._dropped_rows()

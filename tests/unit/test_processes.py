@@ -158,6 +158,28 @@ def test_storm_of_interrupted_calls_costs_nothing(
     assert runstore.load(path).status == "finished"
 
 
+REFUSING = """
+import os, sys
+import runstore
+run = runstore.init(root=sys.argv[1], system_interval_s=None)
+write = os.write
+def full(descriptor, data):
+    if descriptor > 2:
+        raise OSError(28, "No space left on device")
+    return write(descriptor, data)
+os.write = full
+for step in range(11):
+    run.log({"a": float(step)}, step=step)
+run.finish()
+"""
+
+
+def test_end_that_no_disk_took_is_not_said_to_be_written(tmp_path: Path) -> None:
+    told = run_script(REFUSING, "-", str(tmp_path))
+    assert "; its end could not be written\n" in told
+    assert "runstore: 11 rows were lost (disk full)\n" in told
+
+
 def trained(run: runstore.Run) -> None:
     model = torch.nn.Linear(1, 1)
     run.register(model=model)
