@@ -1,0 +1,18 @@
+"""What a guest can be asked to do, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.faults.lab.inside import power_loss
+
+JOBS: dict[str, Callable[..., Any]] = {
+    job.__name__: job
+    for job in (
+        power_loss.log_until_power_loss,
+        power_loss.read_back,
+        power_loss.replace_documents_until_power_loss,
+        power_loss.read_documents_back,
+    )
+}

@@ -1,0 +1,121 @@
+"""The faults, each with what it may cost: the table's rows, before they have figures."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from runstore.writer import SYNC_INTERVAL_S
+from tests.faults.lab.acks import loss, read_acks
+from tests.faults.lab.disks import IMAGE_BYTES, damage, make_disk
+from tests.faults.lab.guest import Guest
+
+BOOT_S = 90.0
+POWER_LOSS_S = SYNC_INTERVAL_S + 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one trial came to."""
+
+    acknowledged: int
+    lost: int
+    oldest_s: float | None = None
+    """How old the oldest lost row was, in seconds; None when none was lost."""
+    problems: tuple[str, ...] = ()
+    """What went against a promise besides lost rows."""
+    figure: float | None = None
+    """What the scenario measures besides, as its `measures` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What one trial works with: a folder of its own, removed after it."""
+
+    cache: Path
+    folder: Path
+
+    def disk(self, name: str, kind: str, *options: str, size: int = IMAGE_BYTES) -> Path:
+        """Make a disk image."""
+        return make_disk(self.cache, self.folder / f"{name}.img", kind, *options, size=size)
+
+    def boot(self, job: str, *disks: Path, **given: Any) -> Guest:
+        """Boot a guest that does one job."""
+        return Guest(self.cache, self.folder / "share", list(disks), job, **given)
+
+    def acks(self) -> dict[int, float]:
+        """Return what the guest has acknowledged so far."""
+        return read_acks(self.folder / "share" / "acks")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One fault on one file system."""
+
+    name: str
+    fault: str
+    file_system: str
+    trial: Callable[[Bench], Trial]
+    allowed_s: float = 0.0
+    """Acknowledged rows may be lost when they are not older than this; 0: none may."""
+    measures: str = ""
+    """What `Trial.figure` is."""
+    most: float = float("inf")
+    """What it must not exceed."""
+    control: bool = False
+    """A library without fdatasync: a lab that sees no loss then sees nothing."""
+
+
+def power_loss(kind: str, bench: Bench, *, synced: bool = True) -> Trial:
+    """Cut the power while rows are logged; boot again, read back, go on."""
+    disk = bench.disk("disk", kind)
+    guest = bench.boot("log_until_power_loss", disk, kind=kind, synced=synced)
+    cut_power(guest, bench, random.uniform(3.0, 10.0))
+    acks = bench.acks()
+    back = bench.boot("read_back", disk, kind=kind).result()
+    found = loss(acks, set(back["found"]))
+    return Trial(found.acknowledged, found.lost, found.oldest_s, _problems(bench, back, disk, kind))
+
+
+def documents(kind: str, bench: Bench) -> Trial:
+    """Cut the power while documents are replaced and manifest rows appended, all acknowledged."""
+    disk = bench.disk("disk", kind)
+    guest = bench.boot("replace_documents_until_power_loss", disk, kind=kind)
+    cut_power(guest, bench, random.uniform(0.5, 4.0))
+    acks = bench.acks()
+    back = bench.boot("read_documents_back", disk, kind=kind).result()
+    found = loss(acks, set(range(back["version"] + 1)))
+    return Trial(found.acknowledged, found.lost, found.oldest_s, _problems(bench, back, disk, kind))
+
+
+def cut_power(guest: Guest, bench: Bench, after_s: float) -> None:
+    """Kill the guest `after_s` seconds behind its first acknowledgement."""
+    guest.wait_for(lambda: bool(bench.acks()), BOOT_S, "logging")
+    deadline = time.monotonic() + after_s
+    guest.wait_for(lambda: time.monotonic() >= deadline, after_s + 5.0, "due")
+    guest.kill()
+
+
+def _problems(bench: Bench, back: dict[str, Any], disk: Path, kind: str) -> tuple[str, ...]:
+    damaged = damage(bench.cache, disk, kind)
+    return (*back["problems"], *([damaged] if damaged else []))
+
+
+def _power_losses(kind: str) -> list[Scenario]:
+    cut = partial(power_loss, kind)
+    unsynced = partial(power_loss, kind, synced=False)
+    return [
+        Scenario(f"power-loss-{kind}", "power loss", kind, cut, POWER_LOSS_S),
+        Scenario(f"documents-{kind}", "power loss, documents", kind, partial(documents, kind)),
+        Scenario(
+            f"control-{kind}", "power loss, fdatasync taken out", kind, unsynced, control=True
+        ),
+    ]
+
+
+SCENARIOS: tuple[Scenario, ...] = (*_power_losses("ext4"), *_power_losses("xfs"))
