@@ -46,7 +46,7 @@ bench: $(VENV)/dev.stamp ## run every benchmark
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 clean: ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # -- the environment --------------------------------------------------------------------------
 

@@ -71,6 +71,9 @@ class Scenario:
     """A library without fdatasync: a lab that sees no loss then sees nothing."""
 
 
+Disks = Callable[[Bench], list[Path]]
+
+
 def power_loss(kind: str, bench: Bench, *, synced: bool = True) -> Trial:
     """Cut the power while rows are logged; boot again, read back, go on."""
     disk = bench.disk("disk", kind)
@@ -106,6 +109,13 @@ def _problems(bench: Bench, back: dict[str, Any], disk: Path, kind: str) -> tupl
     return (*back["problems"], *([damaged] if damaged else []))
 
 
+def in_one_guest(job: str, make_disks: Disks, kind: str, bench: Bench) -> Trial:
+    """Have one guest do it all: cause the fault, heal it, read back."""
+    disks = make_disks(bench)
+    found = bench.boot(job, *disks, kind=kind).result()
+    return Trial(**found | {"problems": tuple(found["problems"])})
+
+
 def _power_losses(kind: str) -> list[Scenario]:
     cut = partial(power_loss, kind)
     unsynced = partial(power_loss, kind, synced=False)
@@ -118,4 +128,39 @@ def _power_losses(kind: str) -> list[Scenario]:
     ]
 
 
-SCENARIOS: tuple[Scenario, ...] = (*_power_losses("ext4"), *_power_losses("xfs"))
+def _local(name: str, fault: str, kind: str, job: str, *, disks: Disks) -> Scenario:
+    return Scenario(f"{name}-{kind}", fault, kind, partial(in_one_guest, job, disks, kind))
+
+
+def _plain(kind: str, *options: str) -> Disks:
+    return lambda bench: [bench.disk("disk", kind, *options)]
+
+
+def _flaky(bench: Bench) -> list[Path]:
+    """The guest makes the file system: its journal is on the second one."""
+    return [bench.disk("disk", ""), bench.disk("journal", "", size=32 << 20)]
+
+
+QUOTA = ("-O", "quota", "-E", "quotatype=usrquota")
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *_power_losses("ext4"),
+    *_power_losses("xfs"),
+    *(
+        _local(name, fault, kind, job, disks=_plain(kind))
+        for kind in ("ext4", "xfs")
+        for name, fault, job in (
+            ("kill", "kill -9", "kill_while_logging"),
+            ("oom", "killed for want of memory", "out_of_memory_while_logging"),
+            ("full", "disk full, later not (ENOSPC)", "full_disk"),
+        )
+    ),
+    _local(
+        "quota",
+        "over quota, later not (EDQUOT)",
+        "ext4",
+        "over_quota",
+        disks=_plain("ext4", *QUOTA),
+    ),
+    _local("error", "fdatasync fails for 4 s (EIO)", "ext4", "error_once", disks=_flaky),
+)

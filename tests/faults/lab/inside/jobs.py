@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.faults.lab.inside import power_loss
+from tests.faults.lab.inside import children, full_disk, power_loss
 
 JOBS: dict[str, Callable[..., Any]] = {
     job.__name__: job
@@ -14,5 +14,10 @@ JOBS: dict[str, Callable[..., Any]] = {
         power_loss.read_back,
         power_loss.replace_documents_until_power_loss,
         power_loss.read_documents_back,
+        children.kill_while_logging,
+        children.out_of_memory_while_logging,
+        full_disk.full_disk,
+        full_disk.over_quota,
+        full_disk.error_once,
     )
 }
