@@ -88,7 +88,7 @@ class Guest:
                 raise GuestError(f"{self._job}: not {what} after {timeout_s:.0f} s")
             time.sleep(0.02)
 
-    def result(self, timeout_s: float = 120.0) -> Any:
+    def result(self, timeout_s: float = 240.0) -> Any:
         """Wait for the guest's end and return what its job returned.
 
         Raises:

@@ -10,13 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runstore.writer import SYNC_INTERVAL_S
+from runstore.writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S
 from tests.faults.lab.acks import loss, read_acks
 from tests.faults.lab.disks import IMAGE_BYTES, damage, make_disk
 from tests.faults.lab.guest import Guest
 
 BOOT_S = 90.0
 POWER_LOSS_S = SYNC_INTERVAL_S + 1.0
+SEEN_S = SYNC_INTERVAL_S + 1.0 + 1.0
+"""A row is with another host after a sync and a poll; and a second."""
+QUEUED_S = QUEUE_INTERVAL_S + 0.4
+"""On a network mount rows wait so long in memory, so that no server stalls the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,11 @@ def _power_losses(kind: str) -> list[Scenario]:
     ]
 
 
+def _nfs(name: str, fault: str, job: str, **more: Any) -> Scenario:
+    trial = partial(in_one_guest, job, _plain("ext4"), "nfs")
+    return Scenario(f"nfs-{name}", fault, "NFS 4.2", trial, **more)
+
+
 def _local(name: str, fault: str, kind: str, job: str, *, disks: Disks) -> Scenario:
     return Scenario(f"{name}-{kind}", fault, kind, partial(in_one_guest, job, disks, kind))
 
@@ -163,4 +172,21 @@ SCENARIOS: tuple[Scenario, ...] = (
         disks=_plain("ext4", *QUOTA),
     ),
     _local("error", "fdatasync fails for 4 s (EIO)", "ext4", "error_once", disks=_flaky),
+    _nfs("full", "export full, later not", "export_full"),
+    _nfs(
+        "stall",
+        "server silent for 30 s",
+        "server_stalls",
+        measures="log() took {:.3f} s at most",
+        most=0.1,
+    ),
+    _nfs("starts", "two hosts start one run", "two_hosts_start"),
+    _nfs(
+        "sees",
+        "another host watches, also after 95 s of silence",
+        "other_host_sees",
+        measures="seen after {:.1f} s at most",
+        most=SEEN_S,
+    ),
+    _nfs("kill", "kill -9, judged by another host", "killed_on_other_host", allowed_s=QUEUED_S),
 )

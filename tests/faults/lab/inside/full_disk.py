@@ -37,7 +37,7 @@ def full_disk(kind: str) -> dict[str, Any]:
     """ENOSPC, until somebody removes what filled the disk."""
     disk = machine.mount("/dev/ubda", kind, "disk")
     run = start_run(disk / "runs")
-    return _log_through(
+    return log_through(
         run,
         errno.ENOSPC,
         break_it=lambda: fill(disk, ROOM_BYTES),
@@ -51,7 +51,7 @@ def over_quota(kind: str) -> dict[str, Any]:
     disk = machine.mount("/dev/ubda", kind, "disk", "usrquota")
     run = start_run(disk / "runs")
     _obey_quota()
-    return _log_through(
+    return log_through(
         run,
         errno.EDQUOT,
         break_it=lambda: _set_quota(QUOTA_KIB),
@@ -69,7 +69,7 @@ def error_once(kind: str) -> dict[str, Any]:
     machine.tool("mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "/dev/ubdb")
     machine.tool(f"mkfs.{kind}", "-q", "-b", "4096", "-J", "device=/dev/ubdb", flaky)
     run = start_run(machine.mount(flaky, kind, "disk") / "runs")
-    return _log_through(
+    return log_through(
         run, errno.EIO, break_it=lambda: _reload(failing=True), heal=lambda: _reload(failing=False)
     )
 
@@ -89,7 +89,7 @@ def fill(disk: Path, leave: int) -> None:
         os.close(descriptor)
 
 
-def _log_through(
+def log_through(
     run: Run, error: int, *, break_it: Callable[[], object], heal: Callable[[], object]
 ) -> dict[str, Any]:
     """Log before, while and after the disk fails with `error`; end the run, and judge it."""

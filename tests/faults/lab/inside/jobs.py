@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.faults.lab.inside import children, full_disk, power_loss
+from tests.faults.lab.inside import children, full_disk, nfs, power_loss
 
 JOBS: dict[str, Callable[..., Any]] = {
     job.__name__: job
@@ -19,5 +19,10 @@ JOBS: dict[str, Callable[..., Any]] = {
         full_disk.full_disk,
         full_disk.over_quota,
         full_disk.error_once,
+        nfs.export_full,
+        nfs.server_stalls,
+        nfs.two_hosts_start,
+        nfs.other_host_sees,
+        nfs.killed_on_other_host,
     )
 }

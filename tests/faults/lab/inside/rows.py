@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import runstore
 from runstore import Run
@@ -15,13 +15,20 @@ from tests.faults.lab.acks import AckFile
 PAUSE_S = 0.002
 
 
+class Logs(Protocol):
+    """A run, or what stands for one."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Write one row."""
+
+
 def values_of(step: int) -> dict[str, float]:
     """Return the metrics of a step; about 200 bytes as a row."""
     return {f"train/metric_{index}": step + index / 8 for index in range(6)}
 
 
 def log_rows(
-    run: Run,
+    run: Logs,
     acks: AckFile,
     *,
     first: int = 0,
