@@ -137,7 +137,7 @@ def _nfs(name: str, fault: str, job: str, **more: Any) -> Scenario:
     return Scenario(f"nfs-{name}", fault, "NFS 4.2", trial, **more)
 
 
-def _local(name: str, fault: str, kind: str, job: str, *, disks: Disks) -> Scenario:
+def _local(kind: str, name: str, fault: str, job: str, disks: Disks) -> Scenario:
     return Scenario(f"{name}-{kind}", fault, kind, partial(in_one_guest, job, disks, kind))
 
 
@@ -147,31 +147,25 @@ def _plain(kind: str, *options: str) -> Disks:
 
 def _flaky(bench: Bench) -> list[Path]:
     """The guest makes the file system: its journal is on the second one."""
-    return [bench.disk("disk", ""), bench.disk("journal", "", size=32 << 20)]
+    return [bench.disk("disk", ""), bench.disk("journal", "", size=68 << 20)]
 
 
-QUOTA = ("-O", "quota", "-E", "quotatype=usrquota")
+def _locals(kind: str, *for_quota: str) -> list[Scenario]:
+    rest = partial(_local, kind)
+    return [
+        rest("kill", "kill -9", "kill_while_logging", _plain(kind)),
+        rest("oom", "killed for want of memory", "out_of_memory_while_logging", _plain(kind)),
+        rest("full", "disk full (ENOSPC), later not", "full_disk", _plain(kind)),
+        rest("quota", "over quota (EDQUOT), later not", "over_quota", _plain(kind, *for_quota)),
+        rest("error", "fdatasync fails (EIO), later not", "error_once", _flaky),
+    ]
+
 
 SCENARIOS: tuple[Scenario, ...] = (
     *_power_losses("ext4"),
     *_power_losses("xfs"),
-    *(
-        _local(name, fault, kind, job, disks=_plain(kind))
-        for kind in ("ext4", "xfs")
-        for name, fault, job in (
-            ("kill", "kill -9", "kill_while_logging"),
-            ("oom", "killed for want of memory", "out_of_memory_while_logging"),
-            ("full", "disk full, later not (ENOSPC)", "full_disk"),
-        )
-    ),
-    _local(
-        "quota",
-        "over quota, later not (EDQUOT)",
-        "ext4",
-        "over_quota",
-        disks=_plain("ext4", *QUOTA),
-    ),
-    _local("error", "fdatasync fails for 4 s (EIO)", "ext4", "error_once", disks=_flaky),
+    *_locals("ext4", "-O", "quota", "-E", "quotatype=usrquota"),
+    *_locals("xfs"),
     _nfs("full", "export full, later not", "export_full"),
     _nfs(
         "stall",

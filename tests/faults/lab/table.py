@@ -55,7 +55,7 @@ class Row:
         if self.scenario.control:
             return "lost, as it must"
         allowed_s = self.scenario.allowed_s
-        return f"kept (at most {allowed_s:g} s)" if allowed_s else "kept (none)"
+        return f"kept: at most {allowed_s:g} s" if allowed_s else "kept: none lost"
 
 
 def _broken(scenario: Scenario, trial: Trial) -> list[str]:

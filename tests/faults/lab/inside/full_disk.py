@@ -28,6 +28,7 @@ WARNED_S = 60.0
 TROUBLE_S = 4.0
 """How long a disk fails; a sync falls into it."""
 
+USER = 1000
 CAP_SYS_RESOURCE = 24
 Q_SETQUOTA_OF_USER = 0x800008 << 8
 QIF_BLIMITS = 1
@@ -47,10 +48,11 @@ def full_disk(kind: str) -> dict[str, Any]:
 
 def over_quota(kind: str) -> dict[str, Any]:
     """EDQUOT, until the quota is raised."""
-    machine.load_modules("quota_v2")
+    if kind == "ext4":
+        machine.load_modules("quota_v2")
     disk = machine.mount("/dev/ubda", kind, "disk", "usrquota")
-    run = start_run(disk / "runs")
     _obey_quota()
+    run = start_run(disk / "runs")
     return log_through(
         run,
         errno.EDQUOT,
@@ -62,15 +64,22 @@ def over_quota(kind: str) -> dict[str, Any]:
 def error_once(kind: str) -> dict[str, Any]:
     """EIO from fdatasync, for a few seconds.
 
-    The journal is on a disk of its own, which does not fail: otherwise ext4 makes itself read-only,
-    and no program can write to it again.
+    The journal is on a disk of its own, which does not fail: otherwise the file system stops, and
+    no program can write to it until it is mounted again.
     """
     flaky = _flaky_disk()
-    machine.tool("mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "/dev/ubdb")
-    machine.tool(f"mkfs.{kind}", "-q", "-b", "4096", "-J", "device=/dev/ubdb", flaky)
-    run = start_run(machine.mount(flaky, kind, "disk") / "runs")
+    if kind == "ext4":
+        machine.tool("mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "/dev/ubdb")
+        machine.tool("mkfs.ext4", "-q", "-b", "4096", "-J", "device=/dev/ubdb", flaky)
+        disk = machine.mount(flaky, kind, "disk")
+    else:
+        machine.tool("mkfs.xfs", "-q", "-l", "logdev=/dev/ubdb", flaky)
+        disk = machine.mount(flaky, kind, "disk", "logdev=/dev/ubdb")
     return log_through(
-        run, errno.EIO, break_it=lambda: _reload(failing=True), heal=lambda: _reload(failing=False)
+        start_run(disk / "runs"),
+        errno.EIO,
+        break_it=lambda: _reload(failing=True),
+        heal=lambda: _reload(failing=False),
     )
 
 
@@ -156,22 +165,26 @@ def _table(*, failing: bool) -> str:
 
 
 def _obey_quota() -> None:
-    """Give up the right of root to exceed a quota (CAP_SYS_RESOURCE)."""
+    """Make the files of this thread, and of those that it starts, count for USER.
+
+    And give up the right to exceed a quota. The rest of root's rights stays, to read the library.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.setfsuid(USER)
     header = struct.pack("Ii", 0x20080522, 0)
     words = ctypes.create_string_buffer(24)
     _check(libc.capget(header, words))
     sets = list(struct.unpack("6I", words.raw))
-    for index in (0, 1):  # effective and permitted; the first word has the first 32
-        sets[index] &= ~(1 << CAP_SYS_RESOURCE)
+    # Effective, permitted, inheritable, of the first 32; setfsuid took some of the effective ones.
+    sets[0] = sets[1] = sets[1] & ~(1 << CAP_SYS_RESOURCE)
     _check(libc.capset(header, struct.pack("6I", *sets)))
 
 
 def _set_quota(blocks_kib: int, device: str = "/dev/ubda") -> None:
-    """Limit what files of root take on `device`, see quotactl(2); 0 is no limit."""
+    """Limit what the files of USER take on `device`, see quotactl(2); 0 is no limit."""
     limits = struct.pack("8QI4x", blocks_kib, blocks_kib, 0, 0, 0, 0, 0, 0, QIF_BLIMITS)
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.quotactl(Q_SETQUOTA_OF_USER, device.encode(), 0, limits))
+    _check(libc.quotactl(Q_SETQUOTA_OF_USER, device.encode(), USER, limits))
 
 
 def _check(result: int) -> None:
