@@ -22,6 +22,7 @@ from typing import Any
 HERE = Path(__file__).parent
 TREE = HERE.parents[2]
 MEMORY = "320M"
+DYING_S = 10
 
 
 class GuestError(Exception):
@@ -65,8 +66,14 @@ class Guest:
 
     def kill(self) -> None:
         """Cut the power: what the guest's kernel had not written to its disks is gone."""
+        group = self._process.pid
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
+            self._process.wait()
+            # The kernel's other processes: one of them writes the disks.
+            for _ in range(DYING_S * 100):
+                os.killpg(group, 0)
+                time.sleep(0.01)
         self._process.wait()
         with Guest._lock:
             Guest._alive.discard(self)
