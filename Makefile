@@ -39,7 +39,7 @@ integration: $(VENV)/dev.stamp ## the heavier tests: real servers, many kills, t
 	@$(BIN)/python -m pytest -m "integration or slow" $(ARGS)
 
 faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual machines (ONLY=nfs)
-	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) --jobs $(JOBS) $(ARGS) $(ONLY)
+	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
 
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \

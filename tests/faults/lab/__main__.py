@@ -1,13 +1,14 @@
 """`make faults-lab`: real power loss, full disks and file servers, in virtual machines.
 
 TRIALS=5 for more trials of each, ONLY=power-loss-ext4 (or a part of names: ONLY=nfs) for some of
-them, JOBS=1 for one machine at a time. It needs Linux on x86-64, Debian's packages and root.
+them. It needs Linux on x86-64, Debian's packages and root; docs/lab.md says what it does.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from tests.faults.lab.table import Row, markdown, plain
 
 CACHE = TREE / ".lab"
 REPORT = TREE / "docs/lab.md"
+HIDDEN = ("/mnt/", "/run/", "/proc/", "/sys/")
+"""Where guests mount something of their own."""
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 
@@ -39,8 +42,8 @@ def main() -> int:
             f"make faults-lab: ONLY={' '.join(options.only)} is none of: {names}", file=sys.stderr
         )
         return 2
-    if os.geteuid() != 0:
-        print("make faults-lab: run it as root (sudo make faults-lab)", file=sys.stderr)
+    if obstacle := _obstacle():
+        print(f"make faults-lab: {obstacle}", file=sys.stderr)
         return 2
     if subprocess.run([str(HERE / "build.sh"), str(CACHE)], check=False).returncode != 0:
         return 2
@@ -50,10 +53,22 @@ def main() -> int:
     return _report(rows, time.monotonic() - begun, write=options.write)
 
 
+def _obstacle() -> str:
+    """Return why nothing can be tried here; empty when it can."""
+    if os.geteuid() != 0:
+        return "run it as root (sudo make faults-lab)"
+    for path in (str(TREE), sys.executable):
+        if shlex.quote(path) != path:
+            return f"{path!r} stands on a kernel's command line, which has no quotes; move it"
+        if path.startswith(HIDDEN):
+            return f"{path!r} is hidden in the guests by what they mount; move it"
+    return ""
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=3, help="of each scenario (default 3)")
-    parser.add_argument("--jobs", type=int, default=2, help="guests at a time (default 2)")
+    parser.add_argument("--jobs", type=int, default=3, help="guests at a time (default 3)")
     parser.add_argument("--write", action="store_true", help=f"put the table into {REPORT.name}")
     parser.add_argument("only", nargs="*", default=[""], help="scenarios whose name has this part")
     return parser.parse_args()

@@ -60,11 +60,13 @@ class Row:
 
 def _broken(scenario: Scenario, trial: Trial) -> list[str]:
     problems = list(trial.problems)
-    if trial.oldest_s is not None and trial.oldest_s > scenario.allowed_s:
-        promise = f"at most {scenario.allowed_s:g} s" if scenario.allowed_s else "none"
-        problems.append(f"{trial.lost:,} rows lost, up to {trial.oldest_s:.2f} s; {promise} may be")
+    oldest_s, allowed_s = trial.oldest_s, scenario.allowed_s
+    # The last row of all is lost at the age of 0 s.
+    if oldest_s is not None and (not allowed_s or oldest_s > allowed_s):
+        promise = f"{allowed_s:g} s" if allowed_s else "none"
+        problems.append(f"{trial.lost:,} rows lost, up to {oldest_s:.2f} s; {promise} allowed")
     if trial.figure is not None and trial.figure > scenario.most:
-        problems.append(f"{scenario.measures.format(trial.figure)}, at most {scenario.most:g}")
+        problems.append(f"{scenario.measures.format(trial.figure)}; {scenario.most:g} allowed")
     if not trial.acknowledged:
         problems.append("no row was acknowledged: nothing was tried")
     return problems
