@@ -62,10 +62,10 @@ def test_a_figure_above_its_bound_breaks_the_promise() -> None:
     assert row.problems == ["log() took 0.110 s at most; 0.1 allowed"]
 
 
-def test_a_control_that_loses_nothing_is_a_fault_of_the_lab() -> None:
-    control = replace(NONE_LOST, control=True)
-    assert Row(control, [Trial(100, 0)]).problems
-    assert not Row(control, [Trial(100, 100, 9.0)]).problems
+def test_a_control_that_keeps_the_promise_is_a_fault_of_the_lab() -> None:
+    control = replace(SOME_LOST, control=True)
+    assert Row(control, [Trial(100, 20, 2.0)]).problems
+    assert not Row(control, [Trial(100, 20, 2.0), Trial(100, 90, 9.0)]).problems
 
 
 def test_both_tables_have_a_line_for_each_scenario() -> None:

@@ -35,13 +35,24 @@ class Guest:
     _lock = threading.Lock()
     _stopping = False
 
-    def __init__(self, cache: Path, share: Path, disks: list[Path], job: str, **given: Any) -> None:
-        """Boot a guest that does `job` with the arguments `given`."""
+    def __init__(
+        self, cache: Path, share: Path, disks: list[Path], job: str, *, synced: bool, **given: Any
+    ) -> None:
+        """Boot a guest.
+
+        Args:
+            cache: what build.sh has made.
+            share: a folder of the host for what goes in and comes out.
+            disks: images; the guest's /dev/ubda, /dev/ubdb, …
+            job: what it is to do.
+            synced: without it fdatasync does nothing.
+            given: the job's arguments.
+        """
         self.share, self._job = share, job
         share.mkdir(parents=True, exist_ok=True)
         self._result = share / "result.json"
         self._result.unlink(missing_ok=True)
-        (share / "job.json").write_text(json.dumps({"job": job, "given": given}))
+        (share / "job.json").write_text(json.dumps({"job": job, "given": given, "synced": synced}))
         self._console = share / f"console-{job}.txt"
         with Guest._lock:
             if Guest._stopping:

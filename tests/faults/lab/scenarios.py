@@ -48,9 +48,9 @@ class Bench:
         """Make a disk image."""
         return make_disk(self.cache, self.folder / f"{name}.img", kind, *options, size=size)
 
-    def boot(self, job: str, *disks: Path, **given: Any) -> Guest:
+    def boot(self, job: str, *disks: Path, synced: bool = True, **given: Any) -> Guest:
         """Boot a guest that does one job."""
-        return Guest(self.cache, self.folder / "share", list(disks), job, **given)
+        return Guest(self.cache, self.folder / "share", list(disks), job, synced=synced, **given)
 
     def acks(self) -> dict[int, float]:
         """Return what the guest has acknowledged so far."""
@@ -72,7 +72,7 @@ class Scenario:
     most: float = float("inf")
     """What it must not exceed."""
     control: bool = False
-    """A library without fdatasync: a lab that sees no loss then sees nothing."""
+    """A library without fdatasync: a lab that sees no broken promise then sees nothing."""
 
 
 Disks = Callable[[Bench], list[Path]]
@@ -127,7 +127,12 @@ def _power_losses(kind: str) -> list[Scenario]:
         Scenario(f"power-loss-{kind}", "power loss", kind, cut, POWER_LOSS_S),
         Scenario(f"documents-{kind}", "power loss, documents", kind, partial(documents, kind)),
         Scenario(
-            f"control-{kind}", "power loss, fdatasync taken out", kind, unsynced, control=True
+            f"control-{kind}",
+            "power loss, fdatasync taken out",
+            kind,
+            unsynced,
+            POWER_LOSS_S,
+            control=True,
         ),
     ]
 

@@ -18,12 +18,8 @@ from tests.faults.lab.inside.rows import bad_files, log_rows, start_run, steps_f
 MORE_ROWS = 200
 
 
-def log_until_power_loss(kind: str, synced: bool = True) -> None:
-    """Log rows for ever; without `synced` fdatasync does nothing, to show what the lab can see."""
-    if not synced:
-        from runstore import stream_writer
-
-        stream_writer._sync_data = lambda descriptor: None
+def log_until_power_loss(kind: str) -> None:
+    """Log rows for ever."""
     disk = machine.mount("/dev/ubda", kind, "disk")
     log_rows(start_run(disk / "runs"), AckFile(machine.SHARE / "acks"), until=lambda step: False)
 
