@@ -30,6 +30,12 @@ from runstore.part import FileTally, Part, Sync, cut_back
 from runstore.paths import StreamFile
 from runstore.run_directory import NEVER_HEALS, RunDirectory
 
+SYNC_INTERVAL_S = 2.0
+"""The time between two syncs of a stream: what a power loss may cost."""
+QUEUE_INTERVAL_S = 0.1
+"""The time between two looks at what waits for a network mount."""
+END_WAIT_S = 60.0
+"""How long the end of an attempt waits for a file server that does not answer."""
 PART_BYTES = 64 << 20
 """A part is closed at this size: rsync then skips it, and a checksum covers a bounded file."""
 WAITING_BYTES = 32 << 20
@@ -190,7 +196,7 @@ class StreamWriter:
             self._leave_if_dead(error)
 
     def _write_oldest(self) -> None:
-        line = self._waiting.oldest
+        line = self._waiting.oldest()
         written = os.write(self._part.descriptor, line)
         self._part.unsynced += line[:written]
         self._waiting.written(written)

@@ -30,17 +30,18 @@ from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
 from runstore.reserve import Reserve
 from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.stream_writer import (
+    END_WAIT_S,
+    QUEUE_INTERVAL_S,
+    SYNC_INTERVAL_S,
+    StreamWriter,
+)
 from runstore.threads import start_daemon
 
-SYNC_INTERVAL_S = 2.0
 HEARTBEAT_LOCAL_S = 1.0
 HEARTBEAT_NETWORK_S = 10.0
-QUEUE_INTERVAL_S = 0.1
 LATE_WAIT_S = 10.0
 """How long the end of an attempt waits for values that are still on an accelerator."""
-END_WAIT_S = 60.0
-"""How long the end of an attempt waits for a file server that does not answer."""
 END_TELL_S = 5.0
 """After so many seconds of that it says what it waits for."""
 PROBLEM_CHARS = 500
