@@ -7,12 +7,15 @@ BIN := $(VENV)/bin
 # Workers for the tests that can share the machine.
 JOBS ?= 2
 ARGS ?=
+# Of the lab: how often each fault is tried, and a part of the names of those that are (ONLY=nfs).
+TRIALS ?= 3
+ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format integration bench clean
+.PHONY: help demo test check format integration faults-lab bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/demo.stamp ## train a small network and watch it (ARGS="--epochs 3")
 	@$(BIN)/runstore demo $(ARGS)
@@ -35,12 +38,15 @@ format: $(VENV)/dev.stamp ## format the code and mend what ruff can mend
 integration: $(VENV)/dev.stamp ## the heavier tests: real servers, many kills, the built wheel
 	@$(BIN)/python -m pytest -m "integration or slow" $(ARGS)
 
+faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual machines (ONLY=nfs)
+	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
+
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 clean: ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # -- the environment --------------------------------------------------------------------------
 
