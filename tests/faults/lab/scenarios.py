@@ -17,6 +17,8 @@ from tests.faults.lab.guest import Guest
 
 BOOT_S = 90.0
 POWER_LOSS_S = SYNC_INTERVAL_S + 1.0
+STALL_FELT_S = 0.5
+"""One processor does all in a guest, the file server too; 30 s are what it must not be."""
 SEEN_S = SYNC_INTERVAL_S + 1.0 + 1.0
 """A row is with another host after a sync and a poll; and a second."""
 QUEUED_S = QUEUE_INTERVAL_S + 0.4
@@ -177,7 +179,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "server silent for 30 s",
         "server_stalls",
         measures="log() took {:.3f} s at most",
-        most=0.1,
+        most=STALL_FELT_S,
     ),
     _nfs("starts", "two hosts start one run", "two_hosts_start"),
     _nfs(

@@ -32,6 +32,7 @@ SEEN = machine.SHARE / "seen"
 RUNNING = Path("/run/not-running")
 ROUNDS = 5
 REFUSED = 3
+ATTEMPT_S = 3.0
 POLL_S = 1.0
 SILENCE_S = 95.0
 STALL_S = 30.0
@@ -93,22 +94,29 @@ def two_hosts_start(kind: str) -> dict[str, Any]:
 
 def _both_start(roots: Sequence[Path], run_dir: Path, attempt: int) -> dict[str, Any]:
     """Have two hosts start `attempt` of one run; exactly one gets it, and its rows are there."""
-    begin = time.monotonic() + 1.0
+    ready, gate, waiting_for = os.pipe(), os.pipe(), len(roots)
 
     def compete(root: Path) -> None:
-        time.sleep(begin - time.monotonic())
+        os.write(ready[1], b".")
+        os.read(gate[0], 1)
         try:
             run = start_run(root, resume=str(root / run_dir.name))
         except AttemptError:
             os._exit(REFUSED)
-        log_rows(run, AckFile(ACKS), until=lambda step: step >= 200)
+        # Until the other one has been refused: behind the end it may have the next attempt.
+        log_rows(run, AckFile(ACKS), until=after(ATTEMPT_S))
         run.finish()
 
     children = [
         start_on(name, partial(compete, root))
         for name, root in zip(("first", "second"), roots, strict=True)
     ]
+    while waiting_for:
+        waiting_for -= len(os.read(ready[0], waiting_for))
+    os.write(gate[1], b"go")
     ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    for descriptor in (*ready, *gate):
+        os.close(descriptor)
     told = [] if sorted(ends) == [0, REFUSED] else [f"the two ended with {ends}, not one refused"]
     attempts = len(list(run_dir.glob("events-*.jsonl")))
     told += [] if attempts == attempt else [f"{attempts} attempts, expected {attempt}"]
