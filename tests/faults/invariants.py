@@ -1,0 +1,101 @@
+"""What must hold of a script and its runs whichever system call failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import runstore
+from runstore.liveness import ENDINGS
+from runstore.reader import RunData
+from tests.faults.harness import REFUSED, Outcome
+
+
+def violations(outcome: Outcome) -> list[str]:
+    """Return what does not hold, in words; empty when all is well."""
+    found = list(_of_training(outcome))
+    for run_dir in outcome.runs:
+        data = runstore.load(run_dir)
+        found += [f"{run_dir.name}: {text}" for text in _of_run(outcome, data)]
+    return found
+
+
+def _of_training(outcome: Outcome) -> Iterator[str]:
+    """I1: no exception into training. Before the run exists, `init` may refuse, in one line."""
+    if "Traceback" in outcome.output or "Logging error" in outcome.output:
+        yield f"I1: a traceback: {outcome.output}"
+    if outcome.status == REFUSED:
+        refusals = [line for line in outcome.output.splitlines() if line.startswith("refused: ")]
+        if len(refusals) != 1 or len(refusals[0]) < 20:
+            yield f"I1: refused without one clear line: {outcome.output}"
+    elif outcome.status != 0 or not outcome.said("ended"):
+        yield f"I1: exit status {outcome.status}, {outcome.acknowledged[-1:]}: {outcome.output}"
+
+
+def _of_run(outcome: Outcome, data: RunData) -> Iterator[str]:
+    yield from _of_rows(outcome, data)
+    if data.status in ENDINGS:
+        yield from _of_files(data)
+    finished = f"{data.id} ended" in outcome.acknowledged
+    if data.status == "finished" and not finished:
+        yield "I4: finished, but the script did not come to its end"
+
+
+def _of_rows(outcome: Outcome, data: RunData) -> Iterator[str]:
+    """I2: what was acknowledged is there, once and in order, or counted; I4 when it is not."""
+    logged = [int(row["i"]) for row in data.metrics() if "i" in row]
+    epochs = [row["epoch"] for row in data.epochs()]
+    missing = len(set(outcome.numbers(data.id, "log")) - set(logged))
+    missing += len(set(outcome.numbers(data.id, "epoch")) - set(epochs))
+    dropped = (data.state.ended or {}).get("dropped_rows", 0)
+    if missing > dropped and data.status in ENDINGS:
+        yield f"I2, I4: {data.status}, {missing} rows are missing, {dropped} are counted"
+    elif missing > dropped and "rows" not in outcome.output:
+        yield f"I2: {data.status}, {missing} rows are missing, and nothing tells"
+    for name, found in (("rows", logged), ("epochs", epochs)):
+        if found != sorted(set(found)):
+            yield f"I2: {name} twice or out of order: {found}"
+
+
+def _of_files(data: RunData) -> Iterator[str]:
+    """I3: whole files of strict JSON, whose tallies are true."""
+    files = sorted(data.path.glob("*.jsonl"))
+    for path in files:
+        try:
+            check_strict_json(path)
+        except ValueError as error:
+            yield f"I3: {path.name}: {error}"
+    if subprocess.run(["jq", "-e", ".", *files], capture_output=True, check=False).returncode:
+        yield "I3: jq refuses a file"
+    tallies: dict[str, dict[str, Any]] = (data.state.ended or {}).get("files", {})
+    for name, tally in tallies.items():
+        content = (data.path / name).read_bytes()[: tally["bytes"]]
+        true = {
+            "rows": content.count(b"\n"),
+            "bytes": len(content),
+            "crc32": f"{zlib.crc32(content):08x}",
+        }
+        if tally != true:
+            yield f"I3: {name}: told {tally}, is {true}"
+
+
+def check_strict_json(path: Path) -> None:
+    """Raise ValueError unless each line is an object of JSON without NaN, and the last is whole."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        raise ValueError(f"its last line is torn: {content[-40:]!r}")
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            row = json.loads(line, parse_constant=_refuse)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}: {line[:80]!r}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number} is no object: {line[:80]!r}")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
