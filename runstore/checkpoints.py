@@ -7,6 +7,7 @@ checkpoints, and a resume must know the cuts before the training code loads anyt
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -104,8 +105,9 @@ def _rows(lines: list[bytes]) -> Iterator[CheckpointRow]:
 def append_to_manifest(run_dir: Path, record: Mapping[str, Any]) -> None:
     """Add a row and make it durable.
 
-    A torn last line of an attempt that was killed is closed first. One attempt writes at a time,
-    each `write` is a whole line.
+    One attempt writes at a time, each `write` is a whole line; a row that the disk takes only the
+    beginning of is taken back. A torn last line that nobody could seal, because its writer may be
+    alive, is closed first.
 
     Raises:
         OSError: the disk does not take it.
@@ -120,7 +122,8 @@ def append_to_manifest(run_dir: Path, record: Mapping[str, Any]) -> None:
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         data = b"\n" + line if torn else line
         if os.write(descriptor, data) != len(data):
-            raise OSError(28, "a row of the manifest was not written whole")
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -22,6 +22,7 @@ from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import code, facts
+from runstore.leftovers import seal_left_files
 from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
@@ -196,6 +197,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
         _describe(run, document)
+        _seal_torn_tails(run)
         _make_requests(run)
         if options.tensorboard:
             # Behind everything that sets the step: there the event files of earlier attempts end.
@@ -262,6 +264,17 @@ def _describe(run: Run, document: dict[str, Any]) -> None:
     if len(data) > DOCUMENT_BYTES:
         data = orjson.dumps(as_json(document), option=orjson.OPT_APPEND_NEWLINE)
     write_document(paths.document, escape_controls(data))
+
+
+def _seal_torn_tails(run: Run) -> None:
+    """Let the files of dead attempts end with a whole line, now that the run is this attempt's."""
+    if run.attempt == 1:
+        return
+    sealed, problems = seal_left_files(run.path, own_attempt=run.attempt)
+    for one in sealed:
+        run.write_event("sealed", file=one.file, bytes=one.bytes, torn=one.torn)
+    for problem in problems:
+        run.warn(problem)
 
 
 def _make_requests(run: Run) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runstore.process import ProcessIdentity, boot_id, is_stopped
+from runstore.process import ProcessIdentity, is_stopped
 from runstore.records import JsonObject, integer
 from runstore.state import RunState
 from runstore.status import Status
@@ -78,9 +78,8 @@ class Liveness:
             if identity.is_alive():
                 return self._alive(state, identity.pid)
             return Status("crashed", f"process {identity.pid} is gone, {_last_row(state)}")
-        here = os.uname().nodename
-        if identity.host == here and identity.boot_id != boot_id() and boot_id():
-            return Status("crashed", f"{here} was rebooted, {_last_row(state)}")
+        if identity.is_gone():
+            return Status("crashed", f"{identity.host} was rebooted, {_last_row(state)}")
         return None
 
     def _alive(self, state: RunState, pid: int) -> Status:
@@ -157,6 +156,19 @@ def _by_lock(state: RunState, opened: JsonObject, events_file: Path) -> Status |
     if free:
         return Status("crashed", f"its lock is free: gone from {_host(opened)}, {_last_row(state)}")
     return _elsewhere(state, f"on {_host(opened)}, its lock is held")
+
+
+def is_proven_gone(opened: JsonObject, events_file: Path) -> bool:
+    """Tell whether the process that wrote an `open` event can never write again.
+
+    By the same evidence as a status of `crashed`, for an attempt that need not be the newest.
+    """
+    if not _is_original(opened, events_file):
+        return False
+    identity = ProcessIdentity.from_record(opened)
+    if identity is not None and (identity.is_local() or identity.is_gone()):
+        return identity.is_gone()
+    return opened.get("lock") is True and lock_is_free(events_file) is True
 
 
 def lock_is_free(path: Path) -> bool | None:

@@ -57,6 +57,13 @@ class ProcessIdentity:
         """Tell whether the process still runs; only meaningful when `is_local()`."""
         return start_time(self.pid) == self.pid_start
 
+    def is_gone(self) -> bool:
+        """Tell whether it is proven, from here, that the process will never run again."""
+        if self.is_local():
+            return not self.is_alive()
+        booted_since = bool(self.boot_id and boot_id()) and self.boot_id != boot_id()
+        return booted_since and self.host == os.uname().nodename
+
 
 def current_process() -> ProcessIdentity:
     """Return the identity of the process that calls."""

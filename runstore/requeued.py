@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from runstore.state import RunState
 
 
 def was_requeued(state: RunState) -> bool:
-    """Tell whether this process is a later start of the Slurm job of the newest attempt.
+    """Tell whether this process is a later start of the Slurm job of the newest attempt."""
+    newest = state.newest
+    return is_earlier_start((newest.opened if newest else None) or {}, state.info)
+
+
+def is_earlier_start(opened: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
+    """Tell whether an attempt was an earlier start of the Slurm job that this process belongs to.
 
     Slurm runs a job once at a time, so a higher restart count of the same job is evidence even
     where the other host cannot be asked.
+
+    Args:
+        opened: the attempt's `open` event.
+        info: `run.json`.
     """
-    newest = state.newest
-    opened = newest.opened if newest else None
     # The first attempt's environment is in run.json, with everything else that does not change.
-    before = (opened or {}).get("environment") or state.info.get("environment")
+    before = opened.get("environment") or info.get("environment")
     job = os.environ.get("SLURM_JOB_ID")
     if not isinstance(before, dict) or job is None or before.get("SLURM_JOB_ID") != job:
         return False

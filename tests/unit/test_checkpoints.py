@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,18 @@ def test_nothing_is_left_over_while_the_manifest_cannot_be_read(run_dir: Path) -
     add(run_dir, 1)
     (run_dir / "checkpoints" / "manifest.jsonl").unlink()
     assert files_without_row(run_dir) == []
+
+
+def test_row_that_a_full_disk_takes_half_of_is_taken_back(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ended run's manifest is strictly valid JSON lines too."""
+    add(run_dir, 1)
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[:20]))
+        with pytest.raises(OSError, match="No space left"):
+            add(run_dir, 2)
+    add(run_dir, 3)
+    lines = (run_dir / "checkpoints" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 3]

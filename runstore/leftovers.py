@@ -1,0 +1,124 @@
+"""What earlier attempts left torn, put right by the one that goes on with the run.
+
+Only where the process that wrote a file is proven to be gone: a writer that lives on another
+machine, out of sight, would go on in the middle of a line.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from runstore.liveness import is_proven_gone
+from runstore.paths import RunPaths, Stream, StreamFile
+from runstore.process import ProcessIdentity
+from runstore.requeued import is_earlier_start
+from runstore.seal import Sealed, seal, torn_tail
+from runstore.sources.native import NativeReader
+from runstore.state import Attempt
+
+_BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system")
+"""The streams whose rank 0 files are written by the process that the `open` event names."""
+
+
+def torn_files(run_dir: Path) -> list[Path]:
+    """Return the stream files, and the manifest, that do not end with a newline."""
+    try:
+        names = sorted(name for name in os.listdir(run_dir) if StreamFile.parse(name))
+    except OSError:
+        return []
+    return [
+        path for path in (*(run_dir / n for n in names), _manifest(run_dir)) if _may_be_torn(path)
+    ]
+
+
+def seal_left_files(
+    run_dir: Path, *, own_attempt: int | None = None
+) -> tuple[list[Sealed], list[str]]:
+    """Seal the torn files whose writers are gone.
+
+    Args:
+        run_dir: the run's directory.
+        own_attempt: the caller's, which is alive, and has not written to the manifest yet.
+
+    Returns:
+        What was moved aside, `file` and `torn` as paths from the run's directory, and in words
+        what could not be. A file whose writer may be alive is in neither.
+    """
+    torn = torn_files(run_dir)
+    if not torn:
+        return [], []
+    writers = _Writers(run_dir, own_attempt)
+    sealed: list[Sealed] = []
+    problems: list[str] = []
+    for path in filter(writers.are_gone, torn):
+        name = str(path.relative_to(run_dir))
+        try:
+            done = seal(path)
+        except OSError as error:
+            problems.append(f"the torn end of {name} stays there ({error.strerror})")
+            continue
+        if done is not None:
+            kept = str(path.with_name(done.torn).relative_to(run_dir))
+            sealed.append(replace(done, file=name, torn=kept))
+    return sealed, problems
+
+
+def _manifest(run_dir: Path) -> Path:
+    return RunPaths(run_dir).manifest
+
+
+def _may_be_torn(path: Path) -> bool:
+    try:
+        return torn_tail(path) is not None
+    except FileNotFoundError:
+        return False
+    except OSError:
+        # `seal` will say why it cannot be put right.
+        return True
+
+
+class _Writers:
+    """Who wrote the files of a run, and whether they are gone."""
+
+    def __init__(self, run_dir: Path, own_attempt: int | None) -> None:
+        self._own_attempt = own_attempt
+        self._reader = NativeReader(run_dir, patient=False)
+        self._reader.glance()
+        self._paths = RunPaths(run_dir)
+
+    def are_gone(self, path: Path) -> bool:
+        """Tell whether everybody who may write to a file is proven to be gone."""
+        file = StreamFile.parse(path.name)
+        if file is None:
+            # The manifest, to which one attempt after another appends.
+            attempts = self._reader.state.attempts.values()
+            return all(map(self._is_over, (a for a in attempts if a.number != self._own_attempt)))
+        attempt = self._reader.state.attempts.get(file.attempt)
+        if attempt is None or file.stream not in _BY_THE_ATTEMPT:
+            return False
+        return self._is_over(attempt) and (not file.rank or self._rank_is_gone(file))
+
+    def _is_over(self, attempt: Attempt) -> bool:
+        if attempt.ended is not None:
+            return True
+        if attempt.opened is None:
+            return False
+        return is_earlier_start(attempt.opened, self._reader.state.info) or is_proven_gone(
+            attempt.opened, self._paths.stream("events", attempt.number)
+        )
+
+    def _rank_is_gone(self, file: StreamFile) -> bool:
+        """Other ranks are processes of their own, which the `ranks` event names."""
+        for line in self._reader.rows("events"):
+            named = StreamFile.parse(line.file)
+            row = line.row or {}
+            if named is None or named.attempt != file.attempt or row.get("event") != "ranks":
+                continue
+            processes = row.get("processes")
+            for one in processes if isinstance(processes, list) else ():
+                if isinstance(one, dict) and one.get("rank") == file.rank:
+                    identity = ProcessIdentity.from_record(one)
+                    return identity is not None and identity.is_gone()
+        return False
