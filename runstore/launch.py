@@ -96,6 +96,7 @@ def init(
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
+        CheckpointError: the run that is to go on has checkpoints, and none can be read.
         RunNotFoundError: `resume` names no run.
         RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
             JSON object; this is one of several processes that have no process group yet.
