@@ -50,7 +50,10 @@ ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EINTR", "ESTALE", "EROFS")
 
 @dataclass(frozen=True)
 class Fault:
-    """`call` fails with `error` when strace's `when` says so: `3`, `3+`, `3..9`."""
+    """`call` fails with `error` when strace's `when` says so: `3`, `3+`, `3..9`.
+
+    The error may be a signal: SIGKILL leaves the call undone.
+    """
 
     call: str
     error: str
@@ -61,7 +64,8 @@ class Fault:
 
     def options(self) -> list[str]:
         calls = CALLS[self.call]
-        return ["-e", f"trace={calls}", "-e", f"inject={calls}:error={self.error}:when={self.when}"]
+        what = f"signal={self.error}" if self.error.startswith("SIG") else f"error={self.error}"
+        return ["-e", f"trace={calls}", "-e", f"inject={calls}:{what}:when={self.when}"]
 
 
 @dataclass
@@ -112,9 +116,7 @@ class Zygote:
         )
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
+        self._process.communicate(timeout=10)
 
     def _send(self, text: str) -> None:
         assert self._process.stdin is not None
@@ -199,6 +201,10 @@ class Lab:
             self._names[scenario.name] = self._names_of(scenario)
         return self._run(scenario, fault)
 
+    def again(self, scenario: Scenario, outcome: Outcome) -> Outcome:
+        """Run the script once more on what it left, without faults."""
+        return self._outcome(scenario, outcome.root.parent, None)
+
     def until_nothing_fails(
         self, scenario: Scenario, call: str, error: str, when: str, numbers: Iterable[int]
     ) -> Iterator[tuple[Fault, Outcome]]:
@@ -245,8 +251,13 @@ class Lab:
             paths = [f"{folder / ROOT_NAME}{name}" for name in self._names[scenario.name]]
             only = [option for path in paths for option in ("-P", path)]
             strace = Strace(folder / "strace", [*fault.options(), *only])
+        return self._outcome(scenario, folder, strace)
+
+    def _outcome(self, scenario: Scenario, folder: Path, strace: Strace | None) -> Outcome:
         status, output = scenario.run(self._zygote, folder, strace)
-        injected = [line for line in strace.lines() if "(INJECTED)" in line] if strace else []
+        marks = ("(INJECTED)", "+++ killed by SIGKILL")
+        lines = strace.lines() if strace else []
+        injected = [line for line in lines if any(mark in line for mark in marks)]
         acknowledged = (folder / "acknowledged").read_text().splitlines()
         return Outcome(folder / ROOT_NAME, status, output, acknowledged, injected)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -10,8 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import runstore
+from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.liveness import ENDINGS
+from runstore.paths import Stream
 from runstore.reader import RunData
+from runstore.records import JsonObject
+from runstore.sources import open_run
+from runstore.store import find
 from tests.faults.harness import REFUSED, Outcome
 
 
@@ -39,31 +45,62 @@ def _of_training(outcome: Outcome) -> Iterator[str]:
 def _of_run(outcome: Outcome, data: RunData) -> Iterator[str]:
     yield from _of_rows(outcome, data)
     if data.status in ENDINGS:
-        yield from _of_files(data)
-    finished = f"{data.id} ended" in outcome.acknowledged
-    if data.status == "finished" and not finished:
-        yield "I4: finished, but the script did not come to its end"
+        yield from _of_files(outcome, data)
+    if read_manifest(data.path) and find_resume_point(data.path)[0] is None:
+        yield "I5: of the checkpoints that were listed none is whole"
+    first = min((row.attempt for row in read_manifest(data.path)), default=data.state.attempt)
+    for event in data.state.events:
+        if event.get("event") == "restart" and event["attempt"] > first:
+            yield f"I5: attempt {event['attempt']} started over although there was a checkpoint"
+    if data.status == "finished" and f"{data.id} looped" not in outcome.acknowledged:
+        yield "I4: finished, but the script did not come to the end of its loops"
 
 
 def _of_rows(outcome: Outcome, data: RunData) -> Iterator[str]:
-    """I2: what was acknowledged is there, once and in order, or counted; I4 when it is not."""
+    """I2: what was acknowledged is there, once and in order, or counted; I4 when it is not.
+
+    Until an attempt has come to its end, rows that it is to log again may be superseded.
+    """
     logged = [int(row["i"]) for row in data.metrics() if "i" in row]
     epochs = [row["epoch"] for row in data.epochs()]
-    missing = len(set(outcome.numbers(data.id, "log")) - set(logged))
-    missing += len(set(outcome.numbers(data.id, "epoch")) - set(epochs))
+    lost_rows = set(outcome.numbers(data.id, "log")) - set(logged)
+    lost_epochs = set(outcome.numbers(data.id, "epoch")) - set(epochs)
+    if data.status != "finished":
+        lost_rows -= {row.get("i") for row in _superseded(data, "metrics")}
+        lost_epochs -= {row.get("epoch") for row in _superseded(data, "epochs")}
+    missing = len(lost_rows) + len(lost_epochs)
     dropped = (data.state.ended or {}).get("dropped_rows", 0)
     if missing > dropped and data.status in ENDINGS:
         yield f"I2, I4: {data.status}, {missing} rows are missing, {dropped} are counted"
-    elif missing > dropped and "rows" not in outcome.output:
-        yield f"I2: {data.status}, {missing} rows are missing, and nothing tells"
+    elif missing > max(dropped, _told_lost(outcome.output)):
+        yield f"I2: {data.status}, {missing} rows are missing, and nothing tells: {outcome.output}"
     for name, found in (("rows", logged), ("epochs", epochs)):
         if found != sorted(set(found)):
             yield f"I2: {name} twice or out of order: {found}"
 
 
-def _of_files(data: RunData) -> Iterator[str]:
-    """I3: whole files of strict JSON, whose tallies are true."""
-    files = sorted(data.path.glob("*.jsonl"))
+def _told_lost(output: str) -> int:
+    """Return how many rows the terminal was told of as lost, where no file took an end."""
+    return sum(
+        int(n.replace(",", "")) for n in re.findall(r"([\d,]+) rows? (?:was|were) lost", output)
+    )
+
+
+def _superseded(data: RunData, stream: Stream) -> Iterator[JsonObject]:
+    lines = open_run(find(str(data.path), data.path.parent), patient=False).rows(stream)
+    return (line.row for line in lines if line.superseded and line.row is not None)
+
+
+def _of_files(outcome: Outcome, data: RunData) -> Iterator[str]:
+    """I3: whole files of strict JSON, whose tallies are true.
+
+    Except what an earlier attempt left torn, where it is told that it could not be sealed.
+    """
+    files = [
+        path
+        for path in (*data.path.glob("*.jsonl"), *data.path.glob("checkpoints/*.jsonl"))
+        if f"torn end of {path.relative_to(data.path)} stays" not in outcome.output
+    ]
     for path in files:
         try:
             check_strict_json(path)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 
+import runstore
 from tests.faults.conftest import Sample
-from tests.faults.harness import CALLS, ERRORS, SCENARIOS, Lab, Scenario
+from tests.faults.harness import CALLS, ERRORS, SCENARIOS, Lab, Outcome, Scenario
 from tests.faults.invariants import violations
 
 TRAIN = Scenario("train")
-RESUME = Scenario("resume", killed_at=8)
+RESUME = Scenario("resume", killed_at=8, torn=True)
 GRID = Scenario("grid", SCENARIOS / "grid.py")
 WHEN = {"once": "{}", "from then on": "{}+", "ten times": "{}..{}"}
 
@@ -31,11 +35,37 @@ def test_whatever_fails_training_goes_on_and_the_files_tell_the_truth(
     lab: Lab, sample: Sample, scenario: Scenario, call: str, error: str, mode: str
 ) -> None:
     numbers = sample.numbers(f"{scenario.name} {call} {error} {mode}")
-    found = [
-        f"{scenario.name} {fault} ({outcome.what_failed}): {text}"
-        for fault, outcome in lab.until_nothing_fails(scenario, call, error, WHEN[mode], numbers)
-        for text in violations(outcome)
-    ]
+    found: list[str] = []
+    for fault, outcome in lab.until_nothing_fails(scenario, call, error, WHEN[mode], numbers):
+        told = f"{scenario.name} {fault} ({outcome.what_failed})"
+        found += [f"{told}: {text}" for text in violations(outcome)]
+        if scenario is not GRID and outcome.status != 0:
+            found += [f"{told}, then again: {text}" for text in goes_on(lab, scenario, outcome)]
+    assert not found, "\n".join([f"{len(found)} violations", *found])
+
+
+def goes_on(lab: Lab, scenario: Scenario, outcome: Outcome) -> Iterator[str]:
+    """Start the script again, with nothing failing, and yield what is wrong then."""
+    again = lab.again(scenario, outcome)
+    yield from violations(again)
+    words = [runstore.load(run_dir).status for run_dir in again.runs]
+    if again.status != 0 or words != ["finished"]:
+        yield f"exit status {again.status}, {words}: {again.output}"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("scenario", [TRAIN, RESUME], ids=lambda scenario: scenario.name)
+def test_killed_at_any_call_the_next_attempt_has_every_row(
+    lab: Lab, sample: Sample, scenario: Scenario, call: str
+) -> None:
+    numbers = sample.numbers(f"{scenario.name} {call} SIGKILL")
+    found: list[str] = []
+    for fault, outcome in lab.until_nothing_fails(scenario, call, "SIGKILL", "{}", numbers):
+        told = f"{scenario.name} {fault}"
+        assert outcome.status == -signal.SIGKILL
+        found += [f"{told}: {text}" for text in violations(outcome) if "I1" not in text]
+        found += [f"{told}, then again: {text}" for text in goes_on(lab, scenario, outcome)]
     assert not found, "\n".join([f"{len(found)} violations", *found])
 
 

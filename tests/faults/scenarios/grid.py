@@ -38,6 +38,7 @@ def main(run_dir: Path, acknowledged: Path) -> None:
             manager.end_split()
             manager.end_epoch()
             os.write(descriptor, f"{run.id} epoch {epoch}\n".encode())
+        os.write(descriptor, f"{run.id} looped\n".encode())
         manager.end_run()
         os.write(descriptor, f"{run.id} ended\n".encode())
 

@@ -51,6 +51,8 @@ def main(run_dir: Path, acknowledged: Path, kill_at: int) -> None:
     acknowledge("open")
     with run:
         for epoch in run.epochs(EPOCHS):
+            if epoch > 1:
+                acknowledge(f"epoch {epoch - 1}")
             for batch in run.train(range(BATCHES)):
                 weights.value += 1
                 run.track(loss=1.0 / (batch + 1), n=8)
@@ -60,7 +62,8 @@ def main(run_dir: Path, acknowledged: Path, kill_at: int) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
             for batch in run.val(range(2)):
                 run.track(loss=1.0 / (batch + 1), n=8)
-            acknowledge(f"epoch {epoch}")
+        acknowledge(f"epoch {EPOCHS}")
+        acknowledge("looped")
     acknowledge("ended")
 
 
