@@ -193,17 +193,19 @@ class Lab:
     def close(self) -> None:
         self._zygote.close()
 
-    def run(self, scenario: Scenario, fault: Fault | None = None) -> Outcome:
+    def run(
+        self, scenario: Scenario, fault: Fault | None = None, options: tuple[str, ...] = ()
+    ) -> Outcome:
         """Run a scenario once, with a fault or without."""
         if fault is None:
-            return self._run(scenario, None)
+            return self._run(scenario, None, *options)
         if scenario.name not in self._names:
             self._names[scenario.name] = self._names_of(scenario)
         return self._run(scenario, fault)
 
-    def again(self, scenario: Scenario, outcome: Outcome) -> Outcome:
+    def again(self, scenario: Scenario, outcome: Outcome, *options: str) -> Outcome:
         """Run the script once more on what it left, without faults."""
-        return self._outcome(scenario, outcome.root.parent, None)
+        return self._outcome(scenario, outcome.root.parent, None, *options)
 
     def until_nothing_fails(
         self, scenario: Scenario, call: str, error: str, when: str, numbers: Iterable[int]
@@ -243,7 +245,7 @@ class Lab:
             shutil.rmtree(folder)
         return sorted(found)
 
-    def _run(self, scenario: Scenario, fault: Fault | None) -> Outcome:
+    def _run(self, scenario: Scenario, fault: Fault | None, *options: str) -> Outcome:
         folder = self._new_folder()
         scenario.prepare(self._zygote, folder)
         strace = None
@@ -251,10 +253,12 @@ class Lab:
             paths = [f"{folder / ROOT_NAME}{name}" for name in self._names[scenario.name]]
             only = [option for path in paths for option in ("-P", path)]
             strace = Strace(folder / "strace", [*fault.options(), *only])
-        return self._outcome(scenario, folder, strace)
+        return self._outcome(scenario, folder, strace, *options)
 
-    def _outcome(self, scenario: Scenario, folder: Path, strace: Strace | None) -> Outcome:
-        status, output = scenario.run(self._zygote, folder, strace)
+    def _outcome(
+        self, scenario: Scenario, folder: Path, strace: Strace | None, *options: str
+    ) -> Outcome:
+        status, output = scenario.run(self._zygote, folder, strace, *options)
         marks = ("(INJECTED)", "+++ killed by SIGKILL")
         lines = strace.lines() if strace else []
         injected = [line for line in lines if any(mark in line for mark in marks)]

@@ -66,8 +66,8 @@ def _of_rows(outcome: Outcome, data: RunData) -> Iterator[str]:
     lost_rows = set(outcome.numbers(data.id, "log")) - set(logged)
     lost_epochs = set(outcome.numbers(data.id, "epoch")) - set(epochs)
     if data.status != "finished":
-        lost_rows -= {row.get("i") for row in _superseded(data, "metrics")}
-        lost_epochs -= {row.get("epoch") for row in _superseded(data, "epochs")}
+        lost_rows -= {row.get("i") for row in superseded(data, "metrics")}
+        lost_epochs -= {row.get("epoch") for row in superseded(data, "epochs")}
     missing = len(lost_rows) + len(lost_epochs)
     dropped = (data.state.ended or {}).get("dropped_rows", 0)
     if missing > dropped and data.status in ENDINGS:
@@ -86,7 +86,8 @@ def _told_lost(output: str) -> int:
     )
 
 
-def _superseded(data: RunData, stream: Stream) -> Iterator[JsonObject]:
+def superseded(data: RunData, stream: Stream) -> Iterator[JsonObject]:
+    """Yield the rows that a later attempt has logged again, or is to."""
     lines = open_run(find(str(data.path), data.path.parent), patient=False).rows(stream)
     return (line.row for line in lines if line.superseded and line.row is not None)
 
