@@ -15,13 +15,13 @@ from typing import Any, SupportsIndex
 import orjson
 
 from runstore import exits
-from runstore.atomic import write_document
 from runstore.attempts import new_directory, next_attempt, recorded, run_to_join
 from runstore.best_epoch import parse_best
 from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import code, facts
+from runstore.errors import UnusableDirectoryError
 from runstore.leftovers import seal_left_files
 from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
@@ -101,7 +101,7 @@ def init(
         RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
             JSON object; this is one of several processes that have no process group yet.
         ValueError: an option that cannot be read.
-        OSError: the directory cannot be written.
+        UnusableDirectoryError: a RunStoreError and OSError: no run can be written there.
     """
     parse_best(best)
     if system_interval_s is not None and not system_interval_s > 0:
@@ -173,6 +173,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     run_dir, handed = run_to_join(options.resume, options.root)
     point: ResumePoint | None = None
     problems: list[str] = []
+    is_new = run_dir is None
     if run_dir is None:
         run_dir, attempt = new_directory(options.root, options.name), 1
     else:
@@ -186,15 +187,21 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
             # The launcher's run has the launcher's name, or none.
             document["name"] = ""
         given = stored | given | handed
-    run = options.run(
-        # Absolute: the script may change its directory, and files are opened later too.
-        run_dir.absolute(),
-        given,
-        attempt,
-        opening=_opening(attempt, point),
-        system_interval_s=options.system_interval_s,
-        checkpoints=_checkpoints(options, point),
-    )
+    try:
+        run = options.run(
+            # Absolute: the script may change its directory, and files are opened later too.
+            run_dir.absolute(),
+            given,
+            attempt,
+            opening=_opening(attempt, point),
+            system_interval_s=options.system_interval_s,
+            checkpoints=_checkpoints(options, point),
+        )
+    except UnusableDirectoryError:
+        if is_new:
+            with contextlib.suppress(OSError):
+                run_dir.rmdir()
+        raise
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
         _describe(run, document)
@@ -254,7 +261,7 @@ def _describe(run: Run, document: dict[str, Any]) -> None:
         return
     state = code(Path.cwd())
     if state.patch:
-        write_document(paths.patch, state.patch)
+        run.write_document(paths.patch.name, state.patch)
     document |= {
         "id": run.id,
         "created": run.now(),
@@ -264,7 +271,7 @@ def _describe(run: Run, document: dict[str, Any]) -> None:
     data = orjson.dumps(as_json(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if len(data) > DOCUMENT_BYTES:
         data = orjson.dumps(as_json(document), option=orjson.OPT_APPEND_NEWLINE)
-    write_document(paths.document, escape_controls(data))
+    run.write_document(paths.document.name, escape_controls(data))
 
 
 def _seal_torn_tails(run: Run) -> None:
