@@ -27,6 +27,7 @@ PAGES = (
     "README.md",
     "docs/training.md",
     "docs/format.md",
+    "docs/reliability.md",
     "docs/stability.md",
     "docs/contributing.md",
     "CHANGELOG.md",
