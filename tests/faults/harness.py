@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -58,14 +58,29 @@ class Fault:
     call: str
     error: str
     when: str
+    also: Fault | None = None
+    """Another call that fails too."""
 
     def __str__(self) -> str:
-        return f"{self.call}:{self.error}:{self.when}"
+        return f"{self.call}:{self.error}:{self.when}{f' {self.also}' if self.also else ''}"
 
     def options(self) -> list[str]:
+        """Return strace's options that trace the calls and let them fail."""
+        found = ["-e", f"inject={CALLS[self.call]}:{self._what()}:when={self.when}"]
         calls = CALLS[self.call]
-        what = f"signal={self.error}" if self.error.startswith("SIG") else f"error={self.error}"
-        return ["-e", f"trace={calls}", "-e", f"inject={calls}:{what}:when={self.when}"]
+        if self.also is not None:
+            calls = f"{calls},{CALLS[self.also.call]}"
+            found += self.also.options()[2:]
+        return ["-e", f"trace={calls}", *found]
+
+    def has_met(self, line: str) -> bool:
+        """Tell whether a line of strace's is about this call, and not about `also`."""
+        names = re.findall(r"\w+", CALLS[self.call])
+        killed = self.error == "SIGKILL" and "killed by" in line
+        return killed or any(re.search(rf" {name}(\(| resumed)", line) for name in names)
+
+    def _what(self) -> str:
+        return f"signal={self.error}" if self.error.startswith("SIG") else f"error={self.error}"
 
 
 @dataclass
@@ -208,18 +223,18 @@ class Lab:
         return self._outcome(scenario, outcome.root.parent, None, *options)
 
     def until_nothing_fails(
-        self, scenario: Scenario, call: str, error: str, when: str, numbers: Iterable[int]
+        self, scenario: Scenario, fault: Fault, numbers: Iterable[int]
     ) -> Iterator[tuple[Fault, Outcome]]:
         """Let the N-th call fail for each of `numbers` as long as there is an N-th call.
 
-        `when` is `{}`, or `{}+` for all calls from there on, or `{}..{}` for ten.
+        The fault's `when` is `{}`, or `{}+` for all calls from there on, or `{}..{}` for ten.
         """
         for number in numbers:
-            fault = Fault(call, error, when.format(number, number + 9))
-            outcome = self.run(scenario, fault)
-            if not outcome.injected:
+            now = replace(fault, when=fault.when.format(number, number + 9))
+            outcome = self.run(scenario, now)
+            if not any(fault.has_met(line) for line in outcome.injected):
                 return
-            yield fault, outcome
+            yield now, outcome
             shutil.rmtree(outcome.root.parent)
 
     def _new_folder(self) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 import runstore
 from tests.faults.conftest import Sample
-from tests.faults.harness import CALLS, ERRORS, SCENARIOS, Lab, Outcome, Scenario
+from tests.faults.harness import CALLS, ERRORS, SCENARIOS, Fault, Lab, Outcome, Scenario
 from tests.faults.invariants import violations
 
 TRAIN = Scenario("train")
@@ -34,10 +34,31 @@ CASES = [(call, error, mode) for call in CALLS for error in ERRORS for mode in m
 def test_whatever_fails_training_goes_on_and_the_files_tell_the_truth(
     lab: Lab, sample: Sample, scenario: Scenario, call: str, error: str, mode: str
 ) -> None:
-    numbers = sample.numbers(f"{scenario.name} {call} {error} {mode}")
+    check_all(lab, sample, scenario, Fault(call, error, WHEN[mode]))
+
+
+PAIRS = [
+    Fault("fdatasync", "EIO", "{}", also=Fault("openat", "ENOSPC", "12+")),
+    Fault("fdatasync", "EIO", "{}", also=Fault("ftruncate", "EIO", "1+")),
+    Fault("fdatasync", "EIO", "{}", also=Fault("write", "EIO", "20..30")),
+    Fault("write", "ENOSPC", "{}..{}", also=Fault("unlink", "EIO", "1+")),
+    Fault("write", "EIO", "{}..{}", also=Fault("fdatasync", "EIO", "1+")),
+    Fault("openat", "ESTALE", "{}..{}", also=Fault("write", "ESTALE", "10..20")),
+]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_two_faults_that_come_together_lose_no_more(lab: Lab, sample: Sample, pair: Fault) -> None:
+    check_all(lab, sample, TRAIN, pair)
+
+
+def check_all(lab: Lab, sample: Sample, scenario: Scenario, fault: Fault) -> None:
+    """Fail with all that is wrong after the fault at each N."""
     found: list[str] = []
-    for fault, outcome in lab.until_nothing_fails(scenario, call, error, WHEN[mode], numbers):
-        told = f"{scenario.name} {fault} ({outcome.what_failed})"
+    numbers = sample.numbers(f"{scenario.name} {fault}")
+    for now, outcome in lab.until_nothing_fails(scenario, fault, numbers):
+        told = f"{scenario.name} {now} ({outcome.what_failed})"
         found += [f"{told}: {text}" for text in violations(outcome)]
         if scenario is not GRID and outcome.status != 0:
             found += [f"{told}, then again: {text}" for text in goes_on(lab, scenario, outcome)]
@@ -60,8 +81,9 @@ def test_killed_at_any_call_the_next_attempt_has_every_row(
     lab: Lab, sample: Sample, scenario: Scenario, call: str
 ) -> None:
     numbers = sample.numbers(f"{scenario.name} {call} SIGKILL")
+    kill = Fault(call, "SIGKILL", "{}")
     found: list[str] = []
-    for fault, outcome in lab.until_nothing_fails(scenario, call, "SIGKILL", "{}", numbers):
+    for fault, outcome in lab.until_nothing_fails(scenario, kill, numbers):
         told = f"{scenario.name} {fault}"
         assert outcome.status == -signal.SIGKILL
         found += [f"{told}: {text}" for text in violations(outcome) if "I1" not in text]

@@ -10,6 +10,8 @@ import runstore
 from tests.faults.harness import RUN, Lab, Scenario
 from tests.faults.invariants import superseded, violations
 
+pytestmark = [pytest.mark.faults, pytest.mark.needs_tool("strace")]
+
 TRAIN = Scenario("train")
 
 
