@@ -24,16 +24,10 @@ from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
 from runstore.row_values import RowValues, encode_row
 from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S, StreamWriter
 from runstore.threads import start_daemon
 from runstore.values import as_index
-from runstore.writer import (
-    HEARTBEAT_LOCAL_S,
-    HEARTBEAT_NETWORK_S,
-    QUEUE_INTERVAL_S,
-    SYNC_INTERVAL_S,
-    attempt_clock,
-)
+from runstore.writer import HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
 
 END_S = 10.0
 """How long the end waits for a thread that hangs in a disk."""
