@@ -248,6 +248,9 @@ class Recorder:
         if self._thread is not None:
             self._thread.join(END_S)
         self._guard("writing", self._write)
+        self.log.give_up()
+        if self._events.failing:
+            self.log.make_room()
         self._guard("closing a file", self._metrics.finish)
         self._guard("rewriting progress.json", self._beat)
         files = {name: tally.to_record() for name, tally in self._metrics.tallies.items()}
@@ -256,6 +259,9 @@ class Recorder:
             lost["log_lost_bytes"] = self.log.lost_bytes
         step = {} if self._step is None else {"step": self._step}
         self.event("exit", **{**fields, **step, **lost, "files": files})
+        self._events.drain()
+        if self._events.failing:
+            self.log.make_room()
         self._guard("closing a file", self._events.finish)
         self.log.close()
         with suppress(OSError):
