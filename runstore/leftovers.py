@@ -55,7 +55,7 @@ def seal_left_files(
     for path in filter(writers.are_gone, torn):
         name = str(path.relative_to(run_dir))
         try:
-            done = seal(path)
+            done = seal(path, may=writers.nobody_came)
         except OSError as error:
             problems.append(f"the torn end of {name} stays there ({error.strerror})")
             continue
@@ -63,6 +63,15 @@ def seal_left_files(
             kept = str(path.with_name(done.torn).relative_to(run_dir))
             sealed.append(replace(done, file=name, torn=kept))
     return sealed, problems
+
+
+def _claims(run_dir: Path) -> set[str]:
+    """Return the events files: each attempt creates one before it does anything else."""
+    try:
+        files = [StreamFile.parse(name) for name in os.listdir(run_dir)]
+    except OSError:
+        return set()
+    return {file.name for file in files if file and file.stream == "events"}
 
 
 def _manifest(run_dir: Path) -> Path:
@@ -84,9 +93,15 @@ class _Writers:
 
     def __init__(self, run_dir: Path, own_attempt: int | None) -> None:
         self._own_attempt = own_attempt
+        # Before the look: an attempt that is claimed in between is not missed.
+        self._claims = _claims(run_dir)
         self._reader = NativeReader(run_dir, patient=False)
         self._reader.glance()
         self._paths = RunPaths(run_dir)
+
+    def nobody_came(self) -> bool:
+        """Tell whether no attempt has begun since this was made."""
+        return _claims(self._paths.run_dir) == self._claims
 
     def are_gone(self, path: Path) -> bool:
         """Tell whether everybody who may write to a file is proven to be gone."""
