@@ -28,6 +28,7 @@ PAGES = (
     "docs/training.md",
     "docs/format.md",
     "docs/stability.md",
+    "docs/doctor.md",
     "docs/contributing.md",
     "CHANGELOG.md",
 )
