@@ -14,6 +14,9 @@ from runstore.paths import StreamFile
 from runstore.records import JsonObject, integer, number
 from runstore.status import Status
 
+ROW_STREAMS = ("metrics", "epochs", "reports", "system")
+"""Streams of rows; the end event of their attempt names their files. What else there is (`exec`) has
+a process of its own, and only its lines are looked at."""
 FUTURE_S = 60.0
 """So far the clocks of a cluster's machines may be apart without a word."""
 _LOST = re.compile(r"\brows\b.* lost\b")
@@ -122,6 +125,8 @@ def _losses(event: JsonObject) -> Iterator[tuple[str, str]]:
     kind = event.get("event")
     if kind == "warning" and _LOST.search(str(event.get("message"))):
         yield "rows_lost", str(event.get("message"))
+    if kind == "open" and (without := event.get("without")):
+        yield "mount_lacks", f"the run found none of these here: {without}"
     if "unwritable" in event:
         yield "left_out", f"an event is not as it was: {event['unwritable']}"
     if kind != "end":
@@ -141,13 +146,13 @@ def check_attempts(
     findings: Findings,
 ) -> None:
     """Note attempts without a beginning, without an end, and missing ones."""
-    with_rows = {file.attempt for file in files if file.stream != "events"}
+    with_rows = {file.attempt for file in files if file.stream in ROW_STREAMS}
     for number_ in sorted(attempts):
         # Claimed a moment ago, it may be about to open.
         may_open = number_ == max(attempts) and status.alive and number_ not in with_rows
         _check_opening(attempts[number_], may_open, findings)
     with_files = {file.attempt for file in files}
-    for number_ in sorted(with_files - set(attempts)):
+    for number_ in sorted(with_rows - set(attempts) - written_by_others(files)):
         name = StreamFile(number_, 0, "events").name
         findings.add("missing_events", f"attempt {number_} has rows and no events", file=name)
     for number_ in set(range(1, max(with_files, default=0))) - with_files:
@@ -155,6 +160,12 @@ def check_attempts(
         findings.add("missing_attempt", f"nothing of attempt {number_} is there", file=name)
     if attempts:
         _check_end(attempts[max(attempts)], status, findings)
+
+
+def written_by_others(files: Iterable[StreamFile]) -> set[int]:
+    """Return the attempts that another process than the training's has written to."""
+    own = (*ROW_STREAMS, "events")
+    return {file.attempt for file in files if file.stream not in own}
 
 
 def _check_opening(attempt: AttemptFacts, may_open: bool, findings: Findings) -> None:

@@ -55,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "rows_lost": Kind("error", "they are in no file; make room before the next run"),
     "ranks_lost": Kind("warning", "look at the logs of these processes"),
     "left_out": Kind("note", "the run's warnings say which values, and why"),
+    "mount_lacks": Kind("note", "runstore doctor --fs DIR tells what that means"),
     "attempts_overlap": Kind("warning", "two processes wrote, or two machines' clocks differ"),
     "future_time": Kind("warning", "set the clocks (chrony, ntpd)"),
     # Cuts.

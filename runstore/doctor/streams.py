@@ -7,15 +7,21 @@ from itertools import groupby
 from pathlib import Path
 
 from runstore.checkpoints import CheckpointRow
-from runstore.doctor.attempts import AttemptFacts, Cut, Opener
+from runstore.doctor.attempts import (
+    ROW_STREAMS,
+    AttemptFacts,
+    Cut,
+    Opener,
+    written_by_others,
+)
 from runstore.doctor.findings import Findings
 from runstore.doctor.lines import LineFile, ends_line, first_line
 from runstore.doctor.rows import RowCheck, Times
 from runstore.paths import StreamFile
 from runstore.records import JsonObject, integer
 
-_UNCUT = ("events", "system")
-"""Streams whose files a resume does not cut."""
+_WITH_STEPS = ("metrics", "epochs", "reports")
+"""Streams whose steps go up, and whose files a resume cuts."""
 
 
 def check_streams(
@@ -36,7 +42,9 @@ def check_streams(
         rows, key=lambda file: (file.attempt, file.stream, file.rank)
     ):
         parts = list(group)
-        check = RowCheck(findings, times.setdefault(attempt, Times()), has_steps=stream != "system")
+        check = RowCheck(
+            findings, times.setdefault(attempt, Times()), has_steps=stream in _WITH_STEPS
+        )
         facts = attempts.get(attempt)
         for part, after in zip(parts, [*parts[1:], None], strict=True):
             check.next_first = first_line(run_dir / after.name) if after else None
@@ -100,8 +108,8 @@ def check_numbering(
         for name in tallies.keys() - names:
             missing.add(name)
             findings.add("missing_file", "in the end event, and not there", file=name)
-        for file in files:
-            mine = file.attempt == number and not file.rank and file.stream != "events"
+        for file in files if number not in written_by_others(files) else ():
+            mine = file.attempt == number and not file.rank and file.stream in ROW_STREAMS
             if mine and file.name not in tallies and cuts.get(file.name) != 0:
                 findings.add("unlisted_file", "not in the attempt's end event", file=file.name)
     for name in sorted(_missing_parts(files) - missing):
@@ -176,4 +184,4 @@ def check_resumes(
 
 def _is_cut(name: str) -> bool:
     file = StreamFile.parse(name)
-    return file is not None and file.stream not in _UNCUT
+    return file is not None and file.stream in _WITH_STEPS

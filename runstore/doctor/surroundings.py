@@ -13,7 +13,7 @@ from runstore.paths import RunPaths
 LEAST_FREE_BYTES = 256 << 20
 LEAST_FREE_INODES = 1000
 
-_TEMPORARY = re.compile(r"\..+\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+\.tmp|probe-.+)", re.DOTALL)
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _TORN = re.compile(r".+\.jsonl\.torn(\.[0-9]+)?", re.DOTALL)
 RESERVE = ".reserve"

@@ -9,8 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +400,13 @@ def test_a_warning_of_lost_rows_is_told(killed: Path) -> None:
     assert one_of(killed, "rows_lost").found == message
 
 
+def test_what_the_mount_lacks_is_a_note(finished: Path) -> None:
+    change_event(
+        finished / "events-0001.jsonl", "open", lambda event: event.update(without=["lock"])
+    )
+    assert one_of(finished, "mount_lacks").severity == "note"
+
+
 def test_attempts_that_overlap_are_found(resumed: Path) -> None:
     def earlier(event: dict[str, Any]) -> None:
         event["time"] -= 3600
@@ -589,10 +598,35 @@ def test_what_is_no_regular_file_is_found_and_not_read(finished: Path, kind: str
     assert one_of(finished, "not_regular").file == path.name
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_found(finished: Path) -> None:
-    (finished / "epochs-0001.jsonl").chmod(0)
-    assert one_of(finished, "unreadable").file == "epochs-0001.jsonl"
+def test_an_unreadable_file_is_found(finished: Path, ordinary_user: Path) -> None:
+    run_dir = Path(shutil.copytree(finished, ordinary_user / finished.name))
+    (run_dir / "epochs-0001.jsonl").chmod(0)
+    with somebody():
+        assert one_of(run_dir, "unreadable").file == "epochs-0001.jsonl"
+    shutil.rmtree(run_dir)
+    run_dir.mkdir(0o000)
+    with somebody():
+        assert {one.code for one in look(ordinary_user)} == {"unreadable"}
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[Path]:
+    """A directory that everybody can reach, unlike `tmp_path`."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@contextmanager
+def somebody() -> Iterator[None]:
+    """Root may read everything: do without that for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_who_may_write_is_told(finished: Path) -> None:
