@@ -169,8 +169,8 @@ def _numbers(severities: Counter[str]) -> str:
 def _as_text(doctor: Doctor, visits: Iterable[_Visit]) -> bool:
     page = _Page()
     for found, done in visits:
-        title = f"{found.ref.path}  {found.status.word}: {found.status.reason}"
-        _print(page.group(title.removesuffix(": "), found.findings, done))
+        title = f"{found.ref.path}  {found.status.word}"
+        _print(page.group(title, found.findings, done))
     about: Findings = doctor.about_root()
     _print(page.group(str(doctor.path), about, Repaired()))
     _print(page.summary(doctor))

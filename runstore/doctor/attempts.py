@@ -15,8 +15,8 @@ from runstore.records import JsonObject, integer, number
 from runstore.status import Status
 
 ROW_STREAMS = ("metrics", "epochs", "reports", "system")
-"""Streams of rows; the end event of their attempt names their files. What else there is (`exec`) has
-a process of its own, and only its lines are looked at."""
+"""Streams of rows; the end event of their attempt names their files. What else there is (`exec`)
+has a process of its own, and only its lines are looked at."""
 FUTURE_S = 60.0
 """So far the clocks of a cluster's machines may be apart without a word."""
 _LOST = re.compile(r"\brows\b.* lost\b")

@@ -80,7 +80,7 @@ KINDS: dict[str, Kind] = {
     # The directory.
     "temporary_file": Kind("note", "delete it: its writer is gone"),
     "partial_copy": Kind("warning", "run rsync again, then delete the file"),
-    "torn_sidecar": Kind("note", "keep or delete it: these bytes were behind the last newline"),
+    "torn_sidecar": Kind("note", "keep or delete it"),
     "left_reserve": Kind("note", "nothing: the next attempt takes it over"),
     "unreadable": Kind("error", "make it readable: chmod, chown"),
     "not_regular": Kind("error", "put the file itself in its place"),

@@ -50,25 +50,38 @@ def examine_run(ref: RunRef, *, now: float | None = None, hashed: bool = False) 
         now: Unix seconds; default: this machine's clock.
         hashed: compare the checksums of the checkpoints too, which reads them whole.
     """
+    findings = Findings(str(ref.path))
+    # Before the look at its processes: an attempt that begins in between is not taken for dead.
+    names = _names_in(ref.path, findings)
     reader = open_run(ref, patient=False)
     reader.glance()
     ask_scheduler([reader])
-    findings = Findings(str(ref.path))
     if reader.refused is not None:
         findings.add("newer_format", str(reader.refused))
     else:
         now = time.time() if now is None else now
-        check = _check_native if ref.source is native else _check_plain
-        check(ref.path, reader, findings, now, hashed)
+        if ref.source is not native:
+            _check_plain(reader, findings, now)
+        elif names:
+            _Native(ref.path, reader, names, findings).check(now, hashed=hashed)
     status = reader.state.status
     check_directory(ref.path, findings, alive=status.is_proven_alive)
     recorded = reader.state.info.get("id")
     return Examined(ref, recorded if isinstance(recorded, str) else "", status, findings)
 
 
-def _check_plain(
-    run_dir: Path, reader: RunReader, findings: Findings, now: float, hashed: bool
-) -> None:
+def _names_in(run_dir: Path, findings: Findings) -> list[str]:
+    try:
+        names = os.listdir(run_dir)
+    except OSError as error:
+        findings.add("unreadable", f"cannot be listed: {(error.strerror or '').lower()}")
+        return []
+    if not names:
+        findings.add("empty_run", "an empty directory")
+    return names
+
+
+def _check_plain(reader: RunReader, findings: Findings, now: float) -> None:
     """Lines of anybody: no attempts, no process, and rows that may repeat."""
     times = Times()
     for path in (*reader.files("metrics"), *reader.files("epochs")):
@@ -79,20 +92,6 @@ def _check_plain(
 
 def _check_future(times: Times, now: float, findings: Findings) -> None:
     check_times({1: AttemptFacts(1, times=times)}, now, findings)
-
-
-def _check_native(
-    run_dir: Path, reader: RunReader, findings: Findings, now: float, hashed: bool
-) -> None:
-    try:
-        names = os.listdir(run_dir)
-    except OSError as error:
-        findings.add("unreadable", f"cannot be listed: {(error.strerror or '').lower()}")
-        return
-    if not names:
-        findings.add("empty_run", "an empty directory")
-        return
-    _Native(run_dir, reader, names, findings).check(now, hashed=hashed)
 
 
 class _Native:
@@ -115,7 +114,7 @@ class _Native:
         check_attempts(self._attempts, self._files, self._status, self._findings)
         self._check_rows()
         cuts = smallest_cuts(self._attempts.values())
-        check_numbering(self._files, self._attempts, cuts, self._findings)
+        check_numbering(self._run_dir, self._files, self._attempts, cuts, self._findings)
         check_cuts(self._run_dir, self._names, self._attempts, self._findings)
         self._check_checkpoints(hashed)
         check_times(self._attempts, now, self._findings)
@@ -150,8 +149,7 @@ class _Native:
 
     def _checked(self, file: StreamFile, findings: Findings, cut: int | None) -> CheckedFile:
         attempt = self._attempts.get(file.attempt)
-        # While the events are read, a partial line of an attempt that has ended is not told apart
-        # from one of a live attempt by them, but by the status.
+        # Of the events themselves only the status tells whether they go on.
         ended = attempt is not None and attempt.ended is not None
         last = file.attempt == self._newest and not ended
         growing = last and (self._status.is_proven_alive or self._status.word == "unknown")

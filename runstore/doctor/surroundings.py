@@ -34,27 +34,30 @@ def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
     _check_mode(owner.st_mode, findings)
     for directory in (run_dir, RunPaths(run_dir).checkpoints):
         prefix = "" if directory == run_dir else f"{directory.name}/"
-        for entry in _entries(directory, findings):
+        try:
+            entries = _entries(directory)
+        except OSError as error:
+            # Of the run's own directory this is told where its files are looked for.
+            if prefix and not isinstance(error, FileNotFoundError):
+                why = (error.strerror or str(error)).lower()
+                findings.add("unreadable", f"cannot be listed: {why}", file=directory.name)
+            continue
+        for entry in entries:
             name = prefix + entry.name
             _check_name(name, entry.name, findings, alive=alive)
             _check_owner(name, entry, owner.st_uid, findings)
 
 
-def _entries(directory: Path, findings: Findings) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as listing:
-            return sorted(listing, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        findings.add("unreadable", f"cannot be listed: {why}", file=directory.name)
-        return []
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
 
 
 def _check_name(name: str, base: str, findings: Findings, *, alive: bool) -> None:
     if _TORN.fullmatch(base):
-        findings.add("torn_sidecar", "what was sealed: bytes behind the last newline", file=name)
+        findings.add(
+            "torn_sidecar", "bytes that stood behind the last newline of the file", file=name
+        )
     elif alive:
         return
     elif _TEMPORARY.fullmatch(base):
