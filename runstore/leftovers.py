@@ -64,7 +64,7 @@ def seal_left_files(
                 problems.append(f"the torn end of {name} stays there ({writers.unseen})")
             continue
         try:
-            done = seal(path)
+            done = seal(path, may=writers.nobody_came)
         except OSError as error:
             problems.append(f"the torn end of {name} stays there ({error.strerror})")
             continue
@@ -72,6 +72,15 @@ def seal_left_files(
             kept = str(path.with_name(done.torn).relative_to(run_dir))
             sealed.append(replace(done, file=name, torn=kept))
     return sealed, problems
+
+
+def _claims(run_dir: Path) -> set[str]:
+    """Return the events files: each attempt creates one before it does anything else."""
+    try:
+        files = [StreamFile.parse(name) for name in os.listdir(run_dir)]
+    except OSError:
+        return set()
+    return {file.name for file in files if file and file.stream == "events"}
 
 
 def _manifest(run_dir: Path) -> Path:
@@ -93,6 +102,8 @@ class _Writers:
 
     def __init__(self, run_dir: Path, own_attempt: int | None) -> None:
         self._own_attempt = own_attempt
+        # Before the look: an attempt that is claimed in between is not missed.
+        self._claims = _claims(run_dir)
         self._reader = NativeReader(run_dir, patient=False)
         self._reader.glance()
         self._paths = RunPaths(run_dir)
@@ -104,6 +115,10 @@ class _Writers:
         problems = sorted(state.problems.items())
         found = [f"{name}: {why}" for name, why in problems if name.startswith("events")]
         return found[0] if found else "" if state.attempts else state.status.reason
+
+    def nobody_came(self) -> bool:
+        """Tell whether no attempt has begun since this was made."""
+        return _claims(self._paths.run_dir) == self._claims
 
     def are_gone(self, path: Path) -> bool:
         """Tell whether everybody who may write to a file is proven to be gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -257,3 +258,22 @@ def test_torn_files_that_cannot_be_judged_are_told(
     monkeypatch.setattr(os, "listdir", away)
     told = "torn ends of earlier attempts' files may stay there (Input/output error)"
     assert seal_left_files(run_dir) == ([], [told])
+
+
+def test_nothing_is_sealed_once_another_attempt_was_claimed(
+    tmp_path: Path, dead: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt that comes between the look and the lock may write to the manifest."""
+    run_dir = make_run(tmp_path, dead)
+    flock = fcntl.flock
+
+    def claimed_meanwhile(descriptor: int, operation: int) -> None:
+        (run_dir / "events-0002.jsonl").touch()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("runstore.seal.fcntl.flock", claimed_meanwhile)
+        sealed, problems = seal_left_files(run_dir)
+    assert sealed == []
+    assert "a new attempt has begun" in problems[0]
+    assert torn_files(run_dir) == [run_dir / "metrics-0001.jsonl"]
