@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runstore.errors import AttemptError, RunStoreError
+from runstore.errors import AttemptError, RunStoreError, UnusableDirectoryError
 from runstore.paths import RunPaths, StreamFile, new_run_id
 from runstore.redact import redact_params
 from runstore.requeued import was_requeued
@@ -84,14 +85,15 @@ def _handed_params() -> dict[str, Any]:
 
 def new_directory(root: Path, name: str | None) -> Path:
     """Make a directory that no other process has: mkdir decides."""
-    root.mkdir(parents=True, exist_ok=True)
-    for _ in range(ID_TRIES):
-        run_dir = root / new_run_id(name)
-        try:
-            run_dir.mkdir()
-        except FileExistsError:
-            continue
-        return run_dir
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for _ in range(ID_TRIES):
+            run_dir = root / new_run_id(name)
+            with suppress(FileExistsError):
+                run_dir.mkdir()
+                return run_dir
+    except OSError as error:
+        raise UnusableDirectoryError(root, error) from error
     raise RunStoreError(f"{root}: {ID_TRIES} run ids in a row were taken; is the clock stuck?")
 
 

@@ -166,6 +166,8 @@ class Checkpointer:
         except OSError as error:
             # Each time: a full disk may have room again, and who frees it wants to know.
             told = error.strerror or error
+            if not self._run.path.exists():
+                told = "the run's directory was deleted"
             self._run.warn(f"no checkpoint at step {self._run.step} ({told}); training goes on")
             return False
         except RunStoreError as error:
@@ -239,8 +241,9 @@ class Checkpointer:
     def _open_store(self) -> CheckpointStore:
         from runstore.train.checkpoint import CheckpointStore
 
-        if self._store is None:
-            run = self._run
+        run = self._run
+        # The directory may have been moved since the last one.
+        if self._store is None or self._store.run_dir != run.path:
             self._store = CheckpointStore(run.path, run.attempt, keep_last=self._rules.keep_last)
         return self._store
 

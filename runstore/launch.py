@@ -19,6 +19,7 @@ from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import facts
+from runstore.errors import UnusableDirectoryError
 from runstore.leftovers import seal_left_files
 from runstore.paths import RunPaths
 from runstore.redact import redact_params
@@ -54,9 +55,9 @@ def init(
     Of several processes that train together (torchrun) each calls it, behind
     `torch.distributed.init_process_group`: they share one directory, and rank 0 writes.
 
-    Until the run ends, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 have handlers, which stop it when the
-    optimizer step is done and saved, and call the script's own too. The run's directory gets a
-    `requests/`, whose files `stop` and `checkpoint` ask the run to stop, or to save.
+    Until the run ends, SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 have handlers, which stop it
+    when the optimizer step is done and saved, and call the script's own too. The run's directory
+    gets a `requests/`, whose files `stop` and `checkpoint` ask the run to stop, or to save.
 
     Args:
         params: the hyperparameters: a dict, an `argparse.Namespace` or a dataclass.
@@ -89,11 +90,12 @@ def init(
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
+        CheckpointError: the run that is to go on has checkpoints, and none can be read.
         RunNotFoundError: `resume` names no run.
         RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
             JSON object; this is one of several processes that have no process group yet.
         ValueError: an option that cannot be read.
-        OSError: the directory cannot be written.
+        UnusableDirectoryError: a RunStoreError and OSError: no run can be written there.
     """
     parse_best(best)
     if system_interval_s is not None and not system_interval_s > 0:
@@ -160,6 +162,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     more: dict[str, Any] = {}
     point: ResumePoint | None = None
     problems: list[str] = []
+    is_new = run_dir is None
     if run_dir is None:
         run_dir, attempt = new_directory(options.root, options.name), 1
     else:
@@ -175,18 +178,24 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
         if begun is not None:
             more = _words_of_the_script(stored, given, options)
         given = stored | given | handed
-    run = options.run(
-        # Absolute: the script may change its directory, and files are opened later too.
-        run_dir.absolute(),
-        given,
-        attempt,
-        opening=_opening(attempt, point) | more,
-        system_interval_s=options.system_interval_s,
-        checkpoints=_checkpoints(options, point),
-    )
+    try:
+        run = options.run(
+            # Absolute: the script may change its directory, and files are opened later too.
+            run_dir.absolute(),
+            given,
+            attempt,
+            opening=_opening(attempt, point) | more,
+            system_interval_s=options.system_interval_s,
+            checkpoints=_checkpoints(options, point),
+        )
+    except UnusableDirectoryError:
+        if is_new:
+            with contextlib.suppress(OSError):
+                run_dir.rmdir()
+        raise
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
-        describe(run.path, document, run.params, run.now(), run.complain)
+        describe(run, document)
         _seal_torn_tails(run)
         _make_requests(run)
         if options.tensorboard:

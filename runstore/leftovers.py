@@ -24,11 +24,12 @@ _BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports",
 
 
 def torn_files(run_dir: Path) -> list[Path]:
-    """Return the stream files, and the manifest, that do not end with a newline."""
-    try:
-        names = sorted(name for name in os.listdir(run_dir) if StreamFile.parse(name))
-    except OSError:
-        return []
+    """Return the stream files, and the manifest, that do not end with a newline.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    names = sorted(name for name in os.listdir(run_dir) if StreamFile.parse(name))
     return [
         path for path in (*(run_dir / n for n in names), _manifest(run_dir)) if _may_be_torn(path)
     ]
@@ -47,16 +48,23 @@ def seal_left_files(
         What was moved aside, `file` and `torn` as paths from the run's directory, and in words
         what could not be. A file whose writer may be alive is in neither.
     """
-    torn = torn_files(run_dir)
+    try:
+        torn = torn_files(run_dir)
+    except OSError as error:
+        return [], [f"torn ends of earlier attempts' files may stay there ({error.strerror})"]
     if not torn:
         return [], []
     writers = _Writers(run_dir, own_attempt)
     sealed: list[Sealed] = []
     problems: list[str] = []
-    for path in filter(writers.are_gone, torn):
+    for path in torn:
         name = str(path.relative_to(run_dir))
+        if not writers.are_gone(path):
+            if writers.unseen:
+                problems.append(f"the torn end of {name} stays there ({writers.unseen})")
+            continue
         try:
-            done = seal(path)
+            done = seal(path, may=writers.nobody_came)
         except OSError as error:
             problems.append(f"the torn end of {name} stays there ({error.strerror})")
             continue
@@ -64,6 +72,15 @@ def seal_left_files(
             kept = str(path.with_name(done.torn).relative_to(run_dir))
             sealed.append(replace(done, file=name, torn=kept))
     return sealed, problems
+
+
+def _claims(run_dir: Path) -> set[str]:
+    """Return the events files: each attempt creates one before it does anything else."""
+    try:
+        files = [StreamFile.parse(name) for name in os.listdir(run_dir)]
+    except OSError:
+        return set()
+    return {file.name for file in files if file and file.stream == "events"}
 
 
 def _manifest(run_dir: Path) -> Path:
@@ -85,9 +102,23 @@ class _Writers:
 
     def __init__(self, run_dir: Path, own_attempt: int | None) -> None:
         self._own_attempt = own_attempt
+        # Before the look: an attempt that is claimed in between is not missed.
+        self._claims = _claims(run_dir)
         self._reader = NativeReader(run_dir, patient=False)
         self._reader.glance()
         self._paths = RunPaths(run_dir)
+
+    @property
+    def unseen(self) -> str:
+        """Say why the evidence cannot be read; empty when it can."""
+        state = self._reader.state
+        problems = sorted(state.problems.items())
+        found = [f"{name}: {why}" for name, why in problems if name.startswith("events")]
+        return found[0] if found else "" if state.attempts else state.status.reason
+
+    def nobody_came(self) -> bool:
+        """Tell whether no attempt has begun since this was made."""
+        return _claims(self._paths.run_dir) == self._claims
 
     def are_gone(self, path: Path) -> bool:
         """Tell whether everybody who may write to a file is proven to be gone."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+TOGETHER_BYTES = 32 << 10
+"""So many bytes of short lines are written at once."""
+
 
 class LineQueue:
     """A queue of bytes to write, each whole lines, except that the oldest may be a rest of one.
@@ -19,6 +22,8 @@ class LineQueue:
         self._lock = threading.RLock()
         self._lines: deque[bytes] = deque()
         self._bytes = 0
+        self.rows = 0
+        """Lines that wait; a begun one counts."""
         self.torn = False
         """Whether the oldest is the rest of a line whose head is in the file."""
         self.dropped = 0
@@ -35,6 +40,7 @@ class LineQueue:
                 return
             self._lines.append(line)
             self._bytes += len(line)
+            self.rows += 1
 
     def put_first(self, lines: bytes, *, torn: bool = False) -> None:
         """Put what must not be lost before all others; `torn`: the rest of a line.
@@ -44,39 +50,56 @@ class LineQueue:
         with self._lock:
             self._lines.appendleft(lines)
             self._bytes += len(lines)
+            self.rows += lines.count(b"\n")
             self.torn = torn
 
-    @property
     def oldest(self) -> bytes:
-        """What is to be written next."""
-        return self._lines[0]
+        """Return what is to be written next: one line, or several that are short.
+
+        A server that takes 100 ms for each write would never see the end of a long queue of them.
+        """
+        with self._lock:
+            size, count = len(self._lines[0]), 1
+            # By index: a signal handler may put a line meanwhile.
+            while count < len(self._lines) and size + len(self._lines[count]) <= TOGETHER_BYTES:
+                size += len(self._lines[count])
+                count += 1
+            return b"".join(self._lines[index] for index in range(count))
 
     def written(self, size: int) -> None:
-        """Note that the first `size` bytes of the oldest are in the file."""
+        """Note that the next `size` bytes are in the file."""
         with self._lock:
-            rest = self._lines[0][size:]
             self._bytes -= size
-            self.torn = bool(rest)
-            if rest:
-                self._lines[0] = rest
-            else:
-                self._lines.popleft()
+            while size:
+                oldest = self._lines[0]
+                taken = oldest[:size]
+                size -= len(taken)
+                self.rows -= taken.count(b"\n")
+                self.torn = not taken.endswith(b"\n")
+                if len(taken) == len(oldest):
+                    self._lines.popleft()
+                else:
+                    self._lines[0] = oldest[len(taken) :]
 
     def give_up_torn(self) -> None:
         """Drop the rest of a line whose head stays behind in another file."""
         with self._lock:
             if self.torn:
-                self._bytes -= len(self._lines.popleft())
+                self.written(self._lines[0].index(b"\n") + 1)
                 self.torn = False
                 self.dropped += 1
 
     def give_up(self) -> None:
         """Drop and count everything."""
         with self._lock:
-            self.dropped += sum(lines.count(b"\n") for lines in self._lines)
-            self.clear()
+            self.dropped += self.rows
+            self._lines.clear()
+            self._bytes = self.rows = 0
+            self.torn = False
 
-    def clear(self) -> None:
-        """Forget everything, uncounted."""
-        self._lines.clear()
-        self._bytes = 0
+    def refuse(self, lost: int = 0) -> None:
+        """Drop and count everything, also what will come; and `lost` lines more."""
+        with self._lock:
+            self.give_up()
+            self.dropped += lost
+            self._most_bytes = 0

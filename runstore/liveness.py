@@ -241,12 +241,13 @@ def _and_then(ended: Status, exited: JsonObject | None) -> Status:
 
 def _ending(end: JsonObject, epochs: int | None) -> Status:
     word, reason = end.get("status"), end.get("reason")
-    if word not in ENDINGS:
+    # Anything may stand there, and what cannot be hashed is in no set.
+    if not isinstance(word, str) or word not in ENDINGS:
         return Status("unknown", f"ended as {word!r}, which this version does not know")
     lost = integer(end, "dropped_rows")
     why = reason if isinstance(reason, str) else ""
     told = [why, _open_stage(end, epochs, why), f"{lost:,} rows were lost" if lost else ""]
-    return Status(str(word), "; ".join(filter(None, told)))
+    return Status(word, "; ".join(filter(None, told)))
 
 
 def _open_stage(end: JsonObject, epochs: int | None, told: str) -> str:

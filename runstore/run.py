@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
 import orjson
 
@@ -134,7 +134,12 @@ class Run:
         self._writer: RunWriter | RankWriter
         if rank == 0:
             self._writer = RunWriter(
-                path, attempt, opening=opening, progress=self._progress, clock=self.now
+                path,
+                attempt,
+                opening=opening,
+                progress=self._progress,
+                clock=self.now,
+                on_moved=self._note_move,
             )
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
@@ -505,6 +510,14 @@ class Run:
         """Write a lifecycle event."""
         self._writer.event(event, fields)
 
+    def write_document(self, name: str, data: bytes) -> None:
+        """Write a small document of the run, durably.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        self._writer.write_document(name, data)
+
     def write_row(
         self, stream: Stream, values: Mapping[str, Number], **fields: Any
     ) -> dict[str, Any]:
@@ -645,6 +658,10 @@ class Run:
             raise BadValueError(message)
         self.warn_once(key, message)
 
+    def _note_move(self, path: Path) -> None:
+        """Requests and checkpoints follow the directory too."""
+        self.path = path
+
     def _progress(self) -> dict[str, Any]:
         take_requests(self, RunPaths(self.path).requests)
         idle_s = max(0.0, self.now() - self._active)
@@ -758,7 +775,10 @@ class Run:
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""
         duration = f"{self._position.duration_s:.1f} s, step {self.step}"
-        say(f"runstore: {status}{because} after {duration}{told}")
+        unwritten = "" if self._writer.end_is_written else "; its end could not be written"
+        say(f"runstore: {status}{because} after {duration}{told}{unwritten}")
+        if self._writer.lost:
+            say(f"runstore: {self._writer.lost}")
         if status != "finished" and self._checkpointer.has_saved:
             say(f"runstore: go on with: runstore resume {shlex.quote(str(self.path))}")
 
@@ -782,6 +802,17 @@ class Run:
             self.finish()
         else:
             exits.end_by_exception(self, error)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be sent to another process, as to a worker that is spawned.
+
+        Raises:
+            TypeError: always; a forked worker has the run, and what it logs is ignored.
+        """
+        raise TypeError(
+            "a runstore.Run belongs to the process that opened it and cannot be sent to another; "
+            "log there, and keep the run out of datasets and of arguments of workers"
+        )
 
     def __repr__(self) -> str:
         """Return `<runstore.Run 2026…-digits-… step 120>`."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from runstore.atomic import write_document
 from runstore.environment import code
 from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
@@ -27,41 +26,56 @@ def new_document(
     return {"format": FORMAT, "name": name or "", "tags": list(tags), **more, **facts}
 
 
-def describe(
-    run_dir: Path,
-    document: Mapping[str, Any],
-    params: Mapping[str, Any],
-    created: float,
-    complain: Callable[[str, str], object],
-) -> None:
+class Described(Protocol):
+    """A run that is begun."""
+
+    @property
+    def path(self) -> Path:
+        """Its directory, whose name is its id."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The hyperparameters, as the user has them."""
+
+    def now(self) -> float:
+        """Return Unix seconds UTC, on the attempt's clock."""
+
+    def write_document(self, name: str, data: bytes) -> None:
+        """Write a small document of the run, durably."""
+
+    def complain(self, key: str, message: str) -> None:
+        """Warn once per key."""
+
+
+def describe(run: Described, document: Mapping[str, Any]) -> None:
     """Write `run.json`, and `patch.diff` before it, unless an earlier attempt or a launcher has.
 
     Args:
-        run_dir: the run's directory, whose name is the run's id.
+        run: the run.
         document: what `new_document` returned.
-        params: the hyperparameters, as the user has them.
-        created: Unix seconds UTC.
-        complain: told `(key, message)` of params that are too large.
+
+    Raises:
+        OSError: the disk does not take it.
     """
-    paths = RunPaths(run_dir)
+    paths = RunPaths(run.path)
     if paths.document.exists():
         return
     state = code(Path.cwd())
     if state.patch:
-        write_document(paths.patch, state.patch)
+        run.write_document(paths.patch.name, state.patch)
     whole = as_json(
         {
             **document,
-            "id": run_dir.name,
-            "created": created,
-            "params": _params_that_fit(redact_params(as_json(params)), complain),
+            "id": run.path.name,
+            "created": run.now(),
+            "params": _params_that_fit(redact_params(as_json(run.params)), run.complain),
             "git": state.facts or None,
         }
     )
     data = orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if len(data) > DOCUMENT_BYTES:
         data = orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
-    write_document(paths.document, escape_controls(data))
+    run.write_document(paths.document.name, escape_controls(data))
 
 
 def _params_that_fit(

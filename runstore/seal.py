@@ -8,9 +8,12 @@ gone moves them to `metrics-0001.jsonl.torn` and cuts the file behind its last n
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
 import stat
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from runstore.atomic import sync_directory, write_all
 
 MOST_TORN_BYTES = 64 << 20
 """A tail beyond this is no line that was cut: a sparse file of 40 GiB must cost nothing."""
+LOCK_WAIT_S = 10.0
+"""How long one who seals waits for another: a copy of 64 MiB on a slow disk."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -47,17 +52,27 @@ def torn_tail(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def seal(path: Path) -> Sealed | None:
+def seal(path: Path, *, may: Callable[[], bool] = lambda: True) -> Sealed | None:
     """Move the bytes behind the last newline to a file beside; None when there are none.
 
     Only for a file whose writer is gone. The bytes are durable under their new name before they
-    leave the file, so a crash in between leaves them twice, never nowhere.
+    leave the file, so a crash in between leaves them twice, never nowhere. Two that seal the same
+    file at a time take turns by its lock, and the second finds nothing to do.
+
+    Args:
+        path: the file.
+        may: asked once the lock is held, because a new writer may have come since the caller
+            looked.
 
     Raises:
-        OSError: as `torn_tail`, or the disk does not take the copy; the file is as it was.
+        OSError: as `torn_tail`, the disk does not take the copy, somebody holds the lock, or the
+            file may not be sealed any more; it is as it was.
     """
     descriptor = _open(path, os.O_RDWR)
     try:
+        _lock(descriptor)
+        if not may():
+            raise OSError(errno.EBUSY, "a new attempt has begun")
         size = os.fstat(descriptor).st_size
         end = _end_of_lines(descriptor, size)
         if end == size:
@@ -79,6 +94,20 @@ def _open(path: Path, access: int) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file")
     return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    """Take the file's lock, where this file system has locks; closing the file gives it back."""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OSError(errno.EBUSY, "somebody holds its lock") from None
+            time.sleep(0.01)
+        except OSError:
+            return None
 
 
 def _end_of_lines(descriptor: int, size: int) -> int:

@@ -549,6 +549,12 @@ class RunState:
     def _attempts(self) -> Iterator[Attempt]:
         return (self.attempts[number] for number in sorted(self.attempts))
 
+    @property
+    def degraded(self) -> str:
+        """Why rows waited in memory at the last heartbeat, in words; empty when they did not."""
+        live = self._live_progress()
+        return live.degraded if live and self.ended is None else ""
+
     def _ordered(self, *streams: str) -> list[Piece]:
         pieces = [piece for piece in self._pieces.values() if piece.file.stream in streams]
         return sorted(pieces, key=lambda piece: piece.file)

@@ -34,6 +34,7 @@ def summary(state: RunState) -> JsonObject:
         "source": state.source,
         "status": state.status.word,
         "reason": state.status.reason,
+        "degraded": state.degraded or None,
         "created": state.created,
         "duration_s": state.duration_s,
         "attempt": state.attempt,

@@ -61,6 +61,7 @@ def _facts(state: RunState) -> list[str]:
         "path": str(state.path),
         "source": "" if state.source == "native" else state.source,
         "status": status,
+        "degraded": state.degraded,
         "params": "  ".join(f"{key}={value}" for key, value in state.params.items()),
         "tags": " ".join(state.tags),
         "created": local_time(state.created) if state.created else "",

@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runstore.atomic import write_document
 from runstore.errors import AttemptError, BadValueError
 from runstore.exec.output_log import OutputLog
 from runstore.mounts import is_network
@@ -24,16 +23,11 @@ from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
 from runstore.row_values import RowValues, encode_row
-from runstore.stream_writer import StreamWriter
+from runstore.run_directory import RunDirectory
+from runstore.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S, StreamWriter
 from runstore.threads import start_daemon
 from runstore.values import as_index
-from runstore.writer import (
-    HEARTBEAT_LOCAL_S,
-    HEARTBEAT_NETWORK_S,
-    QUEUE_INTERVAL_S,
-    SYNC_INTERVAL_S,
-    attempt_clock,
-)
+from runstore.writer import HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
 
 END_S = 10.0
 """How long the end waits for a thread that hangs in a disk."""
@@ -51,6 +45,7 @@ class Recorder:
         run_dir: Path,
         attempt: int,
         opening: Mapping[str, Any],
+        params: Mapping[str, Any],
     ) -> None:
         """Claim `exec-NNNN.jsonl` and write its `open` event.
 
@@ -58,12 +53,14 @@ class Recorder:
             run_dir: an existing run directory, absolute.
             attempt: from 1.
             opening: further fields of the `open` event.
+            params: what a launcher has handed over.
 
         Raises:
             AttemptError: another process claimed the attempt.
             OSError: the directory cannot be written.
         """
-        self.run_dir, self.attempt = run_dir, attempt
+        self.path, self.attempt, self.params = run_dir, attempt, params
+        self._directory = RunDirectory(run_dir)
         self.clock = attempt_clock()
         self._wake = threading.Event()
         self.log = OutputLog(run_dir, wake=self._wake.set)
@@ -88,7 +85,7 @@ class Recorder:
 
     def _new_stream(self, stream: Stream) -> StreamWriter:
         return StreamWriter(
-            self.run_dir,
+            self._directory,
             StreamFile(self.attempt, 0, stream),
             queued=True,
             on_cut=lambda file, size: self.event("cut", file=file, bytes=size),
@@ -100,7 +97,7 @@ class Recorder:
             descriptor = os.dup(self._events.create())
         except FileExistsError:
             raise AttemptError(
-                f"{self.run_dir}: attempt {self.attempt} was started by another process at the "
+                f"{self.path}: attempt {self.attempt} was started by another process at the "
                 "same moment; only one may run; this one stops"
             ) from None
         has_lock = True
@@ -126,6 +123,22 @@ class Recorder:
         """Whether an `init()` inside the command has claimed the attempt."""
         self._is_joined = self._is_joined or self._events_file.exists()
         return self._is_joined
+
+    def now(self) -> float:
+        """Return Unix seconds UTC, on the attempt's clock."""
+        return self.clock()
+
+    def write_document(self, name: str, data: bytes) -> None:
+        """Write a small document of the run, durably.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        self._directory.write_document(name, data, durable=True)
+
+    def complain(self, key: str, message: str) -> None:
+        """Warn once per key."""
+        self.warn_once(key, message)
 
     def event(self, event: str, **fields: Any) -> None:
         """Append one event."""
@@ -187,7 +200,7 @@ class Recorder:
 
     def _write(self) -> None:
         for stream in (self._events, self._metrics):
-            if stream.waiting:
+            if stream.waiting_rows:
                 stream.drain()
         self.log.write()
         if self.log.failing:
@@ -222,7 +235,7 @@ class Recorder:
         clock = {"monotonic": time.monotonic(), "pid": os.getpid()}
         document = encode({**numbers, **clock, **position})
         try:
-            write_document(RunPaths(self.run_dir).progress, document, durable=False)
+            self._directory.write_document("progress.json", document, durable=False)
         except OSError as error:
             self.warn_once("beat", f"progress.json cannot be written ({error.strerror})")
 

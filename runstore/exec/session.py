@@ -111,9 +111,9 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
     shown, run_dir = run_dir, run_dir.absolute()
     differing = ("versions", "environment") if attempt > 1 else ()
     opening = {key: own[key] for key in ("command", "command_redacted", "cwd", *differing)}
-    recorder = Recorder(run_dir, attempt, opening)
+    recorder = Recorder(run_dir, attempt, opening, params)
     document = new_document(own, wishes.name, wishes.tags)
-    describe(run_dir, document, params, recorder.clock(), recorder.warn_once)
+    describe(recorder, document)
     _seal_torn_tails(recorder)
     with contextlib.suppress(OSError):
         RunPaths(run_dir).requests.mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
 def _seal_torn_tails(recorder: Recorder) -> None:
     if recorder.attempt == 1:
         return
-    sealed, problems = seal_left_files(recorder.run_dir, own_attempt=recorder.attempt)
+    sealed, problems = seal_left_files(recorder.path, own_attempt=recorder.attempt)
     for one in sealed:
         recorder.event("sealed", file=one.file, bytes=one.bytes, torn=one.torn)
     for problem in problems:

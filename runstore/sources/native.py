@@ -195,7 +195,11 @@ class NativeReader:
         if data is None or data == self._progress:
             return False
         self._progress = data
-        self.state.progress = Progress.from_record(self._parse("progress.json", data))
+        self.state.problems.pop("progress.json", None)
+        document = self._parse("progress.json", data)
+        # On a full disk it is rewritten in place: half of it leaves what the last one said.
+        if document or self.state.progress is None:
+            self.state.progress = Progress.from_record(document)
         self.state.version += 1
         return True
 

@@ -28,7 +28,9 @@ PAGES = (
     "docs/training.md",
     "docs/exec.md",
     "docs/format.md",
+    "docs/reliability.md",
     "docs/stability.md",
+    "docs/doctor.md",
     "docs/contributing.md",
     "CHANGELOG.md",
 )
@@ -41,6 +43,7 @@ _FENCE = re.compile(
 )
 GENERATED: dict[str, click.Command] = {
     "runstore --help": cli,
+    "runstore doctor --help": cli,
     "runstore-tui --help": tui_launcher.command,
 }
 
@@ -265,13 +268,11 @@ def test_commands_print_each_their_part(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", GENERATED)
-def test_help_in_the_readme_is_the_programs_own(command: str) -> None:
-    (shown,) = [
-        block.code for block in blocks("README.md") if block.note == f"generated: {command}"
-    ]
-    name = command.partition(" ")[0]
+def test_help_in_the_pages_is_the_programs_own(command: str) -> None:
+    (shown,) = [block.code for block in blocks(*PAGES) if block.note == f"generated: {command}"]
+    name, *arguments = command.split()
     wide = {"COLUMNS": "80"}
-    result = CliRunner().invoke(GENERATED[command], ["--help"], prog_name=name, env=wide)
+    result = CliRunner().invoke(GENERATED[command], arguments, prog_name=name, env=wide)
     assert shown == result.stdout
 
 

@@ -43,7 +43,7 @@ def fill(directory: Path) -> None:
 
 
 def test_end_finds_room_on_a_full_disk(small: Path) -> None:
-    recorder = Recorder(small, 1, {"command": ["true"]})
+    recorder = Recorder(small, 1, {"command": ["true"]}, {})
     recorder.log.put(b"line\n" * 20_000)
     recorder.log.write()
     fill(small)
@@ -58,7 +58,7 @@ def test_end_finds_room_on_a_full_disk(small: Path) -> None:
 
 
 def test_rows_stop_when_an_init_has_claimed_the_attempt(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, 1, {"command": ["true"]})
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     recorder.take_row({"step": 1, "loss": 1})
     (tmp_path / "events-0001.jsonl").touch()
     recorder.take_row({"step": 2, "loss": 1})
@@ -69,14 +69,14 @@ def test_rows_stop_when_an_init_has_claimed_the_attempt(tmp_path: Path) -> None:
 
 
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
-    first = Recorder(tmp_path, 1, {"command": ["true"]})
+    first = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     with pytest.raises(AttemptError, match="attempt 1 was started by another process"):
-        Recorder(tmp_path, 1, {"command": ["true"]})
+        Recorder(tmp_path, 1, {"command": ["true"]}, {})
     first.end({"status": "finished"})
 
 
 def test_step_beyond_what_json_readers_keep_is_refused_with_a_warning(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, 1, {"command": ["true"]})
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     recorder.take_row({"step": 2**60, "loss": 1})
     recorder.take_row({"step": 1, "_secret": 1, "loss": 1})
     recorder.end({"status": "finished"})

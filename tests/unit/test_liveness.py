@@ -287,10 +287,11 @@ def test_heartbeat_left_by_an_earlier_attempt_is_no_stall(
     assert judged == Status("running", f"process {os.getpid()}")
 
 
-def test_ended_as_something_unheard_of_is_unknown(run_dir: Path) -> None:
-    RunWriter(run_dir, 1).end({"status": "sublimated"})
+@pytest.mark.parametrize("word", ["sublimated", {"a": 1}, ["b"], None])
+def test_ended_as_something_unheard_of_is_unknown(run_dir: Path, word: object) -> None:
+    RunWriter(run_dir, 1).end({"status": word})
     assert status_of(run_dir).word == "unknown"
-    assert "'sublimated'" in status_of(run_dir).reason
+    assert repr(word) in status_of(run_dir).reason
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -148,3 +152,68 @@ def test_file_that_grows_meanwhile_is_not_cut(
     with pytest.raises(OSError, match="somebody writes it"):
         seal(path)
     assert path.read_bytes() == WHOLE + b'{"step":3}\n'
+
+
+def test_two_processes_that_seal_a_file_at_a_time_make_one_sidecar(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from runstore.seal import seal;"
+        "print('ready', flush=True); input(); print(seal(Path(sys.argv[1])), flush=True)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    for again in range(3):
+        path = write(tmp_path / f"metrics-{again + 1:04d}.jsonl", WHOLE + b"x" * (8 << 20))
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(path)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        for one in both:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        for one in both:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        answers = sorted(one.communicate()[0].strip() for one in both)
+        assert answers[0] == "None"
+        assert answers[1].startswith("Sealed(")
+        assert [file.name for file in tmp_path.glob(f"{path.name}.torn*")] == [f"{path.name}.torn"]
+
+
+def test_one_who_seals_waits_for_the_file_s_lock(tmp_path: Path) -> None:
+    path = write(tmp_path / "metrics-0001.jsonl", WHOLE + b'{"st')
+    done: list[Sealed | None] = []
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=lambda: done.append(seal(path)))
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        assert torn_tail(path) == 4
+    waiting.join()
+    assert done == [Sealed(path.name, 4, f"{path.name}.torn")]
+
+
+def test_a_lock_that_never_comes_free_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_WAIT_S", 0.05)
+    path = write(tmp_path / "metrics-0001.jsonl", WHOLE + b'{"st')
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="somebody holds its lock"):
+            seal(path)
+    assert torn_tail(path) == 4
+
+
+def test_what_may_not_be_sealed_any_more_stays(tmp_path: Path) -> None:
+    path = write(tmp_path / "metrics-0001.jsonl", WHOLE + b'{"st')
+    with pytest.raises(OSError, match="a new attempt has begun"):
+        seal(path, may=lambda: False)
+    assert torn_tail(path) == 4
+    assert os.listdir(tmp_path) == [path.name]

@@ -1,0 +1,56 @@
+"""What is wrong with the runs below a root: looked for, put in words, and torn tails sealed."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from runstore.doctor.findings import SEVERITIES, Finding, Findings, has_failed
+from runstore.doctor.run import Examined, examine_run
+from runstore.doctor.surroundings import check_room
+from runstore.store import discover
+
+
+class Doctor:
+    """Looks at a root of runs, or at one run."""
+
+    def __init__(self, path: Path, *, now: float | None = None, hashed: bool = False) -> None:
+        """Look below `path`; see `examine_run` for the rest."""
+        self.path = path
+        self._now = now
+        self._hashed = hashed
+        self._ids: defaultdict[str, list[str]] = defaultdict(list)
+        self.runs = 0
+        """How many were looked at so far."""
+
+    def examine(self) -> Iterator[Examined]:
+        """Yield each run with what was found in it, newest first.
+
+        Raises:
+            RootNotFoundError: there is no such directory.
+        """
+        for ref in discover([self.path]):
+            found = examine_run(ref, now=self._now, hashed=self._hashed)
+            self.runs += 1
+            if found.id:
+                self._ids[found.id].append(str(ref.path))
+            yield found
+
+    def about_root(self) -> Findings:
+        """Return what is to be said of all of them together, once they were looked at."""
+        findings = Findings(None)
+        for run_id, paths in self._ids.items():
+            if len(paths) > 1:
+                found = f"{len(paths)} directories have the id {run_id}: {', '.join(paths[:5])}"
+                findings.add("same_id", found, file=paths[0])
+        try:
+            check_room(self.path, os.statvfs(self.path), findings)
+        except OSError:
+            # It was there a moment ago; what was found stays true.
+            return findings
+        return findings
+
+
+__all__ = ["SEVERITIES", "Doctor", "Examined", "Finding", "Findings", "examine_run", "has_failed"]
