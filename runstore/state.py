@@ -173,6 +173,8 @@ class RunState:
     def _apply_execution(self, file: StreamFile, event: JsonObject) -> None:
         attempt = self.attempts.setdefault(file.attempt, Attempt(file.attempt))
         execution = attempt.execution = attempt.execution or Execution()
+        if file.part and event in execution.events:
+            return
         execution.events.append(event)
         match event.get("event"):
             case "open":

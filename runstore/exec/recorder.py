@@ -22,6 +22,7 @@ from runstore.mounts import is_network
 from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
+from runstore.reserve import Reserve
 from runstore.row_values import RowValues, encode_row
 from runstore.run_directory import RunDirectory
 from runstore.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S, StreamWriter
@@ -61,6 +62,7 @@ class Recorder:
         """
         self.path, self.attempt, self.params = run_dir, attempt, params
         self._directory = RunDirectory(run_dir)
+        self._reserve = Reserve(self._directory)
         self.clock = attempt_clock()
         self._wake = threading.Event()
         self.log = OutputLog(run_dir, wake=self._wake.set)
@@ -184,6 +186,7 @@ class Recorder:
     def _serve(self) -> None:
         heartbeat_s = HEARTBEAT_NETWORK_S if self._network else HEARTBEAT_LOCAL_S
         next_sync, next_beat = time.monotonic() + SYNC_INTERVAL_S, time.monotonic()
+        self._guard("reserving room for the end", self._reserve.take)
         while True:
             now = time.monotonic()
             self._guard("writing", self._write)
@@ -249,8 +252,6 @@ class Recorder:
             self._thread.join(END_S)
         self._guard("writing", self._write)
         self.log.give_up()
-        if self._events.failing:
-            self.log.make_room()
         self._guard("closing a file", self._metrics.finish)
         self._guard("rewriting progress.json", self._beat)
         files = {name: tally.to_record() for name, tally in self._metrics.tallies.items()}
@@ -258,11 +259,12 @@ class Recorder:
         if self.log.lost_bytes:
             lost["log_lost_bytes"] = self.log.lost_bytes
         step = {} if self._step is None else {"step": self._step}
+        if not self.is_joined or self._events.failing:
+            # Behind the rest: the log may have filled the disk. Of a joined run it is the init's.
+            self._reserve.release()
         self.event("exit", **{**fields, **step, **lost, "files": files})
-        self._events.drain()
-        if self._events.failing:
-            self.log.make_room()
         self._guard("closing a file", self._events.finish)
         self.log.close()
+        self._directory.close()
         with suppress(OSError):
             os.close(self._lock_fd)
