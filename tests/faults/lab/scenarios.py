@@ -118,8 +118,10 @@ def _problems(bench: Bench, back: dict[str, Any], disk: Path, kind: str) -> tupl
 def in_one_guest(job: str, make_disks: Disks, kind: str, bench: Bench) -> Trial:
     """Have one guest do it all: cause the fault, heal it, read back."""
     disks = make_disks(bench)
-    found = bench.boot(job, *disks, kind=kind).result()
-    return Trial(**found | {"problems": tuple(found["problems"])})
+    guest = bench.boot(job, *disks, kind=kind)
+    found = guest.result()
+    problems = found["problems"] and (*found["problems"], guest.last_words())
+    return Trial(**found | {"problems": tuple(problems)})
 
 
 def _power_losses(kind: str) -> list[Scenario]:
