@@ -85,6 +85,11 @@ class RankWriter:
         return self.metrics.failing
 
     @property
+    def end_is_written(self) -> bool:
+        """Rank 0 writes the end, and tells."""
+        return True
+
+    @property
     def lost(self) -> str:
         """Nothing: rank 0 tells."""
         return ""

@@ -775,7 +775,8 @@ class Run:
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""
         duration = f"{self._position.duration_s:.1f} s, step {self.step}"
-        say(f"runstore: {status}{because} after {duration}{told}")
+        unwritten = "" if self._writer.end_is_written else "; its end could not be written"
+        say(f"runstore: {status}{because} after {duration}{told}{unwritten}")
         if self._writer.lost:
             say(f"runstore: {self._writer.lost}")
         if status != "finished" and self._checkpointer.has_saved:

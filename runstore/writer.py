@@ -174,16 +174,13 @@ class RunWriter:
         return found
 
     def _new_stream(self, stream: Stream) -> StreamWriter:
-        made = StreamWriter(
+        return StreamWriter(
             self._directory,
             StreamFile(self.attempt, 0, stream),
             queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
         )
-        if self._deleted:
-            made.lose()
-        return made
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
         """Encode and append one record; after the end, and in a forked child, do nothing.
@@ -316,6 +313,11 @@ class RunWriter:
 
     def _dropped_rows(self) -> int:
         return sum(stream.dropped_rows for stream in self._data_streams())
+
+    @property
+    def end_is_written(self) -> bool:
+        """Whether the end has reached the file: a disk that takes nothing has not got it."""
+        return self._ended and not self._deleted and not self.stream("events").dropped_rows
 
     @property
     def lost(self) -> str:

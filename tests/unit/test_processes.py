@@ -95,8 +95,8 @@ def test_run_that_is_sent_to_another_process_is_refused_in_one_line(tmp_path: Pa
 EXHAUSTED = """
 import os, resource, sys
 import runstore
-from runstore import stream_writer
-stream_writer.PART_BYTES = 3000
+from runstore import parts
+parts.PART_BYTES = 3000
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 run = runstore.init(root=sys.argv[1], system_interval_s=None)
 run.log({"a": 0.0}, step=0)
@@ -156,6 +156,28 @@ def test_storm_of_interrupted_calls_costs_nothing(
     assert trace.read_text().count("INJECTED") > 100
     assert [row["step"] for row in runstore.load(path).metrics()] == list(range(200))
     assert runstore.load(path).status == "finished"
+
+
+REFUSING = """
+import os, sys
+import runstore
+run = runstore.init(root=sys.argv[1], system_interval_s=None)
+write = os.write
+def full(descriptor, data):
+    if descriptor > 2:
+        raise OSError(28, "No space left on device")
+    return write(descriptor, data)
+os.write = full
+for step in range(11):
+    run.log({"a": float(step)}, step=step)
+run.finish()
+"""
+
+
+def test_end_that_no_disk_took_is_not_said_to_be_written(tmp_path: Path) -> None:
+    told = run_script(REFUSING, "-", str(tmp_path))
+    assert "; its end could not be written\n" in told
+    assert "runstore: 11 rows were lost (disk full)\n" in told
 
 
 def trained(run: runstore.Run) -> None:

@@ -105,7 +105,7 @@ def test_somebody_elses_file_is_never_appended_to(tmp_path: Path, told: Told) ->
 def test_rows_wait_when_every_name_is_taken(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "MOST_TAKEN_NAMES", 2)
+    monkeypatch.setattr("runstore.parts.MOST_TAKEN_NAMES", 2)
     for name in (FIRST.name, "metrics-0001.1.jsonl", "metrics-0001.2.jsonl"):
         (tmp_path / name).touch()
     writer = told.writer(tmp_path)
@@ -136,7 +136,7 @@ def test_tally_is_that_of_the_file(tmp_path: Path, told: Told) -> None:
 def test_file_is_left_for_the_next_part_when_full(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 500)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 500)
     writer = told.writer(tmp_path)
     for number in range(30):
         writer.append(line(number, 30))
@@ -155,7 +155,7 @@ def test_file_is_left_for_the_next_part_when_full(
 def test_rotation_passes_over_somebody_elses_part(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
     (tmp_path / "metrics-0001.1.jsonl").touch()
     writer = told.writer(tmp_path)
     writer.append(line(1))
@@ -169,7 +169,7 @@ def test_rotation_passes_over_somebody_elses_part(
 def test_rotation_without_room_for_a_file_keeps_the_old_one(
     tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
     writer = told.writer(tmp_path)
     writer.append(line(1))
     disk.refuse_new_files()
@@ -481,7 +481,7 @@ def test_nothing_is_made_in_place_of_a_deleted_directory(tmp_path: Path, told: T
 def test_rows_follow_a_directory_that_is_moved(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 30)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 30)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     writer = told.writer(run_dir)
