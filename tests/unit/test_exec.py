@@ -271,6 +271,7 @@ def test_deaf_command_is_killed_at_the_second_wish_only(here: Path, wait_until: 
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     process.terminate()
+    time.sleep(0.5)
     process.terminate()
     time.sleep(3.2)
     assert process.poll() is None
