@@ -10,12 +10,15 @@ ARGS ?=
 # How much of the matrix of failing system calls is tried, from 0 to 1, and which part.
 SAMPLE ?= 1
 SEED ?=
+# Of the lab: how often each fault is tried, and a part of the names of those that are (ONLY=nfs).
+TRIALS ?= 3
+ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format integration faults bench clean
+.PHONY: help demo test check format integration faults faults-lab bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/demo.stamp ## train a small network and watch it (ARGS="--epochs 3")
 	@$(BIN)/runstore demo $(ARGS)
@@ -43,12 +46,15 @@ faults: $(VENV)/dev.stamp ## every system call fails in turn, and more (SAMPLE=0
 	@FAULTS_SAMPLE=$(SAMPLE) FAULTS_SEED=$(SEED) \
 	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m faults tests/faults $(ARGS)
 
+faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual machines (ONLY=nfs)
+	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
+
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 clean: ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # -- the environment --------------------------------------------------------------------------
 

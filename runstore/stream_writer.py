@@ -182,6 +182,10 @@ class StreamWriter:
                 self._lose()
                 return
             self._fail(error)
+            if self._queued:
+                # NFS tells here of pages that earlier writes left, and then fdatasync says OK
+                # although they are gone (Linux, nfs_file_write). Seen on a full export.
+                self._parts.current.doubt = error
             self._leave_if_dead(error)
 
     def _write_oldest(self) -> None:
@@ -284,7 +288,7 @@ class StreamWriter:
         if not part.is_open or time.monotonic() < self._next_sync or self._is_pulled_away():
             return None
         self._parts.measure()
-        return part.begin_sync() if part.tally.bytes != part.synced.bytes else None
+        return part.begin_sync() if part.tally.bytes != part.synced.bytes or part.doubt else None
 
     def _note_sync(self, done: Sync) -> None:
         done.part.synced, self._failed_syncs = done.counted, 0
@@ -304,7 +308,8 @@ class StreamWriter:
         self._failed_syncs += 1
         self._next_sync = time.monotonic() + min(2.0**self._failed_syncs, MAX_PAUSE_S)
         what = "rows are written again" if whole else "rows since the last good one may be lost"
-        self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); {what}")
+        call = "fdatasync of" if error is not begun.part.doubt else "writing"
+        self._on_problem(f"{call} {failed} failed ({error.strerror}); {what}")
 
     def _is_pulled_away(self) -> bool:
         """Tell whether somebody took the open file from us; the next part goes on then."""

@@ -232,6 +232,57 @@ def test_disk_that_stays_full_leaves_whole_lines_and_a_true_count(tmp_path: Path
     assert tallies[FIRST.name]["bytes"] == (tmp_path / FIRST.name).stat().st_size
 
 
+# The second write of unsynced lines fails, and the third is taken.
+QUEUED_WRITE_FAILS = """
+import os, resource, sys
+from pathlib import Path
+from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
+from runstore.stream_writer import StreamWriter
+
+writer = StreamWriter(
+    RunDirectory(Path(sys.argv[1])),
+    StreamFile(1, 0, "metrics"), queued=True, on_cut=print, on_problem=print,
+)
+path = Path(sys.argv[1], "metrics-0001.jsonl")
+for number in range(6):
+    if number == 4:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, -1))
+    writer.append(b'{"step":%d}\\n' % number)
+    writer.drain()
+    if number == 1:
+        writer.sync()
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+writer.drain()
+writer.finish()
+"""
+
+
+def test_after_a_failed_write_a_file_server_is_not_believed(tmp_path: Path) -> None:
+    """NFS tells of lost pages in the next write, and the sync behind it says OK."""
+    told = run_python(QUEUED_WRITE_FAILS, str(tmp_path)).splitlines()
+    assert steps(tmp_path / FIRST.name) == [0, 1]
+    assert steps(tmp_path / "metrics-0001.1.jsonl") == [2, 3, 4, 5]
+    assert f"metrics-0001.jsonl {(tmp_path / FIRST.name).stat().st_size}" in told
+    assert ("writing metrics-0001.jsonl failed (File too large); rows are written again") in told
+
+
+def test_rows_that_vanished_from_the_file_are_written_again(tmp_path: Path, told: Told) -> None:
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    writer.sync()
+    durable = (tmp_path / FIRST.name).stat().st_size
+    for number in range(1, 5):
+        writer.append(line(number))
+    os.truncate(tmp_path / FIRST.name, durable + 7)
+    writer.sync()
+    assert told.cuts == [(FIRST.name, durable)]
+    writer.append(line(5))
+    writer.finish()
+    assert visible_steps(tmp_path, told) == list(range(6))
+    assert steps(tmp_path / FIRST.name) == [0]
+
+
 def test_memory_for_a_dead_disk_is_bounded(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

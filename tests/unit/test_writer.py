@@ -439,6 +439,9 @@ def test_logging_handler_that_logs_does_not_deadlock(
 ) -> None:
     import logging
 
+    # The thread's own look would tell, and have logged, that writing works again.
+    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 1000.0)
+    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 1000.0)
     writer = RunWriter(tmp_path, 1)
 
     class Loop(logging.Handler):
