@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -20,9 +21,19 @@ def write_document(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         OSError: the disk is full, the directory is gone, …; the old document is untouched.
     """
+    directory = _open_directory(path.parent)
+    try:
+        replace_document(directory, path.name, data, durable=durable)
+    finally:
+        os.close(directory)
+
+
+def replace_document(directory: int, name: str, data: bytes, *, durable: bool = True) -> None:
+    """Do the same to `name` in a directory that is open as the descriptor `directory`."""
     # Of this thread alone: two that share the file would mix their documents.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    temporary = f".{name}.{os.getpid()}-{threading.get_ident()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666, dir_fd=directory)
     try:
         try:
             write_all(descriptor, data)
@@ -30,12 +41,33 @@ def write_document(path: Path, data: bytes, *, durable: bool = True) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
         raise
     if durable:
-        sync_directory(path.parent)
+        sync_descriptor(directory)
+
+
+def rewrite_in_place(directory: int, name: str, data: bytes, *, durable: bool = True) -> None:
+    """Write a document over the old one: for a full disk, and where rename does not work.
+
+    A reader may meet half of it. One write, as long as the old document at least, so that the
+    moment is short and no bytes of the old one stay behind it.
+
+    Raises:
+        OSError: the disk does not take it; half of it may be there.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(name, flags, 0o666, dir_fd=directory)
+    try:
+        # JSON may be followed by spaces.
+        write_all(descriptor, data.ljust(os.fstat(descriptor).st_size))
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -47,11 +79,21 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make new names in `directory` survive power loss, where the file system can do that."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = _open_directory(directory)
     try:
-        os.fsync(descriptor)
+        sync_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_descriptor(directory: int) -> None:
+    """Do the same to a directory that is open as the descriptor `directory`."""
+    try:
+        os.fsync(directory)
     except OSError:
         # Some network and FUSE file systems refuse fsync of a directory; the rename stands.
         return
-    finally:
-        os.close(descriptor)
+
+
+def _open_directory(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from runstore.errors import AttemptError, RunStoreError
+from runstore.errors import AttemptError, RunStoreError, UnusableDirectoryError
 from runstore.paths import RunPaths, StreamFile, new_run_id
 from runstore.redact import redact_params
 from runstore.requeued import was_requeued
@@ -17,6 +18,7 @@ from runstore.store import find
 from runstore.values import as_json, shown_as_text
 
 RUN_VARIABLE = "RUNSTORE_RUN"
+ATTEMPT_VARIABLE = "RUNSTORE_ATTEMPT"
 PARAMS_VARIABLE = "RUNSTORE_PARAMS"
 ID_TRIES = 100
 OPEN_EVENT_S = 1.0
@@ -24,10 +26,21 @@ OPEN_EVENT_S = 1.0
 _handed_over = False
 
 
-def run_to_join(resume: str | os.PathLike[str], root: Path) -> tuple[Path | None, dict[str, Any]]:
-    """Return the directory of the run to join, or None for a new run, and the launcher's params."""
+class Handover(NamedTuple):
+    """The run that a process joins."""
+
+    run_dir: Path | None = None
+    """None: a new run."""
+    params: dict[str, Any] = {}  # noqa: RUF012  # nobody changes it
+    """The launcher's."""
+    attempt: int | None = None
+    """The one that `runstore exec` has begun, and this process is the command of."""
+
+
+def run_to_join(resume: str | os.PathLike[str], root: Path) -> Handover:
+    """Return the run to join, as a launcher or the script names it."""
     if resume == "never":
-        return None, {}
+        return Handover()
     if resume in ("auto", "must"):
         handed = _handed_run()
         if handed is None and resume == "must":
@@ -35,8 +48,8 @@ def run_to_join(resume: str | os.PathLike[str], root: Path) -> tuple[Path | None
                 f"resume='must', but no launcher gave a run in ${RUN_VARIABLE}; "
                 "start it with a launcher, or give resume a run directory"
             )
-        return (None, {}) if handed is None else _take_handover(handed)
-    return find(os.fspath(resume), root).path, {}
+        return Handover() if handed is None else _take_handover(handed)
+    return Handover(find(os.fspath(resume), root).path)
 
 
 def _handed_run() -> Path | None:
@@ -45,15 +58,16 @@ def _handed_run() -> Path | None:
     return Path(handed) if handed and not _handed_over else None
 
 
-def _take_handover(run_dir: Path) -> tuple[Path, dict[str, Any]]:
+def _take_handover(run_dir: Path) -> Handover:
     global _handed_over
     params = _handed_params()
+    attempt = os.environ.get(ATTEMPT_VARIABLE, "")
     run_dir.mkdir(parents=True, exist_ok=True)
     _handed_over = True
     # A script that this one starts is not the run.
-    os.environ.pop(RUN_VARIABLE, None)
-    os.environ.pop(PARAMS_VARIABLE, None)
-    return run_dir, params
+    for variable in (RUN_VARIABLE, PARAMS_VARIABLE, ATTEMPT_VARIABLE):
+        os.environ.pop(variable, None)
+    return Handover(run_dir, params, int(attempt) if attempt.isdecimal() else None)
 
 
 def _handed_params() -> dict[str, Any]:
@@ -71,37 +85,47 @@ def _handed_params() -> dict[str, Any]:
 
 def new_directory(root: Path, name: str | None) -> Path:
     """Make a directory that no other process has: mkdir decides."""
-    root.mkdir(parents=True, exist_ok=True)
-    for _ in range(ID_TRIES):
-        run_dir = root / new_run_id(name)
-        try:
-            run_dir.mkdir()
-        except FileExistsError:
-            continue
-        return run_dir
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for _ in range(ID_TRIES):
+            run_dir = root / new_run_id(name)
+            with suppress(FileExistsError):
+                run_dir.mkdir()
+                return run_dir
+    except OSError as error:
+        raise UnusableDirectoryError(root, error) from error
     raise RunStoreError(f"{root}: {ID_TRIES} run ids in a row were taken; is the clock stuck?")
 
 
-def next_attempt(run_dir: Path) -> tuple[int, dict[str, Any]]:
-    """Return the number of the attempt to claim, and the params that `run.json` has.
+def next_attempt(run_dir: Path, begun: int | None = None) -> tuple[int, dict[str, Any]]:
+    """Return the number of the attempt to claim, and the params on record.
+
+    Args:
+        run_dir: the run's directory.
+        begun: the attempt that `runstore exec` has begun for this process; when it is the newest,
+            and no other process of the command has claimed its events, it is the one to claim.
 
     Raises:
         AttemptError: an attempt is alive in another process.
     """
     # The number before the look: who claims it in between makes our claim fail, and is not missed.
     newest = _newest_attempt(run_dir)
-    _await_open_event(RunPaths(run_dir).stream("events", newest))
+    paths = RunPaths(run_dir)
+    events = paths.stream("events", newest)
+    is_begun = begun is not None and newest == begun and not events.exists()
+    for file in (paths.stream("exec", newest), events):
+        _await_open_event(file)
     reader = NativeReader(run_dir, patient=False)
     reader.glance()
     if reader.refused is not None:
         raise reader.refused
     status = reader.state.status
-    if status.is_proven_alive and not was_requeued(reader.state):
+    if status.is_proven_alive and not is_begun and not was_requeued(reader.state):
         raise AttemptError(
             f"{run_dir}: attempt {reader.state.attempt} is {status.word} ({status.reason}); "
             "stop it first, or start a new run with resume='never'"
         )
-    return newest + 1, dict(reader.state.params)
+    return newest if is_begun else newest + 1, dict(reader.state.params)
 
 
 def recorded(stored: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 PROC_CGROUP = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
+VMSTAT = Path("/proc/vmstat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,27 @@ def memory_group(
     groups = [(group, group.limit_bytes()) for group in _groups(_text(proc), mount)]
     binding = [(limit, at) for at, (_, limit) in enumerate(groups) if limit and limit < host_bytes]
     return groups[min(binding)[1]][0] if binding else None
+
+
+def oom_kills(proc: Path = PROC_CGROUP, mount: Path = MOUNT, vmstat: Path = VMSTAT) -> int | None:
+    """Return how many processes of this group the kernel has killed for memory, so far.
+
+    Version 2 counts those of groups below too (`memory.events`), version 1 the group's own
+    (`memory.oom_control`). Without either, in the root group, the machine's (`/proc/vmstat`); None
+    where nothing counts them.
+    """
+    for group in _groups(_text(proc), mount):
+        for name in ("memory.events", "memory.oom_control"):
+            found = _keyed_number(_text(group.directory / name), "oom_kill")
+            if found is not None:
+                return found
+    return _keyed_number(_text(vmstat), "oom_kill")
+
+
+def _keyed_number(text: str, key: str) -> int | None:
+    """Return the number behind `key` in lines of a key and a number."""
+    pairs = (line.split(" ", 1) for line in text.splitlines() if " " in line)
+    return next((int(v) for k, v in pairs if k == key and v.isdecimal()), None)
 
 
 def _groups(memberships: str, mount: Path) -> Iterator[MemoryGroup]:

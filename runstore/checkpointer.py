@@ -239,8 +239,9 @@ class Checkpointer:
     def _open_store(self) -> CheckpointStore:
         from runstore.train.checkpoint import CheckpointStore
 
-        if self._store is None:
-            run = self._run
+        run = self._run
+        # The directory may have been moved since the last one.
+        if self._store is None or self._store.run_dir != run.path:
             self._store = CheckpointStore(run.path, run.attempt, keep_last=self._rules.keep_last)
         return self._store
 

@@ -47,9 +47,13 @@ class Code:
     """Changes since the commit, without secrets; empty when there are none."""
 
 
-def facts() -> dict[str, Any]:
-    """Return the facts about this process and machine, secrets taken out."""
-    command = _command()
+def facts(command: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the facts about this process and machine, secrets taken out.
+
+    Args:
+        command: the command line; default this process's own.
+    """
+    command = _command() if command is None else list(command)
     cleaned = redact_command(command)
     found = {
         "command": cleaned,

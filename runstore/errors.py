@@ -4,6 +4,7 @@
     ├── RootNotFoundError      a root of runs that is not there, or no directory to list
     ├── RunNotFoundError       no run by that name
     │   └── AmbiguousRunError  several runs by that prefix
+    ├── UnusableDirectoryError a directory in which no run can be written
     ├── AttemptError           a run directory that may not be started now
     ├── StageError             a stage call in an order that makes no sense
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
@@ -30,6 +31,24 @@ class RootNotFoundError(RunStoreError):
         self.root = root
         self.problem = problem
         super().__init__(f"{root}: {problem}; name a directory of runs, or set $RUNSTORE_ROOT")
+
+
+class UnusableDirectoryError(RunStoreError, OSError):
+    """A run cannot be written in the directory: no permission, read-only, or no appending."""
+
+    def __init__(self, directory: Path, error: OSError | None = None) -> None:
+        """Refuse `directory` because of an `error`, or because files there cannot grow."""
+        self.directory = directory
+        problem = "files there cannot be appended to, as on object stores"
+        if error is not None:
+            self.errno, self.strerror = error.errno, error.strerror
+            problem = f"no file can be made there ({error.strerror})"
+        self.problem = problem
+        super().__init__(f"{directory}: {problem}; give the run another root, on a disk or a share")
+
+    def __str__(self) -> str:
+        """Return the line; OSError would put its own together."""
+        return str(self.args[0])
 
 
 class RunNotFoundError(RunStoreError):

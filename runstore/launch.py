@@ -12,30 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import orjson
-
 from runstore import exits
-from runstore.atomic import write_document
 from runstore.attempts import new_directory, next_attempt, recorded, run_to_join
 from runstore.best_epoch import parse_best
 from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
-from runstore.environment import code, facts
+from runstore.environment import facts
+from runstore.errors import UnusableDirectoryError
 from runstore.leftovers import seal_left_files
 from runstore.paths import RunPaths
-from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
 from runstore.run import Run
+from runstore.run_document import describe, new_document
 from runstore.save_rules import SaveEvery, SaveRules
 from runstore.several import several_ranks, world_size
 from runstore.shared_run import SharedRun, open_shared
-from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.system import DEFAULT_INTERVAL_S
 from runstore.values import as_json, as_mapping
-
-PARAMS_BYTES = 3 << 20
-"""The most that params take of `run.json`, which readers take up to 4 MiB of."""
 
 
 def init(
@@ -100,7 +94,7 @@ def init(
         RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
             JSON object; this is one of several processes that have no process group yet.
         ValueError: an option that cannot be read.
-        OSError: the directory cannot be written.
+        UnusableDirectoryError: a RunStoreError and OSError: no run can be written there.
     """
     parse_best(best)
     if system_interval_s is not None and not system_interval_s > 0:
@@ -162,20 +156,16 @@ class _Options:
 
 def _open(given: dict[str, Any], options: _Options) -> Run:
     """Claim an attempt of a new run, or of the one to go on with."""
-    document = {
-        "format": FORMAT,
-        "name": options.name or "",
-        "tags": options.tags,
-        "best": options.best,
-        **facts(),
-    }
-    run_dir, handed = run_to_join(options.resume, options.root)
+    document = new_document(facts(), options.name, options.tags, best=options.best)
+    run_dir, handed, begun = run_to_join(options.resume, options.root)
+    more: dict[str, Any] = {}
     point: ResumePoint | None = None
     problems: list[str] = []
+    is_new = run_dir is None
     if run_dir is None:
         run_dir, attempt = new_directory(options.root, options.name), 1
     else:
-        attempt, stored = next_attempt(run_dir)
+        attempt, stored = next_attempt(run_dir, begun)
         point, damaged = find_resume_point(run_dir, exact=options.exact)
         then = "the one before it is used" if point else "there is none before it"
         problems = [f"{problem}; {then}" for problem in damaged]
@@ -184,19 +174,27 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
             problems += changed
             # The launcher's run has the launcher's name, or none.
             document["name"] = ""
+        if begun is not None:
+            more = _words_of_the_script(stored, given, options)
         given = stored | given | handed
-    run = options.run(
-        # Absolute: the script may change its directory, and files are opened later too.
-        run_dir.absolute(),
-        given,
-        attempt,
-        opening=_opening(attempt, point),
-        system_interval_s=options.system_interval_s,
-        checkpoints=_checkpoints(options, point),
-    )
+    try:
+        run = options.run(
+            # Absolute: the script may change its directory, and files are opened later too.
+            run_dir.absolute(),
+            given,
+            attempt,
+            opening=_opening(attempt, point) | more,
+            system_interval_s=options.system_interval_s,
+            checkpoints=_checkpoints(options, point),
+        )
+    except UnusableDirectoryError:
+        if is_new:
+            with contextlib.suppress(OSError):
+                run_dir.rmdir()
+        raise
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
-        _describe(run, document)
+        describe(run, document)
         _seal_torn_tails(run)
         _make_requests(run)
         if options.tensorboard:
@@ -246,26 +244,6 @@ def _positive(name: str, value: SupportsIndex) -> int:
     return number
 
 
-def _describe(run: Run, document: dict[str, Any]) -> None:
-    """Write `run.json`, and `patch.diff` before it, unless an earlier attempt or a launcher has."""
-    paths = RunPaths(run.path)
-    if paths.document.exists():
-        return
-    state = code(Path.cwd())
-    if state.patch:
-        write_document(paths.patch, state.patch)
-    document |= {
-        "id": run.id,
-        "created": run.now(),
-        "params": _params_that_fit(run, redact_params(as_json(run.params))),
-        "git": state.facts or None,
-    }
-    data = orjson.dumps(as_json(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    if len(data) > DOCUMENT_BYTES:
-        data = orjson.dumps(as_json(document), option=orjson.OPT_APPEND_NEWLINE)
-    write_document(paths.document, escape_controls(data))
-
-
 def _seal_torn_tails(run: Run) -> None:
     """Let the files of dead attempts end with a whole line, now that the run is this attempt's."""
     if run.attempt == 1:
@@ -283,19 +261,21 @@ def _make_requests(run: Run) -> None:
         RunPaths(run.path).requests.mkdir(exist_ok=True)
 
 
-def _params_that_fit(run: Run, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the params with the largest values left out, when they would fill `run.json`."""
-    sizes = {key: len(orjson.dumps(value)) for key, value in params.items()}
-    fitting = dict(params)
-    for key in sorted(sizes, key=lambda key: -sizes[key]):
-        if sum(sizes.values()) <= PARAMS_BYTES:
-            break
-        fitting[key] = f"<left out: {sizes[key]:,} bytes>"
-        run.complain(
-            f"params {key}", f"params: {key!r} takes {sizes[key]:,} bytes, left out of run.json"
-        )
-        sizes[key] = 0
-    return fitting
+def _words_of_the_script(
+    stored: dict[str, Any], given: dict[str, Any], options: _Options
+) -> dict[str, Any]:
+    """Return what a command of `runstore exec` says of itself, for its `open` event.
+
+    `run.json` was written before the command was started, and does not change.
+    """
+    own = {key: value for key, value in given.items() if key not in stored}
+    words = {
+        "name": options.name or "",
+        "tags": options.tags,
+        "best": options.best,
+        "params": redact_params(as_json(own)),
+    }
+    return {key: value for key, value in words.items() if value}
 
 
 def _opening(attempt: int, point: ResumePoint | None) -> dict[str, Any]:

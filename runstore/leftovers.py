@@ -13,13 +13,14 @@ from pathlib import Path
 from runstore.liveness import is_proven_gone
 from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.process import ProcessIdentity
+from runstore.records import JsonObject
 from runstore.requeued import is_earlier_start
 from runstore.seal import Sealed, seal, torn_tail
-from runstore.sources.native import NativeReader
+from runstore.sources.native import LIFECYCLE, NativeReader
 from runstore.state import Attempt
 
-_BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system")
-"""The streams whose rank 0 files are written by the process that the `open` event names."""
+_BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system", "exec")
+"""The streams whose rank 0 files are written by the processes that `open` events name."""
 
 
 def torn_files(run_dir: Path) -> list[Path]:
@@ -66,12 +67,12 @@ def seal_left_files(
 
 
 def _claims(run_dir: Path) -> set[str]:
-    """Return the events files: each attempt creates one before it does anything else."""
+    """Return the files by which attempts are claimed, before anything else of them is there."""
     try:
         files = [StreamFile.parse(name) for name in os.listdir(run_dir)]
     except OSError:
         return set()
-    return {file.name for file in files if file and file.stream == "events"}
+    return {file.name for file in files if file and file.stream in LIFECYCLE}
 
 
 def _manifest(run_dir: Path) -> Path:
@@ -116,12 +117,23 @@ class _Writers:
         return self._is_over(attempt) and (not file.rank or self._rank_is_gone(file))
 
     def _is_over(self, attempt: Attempt) -> bool:
-        if attempt.ended is not None:
-            return True
-        if attempt.opened is None:
-            return False
-        return is_earlier_start(attempt.opened, self._reader.state.info) or is_proven_gone(
-            attempt.opened, self._paths.stream("events", attempt.number)
+        """Tell whether the attempt's process is gone, and `runstore exec`, where that began it."""
+        execution = attempt.execution
+        if execution is None:
+            return self._is_gone(attempt, "events", attempt.opened, attempt.ended)
+        is_left = self._is_gone(attempt, "exec", execution.opened, execution.ended)
+        return is_left and (
+            attempt.opened is None
+            or self._is_gone(attempt, "events", attempt.opened, attempt.ended)
+        )
+
+    def _is_gone(
+        self, attempt: Attempt, stream: Stream, opened: JsonObject | None, ended: JsonObject | None
+    ) -> bool:
+        if ended is not None or opened is None:
+            return ended is not None
+        return is_earlier_start(opened, self._reader.state.info) or is_proven_gone(
+            opened, self._paths.stream(stream, attempt.number)
         )
 
     def _rank_is_gone(self, file: StreamFile) -> bool:

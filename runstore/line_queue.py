@@ -19,6 +19,8 @@ class LineQueue:
         self._lock = threading.RLock()
         self._lines: deque[bytes] = deque()
         self._bytes = 0
+        self.rows = 0
+        """Lines that wait; a begun one counts."""
         self.torn = False
         """Whether the oldest is the rest of a line whose head is in the file."""
         self.dropped = 0
@@ -35,6 +37,7 @@ class LineQueue:
                 return
             self._lines.append(line)
             self._bytes += len(line)
+            self.rows += 1
 
     def put_first(self, lines: bytes, *, torn: bool = False) -> None:
         """Put what must not be lost before all others; `torn`: the rest of a line.
@@ -44,6 +47,7 @@ class LineQueue:
         with self._lock:
             self._lines.appendleft(lines)
             self._bytes += len(lines)
+            self.rows += lines.count(b"\n")
             self.torn = torn
 
     @property
@@ -54,8 +58,10 @@ class LineQueue:
     def written(self, size: int) -> None:
         """Note that the first `size` bytes of the oldest are in the file."""
         with self._lock:
-            rest = self._lines[0][size:]
+            oldest = self._lines[0]
+            rest = oldest[size:]
             self._bytes -= size
+            self.rows -= oldest.count(b"\n", 0, size)
             self.torn = bool(rest)
             if rest:
                 self._lines[0] = rest
@@ -68,15 +74,20 @@ class LineQueue:
             if self.torn:
                 self._bytes -= len(self._lines.popleft())
                 self.torn = False
+                self.rows -= 1
                 self.dropped += 1
 
     def give_up(self) -> None:
         """Drop and count everything."""
         with self._lock:
-            self.dropped += sum(lines.count(b"\n") for lines in self._lines)
-            self.clear()
+            self.dropped += self.rows
+            self._lines.clear()
+            self._bytes = self.rows = 0
+            self.torn = False
 
-    def clear(self) -> None:
-        """Forget everything, uncounted."""
-        self._lines.clear()
-        self._bytes = 0
+    def refuse(self, lost: int = 0) -> None:
+        """Drop and count everything, also what will come; and `lost` lines more."""
+        with self._lock:
+            self.give_up()
+            self.dropped += lost
+            self._most_bytes = 0

@@ -22,10 +22,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runstore.paths import RunPaths
 from runstore.process import ProcessIdentity, is_stopped
 from runstore.records import JsonObject, integer, number
 from runstore.slurm_jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
-from runstore.state import RunState
+from runstore.state import Execution, RunState
 from runstore.status import Status
 
 STALL_S = 60.0
@@ -48,6 +49,8 @@ JOB_ENDINGS = {
 }
 """Slurm's words for a job that is over, for an attempt that wrote no end."""
 ENDINGS = frozenset({"finished", "failed", "interrupted"})
+EXITS = ENDINGS | {"crashed"}
+"""What `runstore exec` says: a process cannot say of itself that it crashed."""
 
 Monotonic = Callable[[], float]
 
@@ -70,11 +73,17 @@ class Liveness:
             events_file: the newest attempt's events file.
         """
         self._watch_heartbeat(state)
-        if state.ended is not None:
-            return _ending(state.ended, state.epochs)
         opened = state.newest.opened if state.newest else None
+        execution = state.newest.execution if state.newest else None
+        exited = execution.ended if execution else None
+        if state.ended is not None:
+            return _and_then(_ending(state.ended, state.epochs), exited)
+        if opened is None and execution is not None:
+            return self._of_command(state, execution)
         if opened is None or events_file is None:
             return _not_started(state)
+        if exited is not None and not _is_alive_here(ProcessIdentity.from_record(opened)):
+            return _exit_without_end(state, exited)
         if not _is_original(opened, events_file):
             return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
         found = self._by_process(state, opened) or _by_lock(state, opened, events_file)
@@ -103,6 +112,31 @@ class Liveness:
             last = _last_row(state, time.time())
             return Status("crashed", f"{identity.host} was rebooted, {last}")
         return None
+
+    def _of_command(self, state: RunState, execution: Execution) -> Status:
+        """Judge a command of `runstore exec` in which there is no `init`."""
+        if execution.ended is not None:
+            return _exit(execution.ended)
+        opened = execution.opened
+        if opened is None:
+            return _not_started(state)
+        file = RunPaths(state.path).stream("exec", state.attempt)
+        if not _is_original(opened, file):
+            return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
+        watcher = ProcessIdentity.from_record(opened)
+        command = ProcessIdentity.from_record({**opened, **(execution.started or {})})
+        if command != watcher and _is_alive_here(command):
+            assert command is not None  # it is alive
+            status = self._alive(state, command.pid)
+            gone = "" if _is_alive_here(watcher) else ", its runstore exec is gone"
+            return Status(status.word, status.reason + gone)
+        found = self._by_process(state, opened) or _by_lock(state, opened, file)
+        if found is not None and found.is_proven_alive:
+            return found
+        job = self._by_slurm(state, opened, is_gone=found is not None)
+        if job is not None or found is None:
+            return job or self._by_heartbeat(state, opened)
+        return _unwatched(found, watcher, execution)
 
     def _alive(self, state: RunState, pid: int) -> Status:
         if is_stopped(pid):
@@ -161,6 +195,48 @@ class Liveness:
         if silent_s > BEAT_MISSED_S:
             return Status("unknown", f"on {host}, no heartbeat for {span(silent_s)}")
         return _elsewhere(state, f"on {host}, its heart beats")
+
+
+def _is_alive_here(process: ProcessIdentity | None) -> bool:
+    return process is not None and process.is_local() and process.is_alive()
+
+
+def _unwatched(found: Status, watcher: ProcessIdentity | None, execution: Execution) -> Status:
+    """Return the status of a command whose `runstore exec` is gone without saying how it ended."""
+    if execution.started is None:
+        return Status("crashed", f"runstore exec: {found.reason}, before it started its command")
+    is_seen = watcher is not None and watcher.is_local()
+    if not is_seen and "rebooted" not in found.reason:
+        return Status("unknown", f"runstore exec: {found.reason}; its command may go on")
+    return Status("crashed", f"runstore exec: {found.reason}; its command is gone too")
+
+
+def _exit(exited: JsonObject) -> Status:
+    """Return what `runstore exec` says of its command's end."""
+    word, reason = exited.get("status"), exited.get("reason")
+    if word not in EXITS:
+        return Status("unknown", f"ended as {word!r}, which this version does not know")
+    lost = integer(exited, "dropped_rows")
+    told = [str(reason or ""), f"{lost:,} rows were lost" if lost else ""]
+    return Status(str(word), "; ".join(filter(None, told)))
+
+
+def _exit_without_end(state: RunState, exited: JsonObject) -> Status:
+    """Return the status of a run that has no end, but its command has."""
+    status = _exit(exited)
+    last, end = state.last_row_time, number(exited, "time")
+    before = f", last row {span(max(0.0, end - last))} before" if last and end else ""
+    if status.word == "finished":
+        return Status("crashed", f"exit status 0 without run.finish(){before}")
+    return Status(status.word, status.reason + before) if status.word == "crashed" else status
+
+
+def _and_then(ended: Status, exited: JsonObject | None) -> Status:
+    """Return the end of a run; behind `finish()` its command may still have failed."""
+    reason = exited.get("reason") if exited else None
+    if ended.word != "finished" or not isinstance(reason, str) or not reason:
+        return ended
+    return Status(ended.word, "; ".join(filter(None, (ended.reason, f"then {reason}"))))
 
 
 def _ending(end: JsonObject, epochs: int | None) -> Status:

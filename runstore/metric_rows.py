@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runstore.paths import Stream
 from runstore.position import Position
 from runstore.rank_writer import RankWriter
-from runstore.records import RESERVED_KEYS, RecordError, encode, split_nonfinite
+from runstore.row_values import encode_finite, encode_row
 from runstore.values import is_late
 from runstore.writer import RunWriter
 
@@ -61,31 +61,17 @@ class MetricRows:
         if late:
             self.when_known(late, partial(self._append_known, row))
         elif total - total == 0.0:  # finite when every value is
-            self.append(self._encode(row, self._complain))
+            self.append(encode_finite(row, self._complain))
         else:
-            self.append(self._encode_carefully(row, self._complain))
+            self.append(encode_row(row, self._complain))
 
     def _append_known(self, row: dict[str, Any], known: Mapping[str, float] | None) -> None:
         """Append a row whose late values are there, in whatever thread that is seen."""
         if known is None:
             return
         row |= known
-        line = self._encode_carefully(row, self._writer.note_problem)
+        line = encode_row(row, self._writer.note_problem)
         self._writer.metrics.append(line)
-
-    def _encode_carefully(
-        self, row: dict[str, Any], complain: Callable[[str, str], object]
-    ) -> bytes:
-        """Encode a row whose values need not be finite."""
-        row |= split_nonfinite({k: v for k, v in row.items() if type(v) is float})
-        return self._encode(row, complain)
-
-    def _encode(self, row: dict[str, Any], complain: Callable[[str, str], object]) -> bytes:
-        try:
-            return encode(row)
-        except RecordError as error:
-            complain("row", f"a row cannot be written: {error}")
-            return encode({key: row[key] for key in RESERVED_KEYS if key in row})
 
     def when_known(
         self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]

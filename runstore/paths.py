@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-Stream = Literal["events", "metrics", "epochs", "reports", "system"]
+Stream = Literal["events", "metrics", "epochs", "reports", "system", "exec"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 _STREAM_FILE = re.compile(
-    r"(?P<stream>events|metrics|epochs|reports|system)"
+    r"(?P<stream>events|metrics|epochs|reports|system|exec)"
     r"(?:\.rank(?P<rank>[0-9]+))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
 )
 _CHECKPOINT_FILE = re.compile(r"step-[0-9]{8,}-[0-9]{4,}(?:\.[0-9]+)?\.pt")
@@ -71,6 +71,15 @@ class RunPaths:
     def patch(self) -> Path:
         """`patch.diff`: uncommitted changes of the working tree, at most 1 MiB."""
         return self.run_dir / "patch.diff"
+
+    @property
+    def output(self) -> Path:
+        """`output.log`: what the command of `runstore exec` printed, its newest part."""
+        return self.run_dir / "output.log"
+
+    def output_part(self, number: int) -> Path:
+        """Return `output.1.log`: an earlier part, from 1."""
+        return self.run_dir / f"output.{number}.log"
 
     @property
     def checkpoints(self) -> Path:

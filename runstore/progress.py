@@ -33,7 +33,8 @@ class Progress:
     """The longest time so far between two calls of the training loop."""
     best: Mapping[str, Any] | None = None
     """The best epoch so far: `epoch`, `metric` and `value`."""
-    degraded: bool = False
+    degraded: str = ""
+    """Why rows wait in memory, in words; empty when they do not."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Progress:
@@ -55,5 +56,11 @@ class Progress:
             monotonic=number(record, "monotonic"),
             longest_gap_s=number(record, "longest_gap_s"),
             best=best if isinstance(best, dict) else None,
-            degraded=record.get("degraded") is True,
+            degraded=_degraded(record),
         )
+
+
+def _degraded(record: Mapping[str, Any]) -> str:
+    reason = record.get("degraded_reason")
+    told = reason if isinstance(reason, str) and reason else "the disk takes no rows"
+    return told if record.get("degraded") is True else ""

@@ -9,6 +9,7 @@ from typing import Any
 from runstore.late_rows import LateRows
 from runstore.paths import Stream, StreamFile
 from runstore.records import encode
+from runstore.run_directory import RunDirectory
 from runstore.stream_writer import StreamWriter
 
 
@@ -21,9 +22,10 @@ class RankWriter:
     def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
         """Prepare the stream; with `writes` its file appears with the first row."""
         self._writes = writes
+        self._directory = RunDirectory(run_dir)
         self.late = LateRows(lambda _error: None)
         self.metrics = StreamWriter(
-            run_dir,
+            self._directory,
             StreamFile(attempt, 0, "metrics", rank),
             on_cut=lambda _file, _bytes: None,
             on_problem=lambda _problem: None,
@@ -42,6 +44,9 @@ class RankWriter:
     def event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Nothing: events are rank 0's."""
 
+    def write_document(self, name: str, data: bytes) -> None:
+        """Nothing: documents are rank 0's."""
+
     def sync(self) -> dict[str, int]:
         """Make the rows durable; return the file's name and size."""
         self.late.settle()
@@ -55,7 +60,13 @@ class RankWriter:
         """Whether rows wait in memory because the disk does not take them."""
         return self.metrics.failing
 
+    @property
+    def lost(self) -> str:
+        """Nothing: rank 0 tells."""
+        return ""
+
     def end(self, fields: Mapping[str, Any]) -> None:
         """Close the file."""
         self.late.give_up()
         self.metrics.finish()
+        self._directory.close()

@@ -12,7 +12,7 @@ from runstore.state import RunState, environment_of
 def was_requeued(state: RunState) -> bool:
     """Tell whether this process is a later start of the Slurm job of the newest attempt."""
     newest = state.newest
-    return is_earlier_start((newest.opened if newest else None) or {}, state.info)
+    return is_earlier_start((newest.begun if newest else None) or {}, state.info)
 
 
 def is_earlier_start(opened: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
@@ -22,7 +22,7 @@ def is_earlier_start(opened: Mapping[str, Any], info: Mapping[str, Any]) -> bool
     where the other host cannot be asked.
 
     Args:
-        opened: the attempt's `open` event.
+        opened: the attempt's first `open` event.
         info: `run.json`.
     """
     before = environment_of(opened, info)

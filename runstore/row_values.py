@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from runstore.errors import BadValueError
-from runstore.records import RESERVED_KEYS
+from runstore.records import RESERVED_KEYS, RecordError, encode, split_nonfinite
 from runstore.values import as_float, as_index, is_late
 
-if TYPE_CHECKING:
-    from runstore.run import Run
-
 MOST_NAME_CHARS = 500
+
+
+class Teller(Protocol):
+    """Whose rows these are, as far as bad values need it."""
+
+    strict: bool
+    """Whether to raise on a value that is no number."""
+
+    def warn_once(self, key: str, message: str) -> None:
+        """Warn once per key."""
 
 
 class RowValues:
     """Takes what users log and track, whatever it is."""
 
-    def __init__(self, run: Run, step_of: Callable[[int], int]) -> None:
+    def __init__(self, run: Teller, step_of: Callable[[int], int]) -> None:
         """Know of no name yet.
 
         Args:
@@ -92,3 +99,21 @@ def _name(key: object) -> str:
             f"{name!r} is reserved, no name for a metric; use split/name, as in train/loss"
         )
     return name
+
+
+def encode_row(row: dict[str, Any], complain: Callable[[str, str], object]) -> bytes:
+    """Return a row of floats as a line; NaN and infinities become null and a side note.
+
+    One that is too long keeps its reserved keys only, and `complain` is told.
+    """
+    row |= split_nonfinite({key: value for key, value in row.items() if type(value) is float})
+    return encode_finite(row, complain)
+
+
+def encode_finite(row: dict[str, Any], complain: Callable[[str, str], object]) -> bytes:
+    """Return a row as a line whose values are finite, or noted."""
+    try:
+        return encode(row)
+    except RecordError as error:
+        complain("row", f"a row cannot be written: {error}")
+        return encode({key: row[key] for key in RESERVED_KEYS if key in row})

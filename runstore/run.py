@@ -134,7 +134,12 @@ class Run:
         self._writer: RunWriter | RankWriter
         if rank == 0:
             self._writer = RunWriter(
-                path, attempt, opening=opening, progress=self._progress, clock=self.now
+                path,
+                attempt,
+                opening=opening,
+                progress=self._progress,
+                clock=self.now,
+                on_moved=self._note_move,
             )
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
@@ -505,6 +510,14 @@ class Run:
         """Write a lifecycle event."""
         self._writer.event(event, fields)
 
+    def write_document(self, name: str, data: bytes) -> None:
+        """Write a small document of the run, durably.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        self._writer.write_document(name, data)
+
     def write_row(
         self, stream: Stream, values: Mapping[str, Number], **fields: Any
     ) -> dict[str, Any]:
@@ -645,6 +658,10 @@ class Run:
             raise BadValueError(message)
         self.warn_once(key, message)
 
+    def _note_move(self, path: Path) -> None:
+        """Requests and checkpoints follow the directory too."""
+        self.path = path
+
     def _progress(self) -> dict[str, Any]:
         take_requests(self, RunPaths(self.path).requests)
         idle_s = max(0.0, self.now() - self._active)
@@ -759,6 +776,8 @@ class Run:
         because = f" ({reason})" if reason else ""
         duration = f"{self._position.duration_s:.1f} s, step {self.step}"
         say(f"runstore: {status}{because} after {duration}{told}")
+        if self._writer.lost:
+            say(f"runstore: {self._writer.lost}")
         if status != "finished" and self._checkpointer.has_saved:
             say(f"runstore: go on with: runstore resume {shlex.quote(str(self.path))}")
 

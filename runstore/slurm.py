@@ -199,6 +199,8 @@ fi
 
 # It may have come to its own end just then: the newest attempt says so.
 events=$(ls -t "$RUNSTORE_RUN"/events-*.jsonl 2>/dev/null | head -n 1)
+# Where no runstore.init wrote any, `runstore exec` may have.
+[ -n "$events" ] || events=$(ls -t "$RUNSTORE_RUN"/exec-*.jsonl 2>/dev/null | head -n 1)
 case "$([ -z "$events" ] || tail -n 1 "$events")" in
   *'"status":"finished"'* | *'"status":"failed"'*) exit "$status" ;;
 esac

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runstore.paths import StreamFile
 from runstore.pieces import Best, Piece, better
@@ -29,6 +29,8 @@ EVENTS_KEPT = 1000
 BAD_LINES_KEPT = 100
 WARNINGS_KEPT = 100
 DEFAULT_BEST = "val/loss:min"
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,17 @@ class BadLine:
 
 
 @dataclass(slots=True)
+class Execution:
+    """What `runstore exec` says of an attempt: who watches which process, and how that ended."""
+
+    opened: JsonObject | None = None
+    started: JsonObject | None = None
+    ended: JsonObject | None = None
+    events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_KEPT))
+
+
+@dataclass(slots=True)
 class Attempt:
     """One start of the run, from its events."""
 
@@ -60,6 +73,27 @@ class Attempt:
     events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_KEPT))
     """Kept apart: a long run's epochs push its early events out."""
+    execution: Execution | None = None
+    """When `runstore exec` started it."""
+
+    @property
+    def begun(self) -> JsonObject | None:
+        """The event that says how it was started: the command of `runstore exec`, or `open`."""
+        watched = self.execution.opened if self.execution else None
+        return watched or self.opened
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """What went wrong without ending the attempt, in words."""
+        return [*(self.execution.warnings if self.execution else ()), *self.warnings]
+
+    @property
+    def all_events(self) -> list[JsonObject]:
+        """The newest events of both in the order of their times."""
+        if self.execution is None:
+            return list(self.events)
+        both = [*self.execution.events, *self.events]
+        return sorted(both, key=lambda event: number(event, "time") or 0.0)
 
 
 class RunState:
@@ -104,6 +138,8 @@ class RunState:
         self.version += 1
         if file.stream == "events":
             self._apply_event(file, record)
+        elif file.stream == "exec":
+            self._apply_execution(file, record)
         elif file.rank == 0 and file.stream != "system":
             self._apply_row(file, record, partial)
 
@@ -133,6 +169,26 @@ class RunState:
                 lost = integer(event, "dropped_rows")
                 if lost:
                     attempt.warnings.append(f"{lost:,} rows were lost: the disk took no more")
+
+    def _apply_execution(self, file: StreamFile, event: JsonObject) -> None:
+        attempt = self.attempts.setdefault(file.attempt, Attempt(file.attempt))
+        execution = attempt.execution = attempt.execution or Execution()
+        execution.events.append(event)
+        match event.get("event"):
+            case "open":
+                execution.opened = event
+                self._infer_cuts()
+            case "start":
+                execution.started = event
+            case "cut":
+                self._apply_cut(event.get("file"), event.get("bytes"))
+            case "warning":
+                execution.warnings.append(str(event.get("message")))
+            case "exit":
+                execution.ended = event
+                lost = integer(event, "dropped_rows")
+                if lost:
+                    execution.warnings.append(f"{lost:,} rows were lost: the disk took no more")
 
     def _apply_cuts(self, cuts: object) -> None:
         for name, size in cuts.items() if isinstance(cuts, dict) else ():
@@ -186,7 +242,7 @@ class RunState:
 
     def _resumed_silently(self, number: int) -> bool:
         attempt = self.attempts.get(number)
-        opened = attempt.opened if attempt else None
+        opened = (attempt.opened or attempt.begun) if attempt else None
         return number > 1 and opened is not None and "cuts" not in opened
 
     def hidden_from(self, attempt: int) -> int | None:
@@ -201,14 +257,26 @@ class RunState:
         """Drop what was folded from one file; it will be read again from its beginning."""
         self.version += 1
         self._pieces.pop(file.name, None)
-        if file.stream == "events" and file.part == 0:
-            self.attempts.pop(file.attempt, None)
+        if file.part == 0:
+            self._forget_attempt(file)
         self._infer_cuts()
         self.problems.pop(file.name, None)
         self._half_lines.pop(file.name, None)
         if self._bad_counts.pop(file.name, 0):
             kept = [bad for bad in self.bad_lines if bad.file != file.name]
             self.bad_lines = deque(kept, maxlen=BAD_LINES_KEPT)
+
+    def _forget_attempt(self, file: StreamFile) -> None:
+        """Drop what one of the two files that tell of an attempt has told."""
+        attempt = self.attempts.get(file.attempt)
+        if attempt is None or file.stream not in ("events", "exec"):
+            return
+        kept = Attempt(file.attempt, execution=attempt.execution)
+        if file.stream == "exec":
+            kept, kept.execution = attempt, None
+        self.attempts[file.attempt] = kept
+        if kept.execution is None and not kept.events:
+            del self.attempts[file.attempt]
 
     def take_stale(self) -> set[str]:
         """Return the files to read again: an inferred cut hides or shows other rows of theirs."""
@@ -255,24 +323,35 @@ class RunState:
     @property
     def name(self) -> str:
         """The name that the user gave, or the id."""
-        return self._text("name") or self.id
+        return self._text("name") or self._told_by_script("name", str) or self.id
 
     @property
     def params(self) -> JsonObject:
         """The hyperparameters."""
         params = self.info.get("params")
-        return params if isinstance(params, dict) else {}
+        found = params if isinstance(params, dict) else {}
+        return {**(self._told_by_script("params", dict) or {}), **found}
 
     @property
     def tags(self) -> list[str]:
         """The tags."""
         tags = self.info.get("tags")
-        return [str(tag) for tag in tags] if isinstance(tags, list) else []
+        found = tags if isinstance(tags, list) else []
+        more = self._told_by_script("tags", list) or []
+        return list(dict.fromkeys(str(tag) for tag in (*found, *more)))
 
     @property
     def created(self) -> float | None:
         """When the run was created, in Unix seconds UTC."""
         return number(self.info, "created")
+
+    def _told_by_script(self, key: str, kind: type[Told]) -> Told | None:
+        """Return what the script in a command of `runstore exec` says, which run.json cannot."""
+        for attempt in self._attempts():
+            told = attempt.opened.get(key) if attempt.opened and attempt.execution else None
+            if isinstance(told, kind):
+                return told
+        return None
 
     def _text(self, key: str) -> str:
         value = self.info.get(key)
@@ -289,6 +368,11 @@ class RunState:
         return self.attempts.get(self.attempt)
 
     @property
+    def newest_opened(self) -> JsonObject | None:
+        """The newest attempt's `open` event."""
+        return self.newest.opened if self.newest else None
+
+    @property
     def ended(self) -> JsonObject | None:
         """The newest attempt's `end` event."""
         return self.newest.ended if self.newest else None
@@ -298,15 +382,17 @@ class RunState:
         """Seconds from creation to the end, or to the last sign of life."""
         first = self.created
         if first is None:
-            first = min((t for a in self._attempts() if (t := _time(a.opened))), default=None)
-        last = _time(self.ended) or self.last_time
+            first = min((t for a in self._attempts() if (t := _time(a.begun))), default=None)
+        execution = self.newest.execution if self.newest else None
+        exited = _time(execution.ended) if execution and not self.newest_opened else None
+        last = _time(self.ended) or exited or self.last_time
         return max(0.0, last - first) if first is not None and last is not None else None
 
     @property
     def last_time(self) -> float | None:
         """The newest time in any row, event or beat."""
         times = [time for piece in self._pieces.values() for time, _ in piece.last.values()]
-        times += [t for a in self._attempts() if a.events and (t := _time(a.events[-1]))]
+        times += [t for a in self._attempts() for e in a.all_events[-1:] if (t := _time(e))]
         if self.progress and self.progress.time:
             times.append(self.progress.time)
         return max(times, default=None)
@@ -354,13 +440,13 @@ class RunState:
     @property
     def environment(self) -> Mapping[str, Any]:
         """The environment variables that the newest attempt has recorded."""
-        opened = self.newest.opened if self.newest else None
-        return environment_of(opened or {}, self.info)
+        begun = self.newest.begun if self.newest else None
+        return environment_of(begun or {}, self.info)
 
     @property
     def best_rule(self) -> str:
         """What makes an epoch the best one, as `metric:min` or `metric:max`."""
-        return self._text("best") or DEFAULT_BEST
+        return self._text("best") or self._told_by_script("best", str) or DEFAULT_BEST
 
     @property
     def best(self) -> Best | None:
@@ -448,12 +534,12 @@ class RunState:
     @property
     def events(self) -> list[JsonObject]:
         """The newest events of all attempts, in order."""
-        return [event for attempt in self._attempts() for event in attempt.events]
+        return [event for attempt in self._attempts() for event in attempt.all_events]
 
     @property
     def warnings(self) -> list[str]:
         """What went wrong without ending the run, in words."""
-        found = [warning for attempt in self._attempts() for warning in attempt.warnings]
+        found = [warning for attempt in self._attempts() for warning in attempt.all_warnings]
         found += [f"{name}: {problem}" for name, problem in sorted(self.problems.items())]
         found += [f"{torn.place}: {torn.reason}" for torn in self.torn_lines]
         if self._first_steps:
@@ -462,6 +548,12 @@ class RunState:
 
     def _attempts(self) -> Iterator[Attempt]:
         return (self.attempts[number] for number in sorted(self.attempts))
+
+    @property
+    def degraded(self) -> str:
+        """Why rows waited in memory at the last heartbeat, in words; empty when they did not."""
+        live = self._live_progress()
+        return live.degraded if live and self.ended is None else ""
 
     def _ordered(self, *streams: str) -> list[Piece]:
         pieces = [piece for piece in self._pieces.values() if piece.file.stream in streams]

@@ -1,13 +1,16 @@
 """One stream of one attempt: whole lines appended to a file, and what happens when that fails.
 
-In `direct` mode a line is in the kernel when `append` returns, so SIGKILL loses nothing. Three
+In `direct` mode a line is in the kernel when `append` returns, so SIGKILL loses nothing. These
 things can still go wrong, and none may reach the training loop:
 
 * `write` is short or fails (disk full, quota): the rest of the line, and all that follows, waits
   in memory in order and is written when there is room; a remainder is finished, never restarted.
 * `fdatasync` fails: the kernel may have thrown the dirty pages away and the next fdatasync says
   OK. Every line since the last good one is kept in memory and written again to the next part.
-* memory for either runs out: rows are dropped and counted, and the count is reported.
+* `write` fails and never works again on this descriptor (ESTALE; EIO for seconds), or somebody
+  deletes the file: the next part is opened anew, in the same way.
+* the directory is deleted: what follows is lost, and counted. Nothing is made in its place.
+* memory for any of these runs out: rows are dropped and counted, and the count is reported.
 """
 
 from __future__ import annotations
@@ -16,58 +19,31 @@ import errno
 import os
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from runstore.atomic import sync_directory
 from runstore.line_queue import LineQueue
+from runstore.part import FileTally, Part, Sync, cut_back
 from runstore.paths import StreamFile
+from runstore.run_directory import NEVER_HEALS, RunDirectory
 
 PART_BYTES = 64 << 20
 """A part is closed at this size: rsync then skips it, and a checksum covers a bounded file."""
 WAITING_BYTES = 32 << 20
 """The most that is kept in memory for a disk that takes no more."""
-UNSYNCED_BYTES = 32 << 20
-"""The most that is kept in memory for a replay after a failed fdatasync."""
-LOOK_BYTES = 4 << 20
-"""After so many bytes more, `append` looks at how much memory they take."""
 MOST_TAKEN_NAMES = 100
 """So many names of parts are passed over because another process made files of that name."""
 MAX_PAUSE_S = 60.0
 """The longest pause between two syncs of a disk whose syncs fail: each begins a new part."""
-
-# macOS has no fdatasync.
-_sync_data = getattr(os, "fdatasync", os.fsync)
+EIO_PATIENCE_S = 5.0
+"""So long writes may fail with EIO before the file is left; longer after each such part."""
+END_SYNCS = 3
+"""So often the end tries to make the last rows durable; each failure goes on in the next part."""
 
 Result = TypeVar("Result")
-
-
-@dataclass(slots=True)
-class FileTally:
-    """What one finished file should hold; written into the `end` event."""
-
-    rows: int = 0
-    bytes: int = 0
-    crc32: int = 0
-
-    def to_record(self) -> dict[str, int | str]:
-        """Return the fields as they stand in the `end` event."""
-        return {"rows": self.rows, "bytes": self.bytes, "crc32": f"{self.crc32:08x}"}
-
-
-@dataclass(slots=True)
-class _Sync:
-    """What one fdatasync is to make durable."""
-
-    descriptor: int
-    counted: FileTally
-    lines: bytearray
-    replayable: bool
 
 
 class StreamWriter:
@@ -81,7 +57,7 @@ class StreamWriter:
 
     def __init__(
         self,
-        run_dir: Path,
+        directory: RunDirectory,
         first: StreamFile,
         *,
         queued: bool = False,
@@ -91,39 +67,36 @@ class StreamWriter:
         """Prepare the stream; its file appears with its first row.
 
         Args:
-            run_dir: the run's directory.
+            directory: the run's.
             first: names the first part.
             queued: never write in the caller's thread (network mounts).
             on_cut: told (file name, bytes) when a file ends earlier than its size says.
             on_problem: told, in words, when writing fails and when it works again. Called with
                 locks held: it must only take a note.
         """
-        self._run_dir = run_dir
-        self._name = first
+        self._directory = directory
         self._queued = queued
         self._on_cut = on_cut
         self._on_problem = on_problem
         self._new_locks()
         self._busy = False
         self._syncing = False
-        self._fd = -1
+        self._part = Part(directory, first)
         self._direct = False
         self._closed = False
         self._waiting = LineQueue(WAITING_BYTES)
-        # One buffer, not a list of lines: each line that orjson returns sits in a block of 1 KiB,
-        # and keeping those costs 1.7 µs a line in fresh memory.
-        self._unsynced = bytearray()
-        self._counted = 0
-        self._look_at = LOOK_BYTES
-        self._replayable = True
-        self._tally = FileTally()
-        self._synced = FileTally()
         self._cut: tuple[str, int] | None = None
         """What `on_cut` is to be told once the next part is open."""
+        self._cut_files: dict[str, int] = {}
+        """The files that were left behind a fault, and where their valid rows end."""
         self._failed_syncs = 0
         self._next_sync = 0.0
-        self._directory_synced = False
         self._failing: str | None = None
+        self._failing_since = 0.0
+        self._dead_parts = 0
+        self._was_deleted = False
+        """Whether the open file had no name at the last look."""
+        self._lost = False
         self.tallies: dict[str, FileTally] = {}
 
     def _new_locks(self) -> None:
@@ -145,6 +118,8 @@ class StreamWriter:
             finally:
                 self._busy = False
 
+    # ---- lines in ----------------------------------------------------------------------------
+
     def append(self, line: bytes) -> None:
         """Take one whole line; never raises for a fault of the disk."""
         if self._queued:
@@ -157,9 +132,10 @@ class StreamWriter:
                 self._append_slowly(line)
                 return
             self._busy = True
-            unsynced = self._unsynced
+            part = self._part
+            unsynced = part.unsynced
             try:
-                written = os.write(self._fd, line)
+                written = os.write(part.descriptor, line)
                 if written == len(line):
                     unsynced += line
                 else:
@@ -172,7 +148,7 @@ class StreamWriter:
             finally:
                 self._busy = False
             # Whoever makes something wait clears `_direct`; asking the queue would be a call.
-            if not self._direct or len(unsynced) >= self._look_at:
+            if not self._direct or len(unsynced) >= part.look_at:
                 self._leave_fast_path()
 
     def _append_slowly(self, line: bytes) -> None:
@@ -183,7 +159,7 @@ class StreamWriter:
 
     def _leave_fast_path(self) -> None:
         """Something waits (a short write, a row from a signal handler), or memory fills."""
-        self._in_turn(self._count)
+        self._in_turn(self._part.count)
         if self._waiting and self._failing is None:
             self.drain()
 
@@ -192,45 +168,76 @@ class StreamWriter:
             self._waiting.put(line)
             self._direct = False
 
+    # ---- lines out ---------------------------------------------------------------------------
+
     def drain(self) -> None:
         """Write what waits, oldest first, as far as the disk takes it."""
         self._in_turn(self._write_all)
 
     def _write_all(self) -> None:
+        if self._lost:
+            return
         try:
             while self._waiting:
                 self._open_if_needed()
                 self._write_oldest()
             self._recover()
         except OSError as error:
+            if error.errno == errno.ENOENT and self._directory.is_deleted():
+                self._lose()
+                return
             self._fail(error)
+            self._leave_if_dead(error)
 
     def _write_oldest(self) -> None:
         line = self._waiting.oldest
-        written = os.write(self._fd, line)
-        self._unsynced += line[:written]
+        written = os.write(self._part.descriptor, line)
+        self._part.unsynced += line[:written]
         self._waiting.written(written)
 
     def _recover(self) -> None:
         """Go back to writing directly once nothing waits."""
         if self._failing is not None:
             lost = f", {self.dropped_rows:,} rows were lost" if self.dropped_rows else ""
-            self._on_problem(f"writing {self._name.name} works again{lost}")
+            self._on_problem(f"writing {self._part.name.name} works again{lost}")
             self._failing = None
-        self._direct = self._fd >= 0 and not self._queued
+            self._dead_parts = 0
+        self._direct = self._part.is_open and not self._queued
 
     def _fail(self, error: OSError) -> None:
         """Note a fault once, however often it repeats."""
         reason = errno.errorcode.get(error.errno or 0, "?")
+        if self._failing is None:
+            self._failing_since = time.monotonic()
         if self._failing != reason:
             self._failing = reason
             self._on_problem(
-                f"writing {self._name.name} fails ({error.strerror}); rows wait in memory"
+                f"writing {self._part.name.name} fails ({error.strerror}); rows wait in memory"
             )
 
+    def _leave_if_dead(self, error: OSError) -> None:
+        """Go on in the next part when this descriptor will never work again.
+
+        Not on a full disk: there the next part would have no room either.
+        """
+        if not self._part.is_open or self._syncing:
+            return
+        patience_s = min(EIO_PATIENCE_S * 2.0**self._dead_parts, MAX_PAUSE_S)
+        tried_long = time.monotonic() - self._failing_since >= patience_s
+        if error.errno in NEVER_HEALS or (error.errno == errno.EIO and tried_long):
+            if error.errno == errno.EBADF:
+                # Closed behind our back: its number may be somebody else's in a moment.
+                self._part.descriptor = -1
+            self._dead_parts += 1
+            self._failing_since = time.monotonic()
+            self._part.count()
+            self._leave(self._part.unsynced, whole=self._part.replayable)
+
+    # ---- parts -------------------------------------------------------------------------------
+
     def _open_if_needed(self) -> None:
-        if self._fd < 0:
-            self._open_free(self._name)
+        if not self._part.is_open:
+            self._open_free(self._part.name)
         if self._cut is not None:
             # Before the rows that are written again, or a kill in between would show them twice.
             cut, self._cut = self._cut, None
@@ -256,66 +263,54 @@ class StreamWriter:
             self._on_problem(f"{file} was there before; its rows do not count, {name.name} is used")
 
     def _open(self, name: StreamFile) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._run_dir / name.name, flags, 0o666)
-        self._close_file()
-        self._fd, self._name = descriptor, name
-        self._tally = self.tallies[name.name] = FileTally()
-        self._synced = FileTally()
-        self._keep(bytearray())
-        self._directory_synced = False
-
-    def _close_file(self) -> None:
-        if self._fd >= 0:
-            descriptor, self._fd = self._fd, -1
-            # NFS reports an earlier fault here; fdatasync has told it already.
-            with suppress(OSError):
-                os.close(descriptor)
+        owed_bytes = 0 if self._part.is_open else self._part.owed_bytes
+        part = Part(self._directory, name, owed_bytes=owed_bytes)
+        part.open()
+        self._part.close()
+        self._part = part
+        self.tallies[name.name] = part.tally
 
     def _next_name(self) -> StreamFile:
-        return replace(self._name, part=self._name.part + 1)
+        return replace(self._part.name, part=self._part.name.part + 1)
 
-    def _count(self) -> None:
-        """Bring the tally up to date, off the hot path, from what was written since."""
-        fresh = self._unsynced[self._counted :]
-        self._counted = len(self._unsynced)
-        self._look_at = self._counted + LOOK_BYTES
-        tally = self._tally
-        tally.crc32 = zlib.crc32(fresh, tally.crc32)
-        tally.rows += fresh.count(b"\n")
-        tally.bytes += len(fresh)
-        if tally.bytes - self._synced.bytes > UNSYNCED_BYTES:
-            self._keep(bytearray(), replayable=False)
+    def _leave(self, lines: bytearray, *, whole: bool) -> None:
+        """Leave the file; every line since its last good sync goes into the next part.
 
-    def _measure(self) -> None:
-        """Bring the tally up to date and compare it with the file.
-
-        They differ after a KeyboardInterrupt between a write and its note.
+        Args:
+            lines: what was written since then.
+            whole: whether `lines` is all of that. When memory did not suffice, the file's rows
+                count as they are.
         """
-        self._count()
-        with suppress(OSError):
-            if os.fstat(self._fd).st_size != self._tally.bytes:
-                self._recount()
-
-    def _recount(self) -> None:
-        data = (self._run_dir / self._name.name).read_bytes()
-        tally = self._tally
-        tally.rows, tally.bytes, tally.crc32 = data.count(b"\n"), len(data), zlib.crc32(data)
-
-    def _keep(self, unsynced: bytearray, *, replayable: bool = True) -> None:
-        """Set what would be written again; all of it is counted already."""
-        self._unsynced, self._counted, self._replayable = unsynced, len(unsynced), replayable
-        self._look_at = len(unsynced) + LOOK_BYTES
+        left = self._part
+        left.close()
+        owed_bytes = len(lines) if whole else 0
+        self._part = Part(self._directory, self._next_name(), owed_bytes=owed_bytes)
+        self._direct = False
+        if whole:
+            self.tallies[left.name.name] = left.synced
+            self._cut = left.name.name, left.synced.bytes
+            self._cut_files[left.name.name] = left.synced.bytes
+            self._waiting.put_first(bytes(lines))
+        else:
+            # What was left before may have gone with it: those files have the only copy.
+            self._cut_files.clear()
+            self._waiting.give_up_torn()
 
     def position(self) -> tuple[str, int] | None:
         """Return the open file's name and size, or None before the first row."""
         return self._in_turn(self._measured)
 
     def _measured(self) -> tuple[str, int] | None:
-        if self._fd < 0:
+        if not self._part.is_open:
             return None
         self._measure()
-        return self._name.name, self._tally.bytes
+        return self._part.name.name, self._part.tally.bytes
+
+    def _measure(self) -> None:
+        self._part.measure()
+        self.tallies[self._part.name.name] = self._part.tally
+
+    # ---- durability --------------------------------------------------------------------------
 
     def sync(self) -> None:
         """Make everything appended so far survive power loss; replay it when that fails."""
@@ -334,64 +329,76 @@ class StreamWriter:
         if begun is None:
             return
         try:
-            _sync_data(begun.descriptor)
-            self._sync_name()
+            begun.part.sync()
         except OSError as error:
             self._in_turn(partial(self._leave_failed, error, begun))
             self.drain()
         else:
             self._in_turn(partial(self._note_sync, begun))
 
-    def _begin_sync(self) -> _Sync | None:
+    def _begin_sync(self) -> Sync | None:
         """Take what is unsynced, if there is any and the disk's pause is over."""
-        if self._fd < 0 or time.monotonic() < self._next_sync:
+        part = self._part
+        if not part.is_open or time.monotonic() < self._next_sync or self._is_pulled_away():
             return None
         self._measure()
-        if self._tally.bytes == self._synced.bytes:
-            return None
-        begun = _Sync(self._fd, replace(self._tally), self._unsynced, self._replayable)
-        self._keep(bytearray())
-        return begun
+        return part.begin_sync() if part.tally.bytes != part.synced.bytes else None
 
-    def _note_sync(self, done: _Sync) -> None:
-        self._synced, self._failed_syncs = done.counted, 0
+    def _note_sync(self, done: Sync) -> None:
+        done.part.synced, self._failed_syncs = done.counted, 0
         self._rotate_when_full()
 
     def _rotate_when_full(self) -> None:
         """Go on in the next part; the one left behind is synced and complete."""
-        self._count()
-        if self._tally.bytes >= PART_BYTES and self._synced == self._tally:
+        part = self._part
+        part.count()
+        if part.tally.bytes >= PART_BYTES and part.synced == part.tally:
             # No room for a new file: this one still works, and the next sync tries again.
             with suppress(OSError):
                 self._open_free(self._next_name())
 
-    def _sync_name(self) -> None:
-        """Make the file's name durable too, once; without it XFS was seen to lose the file."""
-        if not self._directory_synced:
-            sync_directory(self._run_dir)
-            self._directory_synced = True
-
-    def _leave_failed(self, error: OSError, begun: _Sync) -> None:
-        """Leave the file; every line since its last good sync goes into the next part.
+    def _leave_failed(self, error: OSError, begun: Sync) -> None:
+        """Leave a file whose sync has failed.
 
         The file is never synced again: the second fdatasync says OK although the kernel has
         thrown the pages away.
         """
-        lines, failed = begun.lines + self._unsynced, self._name.name
-        whole = begun.replayable and self._replayable
-        self._close_file()
-        self._name, self._direct = self._next_name(), False
-        self._keep(bytearray())
-        if whole:
-            self.tallies[failed] = self._synced
-            self._cut = failed, self._synced.bytes
-            self._waiting.put_first(bytes(lines))
-        else:
-            self._waiting.give_up_torn()
+        if self._lost:
+            return
+        failed = self._part.name.name
+        whole = begun.replayable and self._part.replayable
+        self._leave(begun.lines + self._part.unsynced, whole=whole)
         self._failed_syncs += 1
         self._next_sync = time.monotonic() + min(2.0**self._failed_syncs, MAX_PAUSE_S)
         what = "rows are written again" if whole else "rows since the last good one may be lost"
         self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); {what}")
+
+    def _is_pulled_away(self) -> bool:
+        """Tell whether somebody took the open file from us; the next part goes on then."""
+        part = self._part
+        if part.is_another_file():
+            # Not to be closed: it is somebody else's.
+            part.descriptor = -1
+            self._leave_pulled("its descriptor was closed by another part of the program")
+            return True
+        before, self._was_deleted = self._was_deleted, part.is_deleted()
+        # Only the second time: `rm -r` takes the directory next, and would stumble over a new file.
+        if before and self._was_deleted:
+            self._was_deleted = False
+            self._leave_pulled("it was deleted")
+            self.tallies.pop(part.name.name)
+            self._cut_files.pop(part.name.name, None)
+            self._cut = None
+            return True
+        return self._was_deleted
+
+    def _leave_pulled(self, why: str) -> None:
+        part = self._part
+        part.count()
+        self._leave(part.unsynced, whole=part.replayable)
+        self._on_problem(f"{part.name.name}: {why}; {self._part.name.name} goes on")
+
+    # ---- beginning and end -------------------------------------------------------------------
 
     def create(self) -> int:
         """Create the first part now and return its descriptor.
@@ -401,9 +408,9 @@ class StreamWriter:
             OSError: it cannot be created.
         """
         with self._lock:
-            self._open(self._name)
+            self._open(self._part.name)
             self._direct = not self._queued
-            return self._fd
+            return self._part.descriptor
 
     @property
     def failing(self) -> bool:
@@ -411,42 +418,73 @@ class StreamWriter:
         return self._failing is not None
 
     @property
+    def fault(self) -> str:
+        """The name of the fault (`ENOSPC`) while writes fail; else empty."""
+        return self._failing or ""
+
+    @property
     def dropped_rows(self) -> int:
-        """Rows that were lost because memory was full, or that the disk never took."""
+        """Rows that were lost: memory was full, the disk never took them, or it was deleted."""
         return self._waiting.dropped
 
     @property
-    def waiting(self) -> bool:
-        """Whether lines wait to be written."""
-        return bool(self._waiting)
+    def waiting_rows(self) -> int:
+        """How many lines wait to be written."""
+        return self._waiting.rows
+
+    def lose(self) -> None:
+        """Count as lost what comes, and what is not known to have been there: nobody can read it.
+
+        For a directory that was deleted.
+        """
+        self._in_turn(self._lose)
+
+    def _lose(self) -> None:
+        if self._lost:
+            return
+        self._lost, self._direct, self._failing = True, False, None
+        self._waiting.refuse(lost=self._part.unsynced.count(b"\n"))
+        self._part.keep(bytearray())
+        self._part.close()
 
     def finish(self) -> None:
         """Write and sync everything, make the tallies true, and close."""
-        self._next_sync = 0.0
         self.drain()
-        self.sync()
+        for _ in range(END_SYNCS):
+            self._next_sync = 0.0
+            self.sync()
         with self._sync_lock:
             self._in_turn(self._conclude)
             self.close()
 
     def _conclude(self) -> None:
         self._give_up_what_waits()
-        if self._fd >= 0:
+        if self._part.is_open:
             self._measure()
+        self._cut_back()
 
     def _give_up_what_waits(self) -> None:
         """Count the rows that the disk never took, and leave no half of one in the file."""
-        if self._waiting.torn and self._fd >= 0:
-            with suppress(OSError):
-                data = (self._run_dir / self._name.name).read_bytes()
-                os.ftruncate(self._fd, data.rfind(b"\n") + 1)
+        if self._waiting.torn and self._part.is_open:
+            self._part.drop_torn_line()
         self._waiting.give_up()
+
+    def _cut_back(self) -> None:
+        """Cut the files that were left, once their lines are safe elsewhere.
+
+        A file server that was full has left NULs behind the cut, which no JSON parser takes.
+        """
+        part = self._part
+        if part.is_open and part.synced.bytes >= part.owed_bytes:
+            for name, size in self._cut_files.items():
+                with suppress(OSError):
+                    cut_back(self._directory, name, size)
 
     def close(self) -> None:
         """Close the file; what is appended afterwards is ignored."""
         with self._sync_lock, self._lock:
             self._closed, self._direct = True, False
-            self._close_file()
+            self._part.close()
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child: the file belongs to the parent.
@@ -456,6 +494,6 @@ class StreamWriter:
         """
         self._new_locks()
         self._waiting = LineQueue(WAITING_BYTES)
-        self._unsynced.clear()
+        self._part.unsynced.clear()
         self._busy = False
         self.close()

@@ -11,6 +11,18 @@ from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
 from runstore.state import Attempt, RunState
 
+EXIT_KEYS = (
+    "code",
+    "signal",
+    "core",
+    "oom_kill",
+    "duration_s",
+    "max_rss_gib",
+    "user_s",
+    "system_s",
+)
+"""What `runstore exec` says of a command's end."""
+
 
 def summary(state: RunState) -> JsonObject:
     """Return what a list of runs needs to know of one."""
@@ -22,6 +34,7 @@ def summary(state: RunState) -> JsonObject:
         "source": state.source,
         "status": state.status.word,
         "reason": state.status.reason,
+        "degraded": state.degraded or None,
         "created": state.created,
         "duration_s": state.duration_s,
         "attempt": state.attempt,
@@ -64,7 +77,8 @@ def newest_report(state: RunState) -> JsonObject | None:
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    opened, ended = attempt.opened or {}, attempt.ended or {}
+    exited = attempt.execution.ended if attempt.execution else None
+    opened, ended = attempt.opened or attempt.begun or {}, attempt.ended or exited or {}
     return {
         "attempt": attempt.number,
         "started": number(opened, "time"),
@@ -74,4 +88,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "status": ended.get("status"),
         "reason": ended.get("reason"),
         "step": integer(ended, "step"),
+        "exit": {key: exited.get(key) for key in EXIT_KEYS} if exited else None,
     }

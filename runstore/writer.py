@@ -7,7 +7,6 @@ trial. After that, nothing here raises into the training loop.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -20,13 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runstore.atomic import write_document
-from runstore.errors import AttemptError
+from runstore.console import say
+from runstore.errors import AttemptError, UnusableDirectoryError
+from runstore.heartbeat import Heartbeat, Progress, degraded_in_words, fault_in_words
 from runstore.late_rows import LateRows
 from runstore.mounts import is_network
 from runstore.paths import RunPaths, Stream, StreamFile
+from runstore.probe import MISSING, Probe, probe, takes_lock
 from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
+from runstore.reserve import Reserve
+from runstore.run_directory import RunDirectory
 from runstore.stream_writer import StreamWriter
 from runstore.threads import start_daemon
 
@@ -36,12 +39,15 @@ HEARTBEAT_NETWORK_S = 10.0
 QUEUE_INTERVAL_S = 0.1
 LATE_WAIT_S = 10.0
 """How long the end of an attempt waits for values that are still on an accelerator."""
+END_WAIT_S = 60.0
+"""How long the end of an attempt waits for a file server that does not answer."""
+END_TELL_S = 5.0
+"""After so many seconds of that it says what it waits for."""
 PROBLEM_CHARS = 500
 SHORT_FIELD_BYTES = 1000
 """The longest field that is kept of an event that cannot be written as it is."""
 
 Clock = Callable[[], float]
-Progress = Callable[[], Mapping[str, Any]]
 
 _log = logging.getLogger("runstore")
 _open_writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
@@ -69,6 +75,7 @@ class RunWriter:
         opening: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
         clock: Clock | None = None,
+        on_moved: Callable[[Path], object] = lambda path: None,
     ) -> None:
         """Claim `attempt` and start the thread that syncs and beats.
 
@@ -78,14 +85,19 @@ class RunWriter:
             opening: further fields of the `open` event (`cuts`, Slurm's ids, …).
             progress: called about once a second for the position that `progress.json` shows.
             clock: Unix seconds; rows and events are stamped with it.
+            on_moved: told where the directory is, when somebody moved it.
 
         Raises:
             AttemptError: somebody else claimed the attempt.
-            OSError: the directory cannot be written.
+            UnusableDirectoryError: the directory cannot be written, or not be appended to.
         """
         self.run_dir, self.attempt = run_dir, attempt
         self.clock = clock or attempt_clock()
-        self._progress = progress
+        self._on_moved = on_moved
+        self._directory = RunDirectory(run_dir)
+        self._heartbeat = Heartbeat(self._directory, attempt, self.clock, progress)
+        self._reserve = Reserve(self._directory)
+        self._deleted = False
         self._network = is_network(run_dir)
         self._streams: dict[Stream, StreamWriter] = {}
         # Re-entrant: a signal handler may log while this thread is inside.
@@ -94,21 +106,33 @@ class RunWriter:
         self._told: set[str] = set()
         self._lock_fd = -1
         self._closed = False
-        self._beats = 0
         self._stop = threading.Event()
         self._end_fields: dict[str, Any] | None = None
         self._files: dict[str, dict[str, int | str]] = {}
         self._ending = False
         self._ended = False
         self.write_mode = "queued" if self._network else "direct"
-        self._claim(dict(opening or {}))
+        found = self._probe()
+        self._claim(dict(opening or {}), found)
         self.metrics = self.stream("metrics")
         self.late = LateRows(self._note_lost)
         """What waits for an accelerator, on its way to `metrics`."""
         _open_writers.add(self)
         self._thread = start_daemon(self._serve, "runstore-writer")
 
-    def _claim(self, opening: dict[str, Any]) -> None:
+    def _probe(self) -> Probe:
+        """Try out the directory; what does not work costs a promise, or the run."""
+        try:
+            found = probe(self._directory)
+        except OSError as error:
+            raise UnusableDirectoryError(self.run_dir, error) from error
+        if not found.append:
+            raise UnusableDirectoryError(self.run_dir)
+        self._directory.can_rename = found.rename
+        self._problems += [MISSING[name] for name in found.without]
+        return found
+
+    def _claim(self, opening: dict[str, Any], found: Probe) -> None:
         events = self.stream("events")
         try:
             descriptor = events.create()
@@ -119,7 +143,7 @@ class RunWriter:
             ) from None
         inode = os.fstat(descriptor).st_ino
         identity = current_process().to_record()
-        lock = _lock(descriptor)
+        lock = takes_lock(descriptor)
         # The lock lasts as long as a descriptor of it is open, and the stream may leave its first
         # file for the next part.
         self._lock_fd = os.dup(descriptor)
@@ -132,6 +156,7 @@ class RunWriter:
                 **identity,
                 "inode": inode,
                 "lock": lock,
+                **({"without": found.without} if found.without else {}),
                 **opening,
             },
         )
@@ -148,13 +173,23 @@ class RunWriter:
         return found
 
     def _new_stream(self, stream: Stream) -> StreamWriter:
-        return StreamWriter(
-            self.run_dir,
-            StreamFile(self.attempt, 0, stream),
+        made = StreamWriter(
+            self._directory,
+            StreamFile(self.attempt, self._first_part(stream), stream),
             queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
         )
+        if self._deleted:
+            made.lose()
+        return made
+
+    def _first_part(self, stream: Stream) -> int:
+        """Rows that `runstore exec` found before this `init` are the part before ours."""
+        paths = RunPaths(self.run_dir)
+        if stream != "metrics" or not paths.stream("exec", self.attempt).exists():
+            return 0
+        return int(paths.stream(stream, self.attempt).exists())
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
         """Encode and append one record; after the end, and in a forked child, do nothing.
@@ -174,6 +209,14 @@ class RunWriter:
         except RecordError as error:
             kept = {key: value for key, value in fields.items() if _is_short(key, value)}
             self.append("events", {**stamped, "unwritable": str(error), **kept})
+
+    def write_document(self, name: str, data: bytes) -> None:
+        """Replace a small document of the run, durably.
+
+        Raises:
+            OSError: the disk does not take it; the old document is untouched.
+        """
+        self._directory.write_document(name, data, durable=True)
 
     def sync(self) -> dict[str, int]:
         """Make everything appended so far durable; return each open file's name and size.
@@ -199,40 +242,97 @@ class RunWriter:
             self._end_fields = dict(fields)
         self._ending = True
         try:
+            if self._network and self._thread.is_alive():
+                self._end_in_thread()
+            else:
+                self._end_here()
+        finally:
+            self._ending = False
+
+    def _end_here(self) -> None:
+        try:
+            self._give_up_late_rows()
+            self._stop.set()
+            if self._thread is not threading.current_thread():
+                self._thread.join(timeout=5.0)
             self._close_data()
         finally:
             # Also when a second Ctrl-C interrupts the above: without an end the run looks crashed.
-            try:
-                self._write_end(self._end_fields)
-            finally:
-                self._ending = False
+            self._stop.set()
+            self._write_end()
+
+    def _end_in_thread(self) -> None:
+        """Let the thread write the end: a file server may not answer for hours, or never."""
+        try:
+            self._give_up_late_rows()
+        finally:
+            self._stop.set()
+        begun, told = time.monotonic(), False
+        while self._thread.is_alive():
+            self._thread.join(timeout=0.2)
+            waited_s = time.monotonic() - begun
+            if waited_s >= END_WAIT_S:
+                _log.warning(
+                    "runstore: the file server has not answered for %.0f s; %s, and the end of the "
+                    "run, may be missing (%s)",
+                    waited_s,
+                    f"{self._waiting_rows():,} rows",
+                    self.run_dir,
+                )
+                return
+            if waited_s >= END_TELL_S and not told:
+                told = True
+                say(
+                    f"runstore: waiting for the file server, {self._waiting_rows():,} rows are not "
+                    f"written yet; at most {END_WAIT_S:.0f} s"
+                )
+
+    def _give_up_late_rows(self) -> None:
+        self._guard("writing the last rows", partial(self.late.give_up, LATE_WAIT_S))
 
     def _close_data(self) -> None:
-        self._guard("writing the last rows", partial(self.late.give_up, LATE_WAIT_S))
-        self._stop.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
+        self._guard("looking at the directory", self._look_at_directory)
         for stream in self._data_streams():
             self._guard("closing a file", stream.finish)
             tallies = stream.tallies.items()
             self._files.update({name: tally.to_record() for name, tally in tallies})
         self._guard("rewriting progress.json", self._beat)
 
-    def _write_end(self, fields: Mapping[str, Any]) -> None:
+    def _write_end(self) -> None:
         if not self._closed:
             # Once more: Ctrl-C may have cut the first wait short.
             self._guard("writing the last rows", self.late.give_up)
             self._guard("reporting a problem", self._tell_problems)
-            dropped = sum(stream.dropped_rows for stream in self._data_streams())
+            dropped = self._dropped_rows()
             lost = {"dropped_rows": dropped} if dropped else {}
-            self.event("end", {**fields, **lost, "files": self._files})
+            # Behind the rows, which may need more room than there is: the end must have some.
+            self._reserve.release()
+            self.event("end", {**(self._end_fields or {}), **lost, "files": self._files})
             self._closed = True
         for stream in self._all_streams():
             stream.finish()
         self._release_lock()
+        self._directory.close()
         _open_writers.discard(self)
         # Last: until here a further call has something to do.
         self._ended = True
+
+    def _waiting_rows(self) -> int:
+        return sum(stream.waiting_rows for stream in self._data_streams())
+
+    def _dropped_rows(self) -> int:
+        return sum(stream.dropped_rows for stream in self._data_streams())
+
+    @property
+    def lost(self) -> str:
+        """What is lost for ever, in words; empty when nothing is."""
+        dropped = self._dropped_rows()
+        rows = f"{dropped:,} {'row was' if dropped == 1 else 'rows were'} lost"
+        if self._deleted:
+            return f"the run's directory was deleted while it ran; {rows}"
+        faults = [stream.fault for stream in self._data_streams() if stream.failing]
+        because = f" ({fault_in_words(faults[0])})" if faults else ""
+        return f"{rows}{because}" if dropped else ""
 
     def _data_streams(self) -> list[StreamWriter]:
         events = self.stream("events")
@@ -248,6 +348,15 @@ class RunWriter:
     def degraded(self) -> bool:
         """Whether some rows wait in memory because the disk does not take them."""
         return any(stream.failing for stream in self._all_streams())
+
+    @property
+    def why_degraded(self) -> str:
+        """Why rows wait in memory, and how many; empty when they do not."""
+        failing = [stream for stream in self._all_streams() if stream.failing]
+        if not failing:
+            return ""
+        rows = sum(stream.waiting_rows for stream in failing)
+        return degraded_in_words(failing[0].fault, rows)
 
     def _all_streams(self) -> list[StreamWriter]:
         with self._streams_lock:
@@ -274,13 +383,16 @@ class RunWriter:
         heartbeat_s = HEARTBEAT_NETWORK_S if self._network else HEARTBEAT_LOCAL_S
         next_sync, next_beat = time.monotonic() + SYNC_INTERVAL_S, time.monotonic()
         pause = QUEUE_INTERVAL_S if self._network else min(SYNC_INTERVAL_S, heartbeat_s)
+        # Here and not before the claim: it may take a while, and nobody needs it yet.
+        self._guard("reserving room for the end", self._reserve.take)
         while True:
             now = time.monotonic()
             self._guard("writing what was late", self.late.look)
             for stream in self._all_streams():
-                if stream.waiting:
+                if stream.waiting_rows or stream.failing:
                     self._guard("writing what waits", stream.drain)
             if now >= next_sync:
+                self._guard("looking at the directory", self._look_at_directory)
                 for stream in self._all_streams():
                     self._guard("syncing a file", stream.sync)
                 next_sync = now + SYNC_INTERVAL_S
@@ -289,7 +401,30 @@ class RunWriter:
                 next_beat = now + heartbeat_s
             self._guard("reporting a problem", self._tell_problems)
             if self._stop.wait(pause):
-                return
+                break
+        if self._network:
+            self._guard("ending the run", self._end_for_caller)
+
+    def _end_for_caller(self) -> None:
+        try:
+            self._close_data()
+        finally:
+            self._write_end()
+
+    def _look_at_directory(self) -> None:
+        """Follow a directory that was moved; give up one that was deleted."""
+        if self._deleted:
+            return
+        if self._directory.is_deleted():
+            self._deleted = True
+            for stream in self._all_streams():
+                stream.lose()
+            self._note_once("deleted", "the run's directory was deleted; rows are lost from now on")
+            return
+        moved = self._directory.moved_to()
+        if moved is not None:
+            self._problems.append(f"the run's directory was moved to {moved}; the rows follow it")
+            self._on_moved(moved)
 
     def _guard(self, what: str, action: Callable[[], object]) -> None:
         """Do one thing of the thread or of the end; a fault in it must not stop the others."""
@@ -314,22 +449,14 @@ class RunWriter:
 
     def _beat(self) -> None:
         """Rewrite `progress.json`; a full disk or an odd position only stops the beat."""
-        self._beats += 1
-        position = dict(self._progress()) if self._progress else {}
-        document = {
-            "beat": self._beats,
-            "attempt": self.attempt,
-            "time": self.clock(),
-            "monotonic": time.monotonic(),
-            "pid": os.getpid(),
-            **position,
-            **({"degraded": True} if self.degraded else {}),
-        }
+        if self._deleted:
+            return
         try:
-            write_document(RunPaths(self.run_dir).progress, encode(document), durable=False)
+            self._heartbeat.beat(self.why_degraded)
         except (OSError, RecordError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            self._note_once("beat", f"progress.json cannot be written ({reason})")
+            if not self._directory.is_deleted():
+                reason = error.strerror if isinstance(error, OSError) else error
+                self._note_once("beat", f"progress.json cannot be written ({reason})")
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child; the run belongs to the parent."""
@@ -338,6 +465,7 @@ class RunWriter:
         self.late.forget_in_child()
         for stream in self._streams.values():
             stream.forget_in_child()
+        self._directory.forget_in_child()
         self._release_lock()
 
 
@@ -346,15 +474,6 @@ def _is_short(key: str, value: object) -> bool:
         return len(encode({key: value})) <= SHORT_FIELD_BYTES
     except RecordError:
         return False
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the attempt's lock and tell whether this file system has locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _forget_all_in_child() -> None:

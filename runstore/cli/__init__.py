@@ -22,6 +22,7 @@ COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
     "demo": "Train small networks on real digits and watch them.",
     "doctor": "Look for what is wrong with runs, and seal torn files.",
+    "exec": "Run a command as a run: its output, its rows, its end.",
     "export": "Write runs as one CSV or JSON file.",
     "ls": "List the runs below a root.",
     "resume": "Start a run's command again, as its next attempt.",

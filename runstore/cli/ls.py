@@ -27,7 +27,8 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     """List the runs below ROOT (default: --root), newest first.
 
     Folders are searched, runs are not. --json prints one array of objects with id, name, path,
-    status, reason, created, duration_s, attempt, epoch, epochs, step, params, tags, last and best.
+    status, reason, degraded, created, duration_s, attempt, epoch, epochs, step, params, tags, last
+    and best.
     """
     directory = where or root
     readers = [open_run(ref, patient=False) for ref in discover([directory])]
@@ -63,5 +64,10 @@ def _row(state: RunState, metrics: list[str]) -> list[str]:
         f"{metric(best.value)} @{best.epoch}" if best else NOTHING,
         duration(state.duration_s),
         local_time(state.created),
-        "" if state.status.word == "running" else state.status.reason,
+        _reason(state),
     ]
+
+
+def _reason(state: RunState) -> str:
+    why = "" if state.status.word == "running" else state.status.reason
+    return "; ".join(filter(None, (why, state.degraded)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,6 +47,8 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     arguments = list(command) or _recorded_command(state, run)
     cwd = None if command else _recorded_directory(state)
     say(f"attempt {state.attempt + 1} of {ref.name}: {shlex.join(arguments)}")
+    if state.newest is not None and state.newest.execution is not None:
+        _execute_again(arguments, cwd, ref.path)
     _execute(arguments, cwd, ref.path)
 
 
@@ -59,8 +62,8 @@ def _refuse_if_alive(state: RunState) -> None:
 
 def _facts(state: RunState) -> dict[str, Any]:
     """Return what the newest attempt says of its start; the first one's is in run.json."""
-    opened = state.newest.opened if state.newest else None
-    return {**state.info, **(opened or {})}
+    begun = state.newest.begun if state.newest else None
+    return {**state.info, **(begun or {})}
 
 
 def _recorded_command(state: RunState, run: str) -> list[str]:
@@ -89,6 +92,21 @@ def _recorded_directory(state: RunState) -> Path | None:
             "should run, and give the command behind --"
         )
     return Path(recorded)
+
+
+def _execute_again(arguments: list[str], cwd: Path | None, run_dir: Path) -> NoReturn:
+    """Run the command under `runstore exec`, as it was before."""
+    from runstore.exec.session import NotStartedError, Wishes, execute
+
+    os.environ.pop("RUNSTORE_PARAMS", None)
+    wishes = Wishes(root=run_dir.parent, run_dir=run_dir.absolute())
+    if cwd is not None:
+        os.chdir(cwd)
+    try:
+        sys.exit(execute(arguments, wishes))
+    except NotStartedError as error:
+        say(str(error))
+        sys.exit(error.status)
 
 
 def _execute(arguments: list[str], cwd: Path | None, run_dir: Path) -> NoReturn:

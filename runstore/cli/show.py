@@ -9,11 +9,12 @@ import click
 
 from runstore.cli.options import json_option, root_option, run_argument
 from runstore.cli.output import local_time, print_json, table
+from runstore.exec.output_log import last_lines
 from runstore.numbers import duration, metric, of_total
 from runstore.paths import RunPaths
 from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.reader import read_whole
-from runstore.records import JsonObject, integer, metric_values
+from runstore.records import JsonObject, integer, metric_values, number
 from runstore.reports import text_report
 from runstore.sources import RunState
 from runstore.store import find
@@ -21,6 +22,7 @@ from runstore.summary import full_summary, newest_report
 from runstore.text import printable
 
 EPOCHS_SHOWN = 20
+OUTPUT_LINES_SHOWN = 10
 
 
 @click.command("show")
@@ -43,7 +45,8 @@ def command(run: str, root: Path, as_json: bool) -> None:
 
 def page(state: RunState) -> list[str]:
     """Return the page's lines."""
-    sections = [_facts(state), _last(state), _epochs(state), _report(state), _warnings(state)]
+    sections = [_facts(state), _last(state), _epochs(state), _report(state), _output(state)]
+    sections.append(_warnings(state))
     return [line for section in sections if section for line in [*section, ""]][:-1]
 
 
@@ -58,11 +61,13 @@ def _facts(state: RunState) -> list[str]:
         "path": str(state.path),
         "source": "" if state.source == "native" else state.source,
         "status": status,
+        "degraded": state.degraded,
         "params": "  ".join(f"{key}={value}" for key, value in state.params.items()),
         "tags": " ".join(state.tags),
         "created": local_time(state.created) if state.created else "",
         "duration": duration(state.duration_s) if state.duration_s is not None else "",
         "attempt": str(state.attempt) if state.attempt > 1 else "",
+        "exit": _exit(state),
         "epoch": "" if state.epoch is None else of_total(state.epoch, state.epochs),
         "step": "" if state.step is None else f"{state.step:,}",
         "best": f"epoch {best.epoch}, {best.metric} {metric(best.value)}" if best else "",
@@ -71,6 +76,37 @@ def _facts(state: RunState) -> list[str]:
         "commit": _commit(git, state.path) if isinstance(git, dict) else "",
     }
     return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
+
+
+def _exit(state: RunState) -> str:
+    """Return what `runstore exec` has on record of the newest attempt's end."""
+    execution = state.newest.execution if state.newest else None
+    exited = execution.ended if execution else None
+    if exited is None:
+        return ""
+    code, name = integer(exited, "code"), exited.get("signal")
+    ended = f"status {code}" if code is not None else str(name or "")
+    core = "core dumped" if exited.get("core") is True else ""
+    oom = "the kernel killed for memory" if exited.get("oom_kill") is True else ""
+    rss, took = number(exited, "max_rss_gib"), number(exited, "duration_s")
+    cpu_s = (number(exited, "user_s") or 0.0) + (number(exited, "system_s") or 0.0)
+    told = [
+        ended,
+        core,
+        oom,
+        f"{duration(took)}, {duration(cpu_s)} of CPU time" if took is not None else "",
+        f"at most {rss:.3g} GiB" if rss is not None else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def _output(state: RunState) -> list[str]:
+    """Return the last lines that the command of `runstore exec` has printed."""
+    if not any(attempt.execution for attempt in state.attempts.values()):
+        return []
+    lines = last_lines(state.path, OUTPUT_LINES_SHOWN)
+    title = f"output (the end of {RunPaths(state.path).output.name})"
+    return [title, *(f"  {printable(text)}" for text in lines)] if lines else []
 
 
 def _commit(git: JsonObject, run_dir: Path) -> str:
@@ -108,10 +144,10 @@ def _epochs(state: RunState) -> list[str]:
 
 def _epoch_row(row: JsonObject, names: list[str], best: int | None) -> list[str]:
     values = metric_values(row)
-    number = integer(row, "epoch")
-    mark = "*" if number is not None and number == best else ""
+    epoch = integer(row, "epoch")
+    mark = "*" if epoch is not None and epoch == best else ""
     cells = [metric(values.get(name)) for name in names]
-    return [f"{mark}{number}", *cells, duration(values.get("duration_s"))]
+    return [f"{mark}{epoch}", *cells, duration(values.get("duration_s"))]
 
 
 def _report(state: RunState) -> list[str]:

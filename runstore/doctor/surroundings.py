@@ -7,6 +7,7 @@ import re
 import stat
 from pathlib import Path
 
+from runstore import reserve
 from runstore.doctor.findings import Findings
 from runstore.paths import RunPaths
 
@@ -16,7 +17,6 @@ LEAST_FREE_INODES = 1000
 _TEMPORARY = re.compile(r"\.(.+\.tmp|probe-.+)", re.DOTALL)
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _TORN = re.compile(r".+\.jsonl\.torn(\.[0-9]+)?", re.DOTALL)
-RESERVE = ".reserve"
 
 
 def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
@@ -62,7 +62,7 @@ def _check_name(name: str, base: str, findings: Findings, *, alive: bool) -> Non
         return
     elif _TEMPORARY.fullmatch(base):
         findings.add("temporary_file", "a document that was being written", file=name)
-    elif base == RESERVE:
+    elif base == reserve.NAME:
         findings.add("left_reserve", "left by a process that is gone", file=name)
     elif _RSYNC.fullmatch(base):
         findings.add("partial_copy", "left by an rsync that was stopped", file=name)

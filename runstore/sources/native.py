@@ -26,11 +26,14 @@ from runstore.status import Status
 from runstore.tail import READ_BYTES, Tail
 
 NAME = "native"
+LIFECYCLE: tuple[Stream, ...] = ("exec", "events")
+"""The streams of events, which tell what the others are."""
 
 
 def recognises(directory: Path, names: Sequence[str]) -> bool:
     """A run has a `run.json`, or an events file of its first attempt."""
-    return "run.json" in names or "events-0001.jsonl" in names or looks_like_run_id(directory.name)
+    files = ("run.json", "events-0001.jsonl", "exec-0001.jsonl")
+    return any(file in names for file in files) or looks_like_run_id(directory.name)
 
 
 def open_run(directory: Path, *, patient: bool = True) -> NativeReader:
@@ -62,7 +65,7 @@ class NativeReader:
         changed = self._read_documents()
         if not self._find_files():
             return changed
-        for file in self._in_order(("events",)):
+        for file in self._in_order(LIFECYCLE):
             changed |= glance_file(self.state, file)
         self._apply_cuts()
         for file in self._in_order(("epochs", "metrics")):
@@ -75,7 +78,7 @@ class NativeReader:
         changed = self._read_documents()
         if not self._find_files():
             return changed
-        for file in self._in_order(("events",)):
+        for file in self._in_order(LIFECYCLE):
             changed |= self._read(file, budget)
         self._apply_cuts()
         for file in self._in_order(("epochs", "metrics", "reports")):
@@ -95,16 +98,16 @@ class NativeReader:
         """Yield every row of a stream in file order, and tell which ones are superseded."""
         self.learn_cuts()
         for file in self._in_order((stream,)):
-            limit = self.state.cuts.get(file.name.name) if stream != "events" else None
+            limit = self.state.cuts.get(file.name.name) if stream not in LIFECYCLE else None
             # What happened, and how the machine did, is true whatever was trained again.
-            inferred = stream not in ("events", "system")
+            inferred = stream not in (*LIFECYCLE, "system")
             hidden_from = self.state.hidden_from(file.name.attempt) if inferred else None
             yield from file_rows(file.tail.path, limit=limit, hidden_from=hidden_from)
 
     def learn_cuts(self) -> None:
         """Read the events, which name cuts, and later attempts' first rows, which imply them."""
         self._find_files()
-        for file in self._in_order(("events",)):
+        for file in self._in_order(LIFECYCLE):
             self._read_to_end(file)
         self._apply_cuts()
         for file in self._in_order(("metrics",)):
@@ -137,7 +140,7 @@ class NativeReader:
                 self._restart(self._files[name])
         for name, size in self.state.cuts.items():
             file = self._files.get(name)
-            if file is not None and file.name.stream != "events":
+            if file is not None and file.name.stream not in LIFECYCLE:
                 file.tail.limit = size
                 if file.tail.offset > size:
                     self._restart(file)
@@ -192,7 +195,11 @@ class NativeReader:
         if data is None or data == self._progress:
             return False
         self._progress = data
-        self.state.progress = Progress.from_record(self._parse("progress.json", data))
+        self.state.problems.pop("progress.json", None)
+        document = self._parse("progress.json", data)
+        # On a full disk it is rewritten in place: half of it leaves what the last one said.
+        if document or self.state.progress is None:
+            self.state.progress = Progress.from_record(document)
         self.state.version += 1
         return True
 
@@ -243,16 +250,17 @@ class NativeReader:
         if status.word != "crashed":
             return status
         # The end may have been written between the look at the events and the one at the process.
-        for file in self._in_order(("events",)):
+        for file in self._in_order(LIFECYCLE):
             fold_chunk(self.state, file, file.tail.poll())
         return self._liveness.judge(self.state, events)
 
     def _refuse_newer_attempts(self) -> None:
         """A newer version may have gone on with a run that an older one began."""
         for attempt in self.state.attempts.values():
-            opened = attempt.opened
-            if opened is not None and opened.get("format") != FORMAT:
-                self._check(self._paths.stream("events", attempt.number).name, opened)
+            watched = attempt.execution.opened if attempt.execution else None
+            for stream, opened in zip(LIFECYCLE, (watched, attempt.opened), strict=True):
+                if opened is not None and opened.get("format") != FORMAT:
+                    self._check(self._paths.stream(stream, attempt.number).name, opened)
 
     def _check(self, name: str, document: JsonObject) -> bool:
         try:

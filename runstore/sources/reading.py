@@ -157,7 +157,11 @@ def glance_file(state: RunState, file: FollowedFile) -> bool:
             return changed
     if stream == "epochs":
         file.complete = False
-    back = {"events": GLANCE_EVENTS_BYTES, "epochs": GLANCE_EPOCHS_BYTES}.get(stream, GLANCE_BYTES)
+    back = {
+        "events": GLANCE_EVENTS_BYTES,
+        "exec": GLANCE_EVENTS_BYTES,
+        "epochs": GLANCE_EPOCHS_BYTES,
+    }.get(stream, GLANCE_BYTES)
     before = file.tail.offset
     chunk = file.tail.jump(back)
     if chunk.offset > before and not chunk.restarted:
@@ -170,7 +174,7 @@ def glance_file(state: RunState, file: FollowedFile) -> bool:
 
 def _first_line_tells(name: StreamFile) -> bool:
     """The events' first line says which process writes; a later attempt's first row may cut."""
-    return name.stream == "events" or (name.stream == "metrics" and name.attempt > 1)
+    return name.stream in ("events", "exec") or (name.stream == "metrics" and name.attempt > 1)
 
 
 def read_document(path: Path) -> bytes | None:

@@ -224,7 +224,7 @@ class CheckpointStore:
 
         The caller's attempt holds the run: nobody else writes there.
         """
-        self._run_dir, self._attempt, self._keep_last = run_dir, attempt, keep_last
+        self.run_dir, self._attempt, self._keep_last = run_dir, attempt, keep_last
         self._paths = RunPaths(run_dir)
         self._loaded_once = False
         self._names = {row.file for row in read_manifest(run_dir)}
@@ -266,7 +266,7 @@ class CheckpointStore:
 
     def _remove_leftovers(self) -> None:
         left = [path.name for path in self._paths.checkpoints.glob(".*.tmp")]
-        for name in left + files_without_row(self._run_dir):
+        for name in left + files_without_row(self.run_dir):
             with contextlib.suppress(OSError):
                 (self._paths.checkpoints / name).unlink()
 
@@ -281,7 +281,7 @@ class CheckpointStore:
 
     def _list(self, path: Path, record: Mapping[str, Any]) -> None:
         try:
-            append_to_manifest(self._run_dir, record)
+            append_to_manifest(self.run_dir, record)
         except RecordError as error:
             path.unlink(missing_ok=True)
             raise CheckpointError(f"the manifest's row cannot be written: {error}") from error
@@ -337,7 +337,7 @@ class CheckpointStore:
             (self._paths.checkpoints / name).unlink(missing_ok=True)
 
     def _present(self) -> list[CheckpointRow]:
-        rows = read_manifest(self._run_dir)
+        rows = read_manifest(self.run_dir)
         return [row for row in rows if (self._paths.checkpoints / row.file).exists()]
 
 

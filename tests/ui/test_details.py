@@ -15,6 +15,7 @@ from tui.renderables.facts import facts_of
 from tui.renderables.text import LazyLines, Line, Span, plain
 
 EPOCHS = StreamFile(1, 0, "epochs")
+EVENTS = StreamFile(1, 0, "events")
 METRICS = StreamFile(1, 0, "metrics")
 
 
@@ -83,13 +84,15 @@ def test_rows_that_the_disk_does_not_take_are_told_in_the_list_and_in_the_pane()
     told = []
     for word in ("running", "crashed", "finished"):
         state.status = Status(word, "")
-        state.progress = Progress(attempt=1, degraded=True)
+        state.progress = Progress(attempt=1, degraded="disk full: 1,234 rows wait in memory")
+        if word == "finished":
+            state.apply(EVENTS, {"event": "end", "time": 1.0, "status": "finished"})
         warnings = [
-            plain(row) for row in details.progress(state, 80, 0.0) if "! the disk" in plain(row)
+            plain(row) for row in details.progress(state, 80, 0.0) if "disk full" in plain(row)
         ]
         told.append((facts_of(state).damaged, *warnings))
     assert told == [
-        (True, "! the disk takes no rows: the newest wait in memory"),
-        (True, "! the disk took no rows at the last heartbeat: the newest may be lost"),
+        (True, "! disk full: 1,234 rows wait in memory"),
+        (True, "! at the last heartbeat, disk full: 1,234 rows wait in memory: now lost"),
         (False,),
     ]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -24,8 +24,12 @@ from runstore.cli import COMMANDS, cli
 from runstore.errors import RunStoreError
 from runstore.run import Run
 
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
 LS_KEYS = (
-    "id name path status reason created duration_s attempt epoch epochs step params tags last best"
+    "id name path status reason degraded created duration_s attempt epoch epochs step params tags "
+    "last best"
 ).split()
 SHOW_KEYS = "attempts epoch_rows report warnings bad_lines".split()
 COMMAND = [sys.executable, "-m", "runstore.cli"]
@@ -303,6 +307,26 @@ def test_last_values_are_those_of_the_last_step_without_bookkeeping(root: Path) 
     assert shown["epoch_rows"][0]["train/loss"] == 2.0
     assert shown["epoch_rows"][0].keys() > {"duration_s", "train/samples_per_s", "val/nonfinite"}
     assert "latest    train/loss 1.0000  val/loss 0.5000\n" in data("show", run.path)
+
+
+def test_rows_that_wait_in_memory_are_told_beside_the_status(
+    root: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 1000.0)
+    reason = "disk full: 1,234 rows wait in memory"
+    run = runstore.init(root=root, system_interval_s=None)
+    wait_until((run.path / "progress.json").exists, what="its only heartbeat")
+    (run.path / "progress.json").write_text(
+        json.dumps({"beat": 99, "attempt": 1, "degraded": True, "degraded_reason": reason})
+    )
+    (one,) = json.loads(data("ls", root, "--json"))
+    listed, shown = data("ls", root).splitlines()[1], data("show", run.path)
+    run.finish()
+    assert (one["status"], one["degraded"]) == ("running", reason)
+    assert listed.endswith(reason)
+    assert f"degraded  {reason}\n" in shown
+    (one,) = json.loads(data("ls", root, "--json"))
+    assert (one["status"], one["degraded"]) == ("finished", None)
 
 
 def test_ls_json_of_an_empty_root_is_an_empty_array(root: Path) -> None:

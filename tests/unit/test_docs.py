@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md",
     "docs/training.md",
+    "docs/exec.md",
     "docs/format.md",
     "docs/stability.md",
     "docs/doctor.md",
@@ -78,7 +79,7 @@ def _blocks(page: str) -> Iterator[Block]:
 
 EXECUTED = [
     pytest.param(block, id=str(block), marks=[pytest.mark.needs_tool("jq")] * ("jq " in block.code))
-    for block in blocks("README.md", "docs/training.md", "docs/format.md")
+    for block in blocks("README.md", "docs/training.md", "docs/exec.md", "docs/format.md")
     # The training loop is left to the test below that also looks at what it wrote.
     if block.kind in ("sh", "python") and not block.note.startswith((NOT_RUN, "file: ", CONTINUES))
     if not ON_SCRIPTS.match(block.note)

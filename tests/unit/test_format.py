@@ -30,7 +30,9 @@ from runstore.writer import RunWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests/fixtures/format-1/20261120-120000-fixture-k3x7qa27"
-SCHEMAS = ("run", "events", "metrics", "epochs", "reports", "system", "progress")
+EXEC_FIXTURE = FIXTURE.with_name("20261121-120000-exec-k3x7qb27")
+WRITTEN = ("run", "events", "metrics", "epochs", "reports", "system", "progress")
+SCHEMAS = (*WRITTEN, "exec")
 VALUE_STREAMS = ("metrics", "epochs", "system")
 
 
@@ -125,7 +127,7 @@ def test_everything_the_library_writes_fits_the_schemas(tmp_path: Path) -> None:
     run = write_everything(tmp_path)
     assert faults(run.path) == []
     kinds = {kind for kind, _, _ in records(run.path)}
-    assert kinds == set(SCHEMAS)
+    assert kinds == set(WRITTEN)
 
 
 def test_nan_and_infinities_are_read_back_as_logged(tmp_path: Path) -> None:
@@ -205,6 +207,31 @@ def test_fixture_reads_to_the_same_state() -> None:
         "2 of 4 train batches were not finite",
         "'loss' is 'three', expected a number; log scalars, not str; it is left out",
     ]
+
+
+def test_fixture_of_exec_fits_the_schemas_and_is_as_it_was_written() -> None:
+    assert faults(EXEC_FIXTURE) == []
+    told = [r for kind, _, r in records(EXEC_FIXTURE) if r.get("event") in ("end", "exit")]
+    tallies = {name: tally for end in told for name, tally in end["files"].items()}
+    names = ("metrics-0001.jsonl", "metrics-0002.jsonl", "metrics-0002.1.jsonl")
+    assert tallies.keys() == {*names, "epochs-0002.jsonl"}
+    assert tallies == {name: tally_of(EXEC_FIXTURE / name) for name in tallies}
+
+
+def test_fixture_of_exec_reads_to_the_same_state() -> None:
+    """The first attempt was killed; in the second an `init` joined, and exit status 3 came last."""
+    run = runstore.load(EXEC_FIXTURE)
+    assert (run.status, run.reason) == ("finished", "then exit status 3")
+    assert (run.state.name, run.state.tags, run.params) == ("exec", ["a", "b"], {"lr": 0.1})
+    assert [row["loss"] for row in run.metrics()] == pytest.approx(
+        [0.5, math.nan, 0.25, 0.125], nan_ok=True
+    )
+    first = run.state.attempts[1].execution
+    assert first is not None
+    assert first.ended is not None
+    assert first.ended["reason"] == "killed by SIGKILL"
+    assert run.best is not None
+    assert (run.best.epoch, run.best.metric) == (2, "loss")
 
 
 def test_fixture_reads_to_the_same_epochs() -> None:

@@ -114,6 +114,7 @@ def test_requests_are_looked_for_every_ten_seconds_on_a_network_mount(
     # The writer's clock goes twenty times as fast.
     clock = SimpleNamespace(time=time.time, monotonic=lambda: 20 * time.monotonic())
     monkeypatch.setattr("runstore.writer.time", clock)
+    monkeypatch.setattr("runstore.heartbeat.time", clock)
 
     def beat() -> dict[str, Any]:
         path = run.path / "progress.json"

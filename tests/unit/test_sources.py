@@ -223,6 +223,23 @@ def test_odd_document_does_not_stop_the_reader(run_dir: Path, name: str, kind: s
     assert (name in state.problems) is (kind in ("garbage", "deep", "list"))
 
 
+def test_half_a_heartbeat_leaves_what_the_last_one_said(run_dir: Path) -> None:
+    """On a full disk it is rewritten in place."""
+    document = lines({"attempt": 2, "beat": 1, "step": 7, "degraded": True})
+    (run_dir / "progress.json").write_bytes(document)
+    reader = read(NativeReader(run_dir))
+    before = reader.state.progress
+    assert before is not None
+    assert (before.step, before.degraded) == (7, "the disk takes no rows")
+    (run_dir / "progress.json").write_bytes(document[:20])
+    reader.poll()
+    assert reader.state.progress == before
+    (run_dir / "progress.json").write_bytes(document + b"   ")
+    reader.poll()
+    assert reader.state.progress == before
+    assert reader.state.problems == {}
+
+
 @pytest.mark.timeout(5)
 @pytest.mark.parametrize("rows", [b"", b'{"step":1,"a":1.0}\n'], ids=["alone", "beside rows"])
 @pytest.mark.parametrize(

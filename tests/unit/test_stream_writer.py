@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from runstore import stream_writer
+from runstore import part, stream_writer
 from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
 from runstore.stream_writer import StreamWriter
 
 FIRST = StreamFile(1, 0, "metrics")
@@ -34,8 +36,9 @@ class Told:
         self.cuts.append((file, size))
 
     def writer(self, run_dir: Path, *, queued: bool = False) -> StreamWriter:
+        directory = RunDirectory(run_dir)
         return StreamWriter(
-            run_dir, FIRST, queued=queued, on_cut=self.cut, on_problem=self.problems.append
+            directory, FIRST, queued=queued, on_cut=self.cut, on_problem=self.problems.append
         )
 
 
@@ -182,11 +185,13 @@ SHORT_WRITE = """
 import json, resource, sys
 from pathlib import Path
 from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
 from runstore.stream_writer import StreamWriter
 
 problems = []
 writer = StreamWriter(
-    Path(sys.argv[1]), StreamFile(1, 0, "metrics"), on_cut=print, on_problem=problems.append
+    RunDirectory(Path(sys.argv[1])),
+    StreamFile(1, 0, "metrics"), on_cut=print, on_problem=problems.append,
 )
 soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
 for number in range(40):
@@ -247,11 +252,12 @@ FAILED_SYNC = """
 import json, os, sys
 from pathlib import Path
 from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
 from runstore.stream_writer import StreamWriter
 
 cuts, problems = [], []
 writer = StreamWriter(
-    Path(sys.argv[1]), StreamFile(1, 0, "metrics"),
+    RunDirectory(Path(sys.argv[1])), StreamFile(1, 0, "metrics"),
     on_cut=lambda *cut: cuts.append(cut), on_problem=problems.append,
 )
 for number in range(60):
@@ -279,7 +285,8 @@ def test_rows_of_a_failed_fdatasync_are_written_again(
     assert problems[0].startswith("fdatasync of metrics-0001.jsonl failed (Input/output error)")
     counted: list[int] = []
     for path in sorted(run_dir.iterdir(), key=lambda path: len(path.name)):
-        data = path.read_bytes()[: dict(cuts).get(path.name)]
+        data = path.read_bytes()
+        assert len(data) == dict(cuts).get(path.name, len(data)), "a left file ends at its cut"
         assert tallies[path.name] == {
             "rows": data.count(b"\n"),
             "bytes": len(data),
@@ -289,6 +296,155 @@ def test_rows_of_a_failed_fdatasync_are_written_again(
     assert counted == list(range(60))
 
 
+DEAD_FILE = """
+import json, sys
+from pathlib import Path
+from runstore import stream_writer
+from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
+from runstore.stream_writer import StreamWriter
+
+stream_writer.EIO_PATIENCE_S = float(sys.argv[2])
+cuts, problems = [], []
+writer = StreamWriter(
+    RunDirectory(Path(sys.argv[1])), StreamFile(1, 0, "metrics"),
+    on_cut=lambda *cut: cuts.append(cut), on_problem=problems.append,
+)
+for number in range(60):
+    writer.append(b'{"step":%d}\\n' % number)
+    writer.drain()  # as the thread does
+    if number % 20 == 5:
+        writer.sync()
+failing = writer.failing
+writer.finish()
+tallies = {name: tally.to_record() for name, tally in writer.tallies.items()}
+print(json.dumps([cuts, problems, tallies, failing, writer.dropped_rows]))
+"""
+
+
+@pytest.mark.needs_tool("strace")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("fault", ["ESTALE", "EBADF", "ENOTCONN", "EIO"])
+def test_file_that_never_takes_a_row_again_is_left_for_the_next_part(
+    tmp_path: Path, tool: Callable[[str], str], fault: str
+) -> None:
+    inject = f"inject=write:error={fault}:when=31+"
+    dead = str(tmp_path / FIRST.name)
+    strace = [tool("strace"), "-f", "-o", os.devnull, "-P", dead, "-e", "trace=write", "-e", inject]
+    cuts, problems, tallies, failing, dropped = json.loads(
+        run_python(DEAD_FILE, str(tmp_path), "0", prefix=strace)
+    )
+    assert (failing, dropped) == (False, 0)
+    assert problems[-1] == "writing metrics-0001.1.jsonl works again"
+    parts = [tmp_path / FIRST.name, tmp_path / "metrics-0001.1.jsonl"]
+    assert dict(cuts) == {FIRST.name: parts[0].stat().st_size}
+    assert [step for path in parts for step in steps(path)] == list(range(60))
+    for path in parts:
+        assert tallies[path.name]["crc32"] == f"{zlib.crc32(path.read_bytes()):08x}"
+
+
+@pytest.mark.needs_tool("strace")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("fault", "patience_s"), [("EIO", "60"), ("ENOSPC", "0"), ("EDQUOT", "0")])
+def test_fault_that_may_heal_does_not_leave_the_file(
+    tmp_path: Path, tool: Callable[[str], str], fault: str, patience_s: str
+) -> None:
+    inject = f"inject=write:error={fault}:when=31..50"
+    dead = str(tmp_path / FIRST.name)
+    strace = [tool("strace"), "-f", "-o", os.devnull, "-P", dead, "-e", "trace=write", "-e", inject]
+    cuts, problems, _, failing, dropped = json.loads(
+        run_python(DEAD_FILE, str(tmp_path), patience_s, prefix=strace)
+    )
+    assert (cuts, failing, dropped) == ([], False, 0)
+    assert steps(tmp_path / FIRST.name) == list(range(60))
+    assert [problem.split(" (")[0] for problem in problems] == [
+        "writing metrics-0001.jsonl fails",
+        "writing metrics-0001.jsonl works again",
+    ]
+
+
+def test_descriptor_that_somebody_else_closed_and_uses_gets_no_further_rows(
+    tmp_path: Path, told: Told
+) -> None:
+    """As daemons do it: `os.closerange`, and then a file of their own."""
+    (tmp_path / "run").mkdir()
+    writer = told.writer(tmp_path / "run")
+    descriptor = writer.create()
+    writer.append(line(0))
+    writer.sync()
+    theirs = os.open(tmp_path / "theirs.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(theirs, descriptor)
+    writer.append(line(1))
+    writer.sync()
+    writer.append(line(2))
+    size = (tmp_path / "theirs.txt").stat().st_size
+    writer.append(line(3))
+    writer.finish()
+    assert (tmp_path / "theirs.txt").stat().st_size == size
+    os.write(descriptor, b"still open")
+    os.close(descriptor)
+    os.close(theirs)
+    assert visible_steps(tmp_path / "run", told) == [0, 1, 2, 3]
+    assert "closed by another part of the program" in told.problems[0]
+
+
+def test_file_that_somebody_deletes_is_followed_by_the_next_part(
+    tmp_path: Path, told: Told
+) -> None:
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    writer.sync()
+    (tmp_path / FIRST.name).unlink()
+    for number in range(1, 4):
+        writer.append(line(number))
+        writer.sync()
+        # Not before the second look: the directory may be the next to go.
+        assert (tmp_path / "metrics-0001.1.jsonl").exists() == (number >= 3)
+    writer.finish()
+    assert steps(tmp_path / "metrics-0001.1.jsonl") == [1, 2, 3]
+    assert list(writer.tallies) == ["metrics-0001.1.jsonl"]
+    assert told.problems == ["metrics-0001.jsonl: it was deleted; metrics-0001.1.jsonl goes on"]
+
+
+def test_nothing_is_made_in_place_of_a_deleted_directory(tmp_path: Path, told: Told) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    writer = told.writer(run_dir)
+    writer.append(line(0))
+    writer.sync()
+    writer.append(line(1))
+    shutil.rmtree(run_dir)
+    writer.append(line(2))
+    writer.lose()
+    run_dir.mkdir()
+    for number in range(3, 10):
+        writer.append(line(number))
+        writer.drain()
+        writer.sync()
+    writer.finish()
+    assert list(run_dir.iterdir()) == []
+    # What a good sync has covered was there, and whoever deleted it wanted that.
+    assert writer.dropped_rows == 9
+
+
+def test_rows_follow_a_directory_that_is_moved(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_writer, "PART_BYTES", 30)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    writer = told.writer(run_dir)
+    writer.append(line(0))
+    archive = run_dir.rename(tmp_path / "archive")
+    for number in range(1, 6):
+        writer.append(line(number))
+        writer.sync()
+    writer.finish()
+    assert not run_dir.exists()
+    assert len(list(archive.iterdir())) > 2
+    assert visible_steps(archive, told) == list(range(6))
+
+
 class Disk:
     """Faults at the border to the operating system, for the timing that strace cannot arrange."""
 
@@ -296,7 +452,7 @@ class Disk:
         self._monkeypatch = monkeypatch
         self._fdatasync = os.fdatasync
         self._open = os.open
-        monkeypatch.setattr(stream_writer, "_sync_data", self.fdatasync)
+        monkeypatch.setattr(part, "_sync_data", self.fdatasync)
         self.sync_error: OSError | None = None
         self.during_sync: Callable[[], object] = lambda: None
 
@@ -308,10 +464,10 @@ class Disk:
         self._fdatasync(descriptor)
 
     def refuse_new_files(self) -> None:
-        def refuse(path: str, flags: int, *mode: int) -> int:
+        def refuse(path: str, flags: int, *mode: int, dir_fd: int | None = None) -> int:
             if flags & os.O_CREAT:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return self._open(path, flags, *mode)
+            return self._open(path, flags, *mode, dir_fd=dir_fd)
 
         self._monkeypatch.setattr(os, "open", refuse)
 
@@ -350,6 +506,55 @@ def test_failed_sync_with_no_room_for_a_new_part_loses_nothing(
     writer.finish()
     assert told.cuts == [(FIRST.name, 0)]
     assert visible_steps(tmp_path, told) == list(range(7))
+
+
+def test_ended_stream_is_strictly_valid_though_a_server_made_a_hole(
+    tmp_path: Path, told: Told, disk: Disk
+) -> None:
+    writer = told.writer(tmp_path)
+    for number in range(10):
+        writer.append(line(number))
+    writer.sync()
+    for number in range(10, 100):
+        writer.append(line(number))
+    disk.sync_error = OSError(errno.ENOSPC, "No space left on device")
+    writer.sync()
+    with (tmp_path / FIRST.name).open("r+b") as file:
+        file.truncate(writer.tallies[FIRST.name].bytes)
+        file.truncate(5000)  # NULs where rows were
+    writer.append(line(100))
+    writer.finish()
+    assert (tmp_path / FIRST.name).stat().st_size == dict(told.cuts)[FIRST.name]
+    parts = [tmp_path / FIRST.name, tmp_path / "metrics-0001.1.jsonl"]
+    assert [step for path in parts for step in steps(path)] == list(range(101))
+
+
+def test_left_file_keeps_its_rows_while_their_copy_is_not_durable(
+    tmp_path: Path, told: Told, disk: Disk
+) -> None:
+    writer = told.writer(tmp_path)
+    for number in range(10):
+        writer.append(line(number))
+    size = (tmp_path / FIRST.name).stat().st_size
+
+    def fail() -> None:
+        disk.sync_error = OSError(errno.EIO, "Input/output error")
+
+    disk.during_sync = fail
+    writer.finish()
+    assert (tmp_path / FIRST.name).stat().st_size == size
+    assert visible_steps(tmp_path, told) == list(range(10))
+
+
+def test_sync_that_fails_at_the_end_is_made_good_at_once(
+    tmp_path: Path, told: Told, disk: Disk
+) -> None:
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    disk.sync_error = OSError(errno.EIO, "Input/output error")
+    writer.finish()
+    assert (tmp_path / FIRST.name).read_bytes() == b""
+    assert steps(tmp_path / "metrics-0001.1.jsonl") == [0]
 
 
 def test_rows_logged_while_a_failing_sync_runs_are_kept_in_order(
@@ -409,8 +614,8 @@ def test_a_disk_whose_syncs_keep_failing_gets_no_flood_of_parts(
 def test_rows_that_no_memory_was_left_for_are_told_when_a_sync_fails(
     tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "UNSYNCED_BYTES", 500)
-    monkeypatch.setattr(stream_writer, "LOOK_BYTES", 100)
+    monkeypatch.setattr(part, "UNSYNCED_BYTES", 500)
+    monkeypatch.setattr(part, "LOOK_BYTES", 100)
     writer = told.writer(tmp_path)
     for number in range(100):
         writer.append(line(number))
@@ -561,10 +766,11 @@ def test_child_of_a_fork_writes_nothing_and_keeps_no_descriptor(tmp_path: Path) 
 import os, sys
 from pathlib import Path
 from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
 from runstore.stream_writer import StreamWriter
 
 writer = StreamWriter(
-    Path(sys.argv[1]), StreamFile(1, 0, "metrics"), on_cut=print, on_problem=print
+    RunDirectory(Path(sys.argv[1])), StreamFile(1, 0, "metrics"), on_cut=print, on_problem=print
 )
 writer.append(b'{"step":0}\\n')
 writer._lock.acquire()  # as another thread would hold it at the moment of the fork

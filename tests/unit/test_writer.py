@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,18 +119,83 @@ def test_stream_first_used_by_a_forked_child_stays_the_parents(tmp_path: Path) -
     assert "dropped_rows" not in end_of(tmp_path)
 
 
-def test_logging_goes_on_when_the_directory_vanishes(tmp_path: Path) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the thread look every few milliseconds."""
+    for name in ("SYNC_INTERVAL_S", "HEARTBEAT_LOCAL_S", "QUEUE_INTERVAL_S"):
+        monkeypatch.setattr(f"runstore.writer.{name}", 0.02)
+
+
+def test_deleted_directory_is_told_once_and_what_follows_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 0.05)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     writer = RunWriter(run_dir, 1)
     log(writer, 1)
+    writer.sync()
     # Renamed first: a heartbeat may come in between.
     shutil.rmtree(run_dir.rename(tmp_path / "gone"))
-    log(writer, 2)
+    run_dir.mkdir()
+    deadline = time.monotonic() + 5
+    while not caplog.messages and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for step in range(2, 12):
+        log(writer, step)
     writer.append("epochs", {"epoch": 1})
+    writer.event("warning", {"message": "x"})
     assert isinstance(writer.sync(), dict)
     writer._beat()
     writer.end({"status": "finished"})
+    assert list(run_dir.iterdir()) == [], "nothing comes back"
+    assert writer.lost == "the run's directory was deleted while it ran; 11 rows were lost"
+    told = [message for message in caplog.messages if "was deleted" in message]
+    assert len(told) == len(caplog.messages) == 1
+
+
+def test_deleted_directory_is_known_at_the_end_though_nobody_has_looked(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    writer = RunWriter(run_dir, 1)
+    log(writer, 1)
+    writer.sync()
+    shutil.rmtree(run_dir.rename(tmp_path / "gone"))
+    log(writer, 2)
+    writer.end({"status": "finished"})
+    assert writer.lost == "the run's directory was deleted while it ran; 1 row was lost"
+
+
+def test_everything_follows_a_directory_that_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    monkeypatch.setattr(stream_writer, "PART_BYTES", 100)
+    quick(monkeypatch)
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "archive").mkdir()
+    told: list[Path] = []
+    writer = RunWriter(tmp_path / "runs" / "a", 1, on_moved=told.append)
+    log(writer, 0)
+    moved = (tmp_path / "runs" / "a").rename(tmp_path / "archive" / "a")
+    wait_until(lambda: told, what="the look at the directory")
+    for step in range(1, 10):
+        log(writer, step)
+        writer.sync()
+    writer.append("epochs", {"epoch": 1, "time": writer.clock()})
+    (moved / "progress.json").unlink()
+    wait_until((moved / "progress.json").exists, what="a heartbeat")
+    writer.end({"status": "finished"})
+    assert told == [moved]
+    assert not (tmp_path / "runs" / "a").exists()
+    assert [row["step"] for row in load(moved).metrics()] == list(range(10))
+    assert len(list(moved.glob("metrics-*"))) > 2
+    reader = NativeReader(moved)
+    reader.poll()
+    assert (reader.state.ended or {})["files"].keys() == {
+        path.name for path in moved.glob("*.jsonl") if not path.name.startswith("events")
+    }
+    assert reader.state.warnings == [
+        f"the run's directory was moved to {moved}; the rows follow it"
+    ]
 
 
 FULL_DISK = """
@@ -325,6 +391,40 @@ def test_event_does_not_wait_for_a_stalled_server(
     events = [(e["event"], e.get("epoch")) for e in rows(tmp_path / "events-0001.jsonl")]
     starts = [("epoch_start", epoch) for epoch in range(3)]
     assert events == [("open", None), *starts, ("end", None)]
+
+
+def test_end_waits_for_a_stalled_server_as_long_as_it_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("runstore.writer.is_network", lambda path: True)
+    monkeypatch.setattr("runstore.writer.END_WAIT_S", 0.5)
+    monkeypatch.setattr("runstore.writer.END_TELL_S", 0.1)
+    writer = RunWriter(tmp_path, 1)
+    stalled, released = threading.Event(), threading.Event()
+    write = os.write
+
+    def stalling(descriptor: int, data: bytes) -> int:
+        stalled.set()
+        assert released.wait(8)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", stalling)
+    log(writer, 0)
+    log(writer, 1)
+    assert stalled.wait(5)
+    begun = time.monotonic()
+    writer.end({"status": "finished"})
+    assert time.monotonic() - begun < 4
+    assert "waiting for the file server, 2 rows are not written yet" in capsys.readouterr().err
+    assert "the file server has not answered for" in caplog.messages[-1]
+    released.set()
+    # The thread goes on with it; whoever asks once more waits for that.
+    writer.end({"status": "failed"})
+    assert end_of(tmp_path)["status"] == "finished"
+    assert end_of(tmp_path)["files"]["metrics-0001.jsonl"]["rows"] == 2
 
 
 def test_sync_returns_each_open_files_size(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from .facts import (
     STATUS_ROLES,
     epoch_fraction,
     live_progress,
-    rows_wait,
     run_fraction,
     short,
 )
@@ -113,13 +112,9 @@ def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
 def trouble(state: RunState) -> list[str]:
     """Return what is wrong with the run's files, one safe line each, at most six."""
     lines: list[str] = []
-    if rows_wait(state):
-        alive = state.status.alive
-        lines.append(
-            "the disk takes no rows: the newest wait in memory"
-            if alive
-            else "the disk took no rows at the last heartbeat: the newest may be lost"
-        )
+    if state.degraded:
+        why = from_file(state.degraded)
+        lines.append(why if state.status.alive else f"at the last heartbeat, {why}: now lost")
     if state.bad_line_count:
         first = min(state.bad_lines, key=lambda bad: (bad.file, bad.offset))
         number = f"{state.bad_line_count:,} bad line{'s' * (state.bad_line_count != 1)}"
@@ -235,7 +230,13 @@ def events(state: RunState, width: int) -> Sequence[Line]:
     return LazyLines(len(told) + bool(routine), event_line)
 
 
-_EVENT_ROLES = {"end": "title", "warning": "warn", "open": "title", "checkpoint": "good"}
+_EVENT_ROLES = {
+    "end": "title",
+    "exit": "title",
+    "warning": "warn",
+    "open": "title",
+    "checkpoint": "good",
+}
 _ROUTINE = {"epoch_start", "epoch_end", "split_start", "split_end"}
 """What they tell is in the other panes, and they would push the rest out of sight."""
 _NOT_TOLD = {

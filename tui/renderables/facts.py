@@ -75,9 +75,7 @@ def facts_of(state: RunState) -> Facts:
         eta_s=progress.eta_s if progress else None,
         duration_s=state.duration_s,
         last=state.last,
-        damaged=bool(
-            state.bad_line_count or state.torn_lines or state.problems or rows_wait(state)
-        ),
+        damaged=bool(state.bad_line_count or state.torn_lines or state.problems or state.degraded),
         id=from_file(state.id),
         params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
     )
@@ -115,17 +113,6 @@ def short(value: object) -> str:
 def live_progress(state: RunState) -> Progress | None:
     """Return the position inside the epoch, only while it can still move."""
     return state.progress if state.status.word in ("running", "stalled") else None
-
-
-def rows_wait(state: RunState) -> bool:
-    """Tell whether rows waited in memory at the last heartbeat, because the disk took none."""
-    position = state.progress
-    return bool(
-        position
-        and position.degraded
-        and position.attempt >= state.attempt
-        and state.status.word != "finished"
-    )
 
 
 def epoch_fraction(progress: Progress | None) -> float | None:
