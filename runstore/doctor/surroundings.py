@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import stat
 from pathlib import Path
@@ -31,7 +33,7 @@ def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
         owner = run_dir.stat()
     except OSError:
         return
-    _check_mode(owner.st_mode, findings)
+    _check_mode(owner, findings)
     for directory in (run_dir, RunPaths(run_dir).checkpoints):
         prefix = "" if directory == run_dir else f"{directory.name}/"
         try:
@@ -68,11 +70,20 @@ def _check_name(name: str, base: str, findings: Findings, *, alive: bool) -> Non
         findings.add("partial_copy", "left by an rsync that was stopped", file=name)
 
 
-def _check_mode(mode: int, findings: Findings) -> None:
+def _check_mode(directory: os.stat_result, findings: Findings) -> None:
+    mode = directory.st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         findings.add("writable_by_all", f"mode {stat.filemode(mode)}")
-    elif mode & stat.S_IWGRP:
+    elif mode & stat.S_IWGRP and not _is_private(directory.st_uid, directory.st_gid):
         findings.add("writable_by_group", f"mode {stat.filemode(mode)}")
+
+
+def _is_private(user: int, group: int) -> bool:
+    """Tell whether a group is the user's own, as most systems give each user one of that name."""
+    try:
+        return pwd.getpwuid(user).pw_name == grp.getgrgid(group).gr_name
+    except KeyError:
+        return False
 
 
 def _check_owner(name: str, entry: os.DirEntry[str], owner: int, findings: Findings) -> None:
