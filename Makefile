@@ -7,18 +7,24 @@ BIN := $(VENV)/bin
 # Workers for the tests that can share the machine.
 JOBS ?= 2
 ARGS ?=
+# Of the lab: how often each fault is tried, and a part of the names of those that are (ONLY=nfs).
+TRIALS ?= 3
+ONLY ?=
+# How much of the matrix of failing system calls is tried, from 0 to 1, and which part.
+SAMPLE ?= 1
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format integration bench clean
+.PHONY: help demo test check format integration faults faults-lab bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/demo.stamp ## train a small network and watch it (ARGS="--epochs 3")
 	@$(BIN)/runstore demo $(ARGS)
 
 test: check ## all checks, then the tests that need no servers (ARGS="-k tail")
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not (integration or slow)" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not (integration or slow or faults)" $(ARGS)
 
 check: $(VENV)/dev.stamp ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { \
@@ -35,12 +41,20 @@ format: $(VENV)/dev.stamp ## format the code and mend what ruff can mend
 integration: $(VENV)/dev.stamp ## the heavier tests: real servers, many kills, the built wheel
 	@$(BIN)/python -m pytest -m "integration or slow" $(ARGS)
 
+# The seed of a sample is the commit's, so that each commit tries another part; it is printed.
+faults: $(VENV)/dev.stamp ## every system call fails in turn, and more (SAMPLE=0.1 SEED=abc)
+	@FAULTS_SAMPLE=$(SAMPLE) FAULTS_SEED=$(SEED) \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m faults tests/faults $(ARGS)
+
+faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual machines (ONLY=nfs)
+	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
+
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 clean: ## remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # -- the environment --------------------------------------------------------------------------
 

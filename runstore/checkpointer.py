@@ -166,6 +166,8 @@ class Checkpointer:
         except OSError as error:
             # Each time: a full disk may have room again, and who frees it wants to know.
             told = error.strerror or error
+            if not self._run.path.exists():
+                told = "the run's directory was deleted"
             self._run.warn(f"no checkpoint at step {self._run.step} ({told}); training goes on")
             return False
         except RunStoreError as error:

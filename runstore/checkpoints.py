@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.atomic import sync_directory
+from runstore.errors import CheckpointError
 from runstore.paths import RunPaths, StreamFile, is_checkpoint_name
 from runstore.records import JsonObject, RecordError, decode, encode, integer
 
@@ -65,16 +66,17 @@ class CheckpointRow:
         )
 
     def problem(self, directory: Path) -> str | None:
-        """Say why the file cannot be used; None when it is there with the bytes it should have."""
+        """Say what is wrong with the file; None when it has the bytes it should have.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         path = directory / self.file
-        try:
-            size = path.stat().st_size
-            if size != self.bytes:
-                return f"it has {size:,} bytes, expected {self.bytes:,}"
-            found = hash_file(path)
-        except OSError as error:
-            return f"{error.strerror}"
-        return None if found == self.sha256 else "its bytes have changed (sha256 differs)"
+        size = path.stat().st_size
+        if size != self.bytes:
+            return f"it has {size:,} bytes, expected {self.bytes:,}"
+        whole = hash_file(path) == self.sha256
+        return None if whole else "its bytes have changed (sha256 differs)"
 
 
 def hash_file(path: Path) -> str:
@@ -84,10 +86,14 @@ def hash_file(path: Path) -> str:
 
 
 def read_manifest(run_dir: Path) -> list[CheckpointRow]:
-    """Return the run's completed checkpoints, oldest first; damaged lines are passed over."""
+    """Return the run's completed checkpoints, oldest first; damaged lines are passed over.
+
+    Raises:
+        OSError: the manifest is there, and cannot be read. That is not the same as no checkpoints.
+    """
     try:
         lines = RunPaths(run_dir).manifest.read_bytes().split(b"\n")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return list(_rows(lines))
 
@@ -147,19 +153,33 @@ def find_resume_point(
     """Return the newest checkpoint that is whole, and what is wrong with the newer ones.
 
     With `exact` those are passed over whose epoch would begin again.
+
+    Raises:
+        CheckpointError: there is one that cannot be read, and no other. A file server that is away
+            for a moment must not have the training start over.
+        OSError: the manifest cannot be read.
     """
     directory = RunPaths(run_dir).checkpoints
     problems: list[str] = []
+    unreadable = False
     for row in reversed(read_manifest(run_dir)):
         if not (directory / row.file).exists():
             # Pruned, as most are.
             continue
-        problem = row.problem(directory)
+        try:
+            problem = row.problem(directory)
+        except OSError as error:
+            problem, unreadable = f"{error.strerror}", True
         if exact and row.facts.get("kind") == "step":
             problem = "its epoch would begin again, and exact=True"
         if problem is None:
             return ResumePoint(row, cuts_behind(run_dir, row), problems), problems
         problems.append(f"checkpoints/{row.file} cannot be used: {problem}")
+    if unreadable:
+        raise CheckpointError(
+            f"{run_dir}: no checkpoint to go on from: {'; '.join(problems)}; "
+            "try again, or move checkpoints/ away to start over"
+        )
     return None, problems
 
 

@@ -31,7 +31,8 @@ TRACEBACK_CHARS = 8000
 REDACTED_CHARS = 100_000
 
 _open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
-_PREEMPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_PREEMPTING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""SIGHUP: the terminal is gone, as when a laptop that had the script in ssh is shut."""
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 _left_for: str | None = None

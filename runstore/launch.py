@@ -55,9 +55,9 @@ def init(
     Of several processes that train together (torchrun) each calls it, behind
     `torch.distributed.init_process_group`: they share one directory, and rank 0 writes.
 
-    Until the run ends, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 have handlers, which stop it when the
-    optimizer step is done and saved, and call the script's own too. The run's directory gets a
-    `requests/`, whose files `stop` and `checkpoint` ask the run to stop, or to save.
+    Until the run ends, SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 have handlers, which stop it
+    when the optimizer step is done and saved, and call the script's own too. The run's directory
+    gets a `requests/`, whose files `stop` and `checkpoint` ask the run to stop, or to save.
 
     Args:
         params: the hyperparameters: a dict, an `argparse.Namespace` or a dataclass.
@@ -90,6 +90,7 @@ def init(
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
+        CheckpointError: the run that is to go on has checkpoints, and none can be read.
         RunNotFoundError: `resume` names no run.
         RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
             JSON object; this is one of several processes that have no process group yet.

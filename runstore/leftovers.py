@@ -24,11 +24,12 @@ _BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports",
 
 
 def torn_files(run_dir: Path) -> list[Path]:
-    """Return the stream files, and the manifest, that do not end with a newline."""
-    try:
-        names = sorted(name for name in os.listdir(run_dir) if StreamFile.parse(name))
-    except OSError:
-        return []
+    """Return the stream files, and the manifest, that do not end with a newline.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    names = sorted(name for name in os.listdir(run_dir) if StreamFile.parse(name))
     return [
         path for path in (*(run_dir / n for n in names), _manifest(run_dir)) if _may_be_torn(path)
     ]
@@ -47,14 +48,21 @@ def seal_left_files(
         What was moved aside, `file` and `torn` as paths from the run's directory, and in words
         what could not be. A file whose writer may be alive is in neither.
     """
-    torn = torn_files(run_dir)
+    try:
+        torn = torn_files(run_dir)
+    except OSError as error:
+        return [], [f"torn ends of earlier attempts' files may stay there ({error.strerror})"]
     if not torn:
         return [], []
     writers = _Writers(run_dir, own_attempt)
     sealed: list[Sealed] = []
     problems: list[str] = []
-    for path in filter(writers.are_gone, torn):
+    for path in torn:
         name = str(path.relative_to(run_dir))
+        if not writers.are_gone(path):
+            if writers.unseen:
+                problems.append(f"the torn end of {name} stays there ({writers.unseen})")
+            continue
         try:
             done = seal(path, may=writers.nobody_came)
         except OSError as error:
@@ -99,6 +107,14 @@ class _Writers:
         self._reader = NativeReader(run_dir, patient=False)
         self._reader.glance()
         self._paths = RunPaths(run_dir)
+
+    @property
+    def unseen(self) -> str:
+        """Say why the evidence cannot be read; empty when it can."""
+        state = self._reader.state
+        problems = sorted(state.problems.items())
+        found = [f"{name}: {why}" for name, why in problems if name.startswith("events")]
+        return found[0] if found else "" if state.attempts else state.status.reason
 
     def nobody_came(self) -> bool:
         """Tell whether no attempt has begun since this was made."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+TOGETHER_BYTES = 32 << 10
+"""So many bytes of short lines are written at once."""
+
 
 class LineQueue:
     """A queue of bytes to write, each whole lines, except that the oldest may be a rest of one.
@@ -50,31 +53,40 @@ class LineQueue:
             self.rows += lines.count(b"\n")
             self.torn = torn
 
-    @property
     def oldest(self) -> bytes:
-        """What is to be written next."""
-        return self._lines[0]
+        """Return what is to be written next: one line, or several that are short.
+
+        A server that takes 100 ms for each write would never see the end of a long queue of them.
+        """
+        with self._lock:
+            size, count = len(self._lines[0]), 1
+            # By index: a signal handler may put a line meanwhile.
+            while count < len(self._lines) and size + len(self._lines[count]) <= TOGETHER_BYTES:
+                size += len(self._lines[count])
+                count += 1
+            return b"".join(self._lines[index] for index in range(count))
 
     def written(self, size: int) -> None:
-        """Note that the first `size` bytes of the oldest are in the file."""
+        """Note that the next `size` bytes are in the file."""
         with self._lock:
-            oldest = self._lines[0]
-            rest = oldest[size:]
             self._bytes -= size
-            self.rows -= oldest.count(b"\n", 0, size)
-            self.torn = bool(rest)
-            if rest:
-                self._lines[0] = rest
-            else:
-                self._lines.popleft()
+            while size:
+                oldest = self._lines[0]
+                taken = oldest[:size]
+                size -= len(taken)
+                self.rows -= taken.count(b"\n")
+                self.torn = not taken.endswith(b"\n")
+                if len(taken) == len(oldest):
+                    self._lines.popleft()
+                else:
+                    self._lines[0] = oldest[len(taken) :]
 
     def give_up_torn(self) -> None:
         """Drop the rest of a line whose head stays behind in another file."""
         with self._lock:
             if self.torn:
-                self._bytes -= len(self._lines.popleft())
+                self.written(self._lines[0].index(b"\n") + 1)
                 self.torn = False
-                self.rows -= 1
                 self.dropped += 1
 
     def give_up(self) -> None:

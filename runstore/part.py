@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from contextlib import suppress
@@ -71,6 +72,8 @@ class Part:
     tally: FileTally = field(default_factory=FileTally)
     synced: FileTally = field(default_factory=FileTally)
     """The tally as of the last good sync."""
+    doubt: OSError | None = None
+    """Why what was written since then may be gone, although a sync would not say so."""
     _counted: int = 0
     """How much of `unsynced` is in the tally."""
     _inode: tuple[int, int] = (0, 0)
@@ -117,14 +120,21 @@ class Part:
     def measure(self) -> None:
         """Bring the tally up to date and compare it with the file.
 
-        They differ after a KeyboardInterrupt between a write and its note.
+        It is longer after a KeyboardInterrupt between a write and its note. A shorter one has lost
+        what was written: a file server had no room for it.
         """
         self.count()
         with suppress(OSError):
-            if os.fstat(self.descriptor).st_size != self.tally.bytes:
-                data = self._read()
-                self.tally = FileTally()
-                self.tally.add(data)
+            size = os.fstat(self.descriptor).st_size
+            if size < self.tally.bytes:
+                self.doubt = OSError(errno.EIO, f"it has {size:,} bytes of {self.tally.bytes:,}")
+            elif size > self.tally.bytes:
+                self._recount()
+
+    def _recount(self) -> None:
+        data = self._read()
+        self.tally = FileTally()
+        self.tally.add(data)
 
     def _read(self) -> bytes:
         descriptor = self.directory.open(self.name.name, os.O_RDONLY | os.O_NONBLOCK)
@@ -165,6 +175,8 @@ class Part:
             OSError: what was written since the last good one may be lost.
         """
         _sync_data(self.descriptor)
+        if self.doubt is not None:
+            raise self.doubt
         if not self._name_is_durable:
             self.directory.sync()
             self._name_is_durable = True
@@ -173,6 +185,8 @@ class Part:
         """Leave no half line behind the last newline."""
         with suppress(OSError):
             os.ftruncate(self.descriptor, self._read().rfind(b"\n") + 1)
+            self.count()
+            self._recount()
 
 
 def cut_back(directory: RunDirectory, name: str, size: int) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from runstore.late_rows import LateRows
+from runstore.mounts import is_network
 from runstore.paths import Stream, StreamFile
 from runstore.records import encode
 from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.stream_writer import END_WAIT_S, QUEUE_INTERVAL_S, SYNC_INTERVAL_S, StreamWriter
+from runstore.threads import start_daemon
 
 
 class RankWriter:
@@ -22,15 +26,35 @@ class RankWriter:
     def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
         """Prepare the stream; with `writes` its file appears with the first row."""
         self._writes = writes
+        self._queued = writes and is_network(run_dir)
         self._directory = RunDirectory(run_dir)
         self.late = LateRows(lambda _error: None)
         self.metrics = StreamWriter(
             self._directory,
             StreamFile(attempt, 0, "metrics", rank),
+            queued=self._queued,
             on_cut=lambda _file, _bytes: None,
             on_problem=lambda _problem: None,
         )
-        if not writes:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if writes:
+            self._thread = start_daemon(self._serve, "runstore-rank-writer")
+        else:
+            self.metrics.finish()
+
+    def _serve(self) -> None:
+        """Write what waits and sync what grew, until the end; on a network mount the end too."""
+        pause_s = QUEUE_INTERVAL_S if self._queued else SYNC_INTERVAL_S
+        next_sync = time.monotonic() + SYNC_INTERVAL_S
+        while not self._stop.wait(pause_s):
+            self.late.look()
+            if self.metrics.waiting_rows or self.metrics.failing:
+                self.metrics.drain()
+            if time.monotonic() >= next_sync:
+                self.metrics.sync()
+                next_sync = time.monotonic() + SYNC_INTERVAL_S
+        if self._queued:
             self.metrics.finish()
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
@@ -61,6 +85,11 @@ class RankWriter:
         return self.metrics.failing
 
     @property
+    def end_is_written(self) -> bool:
+        """Rank 0 writes the end, and tells."""
+        return True
+
+    @property
     def lost(self) -> str:
         """Nothing: rank 0 tells."""
         return ""
@@ -68,5 +97,9 @@ class RankWriter:
     def end(self, fields: Mapping[str, Any]) -> None:
         """Close the file."""
         self.late.give_up()
-        self.metrics.finish()
-        self._directory.close()
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=END_WAIT_S if self._queued else 5.0)
+        if not self._queued:
+            self.metrics.finish()
+            self._directory.close()

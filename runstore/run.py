@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
 import orjson
 
@@ -775,7 +775,8 @@ class Run:
         told = f"; best epoch {best.epoch}: {best.metric} {best.value:.4g}" if best else ""
         because = f" ({reason})" if reason else ""
         duration = f"{self._position.duration_s:.1f} s, step {self.step}"
-        say(f"runstore: {status}{because} after {duration}{told}")
+        unwritten = "" if self._writer.end_is_written else "; its end could not be written"
+        say(f"runstore: {status}{because} after {duration}{told}{unwritten}")
         if self._writer.lost:
             say(f"runstore: {self._writer.lost}")
         if status != "finished" and self._checkpointer.has_saved:
@@ -801,6 +802,17 @@ class Run:
             self.finish()
         else:
             exits.end_by_exception(self, error)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be sent to another process, as to a worker that is spawned.
+
+        Raises:
+            TypeError: always; a forked worker has the run, and what it logs is ignored.
+        """
+        raise TypeError(
+            "a runstore.Run belongs to the process that opened it and cannot be sent to another; "
+            "log there, and keep the run out of datasets and of arguments of workers"
+        )
 
     def __repr__(self) -> str:
         """Return `<runstore.Run 2026…-digits-… step 120>`."""

@@ -20,22 +20,23 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from runstore.line_queue import LineQueue
-from runstore.part import FileTally, Part, Sync, cut_back
+from runstore.part import FileTally, Sync
+from runstore.parts import Parts
 from runstore.paths import StreamFile
 from runstore.run_directory import NEVER_HEALS, RunDirectory
 
-PART_BYTES = 64 << 20
-"""A part is closed at this size: rsync then skips it, and a checksum covers a bounded file."""
+SYNC_INTERVAL_S = 2.0
+"""The time between two syncs of a stream: what a power loss may cost."""
+QUEUE_INTERVAL_S = 0.1
+"""The time between two looks at what waits for a network mount."""
+END_WAIT_S = 60.0
+"""How long the end of an attempt waits for a file server that does not answer."""
 WAITING_BYTES = 32 << 20
 """The most that is kept in memory for a disk that takes no more."""
-MOST_TAKEN_NAMES = 100
-"""So many names of parts are passed over because another process made files of that name."""
 MAX_PAUSE_S = 60.0
 """The longest pause between two syncs of a disk whose syncs fail: each begins a new part."""
 EIO_PATIENCE_S = 5.0
@@ -76,19 +77,14 @@ class StreamWriter:
         """
         self._directory = directory
         self._queued = queued
-        self._on_cut = on_cut
         self._on_problem = on_problem
         self._new_locks()
         self._busy = False
         self._syncing = False
-        self._part = Part(directory, first)
+        self._parts = Parts(directory, first, on_cut, on_problem)
         self._direct = False
         self._closed = False
         self._waiting = LineQueue(WAITING_BYTES)
-        self._cut: tuple[str, int] | None = None
-        """What `on_cut` is to be told once the next part is open."""
-        self._cut_files: dict[str, int] = {}
-        """The files that were left behind a fault, and where their valid rows end."""
         self._failed_syncs = 0
         self._next_sync = 0.0
         self._failing: str | None = None
@@ -97,7 +93,6 @@ class StreamWriter:
         self._was_deleted = False
         """Whether the open file had no name at the last look."""
         self._lost = False
-        self.tallies: dict[str, FileTally] = {}
 
     def _new_locks(self) -> None:
         self._sync_lock = threading.RLock()
@@ -132,7 +127,7 @@ class StreamWriter:
                 self._append_slowly(line)
                 return
             self._busy = True
-            part = self._part
+            part = self._parts.current
             unsynced = part.unsynced
             try:
                 written = os.write(part.descriptor, line)
@@ -159,7 +154,7 @@ class StreamWriter:
 
     def _leave_fast_path(self) -> None:
         """Something waits (a short write, a row from a signal handler), or memory fills."""
-        self._in_turn(self._part.count)
+        self._in_turn(self._parts.current.count)
         if self._waiting and self._failing is None:
             self.drain()
 
@@ -179,7 +174,7 @@ class StreamWriter:
             return
         try:
             while self._waiting:
-                self._open_if_needed()
+                self._parts.open_if_needed()
                 self._write_oldest()
             self._recover()
         except OSError as error:
@@ -187,22 +182,26 @@ class StreamWriter:
                 self._lose()
                 return
             self._fail(error)
+            if self._queued:
+                # NFS tells here of pages that earlier writes left, and then fdatasync says OK
+                # although they are gone (Linux, nfs_file_write). Seen on a full export.
+                self._parts.current.doubt = error
             self._leave_if_dead(error)
 
     def _write_oldest(self) -> None:
-        line = self._waiting.oldest
-        written = os.write(self._part.descriptor, line)
-        self._part.unsynced += line[:written]
+        line = self._waiting.oldest()
+        written = os.write(self._parts.current.descriptor, line)
+        self._parts.current.unsynced += line[:written]
         self._waiting.written(written)
 
     def _recover(self) -> None:
         """Go back to writing directly once nothing waits."""
         if self._failing is not None:
             lost = f", {self.dropped_rows:,} rows were lost" if self.dropped_rows else ""
-            self._on_problem(f"writing {self._part.name.name} works again{lost}")
+            self._on_problem(f"writing {self._parts.current.name.name} works again{lost}")
             self._failing = None
             self._dead_parts = 0
-        self._direct = self._part.is_open and not self._queued
+        self._direct = self._parts.current.is_open and not self._queued
 
     def _fail(self, error: OSError) -> None:
         """Note a fault once, however often it repeats."""
@@ -211,67 +210,26 @@ class StreamWriter:
             self._failing_since = time.monotonic()
         if self._failing != reason:
             self._failing = reason
-            self._on_problem(
-                f"writing {self._part.name.name} fails ({error.strerror}); rows wait in memory"
-            )
+            file = self._parts.current.name.name
+            self._on_problem(f"writing {file} fails ({error.strerror}); rows wait in memory")
 
     def _leave_if_dead(self, error: OSError) -> None:
         """Go on in the next part when this descriptor will never work again.
 
         Not on a full disk: there the next part would have no room either.
         """
-        if not self._part.is_open or self._syncing:
+        if not self._parts.current.is_open or self._syncing:
             return
         patience_s = min(EIO_PATIENCE_S * 2.0**self._dead_parts, MAX_PAUSE_S)
         tried_long = time.monotonic() - self._failing_since >= patience_s
         if error.errno in NEVER_HEALS or (error.errno == errno.EIO and tried_long):
             if error.errno == errno.EBADF:
                 # Closed behind our back: its number may be somebody else's in a moment.
-                self._part.descriptor = -1
+                self._parts.current.descriptor = -1
             self._dead_parts += 1
             self._failing_since = time.monotonic()
-            self._part.count()
-            self._leave(self._part.unsynced, whole=self._part.replayable)
-
-    # ---- parts -------------------------------------------------------------------------------
-
-    def _open_if_needed(self) -> None:
-        if not self._part.is_open:
-            self._open_free(self._part.name)
-        if self._cut is not None:
-            # Before the rows that are written again, or a kill in between would show them twice.
-            cut, self._cut = self._cut, None
-            self._on_cut(*cut)
-
-    def _open_free(self, name: StreamFile) -> None:
-        """Open the part `name`, or the first one behind it whose name is free.
-
-        What is there came with half a copy of another run. It stays, and does not count.
-        """
-        taken: list[str] = []
-        while True:
-            try:
-                self._open(name)
-                break
-            except FileExistsError:
-                if len(taken) == MOST_TAKEN_NAMES:
-                    raise
-                taken.append(name.name)
-                name = replace(name, part=name.part + 1)
-        for file in taken:
-            self._on_cut(file, 0)
-            self._on_problem(f"{file} was there before; its rows do not count, {name.name} is used")
-
-    def _open(self, name: StreamFile) -> None:
-        owed_bytes = 0 if self._part.is_open else self._part.owed_bytes
-        part = Part(self._directory, name, owed_bytes=owed_bytes)
-        part.open()
-        self._part.close()
-        self._part = part
-        self.tallies[name.name] = part.tally
-
-    def _next_name(self) -> StreamFile:
-        return replace(self._part.name, part=self._part.name.part + 1)
+            self._parts.current.count()
+            self._leave(self._parts.current.unsynced, whole=self._parts.current.replayable)
 
     def _leave(self, lines: bytearray, *, whole: bool) -> None:
         """Leave the file; every line since its last good sync goes into the next part.
@@ -281,19 +239,11 @@ class StreamWriter:
             whole: whether `lines` is all of that. When memory did not suffice, the file's rows
                 count as they are.
         """
-        left = self._part
-        left.close()
-        owed_bytes = len(lines) if whole else 0
-        self._part = Part(self._directory, self._next_name(), owed_bytes=owed_bytes)
         self._direct = False
+        self._parts.leave(len(lines) if whole else None)
         if whole:
-            self.tallies[left.name.name] = left.synced
-            self._cut = left.name.name, left.synced.bytes
-            self._cut_files[left.name.name] = left.synced.bytes
             self._waiting.put_first(bytes(lines))
         else:
-            # What was left before may have gone with it: those files have the only copy.
-            self._cut_files.clear()
             self._waiting.give_up_torn()
 
     def position(self) -> tuple[str, int] | None:
@@ -301,14 +251,10 @@ class StreamWriter:
         return self._in_turn(self._measured)
 
     def _measured(self) -> tuple[str, int] | None:
-        if not self._part.is_open:
+        if not self._parts.current.is_open:
             return None
-        self._measure()
-        return self._part.name.name, self._part.tally.bytes
-
-    def _measure(self) -> None:
-        self._part.measure()
-        self.tallies[self._part.name.name] = self._part.tally
+        self._parts.measure()
+        return self._parts.current.name.name, self._parts.current.tally.bytes
 
     # ---- durability --------------------------------------------------------------------------
 
@@ -338,24 +284,15 @@ class StreamWriter:
 
     def _begin_sync(self) -> Sync | None:
         """Take what is unsynced, if there is any and the disk's pause is over."""
-        part = self._part
+        part = self._parts.current
         if not part.is_open or time.monotonic() < self._next_sync or self._is_pulled_away():
             return None
-        self._measure()
-        return part.begin_sync() if part.tally.bytes != part.synced.bytes else None
+        self._parts.measure()
+        return part.begin_sync() if part.tally.bytes != part.synced.bytes or part.doubt else None
 
     def _note_sync(self, done: Sync) -> None:
         done.part.synced, self._failed_syncs = done.counted, 0
-        self._rotate_when_full()
-
-    def _rotate_when_full(self) -> None:
-        """Go on in the next part; the one left behind is synced and complete."""
-        part = self._part
-        part.count()
-        if part.tally.bytes >= PART_BYTES and part.synced == part.tally:
-            # No room for a new file: this one still works, and the next sync tries again.
-            with suppress(OSError):
-                self._open_free(self._next_name())
+        self._parts.rotate_when_full()
 
     def _leave_failed(self, error: OSError, begun: Sync) -> None:
         """Leave a file whose sync has failed.
@@ -365,17 +302,18 @@ class StreamWriter:
         """
         if self._lost:
             return
-        failed = self._part.name.name
-        whole = begun.replayable and self._part.replayable
-        self._leave(begun.lines + self._part.unsynced, whole=whole)
+        failed = self._parts.current.name.name
+        whole = begun.replayable and self._parts.current.replayable
+        self._leave(begun.lines + self._parts.current.unsynced, whole=whole)
         self._failed_syncs += 1
         self._next_sync = time.monotonic() + min(2.0**self._failed_syncs, MAX_PAUSE_S)
         what = "rows are written again" if whole else "rows since the last good one may be lost"
-        self._on_problem(f"fdatasync of {failed} failed ({error.strerror}); {what}")
+        call = "fdatasync of" if error is not begun.part.doubt else "writing"
+        self._on_problem(f"{call} {failed} failed ({error.strerror}); {what}")
 
     def _is_pulled_away(self) -> bool:
         """Tell whether somebody took the open file from us; the next part goes on then."""
-        part = self._part
+        part = self._parts.current
         if part.is_another_file():
             # Not to be closed: it is somebody else's.
             part.descriptor = -1
@@ -386,17 +324,15 @@ class StreamWriter:
         if before and self._was_deleted:
             self._was_deleted = False
             self._leave_pulled("it was deleted")
-            self.tallies.pop(part.name.name)
-            self._cut_files.pop(part.name.name, None)
-            self._cut = None
+            self._parts.forget(part)
             return True
         return self._was_deleted
 
     def _leave_pulled(self, why: str) -> None:
-        part = self._part
+        part = self._parts.current
         part.count()
         self._leave(part.unsynced, whole=part.replayable)
-        self._on_problem(f"{part.name.name}: {why}; {self._part.name.name} goes on")
+        self._on_problem(f"{part.name.name}: {why}; {self._parts.current.name.name} goes on")
 
     # ---- beginning and end -------------------------------------------------------------------
 
@@ -408,9 +344,14 @@ class StreamWriter:
             OSError: it cannot be created.
         """
         with self._lock:
-            self._open(self._part.name)
+            self._parts.create()
             self._direct = not self._queued
-            return self._part.descriptor
+            return self._parts.current.descriptor
+
+    @property
+    def tallies(self) -> dict[str, FileTally]:
+        """What each file of the stream should hold, by name."""
+        return self._parts.tallies
 
     @property
     def failing(self) -> bool:
@@ -443,15 +384,15 @@ class StreamWriter:
         if self._lost:
             return
         self._lost, self._direct, self._failing = True, False, None
-        self._waiting.refuse(lost=self._part.unsynced.count(b"\n"))
-        self._part.keep(bytearray())
-        self._part.close()
+        self._waiting.refuse(lost=self._parts.current.unsynced.count(b"\n"))
+        self._parts.current.keep(bytearray())
+        self._parts.current.close()
 
     def finish(self) -> None:
         """Write and sync everything, make the tallies true, and close."""
-        self.drain()
         for _ in range(END_SYNCS):
             self._next_sync = 0.0
+            self.drain()
             self.sync()
         with self._sync_lock:
             self._in_turn(self._conclude)
@@ -459,32 +400,21 @@ class StreamWriter:
 
     def _conclude(self) -> None:
         self._give_up_what_waits()
-        if self._part.is_open:
-            self._measure()
-        self._cut_back()
+        if self._parts.current.is_open:
+            self._parts.measure()
+        self._parts.cut_back()
 
     def _give_up_what_waits(self) -> None:
         """Count the rows that the disk never took, and leave no half of one in the file."""
-        if self._waiting.torn and self._part.is_open:
-            self._part.drop_torn_line()
+        if self._waiting.torn and self._parts.current.is_open:
+            self._parts.current.drop_torn_line()
         self._waiting.give_up()
-
-    def _cut_back(self) -> None:
-        """Cut the files that were left, once their lines are safe elsewhere.
-
-        A file server that was full has left NULs behind the cut, which no JSON parser takes.
-        """
-        part = self._part
-        if part.is_open and part.synced.bytes >= part.owed_bytes:
-            for name, size in self._cut_files.items():
-                with suppress(OSError):
-                    cut_back(self._directory, name, size)
 
     def close(self) -> None:
         """Close the file; what is appended afterwards is ignored."""
         with self._sync_lock, self._lock:
             self._closed, self._direct = True, False
-            self._part.close()
+            self._parts.current.close()
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child: the file belongs to the parent.
@@ -494,6 +424,6 @@ class StreamWriter:
         """
         self._new_locks()
         self._waiting = LineQueue(WAITING_BYTES)
-        self._part.unsynced.clear()
+        self._parts.current.unsynced.clear()
         self._busy = False
         self.close()

@@ -30,17 +30,18 @@ from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
 from runstore.reserve import Reserve
 from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.stream_writer import (
+    END_WAIT_S,
+    QUEUE_INTERVAL_S,
+    SYNC_INTERVAL_S,
+    StreamWriter,
+)
 from runstore.threads import start_daemon
 
-SYNC_INTERVAL_S = 2.0
 HEARTBEAT_LOCAL_S = 1.0
 HEARTBEAT_NETWORK_S = 10.0
-QUEUE_INTERVAL_S = 0.1
 LATE_WAIT_S = 10.0
 """How long the end of an attempt waits for values that are still on an accelerator."""
-END_WAIT_S = 60.0
-"""How long the end of an attempt waits for a file server that does not answer."""
 END_TELL_S = 5.0
 """After so many seconds of that it says what it waits for."""
 PROBLEM_CHARS = 500
@@ -173,16 +174,13 @@ class RunWriter:
         return found
 
     def _new_stream(self, stream: Stream) -> StreamWriter:
-        made = StreamWriter(
+        return StreamWriter(
             self._directory,
             StreamFile(self.attempt, self._first_part(stream), stream),
             queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
         )
-        if self._deleted:
-            made.lose()
-        return made
 
     def _first_part(self, stream: Stream) -> int:
         """Rows that `runstore exec` found before this `init` are the part before ours."""
@@ -322,6 +320,11 @@ class RunWriter:
 
     def _dropped_rows(self) -> int:
         return sum(stream.dropped_rows for stream in self._data_streams())
+
+    @property
+    def end_is_written(self) -> bool:
+        """Whether the end has reached the file: a disk that takes nothing has not got it."""
+        return self._ended and not self._deleted and not self.stream("events").dropped_rows
 
     @property
     def lost(self) -> str:

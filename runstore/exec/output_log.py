@@ -30,6 +30,8 @@ HURRY_BYTES = 1 << 20
 """With so much waiting, `wake` is called."""
 LOOK_BYTES = 64 << 10
 """Where the last lines are looked for."""
+ROOM_BYTES = 64 << 10
+"""What is given back of a full disk for the last event; several blocks of any file system."""
 _CLOSED = re.compile(r"output\.([0-9]{1,9})\.log")
 
 
@@ -139,6 +141,23 @@ class OutputLog:
             first = number - NEWEST_PARTS + 1
             told = f"between output.1.log and output.{first}.log output is left out"
             self._size += os.write(self._fd, f"[runstore: {told}]\n".encode())
+
+    def give_up(self) -> None:
+        """Count what the disk has not taken, and forget it."""
+        with self._lock:
+            self.lost_bytes += self._waiting_bytes
+            self._waiting.clear()
+            self._waiting_bytes = 0
+
+    def make_room(self) -> None:
+        """Cut the end of the file off on a full disk: how the command ended matters more."""
+        if self._fd < 0:
+            return
+        with suppress(OSError):
+            cut = max(0, self._size - ROOM_BYTES)
+            self.lost_bytes += self._size - cut
+            os.ftruncate(self._fd, cut)
+            os.write(self._fd, b"\n[runstore: the disk was full]\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -24,16 +24,10 @@ from runstore.process import current_process
 from runstore.records import FORMAT, RecordError, encode
 from runstore.row_values import RowValues, encode_row
 from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S, StreamWriter
 from runstore.threads import start_daemon
 from runstore.values import as_index
-from runstore.writer import (
-    HEARTBEAT_LOCAL_S,
-    HEARTBEAT_NETWORK_S,
-    QUEUE_INTERVAL_S,
-    SYNC_INTERVAL_S,
-    attempt_clock,
-)
+from runstore.writer import HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
 
 END_S = 10.0
 """How long the end waits for a thread that hangs in a disk."""
@@ -254,6 +248,9 @@ class Recorder:
         if self._thread is not None:
             self._thread.join(END_S)
         self._guard("writing", self._write)
+        self.log.give_up()
+        if self._events.failing:
+            self.log.make_room()
         self._guard("closing a file", self._metrics.finish)
         self._guard("rewriting progress.json", self._beat)
         files = {name: tally.to_record() for name, tally in self._metrics.tallies.items()}
@@ -262,6 +259,9 @@ class Recorder:
             lost["log_lost_bytes"] = self.log.lost_bytes
         step = {} if self._step is None else {"step": self._step}
         self.event("exit", **{**fields, **step, **lost, "files": files})
+        self._events.drain()
+        if self._events.failing:
+            self.log.make_room()
         self._guard("closing a file", self._events.finish)
         self.log.close()
         with suppress(OSError):

@@ -21,7 +21,13 @@ from torch.utils.data import DataLoader
 
 from runstore.train.loaders import unwrapped
 
-_IGNORED_IN_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_IGNORED_IN_WORKERS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 _workers: weakref.WeakKeyDictionary[BaseProcess, int] = weakref.WeakKeyDictionary()
 """The workers that were started quiet, with the process that did."""

@@ -57,6 +57,7 @@ def last_event(run: Path, attempt: int = 1) -> dict[str, Any]:
     [
         ("SIGTERM", 143, "inside 9"),
         ("SIGUSR1", 138, "step 4"),
+        ("SIGHUP", 129, "step 5"),
         ("SIGUSR2", 140, "trained 2"),
         ("SIGINT", 130, "epoch 1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from runstore.checkpoints import (
     find_resume_point,
     read_manifest,
 )
+from runstore.errors import CheckpointError
+from runstore.paths import RunPaths
 
 
 @pytest.fixture
@@ -109,6 +112,38 @@ def test_truncated_file_falls_back(run_dir: Path) -> None:
     assert point is not None
     assert point.row.step == 1
     assert "expected" in problems[0]
+
+
+def test_checkpoints_that_cannot_be_read_do_not_make_a_run_start_over(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server that is away for a moment is no reason to train from the beginning."""
+    add(run_dir, 1)
+    add(run_dir, 2)
+    digest, fails = hashlib.file_digest, 1
+
+    def away(*arguments: Any) -> Any:
+        nonlocal fails
+        fails -= 1
+        if fails >= 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", away)
+    point, problems = find_resume_point(run_dir)
+    assert point is not None
+    assert point.row.step == 1
+    told = "checkpoints/step-00000002-0001.pt cannot be used: Input/output error"
+    assert problems == [told]
+    fails = 2
+    with pytest.raises(CheckpointError, match=f"{told}; .*move checkpoints/ away to start over"):
+        find_resume_point(run_dir)
+
+
+def test_manifest_that_cannot_be_read_is_not_taken_for_none(run_dir: Path) -> None:
+    RunPaths(run_dir).manifest.mkdir()
+    with pytest.raises(IsADirectoryError):
+        find_resume_point(run_dir)
 
 
 def test_pruned_files_are_no_problem(run_dir: Path) -> None:

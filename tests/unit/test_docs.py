@@ -28,6 +28,7 @@ PAGES = (
     "docs/training.md",
     "docs/exec.md",
     "docs/format.md",
+    "docs/reliability.md",
     "docs/stability.md",
     "docs/doctor.md",
     "docs/contributing.md",

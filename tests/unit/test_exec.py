@@ -131,6 +131,34 @@ def test_full_disk_behind_stdout_does_not_end_the_command(here: Path) -> None:
     assert "not passed on" in event(only_run(here), "warning")["message"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
+def test_full_disk_costs_the_log_and_neither_the_output_nor_the_end(here: Path) -> None:
+    small = here / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", small]).returncode:
+        pytest.skip("mount is not allowed here")
+    try:
+        # Every block but one is taken, so that the last event has no place.
+        script = (
+            "import os, sys\n"
+            "sys.stdout.write('x' * 79 + '\\n'); sys.stdout.flush()\n"
+            "print(*range(200_000), sep='\\n'); sys.exit(3)\n"
+        )
+        command = [*RUNSTORE, "exec", "--root", str(small / "runs"), "--", *python(script)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        (run_dir,) = (small / "runs").iterdir()
+        assert done.stdout.count(b"\n") == 200_001
+        assert done.returncode == 3
+        assert status_of(run_dir) == Status("failed", "exit status 3")
+        lost = event(run_dir, "exit")["log_lost_bytes"]
+        kept = (run_dir / "output.log").stat().st_size
+        assert lost > 0
+        assert abs(lost + kept - len(done.stdout)) < 200
+        assert f"{lost:,} bytes of it are missing" in done.stderr.decode()
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
 def test_process_left_behind_with_the_output_is_not_waited_for(here: Path) -> None:
     begun = time.monotonic()
     done = run("sh", "-c", "sleep 60 & echo hi")

@@ -21,11 +21,11 @@ from jsonschema import Draft202012Validator
 import runstore
 from runstore.cli import cli
 from runstore.errors import FormatError
+from runstore.parts import PART_BYTES
 from runstore.paths import StreamFile, looks_like_run_id
 from runstore.progress import Progress
 from runstore.reports import MAX_CELLS
 from runstore.run import Run
-from runstore.stream_writer import PART_BYTES
 from runstore.writer import RunWriter
 
 ROOT = Path(__file__).resolve().parents[2]

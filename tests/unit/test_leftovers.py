@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -237,6 +238,26 @@ def test_what_cannot_be_sealed_is_a_warning(tmp_path: Path, dead: dict[str, Any]
     ]
     assert (tmp_path / "elsewhere").read_bytes() == b"not ours"
     assert [file for file, _, _ in sealed_in(run_dir)] == ["metrics-0001.jsonl"]
+
+
+def test_torn_files_that_cannot_be_judged_are_told(
+    tmp_path: Path, dead: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server that is away for a moment: the run goes on, and says what it could not see."""
+    run_dir = make_run(tmp_path, dead)
+    (run_dir / "events-0001.jsonl").rename(run_dir / "kept")
+    (run_dir / "events-0001.jsonl").symlink_to("kept")
+    sealed, problems = seal_left_files(run_dir)
+    told = "the torn end of metrics-0001.jsonl stays there (events-0001.jsonl: "
+    assert sealed == []
+    assert problems[-1].startswith(told)
+
+    def away(_path: object) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "listdir", away)
+    told = "torn ends of earlier attempts' files may stay there (Input/output error)"
+    assert seal_left_files(run_dir) == ([], [told])
 
 
 def test_nothing_is_sealed_once_another_attempt_was_claimed(

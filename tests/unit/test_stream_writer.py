@@ -105,7 +105,7 @@ def test_somebody_elses_file_is_never_appended_to(tmp_path: Path, told: Told) ->
 def test_rows_wait_when_every_name_is_taken(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "MOST_TAKEN_NAMES", 2)
+    monkeypatch.setattr("runstore.parts.MOST_TAKEN_NAMES", 2)
     for name in (FIRST.name, "metrics-0001.1.jsonl", "metrics-0001.2.jsonl"):
         (tmp_path / name).touch()
     writer = told.writer(tmp_path)
@@ -136,7 +136,7 @@ def test_tally_is_that_of_the_file(tmp_path: Path, told: Told) -> None:
 def test_file_is_left_for_the_next_part_when_full(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 500)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 500)
     writer = told.writer(tmp_path)
     for number in range(30):
         writer.append(line(number, 30))
@@ -155,7 +155,7 @@ def test_file_is_left_for_the_next_part_when_full(
 def test_rotation_passes_over_somebody_elses_part(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
     (tmp_path / "metrics-0001.1.jsonl").touch()
     writer = told.writer(tmp_path)
     writer.append(line(1))
@@ -169,7 +169,7 @@ def test_rotation_passes_over_somebody_elses_part(
 def test_rotation_without_room_for_a_file_keeps_the_old_one(
     tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
     writer = told.writer(tmp_path)
     writer.append(line(1))
     disk.refuse_new_files()
@@ -230,6 +230,57 @@ def test_disk_that_stays_full_leaves_whole_lines_and_a_true_count(tmp_path: Path
     assert len(problems) == 1
     assert tallies[FIRST.name]["rows"] == len(kept)
     assert tallies[FIRST.name]["bytes"] == (tmp_path / FIRST.name).stat().st_size
+
+
+# The second write of unsynced lines fails, and the third is taken.
+QUEUED_WRITE_FAILS = """
+import os, resource, sys
+from pathlib import Path
+from runstore.paths import StreamFile
+from runstore.run_directory import RunDirectory
+from runstore.stream_writer import StreamWriter
+
+writer = StreamWriter(
+    RunDirectory(Path(sys.argv[1])),
+    StreamFile(1, 0, "metrics"), queued=True, on_cut=print, on_problem=print,
+)
+path = Path(sys.argv[1], "metrics-0001.jsonl")
+for number in range(6):
+    if number == 4:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, -1))
+    writer.append(b'{"step":%d}\\n' % number)
+    writer.drain()
+    if number == 1:
+        writer.sync()
+resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+writer.drain()
+writer.finish()
+"""
+
+
+def test_after_a_failed_write_a_file_server_is_not_believed(tmp_path: Path) -> None:
+    """NFS tells of lost pages in the next write, and the sync behind it says OK."""
+    told = run_python(QUEUED_WRITE_FAILS, str(tmp_path)).splitlines()
+    assert steps(tmp_path / FIRST.name) == [0, 1]
+    assert steps(tmp_path / "metrics-0001.1.jsonl") == [2, 3, 4, 5]
+    assert f"metrics-0001.jsonl {(tmp_path / FIRST.name).stat().st_size}" in told
+    assert ("writing metrics-0001.jsonl failed (File too large); rows are written again") in told
+
+
+def test_rows_that_vanished_from_the_file_are_written_again(tmp_path: Path, told: Told) -> None:
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    writer.sync()
+    durable = (tmp_path / FIRST.name).stat().st_size
+    for number in range(1, 5):
+        writer.append(line(number))
+    os.truncate(tmp_path / FIRST.name, durable + 7)
+    writer.sync()
+    assert told.cuts == [(FIRST.name, durable)]
+    writer.append(line(5))
+    writer.finish()
+    assert visible_steps(tmp_path, told) == list(range(6))
+    assert steps(tmp_path / FIRST.name) == [0]
 
 
 def test_memory_for_a_dead_disk_is_bounded(
@@ -430,7 +481,7 @@ def test_nothing_is_made_in_place_of_a_deleted_directory(tmp_path: Path, told: T
 def test_rows_follow_a_directory_that_is_moved(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 30)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 30)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     writer = told.writer(run_dir)

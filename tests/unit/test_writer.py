@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runstore import stream_writer
 from runstore.errors import AttemptError
 from runstore.reader import load
 from runstore.sources.native import NativeReader
@@ -43,7 +42,7 @@ def log(writer: RunWriter, step: int) -> None:
 def test_end_tells_rows_bytes_and_checksum_of_every_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 2000)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 2000)
     writer = RunWriter(tmp_path, 1)
     for step in range(200):
         log(writer, step)
@@ -168,7 +167,7 @@ def test_deleted_directory_is_known_at_the_end_though_nobody_has_looked(tmp_path
 def test_everything_follows_a_directory_that_is_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 100)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 100)
     quick(monkeypatch)
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "archive").mkdir()
@@ -278,7 +277,7 @@ def test_leaving_the_first_events_file_keeps_the_lock(
 ) -> None:
     from runstore.liveness import lock_is_free
 
-    monkeypatch.setattr(stream_writer, "PART_BYTES", 10)
+    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
     writer = RunWriter(tmp_path, 1)
     writer.event("warning", {"message": "x"})
     writer.sync()
@@ -440,6 +439,9 @@ def test_logging_handler_that_logs_does_not_deadlock(
 ) -> None:
     import logging
 
+    # The thread's own look would tell, and have logged, that writing works again.
+    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 1000.0)
+    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 1000.0)
     writer = RunWriter(tmp_path, 1)
 
     class Loop(logging.Handler):

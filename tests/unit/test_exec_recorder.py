@@ -1,0 +1,86 @@
+"""What `runstore exec` writes while the disk is full, and beside an `init`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstore.errors import AttemptError
+from runstore.exec.recorder import Recorder
+
+
+def events(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "exec-0001.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(tmp_path)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("mount is not allowed here")
+    try:
+        yield tmp_path
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def fill(directory: Path) -> None:
+    with (directory / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+def test_end_finds_room_on_a_full_disk(small: Path) -> None:
+    recorder = Recorder(small, 1, {"command": ["true"]}, {})
+    recorder.log.put(b"line\n" * 20_000)
+    recorder.log.write()
+    fill(small)
+    recorder.warn_once("long", "x" * 9000)
+    recorder.end({"status": "finished"})
+    kinds = [event["event"] for event in events(small)]
+    assert (kinds[:2], kinds[-1]) == (["open", "warning"], "exit")
+    lost = events(small)[-1]["log_lost_bytes"]
+    log = (small / "output.log").read_text()
+    assert log.endswith("\n[runstore: the disk was full]\n")
+    assert log.count("line\n") == pytest.approx((100_000 - lost) / 5, abs=1)
+
+
+def test_rows_stop_when_an_init_has_claimed_the_attempt(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    recorder.take_row({"step": 1, "loss": 1})
+    (tmp_path / "events-0001.jsonl").touch()
+    recorder.take_row({"step": 2, "loss": 1})
+    recorder.end({"status": "finished"})
+    rows = (tmp_path / "metrics-0001.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [1]
+    assert events(tmp_path)[-1]["files"]["metrics-0001.jsonl"]["rows"] == 1
+
+
+def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
+    first = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    with pytest.raises(AttemptError, match="attempt 1 was started by another process"):
+        Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    first.end({"status": "finished"})
+
+
+def test_step_beyond_what_json_readers_keep_is_refused_with_a_warning(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    recorder.take_row({"step": 2**60, "loss": 1})
+    recorder.take_row({"step": 1, "_secret": 1, "loss": 1})
+    recorder.end({"status": "finished"})
+    warnings = [e["message"] for e in events(tmp_path) if e["event"] == "warning"]
+    assert len(warnings) == 2
+    assert "expected an integer up to" in warnings[0]
+    assert "'_secret' is reserved" in warnings[1]
