@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 # Workers for the tests that can share the machine.
 JOBS ?= 2
 ARGS ?=
-# Of the lab: how often each fault is tried, and a part of the names of those that are (ONLY=nfs).
-TRIALS ?= 3
-ONLY ?=
 # How much of the matrix of failing system calls is tried, from 0 to 1, and which part.
 SAMPLE ?= 1
 SEED ?=
+# Of the lab: how often each fault is tried, and a part of the names of those that are (ONLY=nfs).
+TRIALS ?= 3
+ONLY ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format integration faults faults-lab bench clean

@@ -16,7 +16,7 @@ from runstore.process import ProcessIdentity
 from runstore.records import JsonObject
 from runstore.requeued import is_earlier_start
 from runstore.seal import Sealed, seal, torn_tail
-from runstore.sources.native import NativeReader
+from runstore.sources.native import LIFECYCLE, NativeReader
 from runstore.state import Attempt
 
 _BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system", "exec")
@@ -75,12 +75,12 @@ def seal_left_files(
 
 
 def _claims(run_dir: Path) -> set[str]:
-    """Return the events files: each attempt creates one before it does anything else."""
+    """Return the files by which attempts are claimed, before anything else of them is there."""
     try:
         files = [StreamFile.parse(name) for name in os.listdir(run_dir)]
     except OSError:
         return set()
-    return {file.name for file in files if file and file.stream == "events"}
+    return {file.name for file in files if file and file.stream in LIFECYCLE}
 
 
 def _manifest(run_dir: Path) -> Path:

@@ -22,8 +22,8 @@ from runstore.doctor.two_hosts import measure
 from runstore.text import printable
 
 COLUMNS = 80
-FOLDED_RUNS = 10
-"""A note that more runs have than these is told once."""
+TOLD_NOTES = 10
+"""A note of which there are more is told for the first ones, and counted."""
 
 
 @click.command("doctor")
@@ -146,13 +146,13 @@ class _Page:
         if one.severity != "note":
             return False
         self.noted[one.code] += 1
-        return self.noted[one.code] > FOLDED_RUNS
+        return self.noted[one.code] > TOLD_NOTES
 
     def summary(self, doctor: Doctor) -> Iterator[str]:
         """Yield what was not told in full, and the last line."""
         for code, times in self.noted.items():
-            if times > FOLDED_RUNS:
-                yield f"note     {code}: {times - FOLDED_RUNS:,} more"
+            if times > TOLD_NOTES:
+                yield f"note     {code}: {times - TOLD_NOTES:,} more"
         runs = f"{doctor.runs:,} run{'' if doctor.runs == 1 else 's'} looked at"
         yield f"{runs}: {_numbers(self.severities) or 'nothing wrong'}"
 

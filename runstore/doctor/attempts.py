@@ -10,13 +10,11 @@ from runstore.doctor.findings import Findings, Severity
 from runstore.doctor.rows import CheckedFile, Times
 from runstore.liveness import ENDINGS
 from runstore.numbers import duration
-from runstore.paths import StreamFile
+from runstore.paths import Stream, StreamFile
 from runstore.records import JsonObject, integer, number
+from runstore.sources.native import LIFECYCLE
 from runstore.status import Status
 
-ROW_STREAMS = ("metrics", "epochs", "reports", "system")
-"""Streams of rows; the end event of their attempt names their files. What else there is (`exec`)
-has a process of its own, and only its lines are looked at."""
 FUTURE_S = 60.0
 """So far the clocks of a cluster's machines may be apart without a word."""
 _LOST = re.compile(r"\brows\b.* lost\b")
@@ -35,58 +33,77 @@ class Cut:
 
 
 @dataclass(slots=True)
-class AttemptFacts:
-    """One attempt, from its events file."""
+class Told:
+    """What one process tells of an attempt: the training, or the launcher that watches it."""
 
-    number: int
+    file: str
     opened: JsonObject | None = None
     ended: JsonObject | None = None
     end_line: int = 0
+    lines: int = 0
+
+
+@dataclass(slots=True)
+class AttemptFacts:
+    """One attempt, from its events, and from those of `runstore exec`."""
+
+    number: int
+    told: dict[Stream, Told] = field(default_factory=dict)
+    """By the stream of the events: `events`, `exec`."""
     cuts: list[Cut] = field(default_factory=list)
     times: Times = field(default_factory=Times)
-    lines: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all who write to the attempt have said that they are done."""
+        return bool(self.told) and all(told.ended is not None for told in self.told.values())
 
     @property
     def tallies(self) -> Mapping[str, JsonObject] | None:
-        """What each file should hold, by name; None when the attempt has not said so."""
-        files = (self.ended or {}).get("files")
-        if not isinstance(files, dict):
+        """What each file should hold, by name; None when nobody has said so."""
+        ends = [told.ended.get("files") for told in self.told.values() if told.ended is not None]
+        files = [one for one in ends if isinstance(one, dict)]
+        if not files:
             return None
-        return {name: tally for name, tally in files.items() if isinstance(tally, dict)}
+        pairs = (pair for one in files for pair in one.items())
+        return {name: tally for name, tally in pairs if isinstance(tally, dict)}
 
     @property
-    def opened_at(self) -> float | None:
-        """Unix seconds."""
-        return number(self.opened or {}, "time")
+    def resumed(self) -> JsonObject:
+        """The training's own `open` event; empty where there is none."""
+        own = self.told.get("events")
+        return (own.opened if own else None) or {}
 
     @property
-    def host(self) -> object:
-        """The machine on which it ran."""
-        return (self.opened or {}).get("host")
+    def opened(self) -> JsonObject:
+        """The `open` event of whoever came first; empty where there is none."""
+        launched = self.told.get("exec")
+        return (launched.opened if launched else None) or self.resumed
 
     def take(self, file: StreamFile, line: int, byte: int, event: JsonObject) -> None:
         """Note what one event says."""
-        self.lines += 1
+        told = self.told[file.stream]
+        told.lines += 1
         moment = number(event, "time")
         if moment is not None:
             self.times.take(moment, file.name, line)
         match event.get("event"):
-            case "open" if self.lines == 1:
-                self.opened = event
+            case "open" if told.lines == 1:
+                told.opened = event
                 cuts = event.get("cuts")
                 for of, size in cuts.items() if isinstance(cuts, dict) else ():
-                    self._cut(Cut(of, size, file.name, line, byte))
+                    self._cut(of, size, file, line, byte)
             case "cut":
-                of, size = event.get("file"), event.get("bytes")
-                if isinstance(of, str) and isinstance(size, int):
-                    self._cut(Cut(of, size, file.name, line, byte))
-            case "end":
-                self.ended, self.end_line = event, line
+                self._cut(event.get("file"), event.get("bytes"), file, line, byte)
+            case "end" | "exit":
+                told.ended, told.end_line = event, line
 
-    def _cut(self, cut: Cut) -> None:
+    def _cut(self, of: object, size: object, file: StreamFile, line: int, byte: int) -> None:
+        if not isinstance(of, str) or not isinstance(size, int):
+            return
         # The next part has some events again.
-        if not any((one.of, one.bytes) == (cut.of, cut.bytes) for one in self.cuts):
-            self.cuts.append(cut)
+        if not any((one.of, one.bytes) == (of, size) for one in self.cuts):
+            self.cuts.append(Cut(of, size, file.name, line, byte))
 
 
 def smallest_cuts(attempts: Iterable[AttemptFacts]) -> dict[str, int]:
@@ -106,8 +123,9 @@ def read_attempts(
 ) -> dict[int, AttemptFacts]:
     """Return what the events files say, by attempt; note damaged lines and lost rows."""
     found: dict[int, AttemptFacts] = {}
-    for file in sorted(file for file in files if file.stream == "events"):
+    for file in sorted(file for file in files if file.stream in LIFECYCLE):
         facts = found.setdefault(file.attempt, AttemptFacts(file.attempt))
+        facts.told.setdefault(file.stream, Told(file.name))
         for line, byte, _, event in checked(file).records():
             facts.take(file, line, byte, event)
             _look_for_lost_rows(findings, file.name, line, byte, event)
@@ -129,7 +147,7 @@ def _losses(event: JsonObject) -> Iterator[tuple[str, str]]:
         yield "mount_lacks", f"the run found none of these here: {without}"
     if "unwritable" in event:
         yield "left_out", f"an event is not as it was: {event['unwritable']}"
-    if kind != "end":
+    if kind not in ("end", "exit"):
         return
     if rows := integer(event, "dropped_rows"):
         yield "rows_lost", f"{rows:,} rows were lost: the disk took no more"
@@ -146,49 +164,46 @@ def check_attempts(
     findings: Findings,
 ) -> None:
     """Note attempts without a beginning, without an end, and missing ones."""
-    with_rows = {file.attempt for file in files if file.stream in ROW_STREAMS}
+    with_files = {file.attempt for file in files}
+    with_rows = {file.attempt for file in files if file.stream not in LIFECYCLE}
     for number_ in sorted(attempts):
         # Claimed a moment ago, it may be about to open.
         may_open = number_ == max(attempts) and status.alive and number_ not in with_rows
-        _check_opening(attempts[number_], may_open, findings)
-    with_files = {file.attempt for file in files}
-    for number_ in sorted(with_rows - set(attempts) - written_by_others(files)):
+        for told in attempts[number_].told.values():
+            _check_opening(told, may_open, findings)
+    for number_ in sorted(with_rows - set(attempts)):
         name = StreamFile(number_, 0, "events").name
         findings.add("missing_events", f"attempt {number_} has rows and no events", file=name)
-    for number_ in set(range(1, max(with_files, default=0))) - with_files:
+    for number_ in sorted(set(range(1, max(with_files, default=0))) - with_files):
         name = StreamFile(number_, 0, "events").name
         findings.add("missing_attempt", f"nothing of attempt {number_} is there", file=name)
     if attempts:
         _check_end(attempts[max(attempts)], status, findings)
 
 
-def written_by_others(files: Iterable[StreamFile]) -> set[int]:
-    """Return the attempts that another process than the training's has written to."""
-    own = (*ROW_STREAMS, "events")
-    return {file.attempt for file in files if file.stream not in own}
-
-
-def _check_opening(attempt: AttemptFacts, may_open: bool, findings: Findings) -> None:
-    if attempt.opened is not None:
+def _check_opening(told: Told, may_open: bool, findings: Findings) -> None:
+    if told.opened is not None:
         return
-    name = StreamFile(attempt.number, 0, "events").name
-    if attempt.lines:
-        findings.add("missing_open", "does not begin with the open event", file=name, line=1)
+    if told.lines:
+        findings.add("missing_open", "does not begin with the open event", file=told.file, line=1)
     elif not may_open:
-        findings.add("missing_open", "no whole line, so no open event", file=name)
+        findings.add("missing_open", "no whole line, so no open event", file=told.file)
 
 
 def _check_end(attempt: AttemptFacts, status: Status, findings: Findings) -> None:
-    name = StreamFile(attempt.number, 0, "events").name
-    if attempt.ended is not None:
-        word = attempt.ended.get("status")
-        if not isinstance(word, str) or word not in ENDINGS:
+    for told in attempt.told.values():
+        word = told.ended.get("status") if told.ended else "finished"
+        if not isinstance(word, str) or word not in (*ENDINGS, "crashed"):
             found = f"ended as {word!r}, expected one of {', '.join(sorted(ENDINGS))}"
-            findings.add("odd_end", found, file=name, line=attempt.end_line)
-    elif attempt.opened is not None and not status.is_proven_alive:
+            findings.add("odd_end", found, file=told.file, line=told.end_line)
+    # A launcher's word of how the training ended is as good as its own.
+    has_end = any(told.ended is not None for told in attempt.told.values())
+    if not has_end and attempt.opened and not status.is_proven_alive:
         waits = status.word in ("unknown", "pending")
         severity: Severity | None = "note" if waits else None
-        findings.add("no_end", f"{status.word}: {status.reason}", file=name, severity=severity)
+        name = next(iter(attempt.told.values())).file
+        found = f"{status.word}: {status.reason}"
+        findings.add("no_end", found, file=name, severity=severity)
 
 
 def check_times(attempts: Mapping[int, AttemptFacts], now: float, findings: Findings) -> None:
@@ -205,8 +220,9 @@ def check_times(attempts: Mapping[int, AttemptFacts], now: float, findings: Find
 
 
 def _check_overlap(before: AttemptFacts, after: AttemptFacts, findings: Findings) -> None:
-    last, opened = before.times.last, after.opened_at
-    allowed_s = 1.0 if before.host == after.host else FUTURE_S
+    last, opened = before.times.last, number(after.opened, "time")
+    same_host = before.opened.get("host") == after.opened.get("host")
+    allowed_s = 1.0 if same_host else FUTURE_S
     if last is None or opened is None or last <= opened + allowed_s:
         return
     findings.add(

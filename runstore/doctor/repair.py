@@ -43,16 +43,24 @@ def repair(ref: RunRef, status: Status) -> Repaired:
     """
     if ref.source is not native:
         return Repaired(refused=_refuse_plain(ref.path))
-    torn = torn_files(ref.path)
+    torn = _torn_in(ref.path)
     if not torn:
         return Repaired()
     sealed, problems = seal_left_files(ref.path)
     why = f"its writer may be alive ({status.word}: {status.reason})"
-    left = [path for path in torn_files(ref.path) if path in torn]
+    left = [path for path in _torn_in(ref.path) if path in torn]
     reasons = {path: _reason(path, problems, ref.path) or why for path in left}
     return Repaired(
         sealed, [Refused(str(path.relative_to(ref.path)), reasons[path]) for path in left]
     )
+
+
+def _torn_in(run_dir: Path) -> list[Path]:
+    try:
+        return torn_files(run_dir)
+    except OSError:
+        # Told among the findings.
+        return []
 
 
 def _reason(path: Path, problems: list[str], run_dir: Path) -> str | None:

@@ -151,6 +151,10 @@ class RowCheck:
     _step: int | None = None
     _time: float | None = None
 
+    def begin_again(self) -> None:
+        """Another process may have written what comes now: it has steps and a clock of its own."""
+        self._line = self._step = self._time = None
+
     def read(self, checked: CheckedFile, *, checked_bytes: int = 0) -> None:
         """Check the rows of one more part."""
         for line_number, begins, line, row in checked.records(checked_bytes=checked_bytes):

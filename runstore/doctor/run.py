@@ -150,7 +150,7 @@ class _Native:
     def _checked(self, file: StreamFile, findings: Findings, cut: int | None) -> CheckedFile:
         attempt = self._attempts.get(file.attempt)
         # Of the events themselves only the status tells whether they go on.
-        ended = attempt is not None and attempt.ended is not None
+        ended = attempt is not None and attempt.is_over
         last = file.attempt == self._newest and not ended
         growing = last and (self._status.is_proven_alive or self._status.word == "unknown")
         proven = not last or self._status.word != "unknown"

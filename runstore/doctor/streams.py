@@ -8,18 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 from runstore.checkpoints import CheckpointRow
-from runstore.doctor.attempts import (
-    ROW_STREAMS,
-    AttemptFacts,
-    Cut,
-    Opener,
-    written_by_others,
-)
+from runstore.doctor.attempts import AttemptFacts, Cut, Opener
 from runstore.doctor.findings import Findings
 from runstore.doctor.lines import LineFile, ends_line, first_line
 from runstore.doctor.rows import RowCheck, Times
 from runstore.paths import StreamFile
 from runstore.records import JsonObject, integer
+from runstore.sources.native import LIFECYCLE
 
 _WITH_STEPS = ("metrics", "epochs", "reports")
 """Streams whose steps go up, and whose files a resume cuts."""
@@ -36,7 +31,7 @@ def check_streams(
     """Read every file of rows, and return the moments of each attempt's rows."""
     times: dict[int, Times] = {}
     rows = sorted(
-        (file for file in files if file.stream != "events"),
+        (file for file in files if file.stream not in LIFECYCLE),
         key=lambda file: (file.attempt, file.stream, file.rank, file.part),
     )
     for (attempt, stream, _), group in groupby(
@@ -49,6 +44,9 @@ def check_streams(
         facts = attempts.get(attempt)
         for part, after in zip(parts, [*parts[1:], None], strict=True):
             check.next_first = first_line(run_dir / after.name) if after else None
+            if facts and "exec" in facts.told:
+                # The launcher's rows end where the command has a run of its own.
+                check.begin_again()
             tally = ((facts.tallies if facts else None) or {}).get(part.name)
             _check_part(check, part, tally, cuts.get(part.name), findings, checked)
     return times
@@ -113,8 +111,10 @@ def check_numbering(
                 continue
             missing.add(name)
             findings.add("missing_file", "in the end event, and not there", file=name)
-        for file in files if number not in written_by_others(files) else ():
-            mine = file.attempt == number and not file.rank and file.stream in ROW_STREAMS
+        if not attempt.is_over:
+            continue
+        for file in files:
+            mine = file.attempt == number and not file.rank and file.stream not in LIFECYCLE
             if mine and file.name not in tallies and cuts.get(file.name) != 0:
                 findings.add("unlisted_file", "not in the attempt's end event", file=file.name)
     for name in sorted(_missing_parts(files) - missing):
@@ -171,7 +171,7 @@ def check_resumes(
 ) -> None:
     """Note attempts whose cuts are not those of the checkpoint that they went on from."""
     for number, attempt in sorted(attempts.items()):
-        opened = attempt.opened or {}
+        opened = attempt.resumed
         cuts, row = opened.get("cuts"), checkpoints.get(str(opened.get("resumed_from")))
         if row is None or not isinstance(cuts, dict):
             continue

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import stat
 from pathlib import Path
 
+from runstore import reserve
 from runstore.doctor.findings import Findings
 from runstore.paths import RunPaths
 
@@ -16,7 +19,6 @@ LEAST_FREE_INODES = 1000
 _TEMPORARY = re.compile(r"\.(.+\.tmp|probe-.+)", re.DOTALL)
 _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _TORN = re.compile(r".+\.jsonl\.torn(\.[0-9]+)?", re.DOTALL)
-RESERVE = ".reserve"
 
 
 def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
@@ -31,7 +33,7 @@ def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
         owner = run_dir.stat()
     except OSError:
         return
-    _check_mode(owner.st_mode, findings)
+    _check_mode(owner, findings)
     for directory in (run_dir, RunPaths(run_dir).checkpoints):
         prefix = "" if directory == run_dir else f"{directory.name}/"
         try:
@@ -62,17 +64,26 @@ def _check_name(name: str, base: str, findings: Findings, *, alive: bool) -> Non
         return
     elif _TEMPORARY.fullmatch(base):
         findings.add("temporary_file", "a document that was being written", file=name)
-    elif base == RESERVE:
+    elif base == reserve.NAME:
         findings.add("left_reserve", "left by a process that is gone", file=name)
     elif _RSYNC.fullmatch(base):
         findings.add("partial_copy", "left by an rsync that was stopped", file=name)
 
 
-def _check_mode(mode: int, findings: Findings) -> None:
+def _check_mode(directory: os.stat_result, findings: Findings) -> None:
+    mode = directory.st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         findings.add("writable_by_all", f"mode {stat.filemode(mode)}")
-    elif mode & stat.S_IWGRP:
+    elif mode & stat.S_IWGRP and not _is_private(directory.st_uid, directory.st_gid):
         findings.add("writable_by_group", f"mode {stat.filemode(mode)}")
+
+
+def _is_private(user: int, group: int) -> bool:
+    """Tell whether a group is the user's own, as most systems give each user one of that name."""
+    try:
+        return pwd.getpwuid(user).pw_name == grp.getgrgid(group).gr_name
+    except KeyError:
+        return False
 
 
 def _check_owner(name: str, entry: os.DirEntry[str], owner: int, findings: Findings) -> None:

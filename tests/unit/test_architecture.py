@@ -85,8 +85,15 @@ def listed_in_layout(folder: str) -> list[str]:
     page = (ROOT / "docs" / "contributing.md").read_text("utf-8")
     lines = page.split("```")[1].splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(folder)) + 1
-    below = itertools.takewhile(lambda line: line.startswith("  "), lines[start:])
-    return [name for line in below for name in line.strip().partition("  ")[0].split()]
+    names, inside = [], ""
+    for line in itertools.takewhile(lambda line: line.startswith("  "), lines[start:]):
+        found = line.strip().partition("  ")[0].split()
+        # What is set in further belongs to the folder above it.
+        is_within = line.startswith("    ")
+        names += [inside + name if is_within else name for name in found]
+        if not is_within:
+            inside = found[-1]
+    return names
 
 
 @pytest.mark.parametrize("folder", ["runstore/", "tui/"])

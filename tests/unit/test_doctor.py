@@ -196,6 +196,50 @@ def test_nothing_is_found_in_a_live_run_in_the_middle_of_a_line(live: Path) -> N
     assert look(live) == []
 
 
+OF_EXEC = {
+    "a script that nobody changed": """
+for step in range(1, 6):
+    print('{"step": %d, "loss": 0.5}' % step, flush=True)
+""",
+    "a script that opens the run": """
+import runstore
+print('{"step": 1, "loss": 0.5}', flush=True)
+with runstore.init(system_interval_s=None) as run:
+    run.log({"loss": 0.25}, step=2)
+""",
+    "a script that kills itself": """
+import os, signal
+import runstore
+run = runstore.init(system_interval_s=None)
+run.log({"loss": 0.25}, step=2)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+}
+
+
+@pytest.mark.parametrize("script", OF_EXEC)
+def test_nothing_is_found_in_a_run_of_exec(tmp_path: Path, script: str) -> None:
+    """A launcher's exit is an end, and it names the files that the launcher wrote."""
+    launched = subprocess.run(
+        [
+            *(sys.executable, "-m", "runstore.cli", "exec", "--root", str(tmp_path / "runs"), "--"),
+            *(sys.executable, "-c", OF_EXEC[script]),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert (run_dir / "exec-0001.jsonl").exists(), launched.stderr
+    # A killed process leaves its reserve.
+    assert {one.code for one in look(run_dir)} <= {"left_reserve"}
+    for path in run_dir.glob("metrics-*.jsonl"):
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"0.5", b"0.6"))
+        assert ("crc_differs" in codes(run_dir)) == (b"0.5" in data)
+        path.write_bytes(data)
+
+
 def test_only_a_note_is_found_in_the_fixture_of_the_format(repo_root: Path) -> None:
     fixture = repo_root / "tests" / "fixtures" / "format-1"
     found = look(fixture, now=1795300000.0)
@@ -630,12 +674,19 @@ def somebody() -> Iterator[None]:
 
 
 def test_who_may_write_is_told(finished: Path) -> None:
-    finished.chmod(0o775)
-    assert one_of(finished, "writable_by_group").severity == "note"
     finished.chmod(0o777)
     (finished / "run.json").chmod(0o666)
     found = [(one.code, one.file) for one in look(finished)]
     assert found == [("writable_by_all", None), ("writable_by_all", "run.json")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_group_that_may_write_is_told_unless_it_is_the_user_s_own(finished: Path) -> None:
+    finished.chmod(0o775)
+    os.chown(finished, 0, 0)
+    assert look(finished) == []
+    os.chown(finished, 0, 12345)
+    assert one_of(finished, "writable_by_group").severity == "note"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
@@ -708,7 +759,7 @@ def test_the_page_has_groups_places_advice_and_a_last_line_in_80_columns(
     assert lines[0].startswith(str(killed)[:60])
     assert "  error    bad_line  metrics-0001.jsonl:1, byte 0, 2 of them" in lines
     assert any("compare with another copy" in line for line in lines)
-    assert lines[-1] == "2 runs looked at: 2 errors, 2 warnings"
+    assert lines[-1] == "2 runs looked at: 2 errors, 2 warnings, 1 note"
 
 
 def test_what_a_file_says_cannot_drive_the_terminal(finished: Path) -> None:
@@ -763,7 +814,7 @@ def test_repair_seals_what_a_dead_run_left_torn_and_touches_nothing_else(killed:
     assert after.pop("metrics-0001.jsonl.torn") == b'{"step":21,"ti'
     assert after.pop(path.name) == before.pop(path.name)[:-14]
     assert after == before
-    assert codes(killed) == {"no_end", "torn_sidecar"}
+    assert codes(killed) == {"no_end", "torn_sidecar", "left_reserve"}
 
 
 def test_a_second_repair_does_nothing(killed: Path) -> None:

@@ -98,9 +98,7 @@ class Guest:
         while not condition():
             if self._process.poll() is not None:
                 self.result()
-                raise GuestError(
-                    f"{self._job}: the guest ended before {what}; {self._last_words()}"
-                )
+                raise GuestError(f"{self._job}: the guest ended before {what}; {self.last_words()}")
             if time.monotonic() > deadline:
                 raise GuestError(f"{self._job}: not {what} after {timeout_s:.0f} s")
             time.sleep(0.02)
@@ -115,18 +113,19 @@ class Guest:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise GuestError(
-                f"{self._job}: no end after {timeout_s:.0f} s; {self._last_words()}"
+                f"{self._job}: no end after {timeout_s:.0f} s; {self.last_words()}"
             ) from None
         finally:
             self.kill()
         if not self._result.exists():
-            raise GuestError(f"{self._job}: no result; {self._last_words()}")
+            raise GuestError(f"{self._job}: no result; {self.last_words()}")
         found = json.loads(self._result.read_text())
         if "error" in found:
             raise GuestError(f"{self._job}: {found['error']}")
         return found["result"]
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the end of what the guest printed: tracebacks, runstore's warnings."""
         words = self._console.read_text(errors="replace").strip()[-1500:]
         return f"its console says: {words}" if words else "its console is empty"
 
