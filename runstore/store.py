@@ -179,9 +179,15 @@ def _short(ref: RunRef, root: Path) -> str:
 
 
 def _run_at(path: Path, wanted: str) -> RunRef:
-    refs = [ref for ref in discover([path]) if ref.path == path]
-    if not refs and not any(path.iterdir()):
+    problem = root_problem(path)
+    if problem is not None:
+        raise RootNotFoundError(path, problem)
+    names = os.listdir(path)
+    if not names:
         return _odd_ref(path)
+    # What is no run by its own names is not searched: it may be the whole disk.
+    refs = discover([path]) if recognise(path, names) is not None else []
+    refs = [ref for ref in refs if ref.path == path]
     if not refs:
         raise RunNotFoundError(wanted, f"that directory ({', '.join(_kinds())} were looked for)")
     return refs[0]
