@@ -22,6 +22,7 @@ from runstore.checkpointer import Checkpoints
 from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import code, facts
+from runstore.limits import DOCUMENT_BYTES
 from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
@@ -29,7 +30,6 @@ from runstore.run import Run
 from runstore.save_rules import SaveEvery, SaveRules
 from runstore.several import several_ranks, world_size
 from runstore.shared_run import SharedRun, open_shared
-from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.system import DEFAULT_INTERVAL_S
 from runstore.values import as_json, as_mapping
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runstore.numbers import utc
 from runstore.process import ProcessIdentity, boot_id, is_stopped
 from runstore.records import JsonObject, integer
 from runstore.state import RunState
@@ -206,7 +207,7 @@ def _last_sign(state: RunState) -> str:
     last = state.last_time
     if last is None:
         return "no sign of life"
-    return f"last sign of life {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(last))} UTC"
+    return f"last sign of life {utc(last)}"
 
 
 def span(seconds: float) -> str:

@@ -59,7 +59,7 @@ def _refuse_if_alive(state: RunState) -> None:
 def _facts(state: RunState) -> dict[str, Any]:
     """Return what the newest attempt says of its start; the first one's is in run.json."""
     opened = state.newest.opened if state.newest else None
-    return {**state.info, **(opened or {})}
+    return {**native.recorded_document(state.path), **(opened or {})}
 
 
 def _recorded_command(state: RunState, run: str) -> list[str]:
