@@ -43,11 +43,16 @@ def write_csv(refs: Sequence[RunRef], table: Table, out: IO[str]) -> Written:
     columns, left_out = _columns(refs, table)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_cell(column) for column in columns])
+    places = {column: place for place, column in enumerate(columns)}
     count = 0
     for ref in refs:
         for row in _rows(ref, table):
             row["run"] = ref.name
-            writer.writerow([_cell(row.get(column)) for column in columns])
+            cells = [""] * len(columns)
+            for key, value in row.items():
+                if key in places:
+                    cells[places[key]] = _cell(value)
+            writer.writerow(cells)
             count += 1
     return Written(count, left_out)
 

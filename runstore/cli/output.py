@@ -14,6 +14,9 @@ from runstore.records import escape_controls, without_surrogates
 from runstore.text import printable
 
 NARROWEST = 40
+ROWS_AT_ONCE = 100
+"""Each print is flushed, which costs more than most rows."""
+LONG_ROW_BYTES = 64 << 10
 
 
 def print_json(value: Any) -> None:
@@ -30,9 +33,15 @@ def json_text(value: Any) -> bytes:
 
 def print_rows(rows: Iterable[bytes]) -> None:
     """Print JSON lines; other writers may have left characters in them that terminals obey."""
+    batch: list[bytes] = []
     for row in rows:
         # A carriage return between two values is JSON, and hides what stands before it.
-        click.echo(escape_controls(row).replace(b"\r", b" "))
+        batch.append(escape_controls(row).replace(b"\r", b" "))
+        if len(batch) == ROWS_AT_ONCE or len(row) > LONG_ROW_BYTES:
+            click.echo(b"\n".join(batch))
+            batch.clear()
+    if batch:
+        click.echo(b"\n".join(batch))
 
 
 def say(message: str) -> None:

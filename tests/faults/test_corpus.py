@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 from tests.faults.corpus import CASES, make
 
 PEAK_MIB = 200
-CPU_S = 5.0
+CPU_S = {"cat-events": 20.0, "csv": 20.0, "json": 20.0}
+"""What writes all of a large run takes as long as that is; all else, 5 s."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def test_every_view_ends_soon_in_little_memory_and_without_a_traceback(
         assert "Traceback" not in seen.text(view, "err"), seen.text(view, "err")
         assert "Error" not in seen.text(view, "err"), seen.text(view, "err")
         assert status == 0, (view, seen.text(view, "err"))
-        assert seconds < CPU_S, (name, view, seconds)
+        assert seconds < CPU_S.get(view, 5.0), (name, view, seconds)
         assert peak_mib < PEAK_MIB, (name, view, peak_mib)
     assert "pane error" not in seen.text("once")
 
