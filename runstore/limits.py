@@ -45,6 +45,9 @@ OPEN_BYTES_KEPT = 2 << 20
 """`open` events kept whole, the newest attempts'; of older ones what is no list or object."""
 REPORT_BYTES_KEPT = 3 << 20
 """Classification reports, as bytes of their lines, the newest: a matrix is large in memory."""
+MANIFEST_BYTES = 256 << 20
+"""The list of checkpoints: half a million of them. A longer one is refused, as if it could not be
+read, because what it lists may not be taken for files that nobody listed."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 EXPORT_COLUMNS = 16_384

@@ -57,7 +57,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         size = os.fstat(descriptor).st_size
         if size > limit:
             raise OSError(errno.EFBIG, f"{size:,} bytes long, the most is {limit:,}")
-        return os.pread(descriptor, limit, 0)
+        return os.pread(descriptor, size, 0)
     finally:
         os.close(descriptor)
 
