@@ -7,6 +7,7 @@ counted in its piece, and told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from runstore.limits import (
     BUCKETS_AT_LEAST,
@@ -18,7 +19,7 @@ from runstore.limits import (
     REPORT_BYTES_KEPT,
 )
 from runstore.pieces import Piece
-from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject, metric_values
+from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject
 from runstore.series import BUCKETS
 
 SMALL_BYTES = 512
@@ -125,7 +126,8 @@ def without_nesting(row: JsonObject, size_bytes: int) -> JsonObject:
     """Return a row to keep: of a long one its numbers, at most as many as a run has metrics."""
     if size_bytes <= SMALL_BYTES:
         return row
-    names = list(metric_values(row))[:METRICS_PER_RUN]
+    metrics = (key for key, value in row.items() if value is None or type(value) in (float, int))
+    names = [key for key in islice(metrics, METRICS_PER_RUN) if key not in RESERVED_KEYS]
     notes = row.get(NONFINITE_KEY)
     kept = {key: row[key] for key in RESERVED_KEYS if isinstance(row.get(key), (int, float))}
     kept |= {name: row[name] for name in names}
