@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from typing import Any
 
 from runstore.atomic import sync_directory
 from runstore.errors import CheckpointError
+from runstore.limits import MANIFEST_BYTES
 from runstore.paths import RunPaths, StreamFile, is_checkpoint_name
 from runstore.records import JsonObject, RecordError, decode, encode, integer
+from runstore.regular import NotRegularError, open_regular, read_regular, why_unreadable
 
 HASHED_BYTES = 1 << 20
 
@@ -47,7 +50,7 @@ class CheckpointRow:
         """Return the row, or None when it lacks what a resume needs."""
         file, sha256, cuts = record.get("file"), record.get("sha256"), record.get("cuts")
         step, attempt, size = (integer(record, key) for key in ("step", "attempt", "bytes"))
-        if not isinstance(file, str) or os.sep in file or not isinstance(sha256, str):
+        if not isinstance(file, str) or not _is_plain(file) or not isinstance(sha256, str):
             return None
         if step is None or attempt is None or size is None or not isinstance(cuts, dict):
             return None
@@ -71,17 +74,34 @@ class CheckpointRow:
         Raises:
             OSError: it cannot be read.
         """
-        path = directory / self.file
-        size = path.stat().st_size
-        if size != self.bytes:
-            return f"it has {size:,} bytes, expected {self.bytes:,}"
-        whole = hash_file(path) == self.sha256
-        return None if whole else "its bytes have changed (sha256 differs)"
+        try:
+            with open_checkpoint(directory / self.file) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != self.bytes:
+                    return f"it has {size:,} bytes, expected {self.bytes:,}"
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except NotRegularError as error:
+            return why_unreadable(error)
+        return None if found == self.sha256 else "its bytes have changed (sha256 differs)"
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether a name is that of a file in `checkpoints/`, and leads nowhere else."""
+    return os.sep not in name and "\0" not in name and not name.startswith(".") and name != ""
+
+
+def open_checkpoint(path: Path) -> io.BufferedReader:
+    """Open a checkpoint to read it: a regular file, no link to one.
+
+    Raises:
+        OSError: it is missing, or something else.
+    """
+    return os.fdopen(open_regular(path), "rb")
 
 
 def hash_file(path: Path) -> str:
     """Return the file's SHA-256 in hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_checkpoint(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -92,10 +112,18 @@ def read_manifest(run_dir: Path) -> list[CheckpointRow]:
         OSError: the manifest is there, and cannot be read. That is not the same as no checkpoints.
     """
     try:
-        lines = RunPaths(run_dir).manifest.read_bytes().split(b"\n")
+        return list(_rows(_manifest_lines(run_dir)))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return list(_rows(lines))
+
+
+def _manifest_lines(run_dir: Path) -> list[bytes]:
+    """Return the manifest's lines.
+
+    Raises:
+        OSError: it is missing, no regular file, or longer than any manifest.
+    """
+    return read_regular(RunPaths(run_dir).manifest, MANIFEST_BYTES).split(b"\n")
 
 
 def _rows(lines: list[bytes]) -> Iterator[CheckpointRow]:
@@ -163,7 +191,7 @@ def find_resume_point(
     problems: list[str] = []
     unreadable = False
     for row in reversed(read_manifest(run_dir)):
-        if not (directory / row.file).exists():
+        if not os.path.lexists(directory / row.file):
             # Pruned, as most are.
             continue
         try:
@@ -224,7 +252,7 @@ def files_without_row(run_dir: Path) -> list[str]:
     """
     paths = RunPaths(run_dir)
     try:
-        lines = paths.manifest.read_bytes().split(b"\n")
+        lines = _manifest_lines(run_dir)
         names = os.listdir(paths.checkpoints)
     except OSError:
         return []

@@ -6,10 +6,16 @@ Everything goes to stderr. tqdm draws the bar when it is installed (extra `train
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 import time
 from collections.abc import Mapping
 from typing import Protocol
+
+from runstore.text import PrintableFilter, printable
+
+# Here, because whoever logs says things on the console too.
+logging.getLogger("runstore").addFilter(PrintableFilter())
 
 LINE_INTERVAL_S = 30.0
 POSTFIX_INTERVAL_S = 0.25
@@ -116,7 +122,7 @@ class BarDisplay:
         """Draw an empty bar."""
         from tqdm import tqdm
 
-        self._bar = tqdm(total=batches, desc=title, leave=False, dynamic_ncols=True)
+        self._bar = tqdm(total=batches, desc=printable(title), leave=False, dynamic_ncols=True)
         self._next_postfix = 0.0
 
     def advance(self, batch: int, values: Mapping[str, float]) -> None:
@@ -124,7 +130,7 @@ class BarDisplay:
         now = time.monotonic()
         if values and now >= self._next_postfix:
             self._next_postfix = now + POSTFIX_INTERVAL_S
-            self._bar.set_postfix_str(_short(values), refresh=False)
+            self._bar.set_postfix_str(printable(_short(values)), refresh=False)
         self._bar.update(batch - self._bar.n)
 
     def leave(self) -> None:
@@ -134,7 +140,7 @@ class BarDisplay:
     def close(self, summary: str) -> None:
         """Replace the bar by one line that stays, above the bar of an outer split."""
         self._bar.close()
-        self._bar.write(summary.rstrip(), file=sys.stderr)
+        self._bar.write(printable(summary.rstrip()), file=sys.stderr)
 
 
 class NoDisplay:
@@ -183,7 +189,7 @@ def say(line: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"{line.rstrip()}\n")
+        sys.stderr.write(f"{printable(line.rstrip())}\n")
         sys.stderr.flush()
     except Exception:  # noqa: BLE001  # a closed stderr, or whatever a script put in its place
         return

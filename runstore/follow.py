@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from runstore.paths import Stream, StreamFile
 from runstore.records import RecordError, decode, integer
 from runstore.sources import RunRef, open_run
-from runstore.tail import Tail
+from runstore.tail import Chunk, Tail
 
 BYTES_PER_ROW = 2048
 """How far back a first guess looks for each row."""
@@ -29,7 +31,7 @@ class RowFollower:
         for path in reversed(self._reader.files(self._stream)):
             missing = count - len(rows)
             self._tails[path], lines = self._last_lines(path, missing)
-            rows = (lines[-missing:] if missing else []) + rows
+            rows = lines + rows
         return rows
 
     def poll(self) -> list[bytes]:
@@ -37,33 +39,34 @@ class RowFollower:
         rows: list[bytes] = []
         for path in self._reader.files(self._stream):
             tail = self._tails.setdefault(path, Tail(path))
-            rows += _new_lines(tail)
+            for chunk in _chunks(tail):
+                rows += _valid(chunk.lines, None)
         return rows
 
     def _last_lines(self, path: Path, count: int) -> tuple[Tail, list[bytes]]:
-        """Return a cursor at the end of the rows that count, and at least the last `count` rows."""
+        """Return a cursor at the end of the rows that count, and at most the last `count` rows."""
         state, file = self._reader.state, StreamFile.parse(path.name)
         limit = state.cuts.get(path.name)
         hidden_from = state.hidden_from(file.attempt) if file else None
-        tail = Tail(path, limit=limit)
-        chunk = tail.jump(max(1, count) * BYTES_PER_ROW)
-        lines = _valid(chunk.lines, hidden_from)
-        if chunk.more:
-            lines += _new_lines(tail, hidden_from)
-        if len(lines) < count and chunk.offset > 0:
+        back = max(1, count) * BYTES_PER_ROW
+        while True:
             tail = Tail(path, limit=limit)
-            lines = _new_lines(tail, hidden_from)
-        return tail, lines
+            chunk = tail.jump(back)
+            lines = deque(_valid(chunk.lines, hidden_from), maxlen=count)
+            for further in _chunks(tail) if chunk.more else ():
+                lines.extend(_valid(further.lines, hidden_from))
+            if len(lines) == count or chunk.offset == 0:
+                return tail, list(lines)
+            # Rows are longer than that, or many of them do not count.
+            back *= 8
 
 
-def _new_lines(tail: Tail, hidden_from: int | None = None) -> list[bytes]:
-    lines: list[bytes] = []
+def _chunks(tail: Tail) -> Iterator[Chunk]:
     more = True
     while more:
         chunk = tail.poll()
-        lines += _valid(chunk.lines, hidden_from)
         more = chunk.more
-    return lines
+        yield chunk
 
 
 def _valid(lines: list[bytes], hidden_from: int | None) -> list[bytes]:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runstore.numbers import utc
 from runstore.paths import RunPaths
 from runstore.process import ProcessIdentity, is_stopped
 from runstore.records import JsonObject, integer, number
@@ -367,7 +368,7 @@ def _last_sign(state: RunState) -> str:
     last = state.last_time
     if last is None:
         return "no sign of life"
-    return f"last sign of life {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(last))} UTC"
+    return f"last sign of life {utc(last)}"
 
 
 def span(seconds: float) -> str:

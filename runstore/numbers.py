@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import datetime
 
 NOTHING = "–"
 """Shown where there is no value; zero is a value."""
+OUT_OF_RANGE = "at no time of any calendar"
+"""Shown for a time that is a number, but none that a clock could have."""
 
 
 def metric(value: object) -> str:
@@ -112,6 +115,24 @@ def clock(unix_s: object) -> str:
         except (OverflowError, OSError, ValueError):
             return "??:??:??"
     return " " * 8
+
+
+def utc(unix_s: float) -> str:
+    """Return a moment as `2026-11-20 14:15:02 UTC`."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))
+    except (OverflowError, OSError, ValueError):
+        return OUT_OF_RANGE
+
+
+def local_time(unix_s: float | None) -> str:
+    """Return a moment in the time zone of whoever looks: `2026-11-20 14:15`."""
+    if unix_s is None:
+        return NOTHING
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_s))
+    except (OverflowError, OSError, ValueError):
+        return OUT_OF_RANGE
 
 
 def percent(fraction: float) -> str:

@@ -15,7 +15,7 @@ STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 _STREAM_FILE = re.compile(
     r"(?P<stream>events|metrics|epochs|reports|system|exec)"
-    r"(?:\.rank(?P<rank>[0-9]+))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
+    r"(?:\.rank(?P<rank>[0-9]{1,9}))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
 )
 _CHECKPOINT_FILE = re.compile(r"step-[0-9]{8,}-[0-9]{4,}(?:\.[0-9]+)?\.pt")
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[a-z0-9_.+]+-)*[a-z2-7]{6,}")
@@ -48,7 +48,9 @@ class StreamFile:
         if match is None or int(match["attempt"]) == 0:
             return None
         stream: Stream = match["stream"]  # type: ignore[assignment]  # the pattern admits no other
-        return cls(int(match["attempt"]), int(match["part"] or 0), stream, int(match["rank"] or 0))
+        file = cls(int(match["attempt"]), int(match["part"] or 0), stream, int(match["rank"] or 0))
+        # `metrics-00001.jsonl` must not be taken for attempt 1's file.
+        return file if file.name == name else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from runstore.limits import TEXT_CHARS
 from runstore.paths import StreamFile
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.series import Series
+
+# What may be left out of what is kept, each as it is told behind a number.
+VALUES = "values of metrics beyond those that are kept"
+CURVES = "curves of earlier attempts"
+EPOCHS = "earlier epochs"
+REPORTS = "earlier reports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,15 @@ class Best:
     epoch: int
     metric: str
     value: float
+
+
+class Room(Protocol):
+    """Whether a further curve may be kept, and how finely."""
+
+    buckets: int
+
+    def admit(self, name: str) -> bool:
+        """Take a further curve of a metric in; return False when there is no room for it."""
 
 
 @dataclass(slots=True)
@@ -30,18 +48,30 @@ class Piece:
     """Metric to (time, value)."""
     last_row: JsonObject = field(default_factory=dict)
     first_step: int | None = None
+    hidden_from: int | None = None
+    """The step from which its rows were left out."""
     epoch_rows: list[JsonObject] = field(default_factory=list)
-    """All of them, or only the newest when the file is not read in full."""
+    """The newest; without those that there was no room for, or that a glance passed over."""
     best: Best | None = None
     best_rule: str = ""
     """What `best` was judged by."""
     reports: dict[str, JsonObject] = field(default_factory=dict)
+    epoch_values: int = 0
+    """How many values `epoch_rows` hold."""
+    report_bytes: dict[str, int] = field(default_factory=dict)
+    """How long the lines of the reports were."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """What there was no room for, in words, and how much of it."""
+    is_closed: bool = False
+    """Its curves were let go to make room for those of newer attempts."""
 
     def add_epoch(self, row: JsonObject, rule: str, *, partial: bool) -> None:
         """Take in an epoch's row; `rule` is `metric:min` or `metric:max`."""
         if partial:
             self.epoch_rows.clear()
+            self.epoch_values = 0
         self.epoch_rows.append(row)
+        self.epoch_values += len(row)
         self.judge(rule, row)
 
     def judge(self, rule: str, *fresh: JsonObject) -> None:
@@ -55,21 +85,57 @@ class Piece:
             if epoch is not None and value is not None:
                 self.best = better(self.best, Best(epoch, metric, value), direction)
 
-    def add_values(self, row: JsonObject, step: int | None, *, partial: bool) -> None:
+    def add_report(self, row: JsonObject, size_bytes: int) -> None:
+        """Take in a report, the newest of its split."""
+        split = str(row.get("split"))[:TEXT_CHARS]
+        self.reports.pop(split, None)
+        self.reports[split], self.report_bytes[split] = row, size_bytes
+
+    def add_values(self, row: JsonObject, step: int | None, room: Room, *, partial: bool) -> None:
         """Take in a row's values: the latest of each metric, and its curve unless `partial`."""
         time = number(row, "time") or 0.0
         x = float(self.rows if step is None else step)
         if self.file.stream == "metrics":
             self.last_row = row
-        series = self.series
+        series, last, left_out = self.series, self.last, 0
         for key, value in metric_values(row).items():
-            self.last[key] = (time, value)
+            if key not in last and (self.is_closed or not room.admit(key)):
+                left_out += 1
+                continue
+            last[key] = (time, value)
             if partial:
                 continue
             curve = series.get(key)
             if curve is None:
-                curve = series[key] = Series()
+                curve = series[key] = Series(room.buckets)
             curve.add(x, value)
+        if left_out:
+            self.left_out[VALUES] += left_out
+
+    def shrink(self, buckets: int) -> None:
+        """Keep at most so many buckets of each curve."""
+        for curve in self.series.values():
+            curve.shrink(buckets)
+
+    def let_curves_go(self) -> int:
+        """Drop all curves and latest values for good, and return how many there were."""
+        count = len(self.last)
+        self.series, self.last, self.last_row, self.is_closed = {}, {}, {}, True
+        self.left_out[CURVES] += count
+        return count
+
+    def let_epochs_go(self) -> None:
+        """Drop the older half of the epochs' rows."""
+        count = (len(self.epoch_rows) + 1) // 2
+        self.epoch_values -= sum(map(len, self.epoch_rows[:count]))
+        del self.epoch_rows[:count]
+        self.left_out[EPOCHS] += count
+
+    def let_report_go(self) -> None:
+        """Drop the oldest report."""
+        split = next(iter(self.reports))
+        del self.reports[split], self.report_bytes[split]
+        self.left_out[REPORTS] += 1
 
 
 def better(best: Best | None, other: Best | None, direction: str) -> Best | None:

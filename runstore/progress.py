@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runstore.records import integer, number
+from runstore.limits import TEXT_CHARS
+from runstore.records import flat, integer, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Progress:
             epoch=integer(record, "epoch"),
             epochs=integer(record, "epochs"),
             step=integer(record, "step"),
-            split=split if isinstance(split, str) else None,
+            split=split[:TEXT_CHARS] if isinstance(split, str) else None,
             batch=integer(record, "batch"),
             batches=integer(record, "batches"),
             it_per_s=number(record, "it_per_s"),
@@ -55,7 +56,7 @@ class Progress:
             idle_s=number(record, "idle_s"),
             monotonic=number(record, "monotonic"),
             longest_gap_s=number(record, "longest_gap_s"),
-            best=best if isinstance(best, dict) else None,
+            best=flat(best) if isinstance(best, dict) else None,
             degraded=_degraded(record),
         )
 

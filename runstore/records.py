@@ -21,10 +21,11 @@ from typing import Any
 
 import orjson
 
+from runstore.limits import DOCUMENT_CONTAINERS, EVENT_FIELDS, MAX_LINE_BYTES, TEXT_CHARS
+
 FORMAT = 1
 """The format that this version writes, and the newest that it reads."""
 
-MAX_LINE_BYTES = 1 << 20
 RESERVED_KEYS = frozenset({"step", "epoch", "time"})
 MAX_INT = 2**53 - 1
 """Largest integer that every JSON reader keeps exactly."""
@@ -35,6 +36,8 @@ _NONFINITE_NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 # JSON leaves these characters raw inside strings, and `cat` of a log would hand them to the
 # terminal: DEL, C1, and the bidi and line-separator controls.
 _RAW_CONTROL = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\u061c\ufeff]")
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 JsonObject = dict[str, Any]
 
@@ -126,6 +129,9 @@ def decode(line: bytes, *, limit: int = MAX_LINE_BYTES) -> JsonObject:
     """
     if len(line) > limit:
         raise RecordError(f"{len(line):,} bytes long, the most is {limit:,}")
+    if line.startswith(BYTE_ORDER_MARK):
+        # Some editors put it in front of a file; it means nothing in UTF-8.
+        line = line[len(BYTE_ORDER_MARK) :]
     try:
         record = orjson.loads(line)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -133,6 +139,18 @@ def decode(line: bytes, *, limit: int = MAX_LINE_BYTES) -> JsonObject:
     if not isinstance(record, dict):
         raise RecordError(f"a JSON {type(record).__name__}, expected an object")
     return record
+
+
+def decode_document(data: bytes, limit: int) -> JsonObject:
+    """Return the object in a document of up to `limit` bytes.
+
+    Raises:
+        RecordError: not JSON, not an object, too long, nested too deeply, or of too many objects.
+    """
+    # In strings they count too: what is that full of them is no document either.
+    if data.count(b"[") + data.count(b"{") > DOCUMENT_CONTAINERS:
+        raise RecordError(f"more than {DOCUMENT_CONTAINERS:,} objects and arrays")
+    return decode(data, limit=limit)
 
 
 def _why_not_json(line: bytes, error: Exception) -> str:
@@ -170,9 +188,9 @@ def _as_float(value: int) -> float:
 
 
 def integer(record: Mapping[str, Any], key: str) -> int | None:
-    """Return an integer field of a record, or None when it is missing or something else."""
+    """Return an integer field of a record, or None when it is missing, huge, or something else."""
     value = record.get(key)
-    if type(value) is float and value.is_integer():
+    if type(value) is float and value.is_integer() and abs(value) <= 2.0**63:
         return int(value)
     return value if type(value) is int else None
 
@@ -181,3 +199,12 @@ def number(record: Mapping[str, Any], key: str) -> float | None:
     """Return a numeric field of a record as a float, or None when it is missing."""
     value = record.get(key)
     return _as_float(value) if type(value) is int else value if type(value) is float else None
+
+
+def flat(record: JsonObject) -> JsonObject:
+    """Return a record to keep: no lists or objects, no long texts, not too many fields."""
+    return {
+        key[:TEXT_CHARS]: value[:TEXT_CHARS] if isinstance(value, str) else value
+        for key, value in list(record.items())[:EVENT_FIELDS]
+        if not isinstance(value, (list, dict))
+    }

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from runstore.records import MAX_LINE_BYTES, JsonObject
+from runstore.limits import MAX_LINE_BYTES
+from runstore.records import JsonObject
 from runstore.values import shown_as_text
 
 if TYPE_CHECKING:

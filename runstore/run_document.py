@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import orjson
 
 from runstore.environment import code
+from runstore.limits import DOCUMENT_BYTES
 from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
-from runstore.sources.reading import DOCUMENT_BYTES
 from runstore.values import as_json
 
 PARAMS_BYTES = 3 << 20

@@ -39,13 +39,15 @@ class Series:
         "_stride",
         "_x_highs",
         "_x_lows",
+        "buckets",
         "count",
         "last",
         "nonfinite",
     )
 
-    def __init__(self) -> None:
-        """Make an empty series."""
+    def __init__(self, buckets: int = BUCKETS) -> None:
+        """Make an empty series of about so many buckets at most."""
+        self.buckets = buckets
         self.count = 0
         self.nonfinite = 0
         self.last: tuple[float, float] | None = None
@@ -71,8 +73,14 @@ class Series:
         self._filled += 1
         if self._filled == self._stride:
             self._filled = 0
-            if len(self._lows) == BUCKETS:
+            if len(self._lows) >= self.buckets:
                 self._merge_pairs()
+
+    def shrink(self, buckets: int) -> None:
+        """Keep at most so many buckets from now on."""
+        self.buckets = buckets
+        while len(self._lows) > buckets:
+            self._merge_pairs()
 
     def _open_bucket(self, x: float, y: float) -> None:
         self._x_lows.append(x)
@@ -92,6 +100,11 @@ class Series:
             self._highs[-1] = y if y == y else self._highs[-1]
 
     def _merge_pairs(self) -> None:
+        """Halve the number of buckets; of an odd number the last one stays as it is."""
+        in_last = self._filled or self._stride
+        if len(self._lows) % 2 == 0:
+            in_last += self._stride
+        self._filled = in_last % (2 * self._stride)
         self._x_lows = array("d", [min(p) for p in _pairs(self._x_lows)])
         self._x_highs = array("d", [max(p) for p in _pairs(self._x_highs)])
         self._lows = array("d", [_lower(*p) for p in _pairs(self._lows)])
@@ -159,7 +172,8 @@ def merge_columns(
 
 
 def _pairs(values: array[float]) -> list[tuple[float, float]]:
-    return list(zip(values[::2], values[1::2], strict=True))
+    whole = list(zip(values[::2], values[1::2], strict=False))
+    return whole if len(values) % 2 == 0 else [*whole, (values[-1], values[-1])]
 
 
 def _lower(a: float, b: float) -> float:

@@ -12,22 +12,33 @@ says `inferred`.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from runstore.inferred import InferredCuts
+from runstore.limits import (
+    BAD_LINES_KEPT,
+    EVENTS_KEPT,
+    EVENTS_PER_RUN,
+    FILES_PER_RUN,
+    MAX_LINE_BYTES,
+    METRICS_PER_RUN,
+    OPEN_BYTES_KEPT,
+    TEXT_CHARS,
+    WARNINGS_KEPT,
+)
 from runstore.paths import StreamFile
-from runstore.pieces import Best, Piece, better
+from runstore.pieces import VALUES, Best, Piece, better
 from runstore.progress import Progress
-from runstore.records import JsonObject, integer, number
+from runstore.records import JsonObject, flat, integer, number
+from runstore.retention import SMALL_BYTES, Retention, without_nesting
 from runstore.series import Series
 from runstore.status import Status
 
-EVENTS_KEPT = 1000
-BAD_LINES_KEPT = 100
-WARNINGS_KEPT = 100
 DEFAULT_BEST = "val/loss:min"
 
 Told = TypeVar("Told")
@@ -54,6 +65,8 @@ class Execution:
     """What `runstore exec` says of an attempt: who watches which process, and how that ended."""
 
     opened: JsonObject | None = None
+    opened_bytes: int = 0
+    """How long the line of `opened` was, as long as it is kept whole."""
     started: JsonObject | None = None
     ended: JsonObject | None = None
     events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
@@ -66,6 +79,8 @@ class Attempt:
 
     number: int
     opened: JsonObject | None = None
+    opened_bytes: int = 0
+    """How long the line of `opened` was, as long as it is kept whole."""
     ended: JsonObject | None = None
     total_epochs: int | None = None
     epoch: int | None = None
@@ -73,6 +88,25 @@ class Attempt:
     events: deque[JsonObject] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_KEPT))
     """Kept apart: a long run's epochs push its early events out."""
+    event_count: int = 0
+    """Of all events, those that are not kept included."""
+    newest_time: float = -math.inf
+    compared: int = 0
+    """How many events were compared with those that are kept."""
+
+    def is_repeat(self, event: JsonObject) -> bool:
+        """Tell whether an event is one that was kept: a further part may repeat the last ones.
+
+        Later than all of them is none of them, so that a long part costs no comparison.
+        """
+        time = number(event, "time")
+        later = time is not None and time > self.newest_time
+        self.newest_time = max(self.newest_time, time or -math.inf)
+        if later or self.compared >= EVENTS_KEPT:
+            return False
+        self.compared += 1
+        return event in self.events
+
     execution: Execution | None = None
     """When `runstore exec` started it."""
 
@@ -118,15 +152,27 @@ class RunState:
         """Grows whenever something changed."""
         self._bad_counts: Counter[str] = Counter()
         self._pieces: dict[str, Piece] = {}
-        self._first_steps: dict[int, int] = {}
-        """Attempts that resumed without naming cuts, to the step of their first metrics row."""
+        self._retention = Retention(self._pieces)
+        self._events_kept = 0
+        self._open_bytes = 0
+        self.left_out: dict[str, str] = {}
+        """What the reader left out, by what it is about, in words."""
+        self._inferred = InferredCuts()
+        self._inferred_version = 0
         self._stale: set[str] = set()
         self._half_lines: dict[str, BadLine] = {}
         """File name to its last line, while that has no newline."""
 
     # ---- folding -------------------------------------------------------------------------------
 
-    def apply(self, file: StreamFile, record: JsonObject, *, partial: bool = False) -> None:
+    def apply(
+        self,
+        file: StreamFile,
+        record: JsonObject,
+        *,
+        partial: bool = False,
+        size_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
         """Fold one record in.
 
         Args:
@@ -134,134 +180,159 @@ class RunState:
             record: what `records.decode` returned.
             partial: rows of the same file were passed over before this one, so it tells the
                 latest values but is no part of a curve.
+            size_bytes: the length of its line, which bounds what it takes in memory.
         """
         self.version += 1
         if file.stream == "events":
-            self._apply_event(file, record)
+            self._apply_event(file, record, size_bytes)
         elif file.stream == "exec":
-            self._apply_execution(file, record)
+            self._apply_execution(file, record, size_bytes)
         elif file.rank == 0 and file.stream != "system":
-            self._apply_row(file, record, partial)
+            self._apply_row(file, record, partial, size_bytes)
 
-    def _apply_event(self, file: StreamFile, event: JsonObject) -> None:
-        attempt = self.attempts.setdefault(file.attempt, Attempt(file.attempt))
-        if file.part and event in attempt.events:
+    def _apply_event(self, file: StreamFile, event: JsonObject, size_bytes: int) -> None:
+        attempt = self.attempts.get(file.attempt)
+        if attempt is None:
+            attempt = self.attempts[file.attempt] = Attempt(file.attempt)
+        kept = event if size_bytes <= SMALL_BYTES else flat(event)
+        if attempt.is_repeat(kept) and file.part:
             # After a failed fdatasync of the events, the next part has some of them again.
             return
-        attempt.events.append(event)
+        self._keep_event(attempt, kept)
         match event.get("event"):
             case "open":
-                attempt.opened = event
+                self._keep_opened(file.attempt, attempt, event, size_bytes)
                 self._apply_cuts(event.get("cuts"))
-                self._infer_cuts()
+                silent = "cuts" not in event and file.attempt > 1
+                self._inferred.note_open(file.attempt, is_silent=silent)
             case "cut":
                 self._apply_cut(event.get("file"), event.get("bytes"))
             case "warning":
-                attempt.warnings.append(str(event.get("message")))
+                attempt.warnings.append(str(kept.get("message")))
             case "epoch_start":
                 attempt.epoch = integer(event, "epoch")
                 attempt.total_epochs = integer(event, "epochs") or attempt.total_epochs
             case "split_start":
                 split = event.get("split")
-                attempt.split = split if isinstance(split, str) else None
+                attempt.split = split[:TEXT_CHARS] if isinstance(split, str) else None
             case "end":
-                attempt.ended = event
+                attempt.ended = kept
+                if isinstance(best := event.get("best"), dict):
+                    attempt.ended = {**kept, "best": flat(best)}
                 lost = integer(event, "dropped_rows")
                 if lost:
                     attempt.warnings.append(f"{lost:,} rows were lost: the disk took no more")
 
-    def _apply_execution(self, file: StreamFile, event: JsonObject) -> None:
+    def _apply_execution(self, file: StreamFile, event: JsonObject, size_bytes: int) -> None:
         attempt = self.attempts.setdefault(file.attempt, Attempt(file.attempt))
         execution = attempt.execution = attempt.execution or Execution()
-        if file.part and event in execution.events:
+        kept = event if size_bytes <= SMALL_BYTES else flat(event)
+        if file.part and kept in execution.events:
             return
-        execution.events.append(event)
+        execution.events.append(kept)
         match event.get("event"):
             case "open":
-                execution.opened = event
-                self._infer_cuts()
+                self._keep_opened(file.attempt, execution, event, size_bytes)
+                if attempt.opened is None:
+                    silent = "cuts" not in event and file.attempt > 1
+                    self._inferred.note_open(file.attempt, is_silent=silent)
             case "start":
-                execution.started = event
+                execution.started = kept
             case "cut":
                 self._apply_cut(event.get("file"), event.get("bytes"))
             case "warning":
-                execution.warnings.append(str(event.get("message")))
+                execution.warnings.append(str(kept.get("message")))
             case "exit":
-                execution.ended = event
+                execution.ended = kept
                 lost = integer(event, "dropped_rows")
                 if lost:
                     execution.warnings.append(f"{lost:,} rows were lost: the disk took no more")
+
+    def _keep_event(self, attempt: Attempt, event: JsonObject) -> None:
+        self._events_kept += len(attempt.events) < EVENTS_KEPT
+        attempt.events.append(event)
+        attempt.event_count += 1
+        while self._events_kept > EVENTS_PER_RUN:
+            oldest = min(number for number, found in self.attempts.items() if found.events)
+            self._events_kept -= len(self.attempts[oldest].events)
+            self.attempts[oldest].events.clear()
+
+    def _keep_opened(
+        self, number: int, holder: Attempt | Execution, event: JsonObject, size_bytes: int
+    ) -> None:
+        """Keep the newest attempts' `open` events whole, of earlier ones what is no list."""
+        cuts: JsonObject = {"cuts": {}} if "cuts" in event else {}
+        self._open_bytes += size_bytes - holder.opened_bytes
+        holder.opened, holder.opened_bytes = {**event, **cuts}, size_bytes
+        for earlier in sorted(self.attempts)[:-1] if self._open_bytes > OPEN_BYTES_KEPT else ():
+            older = self.attempts[earlier]
+            for one in (older, older.execution):
+                if one is not None and one.opened is not None and one.opened_bytes:
+                    cuts = {"cuts": {}} if "cuts" in one.opened else {}
+                    self._open_bytes -= one.opened_bytes
+                    one.opened, one.opened_bytes = flat(one.opened) | cuts, 0
 
     def _apply_cuts(self, cuts: object) -> None:
         for name, size in cuts.items() if isinstance(cuts, dict) else ():
             self._apply_cut(name, size)
 
     def _apply_cut(self, name: object, size: object) -> None:
-        if not isinstance(name, str) or not isinstance(size, int):
+        if not isinstance(name, str) or type(size) is not int or StreamFile.parse(name) is None:
             return
         known = self.cuts.get(name)
-        if known is None or size < known:
+        if known is None and len(self.cuts) >= 4 * FILES_PER_RUN:
+            self.left_out["cuts"] = f"cuts of more than {len(self.cuts):,} files are left out"
+        elif known is None or size < known:
             self.cuts[name] = max(0, size)
 
-    def _apply_row(self, file: StreamFile, row: JsonObject, partial: bool) -> None:
+    def _apply_row(self, file: StreamFile, row: JsonObject, partial: bool, size_bytes: int) -> None:
         step = integer(row, "step")
         piece = self._piece(file)
         if piece.first_step is None and step is not None and not partial:
             piece.first_step = step
             if file.attempt > 1 and file.stream == "metrics":
-                self._infer_cuts()
+                self._inferred.note_first_step(file, step)
         hidden_from = self.hidden_from(file.attempt)
+        if hidden_from != piece.hidden_from:
+            # Earlier rows of this file were judged by another step.
+            self._stale.add(file.name)
         if step is not None and hidden_from is not None and step >= hidden_from:
             return
         piece.rows += 1
         if file.stream == "reports":
-            piece.reports[str(row.get("split"))] = row
+            self._retention.add_report(piece, row, size_bytes)
             return
+        kept = without_nesting(row, size_bytes)
         if file.stream == "epochs":
-            piece.add_epoch(row, self.best_rule, partial=partial)
-        piece.add_values(row, step, partial=partial)
+            self._retention.add_epoch(piece, kept, self.best_rule, partial=partial)
+        self._retention.add_values(piece, kept, step, partial=partial)
+        if len(kept) < len(row):
+            piece.left_out[VALUES] += max(0, len(row) - METRICS_PER_RUN)
 
     def _piece(self, file: StreamFile) -> Piece:
         piece = self._pieces.get(file.name)
         if piece is None:
             piece = self._pieces[file.name] = Piece(file)
+            piece.hidden_from = self.hidden_from(file.attempt)
         return piece
-
-    def _infer_cuts(self) -> None:
-        """An attempt that resumed without naming cuts hides earlier rows from its first step."""
-        first_steps: dict[int, int] = {}
-        for piece in self._ordered("metrics"):
-            if piece.first_step is not None and self._resumed_silently(piece.file.attempt):
-                first_steps.setdefault(piece.file.attempt, piece.first_step)
-        if first_steps == self._first_steps:
-            return
-        pieces = self._pieces.items()
-        before = {name: self.hidden_from(piece.file.attempt) for name, piece in pieces}
-        self._first_steps = first_steps
-        self._stale.update(
-            name for name, piece in pieces if self.hidden_from(piece.file.attempt) != before[name]
-        )
-
-    def _resumed_silently(self, number: int) -> bool:
-        attempt = self.attempts.get(number)
-        opened = (attempt.opened or attempt.begun) if attempt else None
-        return number > 1 and opened is not None and "cuts" not in opened
 
     def hidden_from(self, attempt: int) -> int | None:
         """Return the step from which an attempt's rows are hidden, where that was inferred."""
-        if not self._first_steps:
-            # Asked for every row.
-            return None
-        later = (step for number, step in self._first_steps.items() if number > attempt)
-        return min(later, default=None)
+        return self._inferred.hidden_from(attempt)
 
-    def forget(self, file: StreamFile) -> None:
-        """Drop what was folded from one file; it will be read again from its beginning."""
+    def forget(self, file: StreamFile, *, is_unchanged: bool = False) -> None:
+        """Drop what was folded from one file; it will be read again from its beginning.
+
+        Where it `is_unchanged`, what its first row hides stays hidden meanwhile.
+        """
         self.version += 1
-        self._pieces.pop(file.name, None)
+        piece = self._pieces.pop(file.name, None)
+        if piece is not None:
+            self._retention.forget(piece)
         if file.part == 0:
             self._forget_attempt(file)
-        self._infer_cuts()
+        if file.stream == "metrics" and not is_unchanged:
+            self._inferred.forget(file)
         self.problems.pop(file.name, None)
         self._half_lines.pop(file.name, None)
         if self._bad_counts.pop(file.name, 0):
@@ -273,16 +344,26 @@ class RunState:
         attempt = self.attempts.get(file.attempt)
         if attempt is None or file.stream not in ("events", "exec"):
             return
-        kept = Attempt(file.attempt, execution=attempt.execution)
         if file.stream == "exec":
-            kept, kept.execution = attempt, None
+            self._open_bytes -= attempt.execution.opened_bytes if attempt.execution else 0
+            kept, attempt.execution = attempt, None
+        else:
+            self._events_kept -= len(attempt.events)
+            self._open_bytes -= attempt.opened_bytes
+            kept = Attempt(file.attempt, execution=attempt.execution)
+            self._inferred.note_open(file.attempt, is_silent=False)
         self.attempts[file.attempt] = kept
-        if kept.execution is None and not kept.events:
+        if kept.execution is None and not kept.event_count:
             del self.attempts[file.attempt]
 
     def take_stale(self) -> set[str]:
         """Return the files to read again: an inferred cut hides or shows other rows of theirs."""
         stale, self._stale = self._stale, set()
+        if self._inferred.version != self._inferred_version:
+            self._inferred_version = self._inferred.version
+            for name, piece in self._pieces.items():
+                if piece.hidden_from != self.hidden_from(piece.file.attempt):
+                    stale.add(name)
         return stale
 
     def add_bad_line(self, bad: BadLine) -> None:
@@ -539,14 +620,27 @@ class RunState:
         return [event for attempt in self._attempts() for event in attempt.all_events]
 
     @property
+    def events_let_go(self) -> int:
+        """How many earlier events are not kept any more."""
+        return sum(a.event_count - len(a.events) for a in self.attempts.values())
+
+    @property
     def warnings(self) -> list[str]:
         """What went wrong without ending the run, in words."""
         found = [warning for attempt in self._attempts() for warning in attempt.all_warnings]
         found += [f"{name}: {problem}" for name, problem in sorted(self.problems.items())]
         found += [f"{torn.place}: {torn.reason}" for torn in self.torn_lines]
-        if self._first_steps:
+        found += [f"{count:,} {what} are left out here" for what, count in self._left_out().items()]
+        found += self.left_out.values()
+        if self._inferred:
             found.append("earlier rows are hidden from a step that was inferred, not recorded")
         return found
+
+    def _left_out(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for piece in self._pieces.values():
+            total.update(piece.left_out)
+        return total
 
     def _attempts(self) -> Iterator[Attempt]:
         return (self.attempts[number] for number in sorted(self.attempts))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
+from runstore.limits import LINKED_DEPTH
 from runstore.paths import id_order, looks_like_run_id
 from runstore.sources import RunRef, Source, native, recognise
 
@@ -50,9 +51,11 @@ def root_problem(root: Path) -> str | None:
     return None
 
 
-def _walk(directory: Path, real: str, seen: set[str], depth: int) -> Iterator[RunRef]:
+def _walk(
+    directory: Path, real: str, seen: set[str], depth: int, deepest: int = MAX_DEPTH
+) -> Iterator[RunRef]:
     """Yield the runs in and below a directory, each real directory once."""
-    if real in seen or depth > MAX_DEPTH:
+    if real in seen or depth > deepest:
         return
     seen.add(real)
     if depth and looks_like_run_id(directory.name):
@@ -74,6 +77,8 @@ def _walk(directory: Path, real: str, seen: set[str], depth: int) -> Iterator[Ru
             os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}",
             seen,
             depth + 1,
+            # A link may lead to `/`: it is followed, but not far.
+            min(deepest, depth + 1 + LINKED_DEPTH) if entry.is_symlink() else deepest,
         )
     ]
     if source is not None and not (depth == 0 and below):

@@ -14,24 +14,26 @@ Built for files that another machine writes, a copy tool replaces, or a crash da
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runstore.records import MAX_LINE_BYTES
+from runstore.limits import LINES_AT_ONCE, MAX_LINE_BYTES
+from runstore.regular import open_regular, why_unreadable
 
 READ_BYTES = 1 << 20
 GUARD_BYTES = 4096
+PASSED_OVER_BYTES = 64 << 20
+"""Of a line that is too long, at once: some 30 ms."""
 ZERO_RETRIES = 20
 AT_REST_S = 600.0
 """A file not touched for so long has no data on the way. The times come from two clocks, the file
 server's and the reader's, which may be minutes apart; when more, zeros count as damage at once."""
 _Reading = Callable[[int, os.stat_result], "Chunk"]
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -121,18 +123,15 @@ class Tail:
 
     def _with_file(self, read: _Reading) -> Chunk:
         try:
-            fd = os.open(self.path, _FLAGS)
+            fd = open_regular(self.path)
         except FileNotFoundError:
             return Chunk()
         except OSError as error:
-            return Chunk(problem=_describe(self.path, error))
+            return Chunk(problem=why_unreadable(error))
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return Chunk(problem="not a regular file")
-            return read(fd, status)
+            return read(fd, os.fstat(fd))
         except OSError as error:
-            return Chunk(problem=_describe(self.path, error))
+            return Chunk(problem=why_unreadable(error))
         finally:
             os.close(fd)
 
@@ -168,53 +167,78 @@ class Tail:
         return zlib.crc32(before), zlib.crc32(first)
 
     def _take_lines(self, fd: int, end: int, budget: int, at_rest: bool) -> Chunk:
+        if self._oversized:
+            self._pass_over(fd, end)
+            if self._oversized:
+                return Chunk(offset=self.offset, more=self.offset < end)
         unread = max(0, end - self.offset)
         data = os.pread(fd, min(budget, unread), self.offset)
         if b"\n" not in data and len(data) < unread:
             data = os.pread(fd, min(MAX_LINE_BYTES + 1, unread), self.offset)
         whole = data.rfind(b"\n") + 1
         if not whole:
-            return self._without_newline(fd, data, end)
-        chunk = Chunk(data[: whole - 1].split(b"\n"), self.offset, self._line_number)
-        if self._oversized:
-            self._drop_rest_of_oversized(chunk)
+            return self._without_newline(fd, data, end, at_rest)
+        lines = data[: whole - 1].split(b"\n", LINES_AT_ONCE)
+        left = len(lines) > LINES_AT_ONCE
+        chunk = Chunk(lines[:LINES_AT_ONCE], self.offset, self._line_number)
         self._wait_for_zeros(chunk, end, at_rest)
         self._advance(fd, chunk)
-        chunk.more = self.offset < end and len(data) >= budget and not self._zero_retries
+        cut_short = left or len(data) >= budget
+        chunk.more = self.offset < end and cut_short and not self._zero_retries
         return chunk
 
-    def _without_newline(self, fd: int, data: bytes, end: int) -> Chunk:
+    def _without_newline(self, fd: int, data: bytes, end: int, at_rest: bool) -> Chunk:
         """A partial line waits for its newline, unless it is longer than a line may be."""
         chunk = Chunk(offset=self.offset, line_number=self._line_number)
-        if len(data) > MAX_LINE_BYTES or (self._oversized and data):
-            chunk.oversized = int(not self._oversized)
+        if len(data) > MAX_LINE_BYTES and not (b"\0" in data and self._may_wait(at_rest)):
+            self._zero_retries = 0
+            chunk.oversized = 1
             self._oversized = True
-            self.offset += len(data)
-            self._guard, self._first = self._checksums(fd)
+            self._move_to(fd, self.offset + len(data))
             chunk.more = self.offset < end
         return chunk
 
-    def _drop_rest_of_oversized(self, chunk: Chunk) -> None:
-        chunk.offset += len(chunk.lines.pop(0)) + 1
-        chunk.line_number += bool(chunk.line_number)
-        self._oversized = False
+    def _pass_over(self, fd: int, end: int) -> None:
+        """Go on to the end of a line that is longer than a line may be, some way at a time.
+
+        A hole has no newline in it, and need not be read: 40 GiB of it take 4 KiB on a disk.
+        """
+        at, stop = self.offset, min(end, self.offset + PASSED_OVER_BYTES)
+        buffer = bytearray(READ_BYTES)
+        while self._oversized and at < stop:
+            at = _behind_hole(fd, at, end)
+            got = os.preadv(fd, [buffer], at) if at < end else 0
+            newline = buffer.find(b"\n", 0, min(got, end - at))
+            self._oversized = newline < 0
+            at = min(end, at + (newline + 1 if newline >= 0 else got))
+            if not got:
+                break
+        self._line_number += bool(self._line_number and not self._oversized)
+        self._move_to(fd, at)
+
+    def _may_wait(self, at_rest: bool) -> bool:
+        """Count a look at zeros that may still become data; False when it is time to give up."""
+        if not self._patient or at_rest or self._zero_retries >= ZERO_RETRIES:
+            return False
+        self._zero_retries += 1
+        return True
 
     def _wait_for_zeros(self, chunk: Chunk, end: int, at_rest: bool) -> None:
         """Hold back a line with NULs near the end, and what follows: data may be on the way."""
         zeros = next((i for i, line in enumerate(chunk.lines) if b"\0" in line), None)
         near_end = chunk.offset + sum(map(len, chunk.lines)) + READ_BYTES > end
-        patient = self._patient and not at_rest
-        wait = patient and near_end and self._zero_retries < ZERO_RETRIES
-        if zeros is None or not wait:
+        if zeros is None or not near_end or not self._may_wait(at_rest):
             self._zero_retries = 0
             return
-        self._zero_retries += 1
         del chunk.lines[zeros:]
 
     def _advance(self, fd: int, chunk: Chunk) -> None:
-        self.offset = chunk.offset + sum(map(len, chunk.lines)) + len(chunk.lines)
         if self._line_number:
             self._line_number = chunk.line_number + len(chunk.lines)
+        self._move_to(fd, chunk.offset + sum(map(len, chunk.lines)) + len(chunk.lines))
+
+    def _move_to(self, fd: int, offset: int) -> None:
+        self.offset = offset
         self._guard, self._first = self._checksums(fd)
 
     def _skip_to(self, fd: int, start: int) -> None:
@@ -223,13 +247,15 @@ class Tail:
         newline = data.find(b"\n")
         if newline < 0:
             return
-        self.offset = start + newline
         self._line_number = 0
         self._oversized = False
-        self._guard, self._first = self._checksums(fd)
+        self._move_to(fd, start + newline)
 
 
-def _describe(path: Path, error: OSError) -> str:
-    if path.is_symlink():
-        return "a symbolic link, not a regular file"
-    return (error.strerror or str(error)).lower()
+def _behind_hole(fd: int, at: int, end: int) -> int:
+    """Return the first byte from `at` on that is no hole, at most `end`."""
+    try:
+        return min(end, os.lseek(fd, at, os.SEEK_DATA))
+    except OSError as error:
+        # ENXIO: nothing but a hole. Otherwise: a file system that cannot tell.
+        return end if error.errno == errno.ENXIO else at

@@ -2,18 +2,24 @@
 
 A run directory may come from anywhere, and a terminal obeys escape sequences wherever they
 come from: a metric name can set the clipboard or the window title. Whatever is drawn or
-printed passes through `printable` first.
+printed passes through `printable` first, which also keeps it on one line. So that nothing depends
+on somebody remembering it, the places where text leaves the program do it once more: the commands'
+streams (`guard_streams`), the screen's lines, the training's log (`PrintableFilter`).
 """
 
 from __future__ import annotations
 
+import io
+import logging
 import re
+import sys
 
 # C0, DEL, C1, line and paragraph separators, bidi controls, the BOM, and
 # surrogates that no terminal can encode.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\u061c\ufeff\ud800-\udfff]"
 )
+_UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 _NAMED = {"\n": "⏎", "\t": " ", "\r": "␍"}
 
 
@@ -36,3 +42,43 @@ def _visible(match: re.Match[str]) -> str:
         return named
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with everything but newlines and tabs made visible that drives a terminal."""
+    return text if text.isascii() and text.isprintable() else _UNSAFE_IN_LINES.sub(_visible, text)
+
+
+class PrintableStream(io.TextIOWrapper):
+    """A text stream through which nothing reaches the terminal that it would obey."""
+
+    def write(self, text: str) -> int:
+        """Write `text` with what drives a terminal made visible."""
+        super().write(printable_lines(text))
+        return len(text)
+
+
+def guard_streams() -> None:
+    """Make standard output and error safe, for whoever prints: us, click, or a traceback.
+
+    Bytes that are written to their `buffer` are data for programs, and pass as they are.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, PrintableStream):
+            continue
+        stream.flush()
+        # The old stream stays in sys.__stdout__, so that the file is not closed with it.
+        guarded = PrintableStream(
+            stream.buffer, "utf-8", "backslashreplace", line_buffering=stream.line_buffering
+        )
+        setattr(sys, name, guarded)
+
+
+class PrintableFilter(logging.Filter):
+    """Makes the messages of a log safe: they name metrics, files and what exceptions say."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every message through, on one line."""
+        record.msg, record.args = printable(record.getMessage()), ()
+        return True

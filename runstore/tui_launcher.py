@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from runstore.errors import RunStoreError
+from runstore.text import guard_streams
 
 USAGE_ERROR = 2
 
@@ -53,6 +54,7 @@ def command(
 
 def main() -> None:
     """Run the command."""
+    guard_streams()
     command(prog_name="runstore-tui")
 
 

@@ -85,6 +85,12 @@ class Terminal:
 
         return predicate
 
+    def finish(self, timeout_s: float) -> bytes:
+        """Wait for the program to end, and return all that it wrote."""
+        self.process.wait(timeout_s)
+        self._reader.join(timeout_s)  # ends when the last process on the terminal has
+        return bytes(self.output)
+
     def hang_up(self) -> None:
         """Take the terminal away."""
         os.close(self._fd)
@@ -97,4 +103,5 @@ class Terminal:
         self.process.wait()
         if self._fd >= 0:
             os.close(self._fd)
+            self._fd = -1
         self._reader.join(1)

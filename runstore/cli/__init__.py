@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from runstore.errors import RunStoreError
-from runstore.text import printable
+from runstore.text import guard_streams, printable
 
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
@@ -75,6 +75,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and exit status 1."""
+    guard_streams()
     try:
         cli.main(prog_name="runstore", standalone_mode=True)
     except RunStoreError as error:

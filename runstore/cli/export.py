@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import click
 
 from runstore.cli.options import root_option
-from runstore.cli.output import json_text, say
-from runstore.export import Table, as_document, write_csv
+from runstore.cli.output import say
+from runstore.export import Table, write_csv, write_json
+from runstore.limits import EXPORT_COLUMNS
 from runstore.store import find
 
 
@@ -38,22 +42,27 @@ def command(
     A CSV is wide: run, step, epoch, time, then a column per metric.
     """
     refs = [find(run, root) for run in runs]
-    if file_format == "json":
-        _write(json_text(as_document(refs)) + b"\n", output)
-        return
-    if output is None:
-        write_csv(refs, table, sys.stdout)
-        # Here, where a closed pipe ends the program quietly; at its exit it would be a complaint.
-        sys.stdout.flush()
-        return
-    with output.open("w", encoding="utf-8", newline="") as file:
-        count = write_csv(refs, table, file)
-    say(f"{count:,} rows written to {output}")
+    with _target(output) as file:
+        if file_format == "json":
+            write_json(refs, file)
+            written = None
+        else:
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
+            written = write_csv(refs, table, text)
+            text.detach()
+    if written is not None and written.columns_left_out:
+        say(f"there are more metrics: only the first {EXPORT_COLUMNS:,} columns are written")
+    if output is not None:
+        say(f"{written.rows:,} rows written to {output}" if written else f"written to {output}")
 
 
-def _write(data: bytes, output: Path | None) -> None:
-    if output is None:
-        click.echo(data, nl=False)
-    else:
-        output.write_bytes(data)
-        say(f"written to {output}")
+@contextlib.contextmanager
+def _target(output: Path | None) -> Iterator[IO[bytes]]:
+    if output is not None:
+        with output.open("wb") as file:
+            yield file
+        return
+    stdout = sys.stdout.buffer
+    yield stdout
+    # Here, where a closed pipe ends the program quietly; at its exit it would be a complaint.
+    stdout.flush()

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from runstore.cli.options import json_option, root_option
-from runstore.cli.output import local_time, print_json, say, table
-from runstore.numbers import NOTHING, count, duration, metric, of_total
+from runstore.cli.output import print_json, say, table
+from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.sources import RunState, ask_scheduler, open_run
 from runstore.store import discover

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 import orjson
 
-from runstore.numbers import NOTHING
 from runstore.records import escape_controls, without_surrogates
 from runstore.text import printable
 
 NARROWEST = 40
+ROWS_AT_ONCE = 100
+"""Each print is flushed, which costs more than most rows."""
+LONG_ROW_BYTES = 64 << 10
 
 
 def print_json(value: Any) -> None:
@@ -32,8 +33,15 @@ def json_text(value: Any) -> bytes:
 
 def print_rows(rows: Iterable[bytes]) -> None:
     """Print JSON lines; other writers may have left characters in them that terminals obey."""
+    batch: list[bytes] = []
     for row in rows:
-        click.echo(escape_controls(row))
+        # A carriage return between two values is JSON, and hides what stands before it.
+        batch.append(escape_controls(row).replace(b"\r", b" "))
+        if len(batch) == ROWS_AT_ONCE or len(row) > LONG_ROW_BYTES:
+            click.echo(b"\n".join(batch))
+            batch.clear()
+    if batch:
+        click.echo(b"\n".join(batch))
 
 
 def say(message: str) -> None:
@@ -62,10 +70,3 @@ def _pad(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> lis
         cell.rjust(width) if index in right else cell.ljust(width)
         for index, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
-
-
-def local_time(seconds: float | None) -> str:
-    """Return a moment in the time zone of whoever looks: `2026-11-20 14:15`."""
-    if seconds is None:
-        return NOTHING
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -63,7 +63,7 @@ def _refuse_if_alive(state: RunState) -> None:
 def _facts(state: RunState) -> dict[str, Any]:
     """Return what the newest attempt says of its start; the first one's is in run.json."""
     begun = state.newest.begun if state.newest else None
-    return {**state.info, **(begun or {})}
+    return {**native.recorded_document(state.path), **(begun or {})}
 
 
 def _recorded_command(state: RunState, run: str) -> list[str]:

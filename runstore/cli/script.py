@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import click
@@ -56,5 +57,5 @@ def command(command_line: tuple[str, ...], **options: Any) -> None:
         script = batch_script(command_line, Job(**options))
     except RunStoreError as error:
         raise click.UsageError(str(error)) from None
-    # As bytes: a path need not be UTF-8.
-    click.echo(os.fsencode(script), nl=False)
+    # As bytes: a path need not be UTF-8. A terminal gets them made visible.
+    click.echo(script if sys.stdout.isatty() else os.fsencode(script), nl=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from runstore.cli.options import json_option, root_option, run_argument
-from runstore.cli.output import local_time, print_json, table
+from runstore.cli.output import print_json, table
 from runstore.exec.output_log import last_lines
-from runstore.numbers import duration, metric, of_total
+from runstore.numbers import duration, local_time, metric, of_total
 from runstore.paths import RunPaths
 from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.reader import read_whole

@@ -75,6 +75,8 @@ def free_port(host: str, port: int) -> int:
         return _bindable(host, 0)
     except OSError as error:
         raise RunStoreError(f"--host {host}: no server can be there ({error.strerror})") from None
+    except UnicodeError:
+        raise RunStoreError(f"--host {host}: that is no name of a host") from None
 
 
 def _bindable(host: str, port: int) -> int:
@@ -139,7 +141,7 @@ def _serve(directory: Path, host: str, port: int) -> int:
     """Run TensorBoard until it ends, and return its exit status, as a shell reports it."""
     # -P: a folder `tensorboard` of the user's must not be taken for it.
     server = [sys.executable, "-P", "-m", "tensorboard.main"]
-    server += ["--logdir", str(directory.absolute()), "--host", host, "--port", str(port)]
+    server += ["--logdir", str(directory.absolute()), f"--host={host}", f"--port={port}"]
     child: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:

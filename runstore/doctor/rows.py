@@ -9,8 +9,9 @@ from pathlib import Path
 
 from runstore.doctor.findings import Findings
 from runstore.doctor.lines import LineFile, NotRegularError
+from runstore.limits import MAX_LINE_BYTES
 from runstore.numbers import duration
-from runstore.records import MAX_LINE_BYTES, JsonObject, RecordError, decode, integer, number
+from runstore.records import JsonObject, RecordError, decode, integer, number
 from runstore.tail import AT_REST_S
 
 BACKWARDS_S = 1.0

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from runstore.errors import FormatError
+from runstore.limits import (
+    DOCUMENT_BYTES,
+    EVENT_FIELDS,
+    FILES_PER_RUN,
+    LISTED_DOCUMENT_BYTES,
+    TEXT_CHARS,
+)
 from runstore.liveness import Liveness
 from runstore.paths import RunPaths, Stream, StreamFile, looks_like_run_id
 from runstore.progress import Progress
-from runstore.records import FORMAT, JsonObject, RecordError, decode, integer
+from runstore.records import FORMAT, JsonObject, RecordError, decode_document, flat, integer
+from runstore.regular import read_regular, why_unreadable
 from runstore.sources.reading import (
-    DOCUMENT_BYTES,
     FollowedFile,
     RowLine,
     file_rows,
     fold_chunk,
     glance_file,
-    read_document,
 )
 from runstore.state import RunState
 from runstore.status import Status
@@ -51,8 +57,11 @@ class NativeReader:
         self._patient = patient
         self._liveness = Liveness()
         self._files: dict[str, FollowedFile] = {}
-        self._document: bytes | None = None
-        self._progress: bytes | None = None
+        self._is_known = False
+        """`run.json` was read, …"""
+        self._is_whole = False
+        """… and all of it is kept."""
+        self._progress = 0
         self.refused: FormatError | None = None
 
     @property
@@ -62,7 +71,7 @@ class NativeReader:
 
     def glance(self) -> bool:
         """Read a few KiB: status, position and latest values."""
-        changed = self._read_documents()
+        changed = self._read_documents(whole=False)
         if not self._find_files():
             return changed
         for file in self._in_order(LIFECYCLE):
@@ -78,15 +87,14 @@ class NativeReader:
         changed = self._read_documents()
         if not self._find_files():
             return changed
-        for file in self._in_order(LIFECYCLE):
-            changed |= self._read(file, budget)
-        self._apply_cuts()
-        for file in self._in_order(("epochs", "metrics", "reports")):
-            room = max(0, budget)
-            start = file.tail.offset
-            changed |= self._read(file, room)
-            budget -= max(0, file.tail.offset - start)
-        self._apply_cuts()
+        for streams in (LIFECYCLE, ("epochs", "metrics", "reports")):
+            # Events are read first, and never wait for rows: what they cut need not be read.
+            left = budget
+            for file in self._in_order(streams):
+                start = file.tail.offset
+                changed |= self._read(file, left)
+                left -= max(0, file.tail.offset - start)
+            self._apply_cuts()
         return self.judge() or changed
 
     def files(self, stream: Stream) -> list[Path]:
@@ -127,9 +135,9 @@ class NativeReader:
             self._restart(file)
         return fold_chunk(self.state, file, file.tail.poll(budget))
 
-    def _restart(self, file: FollowedFile) -> None:
-        self.state.forget(file.name)
+    def _restart(self, file: FollowedFile, *, is_unchanged: bool = False) -> None:
         limit = self.state.cuts.get(file.name.name)
+        self.state.forget(file.name, is_unchanged=is_unchanged and file.tail.limit == limit)
         file.tail = Tail(file.tail.path, limit=limit, patient=self._patient)
         file.complete, file.more = True, True
 
@@ -137,13 +145,14 @@ class NativeReader:
         """Limit files that an event has cut; read again the ones that were read further."""
         for name in self.state.take_stale():
             if name in self._files:
-                self._restart(self._files[name])
+                file = self._files[name]
+                self._restart(file, is_unchanged=file.complete)
         for name, size in self.state.cuts.items():
-            file = self._files.get(name)
-            if file is not None and file.name.stream not in LIFECYCLE:
-                file.tail.limit = size
-                if file.tail.offset > size:
-                    self._restart(file)
+            cut = self._files.get(name)
+            if cut is not None and cut.name.stream not in LIFECYCLE:
+                cut.tail.limit = size
+                if cut.tail.offset > size:
+                    self._restart(cut)
 
     def _find_files(self) -> bool:
         """Look for new streams, attempts and parts; tell whether the directory can be read."""
@@ -152,17 +161,31 @@ class NativeReader:
         except OSError as error:
             self._unreadable(error)
             return False
-        for name in names:
+        found = {name: file for name in names if (file := self._stream_file(name)) is not None}
+        if len(found) > FILES_PER_RUN:
+            found = self._newest_files(found)
+        for name, file in found.items():
             if name not in self._files:
-                file = StreamFile.parse(name)
-                if file is not None and file.rank == 0:
-                    path = self.state.path / name
-                    self._files[name] = FollowedFile(file, Tail(path, patient=self._patient))
-        self._forget_vanished(set(names))
+                path = self.state.path / name
+                self._files[name] = FollowedFile(file, Tail(path, patient=self._patient))
+        self._forget_vanished(found.keys())
         return True
 
-    def _forget_vanished(self, names: set[str]) -> None:
-        for name in self._files.keys() - names:
+    def _stream_file(self, name: str) -> StreamFile | None:
+        known = self._files.get(name)
+        if known is not None:
+            return known.name
+        file = StreamFile.parse(name)
+        return file if file is not None and file.rank == 0 else None
+
+    def _newest_files(self, found: dict[str, StreamFile]) -> dict[str, StreamFile]:
+        more = len(found) - FILES_PER_RUN
+        self.state.left_out["files"] = f"{more:,} files of earlier attempts are left out"
+        newest = sorted(found, key=lambda name: found[name])[-FILES_PER_RUN:]
+        return {name: found[name] for name in newest}
+
+    def _forget_vanished(self, names: Collection[str]) -> None:
+        for name in [name for name in self._files if name not in names]:
             self.state.forget(self._files.pop(name).name)
 
     def _unreadable(self, error: OSError) -> None:
@@ -176,26 +199,28 @@ class NativeReader:
         files = [file for file in self._files.values() if file.name.stream in streams]
         return sorted(files, key=lambda file: (streams.index(file.name.stream), file.name))
 
-    def _read_documents(self) -> bool:
-        return self._read_run_document() | self._read_progress()
+    def _read_documents(self, *, whole: bool = True) -> bool:
+        return self._read_run_document(whole) | self._read_progress()
 
-    def _read_run_document(self) -> bool:
-        if self._document is not None:
+    def _read_run_document(self, whole: bool) -> bool:
+        """Read `run.json` once; again when only what a list shows of it was kept."""
+        if self._is_known and (self._is_whole or not whole):
             return False
-        data = read_document(self._paths.document)
+        data = self._read_document(self._paths.document)
         if data is None:
             return False
-        self._document = data
-        self.state.info = self._parse(self._paths.document.name, data)
+        self._is_known = True
+        self._is_whole = whole or len(data) <= LISTED_DOCUMENT_BYTES
+        document = self._parse(self._paths.document.name, data)
+        self.state.info = document if self._is_whole else listed_document(document)
         self.state.version += 1
         return True
 
     def _read_progress(self) -> bool:
-        data = read_document(self._paths.progress)
-        if data is None or data == self._progress:
+        data = self._read_document(self._paths.progress)
+        if data is None or hash(data) == self._progress:
             return False
-        self._progress = data
-        self.state.problems.pop("progress.json", None)
+        self._progress = hash(data)
         document = self._parse("progress.json", data)
         # On a full disk it is rewritten in place: half of it leaves what the last one said.
         if document or self.state.progress is None:
@@ -203,9 +228,22 @@ class NativeReader:
         self.state.version += 1
         return True
 
-    def _parse(self, name: str, data: bytes) -> JsonObject:
+    def _read_document(self, path: Path) -> bytes | None:
+        problems = self.state.problems
         try:
-            document = decode(data, limit=DOCUMENT_BYTES)
+            data = read_regular(path, DOCUMENT_BYTES)
+        except FileNotFoundError:
+            problems.pop(path.name, None)
+            return None
+        except OSError as error:
+            problems[path.name] = why_unreadable(error)
+            return None
+        return data
+
+    def _parse(self, name: str, data: bytes) -> JsonObject:
+        self.state.problems.pop(name, None)
+        try:
+            document = decode_document(data, DOCUMENT_BYTES)
         except RecordError as error:
             # A heartbeat is renamed into place without fsync: empty after power loss is normal.
             if data.strip(b"\0 \n"):
@@ -234,16 +272,11 @@ class NativeReader:
         document = self._paths.document
         if document.name in self.state.problems:
             return f"{document.name} is {self.state.problems[document.name]}"
-        if self._document is not None:
+        if self._is_known:
             return f"{document.name} is empty"
         if self._files:
             return ""
-        there = os.path.lexists(document)
-        return (
-            f"{document.name} cannot be read"
-            if there
-            else "an empty directory: nothing was written yet"
-        )
+        return "an empty directory: nothing was written yet"
 
     def _judge(self, events: Path | None) -> Status:
         status = self._liveness.judge(self.state, events)
@@ -271,14 +304,30 @@ class NativeReader:
         return True
 
 
+def recorded_document(directory: Path) -> JsonObject:
+    """Return a run's `run.json`, all of it; empty where there is none."""
+    try:
+        data = read_regular(RunPaths(directory).document, DOCUMENT_BYTES)
+        return decode_document(data, DOCUMENT_BYTES)
+    except (OSError, RecordError):
+        return {}
+
+
 def recorded_id(directory: Path) -> str:
     """Return the id in a run's `run.json`; empty where there is none."""
-    data = read_document(RunPaths(directory).document)
-    try:
-        found = decode(data or b"", limit=DOCUMENT_BYTES).get("id")
-    except RecordError:
-        return ""
+    found = recorded_document(directory).get("id")
     return found if isinstance(found, str) else ""
+
+
+def listed_document(document: JsonObject) -> JsonObject:
+    """Return of a long `run.json` what a list of runs shows."""
+    listed = flat(document)
+    for key in ("params", "git"):
+        if isinstance(found := document.get(key), dict):
+            listed[key] = flat(found)
+    if isinstance(tags := document.get("tags"), list):
+        listed["tags"] = [tag[:TEXT_CHARS] for tag in tags[:EVENT_FIELDS] if isinstance(tag, str)]
+    return listed
 
 
 def check_format(path: Path, document: JsonObject) -> None:

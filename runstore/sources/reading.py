@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,16 @@ from typing import Protocol
 
 from runstore.errors import FormatError
 from runstore.paths import Stream, StreamFile
-from runstore.records import JsonObject, RecordError, decode, integer
+from runstore.records import BYTE_ORDER_MARK, JsonObject, RecordError, decode, integer
 from runstore.state import BadLine, RunState
 from runstore.tail import READ_BYTES, Chunk, Tail
 
 GLANCE_BYTES = 8 << 10
 """What a glance reads at the end of a large file: enough for the last rows."""
+OVERSIZED = "a line over 1 MiB"
 GLANCE_EVENTS_BYTES = 64 << 10
 GLANCE_EPOCHS_BYTES = 4 << 20
 """A glance judges the best epoch from all rows of a file up to this size, and keeps none."""
-DOCUMENT_BYTES = 4 << 20
 
 
 class RunReader(Protocol):
@@ -63,7 +62,7 @@ class RowLine:
     number: int
     """From 1."""
     line: bytes
-    """Without its newline."""
+    """Without its newline, and without a byte order mark; empty when it is over 1 MiB."""
     row: JsonObject | None
     """None when the line is damaged."""
     superseded: bool
@@ -86,6 +85,8 @@ def file_rows(
     while more:
         chunk = tail.poll()
         more = chunk.more
+        if chunk.oversized:
+            yield RowLine(path.name, chunk.line_number, b"", None, False, OVERSIZED)
         for index, (line, end) in enumerate(zip(chunk.lines, chunk.ends(), strict=True)):
             behind_cut = limit is not None and end > limit
             yield _row_line(path.name, chunk.line_number + index, line, behind_cut, hidden_from)
@@ -98,6 +99,7 @@ def _row_line(
         row = decode(line)
     except RecordError as error:
         return RowLine(file, number, line, None, behind_cut, str(error))
+    line = line.removeprefix(BYTE_ORDER_MARK)
     step = integer(row, "step")
     hidden = hidden_from is not None and step is not None and step >= hidden_from
     return RowLine(file, number, line, row, behind_cut or hidden)
@@ -134,9 +136,9 @@ def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
             number = chunk.line_number + index if chunk.line_number else 0
             state.add_bad_line(BadLine(name.name, number, end - len(line) - 1, str(error)))
         else:
-            state.apply(name, record, partial=partial)
+            state.apply(name, record, partial=partial, size_bytes=len(line))
     if chunk.oversized:
-        state.add_bad_line(BadLine(name.name, chunk.line_number, chunk.offset, "a line over 1 MiB"))
+        state.add_bad_line(BadLine(name.name, chunk.line_number, chunk.offset, OVERSIZED))
     torn = state.note_last_line(name.name, _half_line(file))
     return bool(chunk.lines or chunk.restarted or chunk.oversized or torn)
 
@@ -175,19 +177,3 @@ def glance_file(state: RunState, file: FollowedFile) -> bool:
 def _first_line_tells(name: StreamFile) -> bool:
     """The events' first line says which process writes; a later attempt's first row may cut."""
     return name.stream in ("events", "exec") or (name.stream == "metrics" and name.attempt > 1)
-
-
-def read_document(path: Path) -> bytes | None:
-    """Return a small document's bytes, or None when it is missing, special or too large."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError:
-        return None
-    try:
-        data = os.pread(descriptor, DOCUMENT_BYTES + 1, 0)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return data if len(data) <= DOCUMENT_BYTES else None

@@ -26,6 +26,7 @@ from runstore.checkpoints import (
     files_to_prune,
     files_without_row,
     hash_file,
+    open_checkpoint,
     read_manifest,
 )
 from runstore.errors import CheckpointError
@@ -206,7 +207,8 @@ def read_payload(path: Path) -> Payload:
         CheckpointError: it cannot be loaded.
     """
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with open_checkpoint(path) as file:
+            payload = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path}: cannot be loaded: {one_line(error)}") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:

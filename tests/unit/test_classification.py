@@ -18,7 +18,8 @@ from sklearn.metrics import classification_report as sklearn_report
 
 import runstore
 from runstore import values
-from runstore.records import MAX_LINE_BYTES, encode
+from runstore.limits import MAX_LINE_BYTES
+from runstore.records import encode
 from runstore.reports import ReportOptions
 from runstore.train import class_counts, host_copy
 from runstore.train.class_counts import ClassCounts

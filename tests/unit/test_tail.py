@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.records import MAX_LINE_BYTES
+from runstore.limits import MAX_LINE_BYTES
 from runstore.tail import AT_REST_S, GUARD_BYTES, ZERO_RETRIES, Chunk, Tail
 
 

@@ -222,12 +222,14 @@ def events(state: RunState, width: int) -> Sequence[Line]:
     if not everything:
         return [line(Span("no events", "dim"))]
     told.reverse()
-    rest = line(Span(f"and {routine:,} starts and ends of epochs and splits", "dim"))
+    ends = [f"{routine:,} starts and ends of epochs and splits"] if routine else []
+    ends += [f"{state.events_let_go:,} earlier events"] if state.events_let_go else []
+    rest = line(Span(f"and {', and '.join(ends)}", "dim"))
 
     def event_line(at: int) -> Line:
         return _event(told[at], width) if at < len(told) else rest
 
-    return LazyLines(len(told) + bool(routine), event_line)
+    return LazyLines(len(told) + bool(ends), event_line)
 
 
 _EVENT_ROLES = {

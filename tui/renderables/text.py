@@ -11,7 +11,7 @@ from typing import NamedTuple, overload
 
 from rich.cells import cell_len, set_cell_size
 
-from runstore.text import printable
+from runstore.text import printable, printable_lines
 
 ELLIPSIS = "…"
 
@@ -64,8 +64,8 @@ def line(*parts: str | Span) -> Line:
 
 
 def plain(spans: Line) -> str:
-    """Return the text of a line without its roles."""
-    return "".join(span.text for span in spans)
+    """Return the text of a line without its roles, safe to print."""
+    return printable_lines("".join(span.text for span in spans))
 
 
 def line_width(spans: Line) -> int:

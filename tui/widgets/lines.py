@@ -11,6 +11,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from runstore.text import printable_lines
+
 from ..renderables.text import Line, Span, fit_line, from_file, line
 
 if TYPE_CHECKING:
@@ -83,7 +85,10 @@ def _strip(spans: Line, width: int, base: Style, styles: Styles) -> Strip:
     if spans and spans[0].role in ("cursor", "cursor-blurred") and not spans[0].text:
         whole = base + styles[spans[0].role]
     segments = [
-        Segment(span.text, whole + styles.get(span.role, whole) if span.role else whole)
+        # Whoever made the line has cleaned it; this is the last place where it can be done.
+        Segment(
+            printable_lines(span.text), whole + styles.get(span.role, whole) if span.role else whole
+        )
         for span in fit_line(spans, width)
         if span.text
     ]

@@ -1,0 +1,56 @@
+"""What a reader takes in at most, in one place, each with its reason.
+
+A run directory may come from anywhere, and must not take down whoever looks at it: below these
+limits a screen on a list of runs stays under 200 MiB. They are far above what trainings write. What
+is over one is passed over or let go, oldest first, and told in one line; the files keep all of it,
+and `runstore cat` and `export` read past most of these limits because they keep nothing.
+"""
+
+from __future__ import annotations
+
+MAX_LINE_BYTES = 1 << 20
+"""A line, its newline included (docs/format.md). Parsed it takes up to 40 times as much."""
+DOCUMENT_BYTES = 4 << 20
+"""`run.json` and `progress.json` (docs/format.md)."""
+DOCUMENT_CONTAINERS = 100_000
+"""Objects and arrays in a document: `{}` is two bytes in a file and 64 in memory, and more in each
+other."""
+LISTED_DOCUMENT_BYTES = 64 << 10
+"""Of a longer `run.json`, a list of runs keeps what it shows and not the rest: there may be
+thousands of them."""
+LINES_AT_ONCE = 20_000
+"""Lines of one read: 1 MiB of newlines are a million, and each damaged line costs microseconds."""
+FILES_PER_RUN = 4096
+"""Stream files that are followed, the newest attempts': a thousand attempts of four streams."""
+METRICS_PER_RUN = 4096
+"""Distinct metrics, the first that are met; nobody looks through more."""
+CURVES_PER_RUN = 32_768
+"""A metric in a file is a curve: 700 bytes, and buckets. Those of the newest attempts are kept."""
+BUCKETS_PER_RUN = 1 << 18
+"""Buckets of all curves, 32 bytes each: 8 MiB. Above 128 curves each gets fewer than 2,048."""
+BUCKETS_AT_LEAST = 16
+EPOCH_ROWS_KEPT = 10_000
+"""The newest; the best epoch and the curves are made of all."""
+EPOCH_VALUES_KEPT = 200_000
+"""Values in the epochs that are kept, about 10 MiB."""
+EVENTS_KEPT = 1000
+"""Events of one attempt, the newest."""
+EVENTS_PER_RUN = 4000
+EVENT_FIELDS = 50
+TEXT_CHARS = 1000
+"""A text in an event that is kept; a screen shows less."""
+WARNINGS_KEPT = 100
+"""Warnings of one attempt, the newest."""
+OPEN_BYTES_KEPT = 2 << 20
+"""`open` events kept whole, the newest attempts'; of older ones what is no list or object."""
+REPORT_BYTES_KEPT = 3 << 20
+"""Classification reports, as bytes of their lines, the newest: a matrix is large in memory."""
+MANIFEST_BYTES = 256 << 20
+"""The list of checkpoints: half a million of them. A longer one is refused, as if it could not be
+read, because what it lists may not be taken for files that nobody listed."""
+BAD_LINES_KEPT = 100
+"""Places of damaged lines; all are counted."""
+EXPORT_COLUMNS = 16_384
+"""Columns of a CSV: a spreadsheet has no more."""
+LINKED_DEPTH = 2
+"""Folders below a symbolic link that are searched for runs; it may lead to `/`."""

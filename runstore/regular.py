@@ -1,0 +1,67 @@
+"""Opening files that somebody else has put there: regular ones only, and nothing waits.
+
+A run directory may hold anything under any name. A FIFO would block who opens it, a device may act
+on it, and a symbolic link leads out of the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class NotRegularError(OSError):
+    """What is there is no regular file."""
+
+
+def open_regular(path: Path) -> int:
+    """Return a descriptor to read `path`, a regular file.
+
+    Raises:
+        NotRegularError: it is a link, directory, FIFO, socket or device.
+        OSError: it is missing, or cannot be opened.
+    """
+    try:
+        # Looked at first, because opening a device can have effects; and again once it is open.
+        _check(os.lstat(path))
+        descriptor = os.open(path, _FLAGS)
+    except ValueError:
+        raise FileNotFoundError(errno.ENOENT, "a name with a NUL byte") from None
+    try:
+        _check(os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise NotRegularError(errno.ELOOP, "a symbolic link, not a regular file")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularError(errno.EINVAL, "not a regular file")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the bytes of a small file, at most `limit`.
+
+    Raises:
+        OSError: it is missing, no regular file, longer, or cannot be read.
+    """
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"{size:,} bytes long, the most is {limit:,}")
+        return os.pread(descriptor, size, 0)
+    finally:
+        os.close(descriptor)
+
+
+def why_unreadable(error: OSError) -> str:
+    """Return the reason in lower case and a few words."""
+    return (error.strerror or str(error)).lower()

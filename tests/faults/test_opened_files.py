@@ -1,0 +1,144 @@
+"""What is opened: nothing outside of the run directory, and no checkpoint to look at a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import runstore
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.needs_tool("strace"), pytest.mark.timeout(120)]
+
+Tool = Callable[[str], str]
+CALLS = "open,openat,openat2,creat,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,"
+CALLS += "symlinkat,mkdir,mkdirat,truncate,execve"
+VIEWS = {
+    "ls": ["runstore.cli", "ls", "{root}"],
+    "show": ["runstore.cli", "show", "{run}"],
+    "cat": ["runstore.cli", "cat", "{run}", "metrics"],
+    "export": ["runstore.cli", "export", "--format", "json", "{run}"],
+    "tail": ["runstore.cli", "tail", "{run}"],
+    "once": ["runstore.tui_launcher", "--once", "--run", "{run}", "{root}"],
+}
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.canary}",)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A run whose names all lead out of it, and whose checkpoints run code when unpickled."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.jsonl").write_text('{"step":1,"time":1.0,"secret":1.0}\n')
+    with runstore.init({"lr": 1.0}, root=tmp_path / "runs", name="planted") as run:
+        run.log({"loss": 1.0}, step=1)
+    path = run.path
+    names = ["../../outside/secret.jsonl", str(outside / "secret.jsonl"), "a\0b", "..", ".", ""]
+    cuts = dict.fromkeys(names, 10)
+    opened = {"event": "open", "format": 1, "attempt": 2, "time": 1.0, "cuts": cuts}
+    told = [opened | {"resumed_from": name, "torn": name, "path": name} for name in names]
+    told += [{"event": "cut", "file": name, "bytes": 0, "time": 1.0} for name in names]
+    told += [{"event": "checkpoint", "file": name, "step": 1, "time": 1.0} for name in names]
+    (path / "events-0002.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
+    for stream in ("epochs", "reports", "system"):
+        (path / f"{stream}-0002.jsonl").symlink_to(outside / "secret.jsonl")
+    for name in ("progress.json", "patch.diff"):
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to(outside / "secret.jsonl")
+    plant_checkpoints(path, names, tmp_path / "canary")
+    return path
+
+
+def plant_checkpoints(run: Path, names: list[str], canary: Path) -> None:
+    folder = run / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    bomb = pickle.dumps(Bomb(canary))
+    (folder / "step-00000001-0001.pt").write_bytes(bomb)
+    (run.parent.parent / "outside" / "bomb.pt").write_bytes(bomb)
+    (folder / "step-00000009-0001.pt").symlink_to("../../../outside/bomb.pt")
+    files = [*names, "step-00000001-0001.pt", "step-00000009-0001.pt", "../../../outside/bomb.pt"]
+    row = {"step": 1, "attempt": 1, "bytes": len(bomb), "cuts": {}, "sha256": sha256(bomb)}
+    rows = [json.dumps(row | {"file": name}) + "\n" for name in files]
+    (folder / "manifest.jsonl").write_text("".join(rows))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def traced(tool: Tool, log: Path, command: list[str], **environment: str) -> str:
+    """Run a command under strace and return the calls that name files."""
+    strace = [tool("strace"), "-f", "-qq", "-s", "4096", "-e", f"trace={CALLS}", "-o", str(log)]
+    done = subprocess.run(
+        [*strace, sys.executable, "-B", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return log.read_text(errors="replace") + done.stderr
+
+
+def opened(log: str) -> list[str]:
+    return re.findall(r'open\w*\((?:AT_FDCWD, )?"([^"]*)"', log)
+
+
+@pytest.mark.parametrize("view", sorted(VIEWS))
+def test_looking_at_a_run_opens_its_own_files_only_and_writes_none(
+    view: str, planted: Path, tmp_path: Path, tool: Tool
+) -> None:
+    command = [p.format(root=planted.parent, run=planted) for p in VIEWS[view]]
+    log = traced(tool, tmp_path / "log", ["-m", *command])
+    assert f"{planted.name}/" in log
+    paths = opened(log)
+    assert not [path for path in paths if path.endswith(".pt") or "outside" in path]
+    below = [path for path in paths if path.startswith(str(tmp_path))]
+    assert all(Path(path).is_relative_to(planted.parent) for path in below)
+    writes = re.findall(
+        rf'\w+\([^\n]*"{re.escape(str(tmp_path))}[^\n]*O_(?:WRONLY|RDWR|CREAT)', log
+    )
+    changes = re.findall(r"^\d+ +(?:rename|unlink|link|symlink|mkdir|truncate)\w*\(.*$", log, re.M)
+    assert (writes, changes) == ([], [])
+    assert log.count("execve(") == 1
+    assert not (tmp_path / "canary").exists()
+    assert "Traceback" not in log
+
+
+def test_resume_loads_nothing_but_its_own_files_and_runs_no_code_of_theirs(
+    planted: Path, tmp_path: Path, tool: Tool
+) -> None:
+    (planted / "events-0002.jsonl").unlink()
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import runstore, torch\n"
+        f"with runstore.init(root={str(planted.parent)!r}, resume={str(planted)!r}) as run:\n"
+        "    run.register(model=torch.nn.Linear(1, 1))\n"
+    )
+    log = traced(tool, tmp_path / "log", [str(script)])
+    # The bomb is a pickle with the right checksum: it is opened, and refused by weights_only.
+    assert "step-00000001-0001.pt" in log
+    assert not (tmp_path / "canary").exists()
+    assert not [path for path in opened(log) if "outside" in path]
+    # A link would be followed by its own name.
+    links = [line for line in log.splitlines() if "step-00000009" in line and "open" in line]
+    assert all("O_NOFOLLOW" in line for line in links)
+    assert "cannot be loaded" in log
