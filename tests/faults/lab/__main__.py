@@ -26,7 +26,7 @@ from tests.faults.lab.scenarios import SCENARIOS, Bench, Scenario, Trial
 from tests.faults.lab.table import Row, markdown, plain
 
 CACHE = TREE / ".lab"
-REPORT = TREE / "docs/lab.md"
+REPORT = TREE / "docs/reliability.md"
 HIDDEN = ("/mnt/", "/run/", "/proc/", "/sys/")
 """Where guests mount something of their own."""
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"

@@ -90,7 +90,7 @@ def plain(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the table for docs/lab.md."""
+    """Return the table for docs/reliability.md."""
     ruler = ["---"] * len(HEADINGS)
     cells: list[Sequence[str]] = [HEADINGS, ruler, *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
