@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from runstore.save_rules import SaveEvery, SaveRules
 from runstore.several import several_ranks, world_size
 from runstore.shared_run import SharedRun, open_shared
 from runstore.system import DEFAULT_INTERVAL_S
+from runstore.text import shell_word
 from runstore.values import as_json, as_mapping
 
 
@@ -204,7 +204,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     except BaseException as error:
         exits.end_by_exception(run, error)
         raise
-    say(f"runstore: {run_dir}  (watch: runstore-tui {shlex.quote(str(run_dir.parent))})")
+    say(f"runstore: {run_dir}  (watch: runstore-tui {shell_word(run_dir.parent)})")
     _tell_where_it_goes_on(run, point, problems)
     return run
 

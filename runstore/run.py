@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +35,7 @@ from runstore.stages import Stages
 from runstore.stops import Stop, take_requests
 from runstore.system import SystemSampler
 from runstore.tensorboard import open_mirror
+from runstore.text import shell_word
 from runstore.values import as_float, as_index, is_late, shown_as_text
 from runstore.writer import RunWriter
 
@@ -780,7 +780,7 @@ class Run:
         if self._writer.lost:
             say(f"runstore: {self._writer.lost}")
         if status != "finished" and self._checkpointer.has_saved:
-            say(f"runstore: go on with: runstore resume {shlex.quote(str(self.path))}")
+            say(f"runstore: go on with: runstore resume {shell_word(self.path)}")
 
     def forget_in_child(self) -> None:
         """A forked child does not write: every file has one writer."""

@@ -73,6 +73,10 @@ class SlurmJobs:
             self._ask_at.setdefault(job, self._clock())
             return self._known.get(job)
 
+    def can_ask(self) -> bool:
+        """Tell whether this machine has Slurm's programs."""
+        return shutil.which("squeue") is not None
+
     def refresh(self) -> bool:
         """Look up the jobs whose time has come; tell whether anything changed.
 

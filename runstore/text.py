@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import shlex
 import sys
 
 # C0, DEL, C1, line and paragraph separators, bidi controls, the BOM, and
@@ -47,6 +48,12 @@ def _visible(match: re.Match[str]) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` with everything but newlines and tabs made visible that drives a terminal."""
     return text if text.isascii() and text.isprintable() else _UNSAFE_IN_LINES.sub(_visible, text)
+
+
+def shell_word(text: object) -> str:
+    """Return a path or a name as a word for a shell that no program takes for an option."""
+    word = str(text)
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
 
 
 class PrintableStream(io.TextIOWrapper):

@@ -28,6 +28,7 @@ SCAN_SHARE = 0.02
 """Largest share of the time that scanning may take."""
 FIRST_LOOK_S = 0.03
 """Time per turn for runs that were never read."""
+LONGEST_REST_S = 2.0
 OFF_SCREEN_S = 0.004
 """Time per turn for runs off screen, so that a thousand of them cost a few percent of a core."""
 
@@ -117,10 +118,12 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Take turns until stopped."""
         while not self._stopped.is_set():
+            start = self._clock()
             if self._guarded_turn():
                 time.sleep(0.002)  # let the screen have the interpreter between two reads
                 continue
-            self._wake.wait(self.pace.turn_s)
+            # A run of thousands of files is costly to look at: half of the time is the screen's.
+            self._wake.wait(max(self.pace.turn_s, min(self._clock() - start, LONGEST_REST_S)))
             self._wake.clear()
 
     def _guarded_turn(self) -> bool:

@@ -18,6 +18,7 @@ from runstore.errors import RunStoreError
 from runstore.reader import RunData
 from runstore.sources import RunRef
 from runstore.store import discover
+from runstore.text import shell_word
 
 STOP_S = 10.0
 
@@ -53,7 +54,7 @@ def _require_packages() -> None:
 
 
 def _train_and_print(training: list[str], root: Path, before: set[Path]) -> None:
-    say(f"training 4 runs into {root}; watch them with: runstore-tui {root}")
+    say(f"training 4 runs into {root}; watch them with: runstore-tui {shell_word(root)}")
     if subprocess.run(training, stdin=subprocess.DEVNULL).returncode != 0:
         raise RunStoreError("the training failed; what it printed is above")
     subprocess.run([sys.executable, "-m", "runstore.cli", "ls", str(root)], check=True)
@@ -91,7 +92,8 @@ def _train_and_watch(training: list[str], root: Path) -> None:
         elif child.returncode:
             printed.seek(0)
             raise RunStoreError(f"the training failed: {_last_line(printed.read())}")
-    say(f"the runs are in {root}: runstore ls {root}, runstore-tui {root}")
+    place = shell_word(root)
+    say(f"the runs are in {root}: runstore ls {place}, runstore-tui {place}")
 
 
 def _stop(child: subprocess.Popen[bytes]) -> bool:

@@ -24,6 +24,16 @@ def print_json(value: Any) -> None:
     click.echo(json_text(value))
 
 
+def print_json_array(values: Iterable[Any]) -> None:
+    """Print one JSON array, an element as soon as it is there: none of them is kept."""
+    sys.stdout.flush()
+    mark = b"["
+    for value in values:
+        click.echo(mark + b"\n" + json_text(value), nl=False)
+        mark = b","
+    click.echo(b"[]" if mark == b"[" else b"\n]")
+
+
 def json_text(value: Any) -> bytes:
     """Return one JSON document, indented, that any terminal and any encoding can take."""
     # A directory's name need not be UTF-8, and then orjson refuses it.

@@ -16,6 +16,7 @@ from runstore.errors import RunStoreError
 from runstore.requeued import was_requeued
 from runstore.sources import RunState, ask_scheduler, native, open_run
 from runstore.store import find
+from runstore.text import shell_word
 
 
 @click.command("resume")
@@ -42,7 +43,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     if not command and state.status.word == "finished":
         raise RunStoreError(
             f"{ref.path}: finished; to train further, have its script ask for more epochs, and "
-            f"give the command: runstore resume {run} -- COMMAND"
+            f"give the command: runstore resume {shell_word(run)} -- COMMAND"
         )
     arguments = list(command) or _recorded_command(state, run)
     cwd = None if command else _recorded_directory(state)
@@ -56,7 +57,8 @@ def _refuse_if_alive(state: RunState) -> None:
     if state.status.is_proven_alive and not was_requeued(state):
         raise RunStoreError(
             f"{state.path}: attempt {state.attempt} is {state.status.word} "
-            f"({state.status.reason}); stop it first: touch {state.path / 'requests' / 'stop'}"
+            f"({state.status.reason}); stop it first: "
+            f"touch {shell_word(state.path / 'requests' / 'stop')}"
         )
 
 
@@ -71,13 +73,14 @@ def _recorded_command(state: RunState, run: str) -> list[str]:
     recorded = facts.get("command")
     if not isinstance(recorded, list) or not recorded:
         raise click.UsageError(
-            f"{state.path} has no command on record; give it: runstore resume {run} -- COMMAND"
+            f"{state.path} has no command on record; give it: "
+            f"runstore resume {shell_word(run)} -- COMMAND"
         )
     arguments = [str(argument) for argument in recorded]
     if facts.get("command_redacted"):
         raise click.UsageError(
             f"secrets were taken out of the recorded command ({shlex.join(arguments)}); "
-            f"give it again: runstore resume {run} -- COMMAND"
+            f"give it again: runstore resume {shell_word(run)} -- COMMAND"
         )
     return arguments
 

@@ -75,6 +75,14 @@ def ask_scheduler(readers: Iterable[RunReader]) -> None:
             reader.judge()
 
 
+def learn_jobs(refs: Iterable[RunRef]) -> None:
+    """Ask Slurm once about the jobs of many runs, before they are looked at one by one."""
+    if JOBS.can_ask():
+        for ref in refs:
+            open_run(ref, patient=False).glance()
+        JOBS.refresh()
+
+
 __all__ = [
     "SOURCES",
     "RunReader",
@@ -82,6 +90,7 @@ __all__ = [
     "RunState",
     "Source",
     "ask_scheduler",
+    "learn_jobs",
     "open_run",
     "recognise",
 ]

@@ -62,6 +62,8 @@ class NativeReader:
         self._is_whole = False
         """… and all of it is kept."""
         self._progress = 0
+        self._listing = 0
+        """What the directory held at the last look."""
         self.refused: FormatError | None = None
 
     @property
@@ -161,6 +163,11 @@ class NativeReader:
         except OSError as error:
             self._unreadable(error)
             return False
+        listing = hash(tuple(names))
+        if listing == self._listing:
+            # Asked several times a second, and a directory may hold a hundred thousand names.
+            return True
+        self._listing = listing
         found = {name: file for name in names if (file := self._stream_file(name)) is not None}
         if len(found) > FILES_PER_RUN:
             found = self._newest_files(found)

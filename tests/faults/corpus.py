@@ -453,7 +453,7 @@ def links_to_a_device(run: Path) -> None:
     specials(run, lambda path: path.symlink_to("/dev/zero"))
 
 
-@case(told="metrics-0001.jsonl: ")
+@case(told="not a regular file")
 def sockets(run: Path) -> None:
     def bind(path: Path) -> None:
         # A socket's path has 107 bytes at most.
