@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runstore.records import encode
 from runstore.run_directory import RunDirectory
+from runstore.stream_writer import StreamWriter
 
 Progress = Callable[[], Mapping[str, Any]]
 
@@ -31,6 +32,14 @@ def degraded_in_words(fault: str, rows: int) -> str:
     """
     plural = "row waits" if rows == 1 else "rows wait"
     return f"{fault_in_words(fault)}: {rows:,} {plural} in memory"
+
+
+def why_degraded(streams: Iterable[StreamWriter]) -> str:
+    """Return why rows of some streams wait in memory, and how many; empty when none do."""
+    failing = [stream for stream in streams if stream.failing]
+    if not failing:
+        return ""
+    return degraded_in_words(failing[0].fault, sum(stream.waiting_rows for stream in failing))
 
 
 def fault_in_words(fault: str) -> str:

@@ -19,7 +19,7 @@ from runstore.checkpoints import ResumePoint, find_resume_point
 from runstore.console import say
 from runstore.environment import facts
 from runstore.errors import UnusableDirectoryError
-from runstore.leftovers import seal_left_files
+from runstore.leftovers import seal_and_tell
 from runstore.paths import RunPaths
 from runstore.redact import redact_params
 from runstore.run import Run
@@ -196,7 +196,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
         describe(run, document)
-        _seal_torn_tails(run)
+        seal_and_tell(run.path, run.attempt, event=run.write_event, warn=run.warn)
         _make_requests(run)
         if options.tensorboard:
             # Behind everything that sets the step: there the event files of earlier attempts end.
@@ -243,17 +243,6 @@ def _positive(name: str, value: SupportsIndex) -> int:
     if number < 1:
         raise ValueError(f"{name} is {number}, expected 1 or more")
     return number
-
-
-def _seal_torn_tails(run: Run) -> None:
-    """Let the files of dead attempts end with a whole line, now that the run is this attempt's."""
-    if run.attempt == 1:
-        return
-    sealed, problems = seal_left_files(run.path, own_attempt=run.attempt)
-    for one in sealed:
-        run.write_event("sealed", file=one.file, bytes=one.bytes, torn=one.torn)
-    for problem in problems:
-        run.warn(problem)
 
 
 def _make_requests(run: Run) -> None:

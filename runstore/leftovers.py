@@ -7,6 +7,7 @@ machine, out of sight, would go on in the middle of a line.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,30 @@ def _claims(run_dir: Path) -> set[str]:
     except OSError:
         return set()
     return {file.name for file in files if file and file.stream in LIFECYCLE}
+
+
+def seal_and_tell(
+    run_dir: Path,
+    attempt: int,
+    *,
+    event: Callable[..., object],
+    warn: Callable[[str], object],
+) -> None:
+    """Let the files of dead attempts end with a whole line, now that the run is this attempt's.
+
+    Args:
+        run_dir: the run's directory.
+        attempt: the caller's, just claimed.
+        event: writes an event, given its name and fields.
+        warn: told what could not be sealed.
+    """
+    if attempt == 1:
+        return
+    sealed, problems = seal_left_files(run_dir, own_attempt=attempt)
+    for one in sealed:
+        event("sealed", file=one.file, bytes=one.bytes, torn=one.torn)
+    for problem in problems:
+        warn(problem)
 
 
 def _manifest(run_dir: Path) -> Path:

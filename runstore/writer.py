@@ -21,7 +21,7 @@ from typing import Any
 
 from runstore.console import say
 from runstore.errors import AttemptError, UnusableDirectoryError
-from runstore.heartbeat import Heartbeat, Progress, degraded_in_words, fault_in_words
+from runstore.heartbeat import Heartbeat, Progress, fault_in_words, why_degraded
 from runstore.late_rows import LateRows
 from runstore.mounts import is_network
 from runstore.paths import RunPaths, Stream, StreamFile
@@ -355,11 +355,7 @@ class RunWriter:
     @property
     def why_degraded(self) -> str:
         """Why rows wait in memory, and how many; empty when they do not."""
-        failing = [stream for stream in self._all_streams() if stream.failing]
-        if not failing:
-            return ""
-        rows = sum(stream.waiting_rows for stream in failing)
-        return degraded_in_words(failing[0].fault, rows)
+        return why_degraded(self._all_streams())
 
     def _all_streams(self) -> list[StreamWriter]:
         with self._streams_lock:

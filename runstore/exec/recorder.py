@@ -18,6 +18,7 @@ from typing import Any
 
 from runstore.errors import AttemptError, BadValueError
 from runstore.exec.output_log import OutputLog
+from runstore.heartbeat import Heartbeat, why_degraded
 from runstore.mounts import is_network
 from runstore.paths import RunPaths, Stream, StreamFile
 from runstore.process import current_process
@@ -65,6 +66,7 @@ class Recorder:
         self._reserve = Reserve(self._directory)
         self.clock = attempt_clock()
         self._wake = threading.Event()
+        self._heartbeat = Heartbeat(self._directory, attempt, self.clock, self._position)
         self.log = OutputLog(run_dir, wake=self._wake.set)
         self.begun = time.monotonic()
         self._look: Callable[[], object] = lambda: None
@@ -77,7 +79,6 @@ class Recorder:
         self._step: int | None = None
         self._last_row = 0.0
         self._longest_gap_s = 0.0
-        self._beats = 0
         self._is_joined = False
         self._stop = threading.Event()
         self._events = self._new_stream("exec")
@@ -156,6 +157,10 @@ class Recorder:
             self._told.add(key)
             self.event("warning", message=message)
 
+    def warn(self, message: str) -> None:
+        """Warn of something that happens once."""
+        self.warn_once(message, message)
+
     def take_row(self, printed: Mapping[str, Any]) -> None:
         """Write a row of numbers, as `run.log` would; nothing when an `init()` writes them."""
         with self._rows_lock:
@@ -226,21 +231,23 @@ class Recorder:
         if self.is_joined:
             return
         self._look()
-        self._beats += 1
+        try:
+            self._heartbeat.beat(self._why_degraded())
+        except OSError as error:
+            self.warn_once("beat", f"progress.json cannot be written ({error.strerror})")
+
+    def _position(self) -> dict[str, Any]:
         position: dict[str, Any] = {"duration_s": round(time.monotonic() - self.begun, 3)}
         if self._last_row:
             idle_s = max(0.0, time.monotonic() - self._last_row)
             position |= {"step": self._step, "idle_s": round(idle_s, 3)}
             position["longest_gap_s"] = round(self._longest_gap_s, 3)
-        if self._events.failing or self._metrics.failing or self.log.failing:
-            position["degraded"] = True
-        numbers = {"beat": self._beats, "attempt": self.attempt, "time": self.clock()}
-        clock = {"monotonic": time.monotonic(), "pid": os.getpid()}
-        document = encode({**numbers, **clock, **position})
-        try:
-            self._directory.write_document("progress.json", document, durable=False)
-        except OSError as error:
-            self.warn_once("beat", f"progress.json cannot be written ({error.strerror})")
+        return position
+
+    def _why_degraded(self) -> str:
+        waiting = why_degraded((self._events, self._metrics))
+        unwritten = f"output.log cannot be written ({self.log.failing})" if self.log.failing else ""
+        return waiting or unwritten
 
     # ---- the end ---------------------------------------------------------------------------------
 

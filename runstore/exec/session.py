@@ -32,7 +32,7 @@ from runstore.exec.json_rows import JsonRows
 from runstore.exec.pump import Pump
 from runstore.exec.recorder import Recorder
 from runstore.exec.screen_text import ScreenText
-from runstore.leftovers import seal_left_files
+from runstore.leftovers import seal_and_tell
 from runstore.paths import RunPaths
 from runstore.process import start_time
 from runstore.run_document import describe, new_document
@@ -114,20 +114,10 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
     recorder = Recorder(run_dir, attempt, opening, params)
     document = new_document(own, wishes.name, wishes.tags)
     describe(recorder, document)
-    _seal_torn_tails(recorder)
+    seal_and_tell(run_dir, attempt, event=recorder.event, warn=recorder.warn)
     with contextlib.suppress(OSError):
         RunPaths(run_dir).requests.mkdir(exist_ok=True)
     return Session(command, run_dir, shown, recorder)
-
-
-def _seal_torn_tails(recorder: Recorder) -> None:
-    if recorder.attempt == 1:
-        return
-    sealed, problems = seal_left_files(recorder.path, own_attempt=recorder.attempt)
-    for one in sealed:
-        recorder.event("sealed", file=one.file, bytes=one.bytes, torn=one.torn)
-    for problem in problems:
-        recorder.warn_once(problem, problem)
 
 
 def _run_to_go_on_with(wishes: Wishes) -> Handover:
