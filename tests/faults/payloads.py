@@ -90,7 +90,8 @@ def write_hostile_run(root: Path) -> Path:
             (run / f"{kind}.json").write_text(json.dumps(record | {"attempt": 2}))
         elif kind != "events":
             rows = [record | {"step": step, "epoch": step, "time": TIME} for step in (1, 2)]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
+            # Between values a carriage return is JSON, and a terminal writes over what was there.
+            text = "".join(json.dumps(row).replace(", ", ",\r", 1) + "\n" for row in rows)
             folder = run / "checkpoints" if kind == "manifest" else run
             folder.mkdir(exist_ok=True)
             name = "manifest.jsonl" if kind == "manifest" else f"{kind}-0001.jsonl"
