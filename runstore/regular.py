@@ -27,23 +27,23 @@ def open_regular(path: Path) -> int:
     """
     try:
         # Looked at first, because opening a device can have effects; and again once it is open.
-        _check(os.lstat(path))
+        _check(os.lstat(path), path)
         descriptor = os.open(path, _FLAGS)
     except ValueError:
         raise FileNotFoundError(errno.ENOENT, "a name with a NUL byte") from None
     try:
-        _check(os.fstat(descriptor))
+        _check(os.fstat(descriptor), path)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _check(status: os.stat_result) -> None:
+def _check(status: os.stat_result, path: Path) -> None:
     if stat.S_ISLNK(status.st_mode):
-        raise NotRegularError(errno.ELOOP, "a symbolic link, not a regular file")
+        raise NotRegularError(errno.ELOOP, "a symbolic link, not a regular file", str(path))
     if not stat.S_ISREG(status.st_mode):
-        raise NotRegularError(errno.EINVAL, "not a regular file")
+        raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
 
 
 def read_regular(path: Path, limit: int) -> bytes:

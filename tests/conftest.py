@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,12 @@ _FOREIGN_NAMES = frozenset(
 # A shared two-core machine stalls for longer than Hypothesis' 200 ms; the per-test timeout holds.
 settings.register_profile("runstore", deadline=None)
 settings.load_profile("runstore")
+
+
+# Ignored where the tests are started by nohup or in the background of a script, and then also in
+# all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class WaitUntil(Protocol):

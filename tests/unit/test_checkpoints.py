@@ -142,7 +142,7 @@ def test_checkpoints_that_cannot_be_read_do_not_make_a_run_start_over(
 
 def test_manifest_that_cannot_be_read_is_not_taken_for_none(run_dir: Path) -> None:
     RunPaths(run_dir).manifest.mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(OSError, match=r"not a regular file: .*manifest\.jsonl"):
         find_resume_point(run_dir)
 
 
