@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import re
 import signal
 import struct
@@ -31,6 +32,7 @@ class Terminal:
         self.columns, self.rows = columns, rows
         self.output = bytearray()
         self.seen = ""
+        self._hung_up = False
         self._fd, slave = os.openpty()
         self._set_size(slave)
         terminal = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": str(ROOT)}
@@ -51,8 +53,11 @@ class Terminal:
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", self.rows, self.columns, 0, 0))
 
     def _read(self) -> None:
-        while True:
+        while not self._hung_up:
             try:
+                # A read that waits would keep the terminal there although its descriptor is closed.
+                if not select.select([self._fd], [], [], 0.05)[0]:
+                    continue
                 data = os.read(self._fd, 65536)
                 self.output += data
                 os.write(self._fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
@@ -93,6 +98,8 @@ class Terminal:
 
     def hang_up(self) -> None:
         """Take the terminal away."""
+        self._hung_up = True
+        self._reader.join()
         os.close(self._fd)
         self._fd = -1
 
@@ -102,6 +109,4 @@ class Terminal:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        self._reader.join(1)
+            self.hang_up()
