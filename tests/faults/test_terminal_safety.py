@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
+from runstore import console
 from runstore.cli import COMMANDS
 from runstore.text import PrintableFilter
 from tests.faults.payloads import ESCAPES, FORBIDDEN, MARKUP, PAYLOAD, events, write_hostile_run
@@ -162,7 +163,7 @@ def assert_only_textual_speaks(output: bytes) -> None:
 
 
 def test_warnings_of_a_training_are_one_safe_line_each(caplog: pytest.LogCaptureFixture) -> None:
-    log = logging.getLogger("runstore")
+    log = logging.getLogger(console.__name__.partition(".")[0])
     assert any(isinstance(found, PrintableFilter) for found in log.filters)
     log.warning("%s went wrong", f"metric {PAYLOAD}\n")
     assert_harmless(caplog.records[-1].getMessage().encode())
