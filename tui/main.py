@@ -26,7 +26,19 @@ def run_screen(roots: Sequence[Path]) -> int:
     gc.enable()
     app = MonitorApp(roots)
     app.run()
-    return app.return_code or 0
+    status = app.return_code or 0
+    _leave_if_the_terminal_is_gone(status)
+    return status
+
+
+def _leave_if_the_terminal_is_gone(status: int) -> None:
+    """End with `status`, where Python would end with 120 because its last words find no reader."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os._exit(status)
 
 
 def save_screenshot(roots: Sequence[Path], target: Path, width: int, height: int) -> None:
