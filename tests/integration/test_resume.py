@@ -148,7 +148,7 @@ def test_resume_passes_streams_status_and_directory_through(tmp_path: Path) -> N
     script.write_text(
         "import os, sys, runstore\n"
         "run = runstore.init()\n"
-        "print(sys.stdin.read().upper(), os.getcwd(), run.attempt)\n"
+        "print(sys.stdin.read().upper(), os.getcwd(), run.attempt, flush=True)\n"
         "run.finish() if run.attempt == 3 else os._exit(7)\n"
     )
     root = tmp_path / "runs"
