@@ -68,7 +68,8 @@ def test_training_makes_no_call_to_a_server_that_delays_each_one(
     marks = [number for number, (_, call) in enumerate(calls) if call.startswith("access(")]
     begin, end = (n for n in marks if re.search(r"/(begin|end)\"", calls[n][1]))
     training = calls[begin][0]
-    inside = calls[begin + 1 : end]
+    # Also a signal is a line of the trace, as of git's end.
+    inside = [call for call in calls[begin + 1 : end] if not call[1].startswith(("---", "+++"))]
     assert [call for thread, call in inside if thread == training] == []
     assert len(inside) > 10, "the thread was at it meanwhile"
     _, p99_s, _ = json.loads(done.stdout)

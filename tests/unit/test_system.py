@@ -23,6 +23,7 @@ from runstore.reader import visible_rows
 from runstore.sources import RunRef
 from runstore.store import find
 from runstore.system import MOST_OF_A_CORE, Meter, pause_after
+from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = sys.platform.startswith("linux")
@@ -128,10 +129,12 @@ def test_first_row_comes_after_a_second_and_the_last_at_the_end(tmp_path: Path) 
     assert last > 1.6
 
 
-def test_rows_keep_the_interval(tmp_path: Path) -> None:
+def test_rows_keep_the_interval(tmp_path: Path, wait_until: WaitUntil) -> None:
+    """Not more often; and more rarely only while a busy machine makes a sample costly."""
+    begun = time.monotonic()
     with runstore.init(root=tmp_path, system_interval_s=0.5) as run:
-        time.sleep(3)
-    assert 3 <= len(system_rows(run.path)) <= 7
+        wait_until(lambda: len(system_rows(run.path)) >= 3, 9)
+    assert len(system_rows(run.path)) <= 2 + (time.monotonic() - begun) / 0.5
 
 
 @pytest.mark.parametrize("interval_s", [None, 10.0])
