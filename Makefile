@@ -24,7 +24,7 @@ demo: $(VENV)/demo.stamp ## train a small network and watch it (ARGS="--epochs 3
 	@$(BIN)/runstore demo $(ARGS)
 
 test: check ## all checks, then the tests that need no servers (ARGS="-k tail")
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not (integration or slow or faults)" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not (integration or faults)" $(ARGS)
 
 check: $(VENV)/dev.stamp ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { \
@@ -39,7 +39,7 @@ format: $(VENV)/dev.stamp ## format the code and mend what ruff can mend
 
 # One at a time: these tests measure latencies and kill processes.
 integration: $(VENV)/dev.stamp ## the heavier tests: real servers, many kills, the built wheel
-	@$(BIN)/python -m pytest -m "integration or slow" $(ARGS)
+	@$(BIN)/python -m pytest -m integration $(ARGS)
 
 # The seed of a sample is the commit's, so that each commit tries another part; it is printed.
 faults: $(VENV)/dev.stamp ## every system call fails in turn, and more (SAMPLE=0.1 SEED=abc)

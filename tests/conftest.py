@@ -46,7 +46,7 @@ class WaitUntil(Protocol):
     """The type of the `wait_until` fixture."""
 
     def __call__(
-        self, predicate: Callable[[], T], timeout_s: float = 5.0, *, what: str = ""
+        self, predicate: Callable[[], T], timeout_s: float = 30.0, *, what: str = ""
     ) -> T: ...
 
 
@@ -123,11 +123,11 @@ def repo_root() -> Path:
 def wait_until() -> WaitUntil:
     """Return a function that waits for another process or thread, up to a deadline.
 
-    `wait_until(lambda: path.exists(), 5, what="the first row")` polls every 10 ms, returns the
+    `wait_until(lambda: path.exists(), what="the first row")` polls every 10 ms, returns the
     predicate's first true value, and fails the test when `timeout_s` have passed without one.
     """
 
-    def wait(predicate: Callable[[], T], timeout_s: float = 5.0, *, what: str = "") -> T:
+    def wait(predicate: Callable[[], T], timeout_s: float = 30.0, *, what: str = "") -> T:
         deadline = time.monotonic() + timeout_s
         while not (value := predicate()):
             if time.monotonic() > deadline:

@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import ROOT, Lab
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Which of the N are tried: all, or every few from a random one on."""
-
-    share: float
-    seed: str
-
-    def numbers(self, case: str) -> Iterator[int]:
-        """Yield the N of a case, for ever."""
-        stride = max(1, round(1 / self.share))
-        number = 1 + random.Random(f"{self.seed} {case}").randrange(stride)
-        while True:
-            yield number
-            number += stride
-
-
-def _sample() -> Sample:
-    return Sample(float(os.environ.get("FAULTS_SAMPLE") or 1), _seed())
-
-
-def _seed() -> str:
-    given = os.environ.get("FAULTS_SEED")
-    if given:
-        return given
-    head = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return head.stdout.strip() or "0"
+from tests.faults.harness import Lab
+from tests.faults.sample import Sample, chosen_sample
 
 
 def pytest_report_header() -> str:
     """Say what to give to have the same sample again."""
-    sample = _sample()
+    sample = chosen_sample()
     return f"faults: FAULTS_SAMPLE={sample.share:g} FAULTS_SEED={sample.seed}"
 
 
 @pytest.fixture(scope="session")
 def sample() -> Sample:
     """How much of the matrix is run, from FAULTS_SAMPLE and FAULTS_SEED."""
-    return _sample()
+    return chosen_sample()
 
 
 @pytest.fixture(scope="session")

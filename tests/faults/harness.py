@@ -131,7 +131,7 @@ class Zygote:
         )
 
     def close(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=30)
 
     def _send(self, text: str) -> None:
         assert self._process.stdin is not None

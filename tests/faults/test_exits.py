@@ -13,7 +13,7 @@ import pytest
 
 import runstore
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.faults
 
 START = """
 import ctypes, multiprocessing, os, signal, time

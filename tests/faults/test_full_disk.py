@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.faults, pytest.mark.needs_tool("unshare"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.faults, pytest.mark.needs_tool("unshare")]
 
 SCRIPT = """
 import json, subprocess, sys

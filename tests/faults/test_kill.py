@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import runstore
-from tests.faults.conftest import Sample
+from tests.faults.sample import Sample
 
 SCRIPT = """
 import itertools, os, sys
@@ -77,7 +77,6 @@ def test_every_acknowledged_row_survives_every_kill(
     assert rows_seen > 1000
 
 
-@pytest.mark.timeout(60)
 def test_commands_show_a_killed_run(tmp_path: Path, repo_root: Path) -> None:
     killed = Killed(tmp_path, repo_root, 0.3)
     environment = {**os.environ, "PYTHONPATH": str(repo_root)}
@@ -104,7 +103,6 @@ def test_commands_show_a_killed_run(tmp_path: Path, repo_root: Path) -> None:
     assert [json.loads(row)["step"] for row in rows if "step_copy" in row][-1] >= killed.steps[-1]
 
 
-@pytest.mark.timeout(60)
 def test_killed_run_goes_on_in_the_same_directory(tmp_path: Path, repo_root: Path) -> None:
     killed = Killed(tmp_path, repo_root, 0.3)
     before = {path.name: path.read_bytes() for path in killed.run_dir.glob("*-0001*.jsonl")}

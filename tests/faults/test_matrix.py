@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 import runstore
-from tests.faults.conftest import Sample
 from tests.faults.harness import CALLS, ERRORS, SCENARIOS, Fault, Lab, Outcome, Scenario
 from tests.faults.invariants import violations
+from tests.faults.sample import Sample
 
 TRAIN = Scenario("train")
 RESUME = Scenario("resume", killed_at=8, torn=True)
@@ -91,7 +91,6 @@ def test_killed_at_any_call_the_next_attempt_has_every_row(
     assert not found, "\n".join([f"{len(found)} violations", *found])
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("scenario", [TRAIN, RESUME, GRID], ids=lambda scenario: scenario.name)
 def test_without_a_fault_everything_is_there(lab: Lab, scenario: Scenario) -> None:
     outcome = lab.run(scenario)

@@ -83,7 +83,6 @@ def mutate(tree: Path, mutation: Mutation) -> None:
     assert len(found) == 1, f"{mutation.name}: the pattern is to be brought up to date: {found}"
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_each_clause_has_a_test_that_fails_without_it(
     tmp_path: Path, repo_root: Path, mutation: Mutation

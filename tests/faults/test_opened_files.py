@@ -17,7 +17,7 @@ import pytest
 import runstore
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.needs_tool("strace"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.needs_tool("strace")
 
 Tool = Callable[[str], str]
 CALLS = "open,openat,openat2,creat,rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,"

@@ -24,7 +24,6 @@ with runstore.init({{"api_key": "{SECRET}", "lr": 0.1}}, root="runs", name="priv
 """
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_modes_are_what_the_umask_leaves_and_no_secret_is_in_any_file(
     tmp_path: Path, umask: int
@@ -72,4 +71,5 @@ def test_no_filter_keeps_the_screen_waiting(tmp_path: Path, typed: str) -> None:
         text.press(char, char)
     start = time.process_time()
     entry.holds(text.words)
-    assert time.process_time() - start < 0.05
+    # A search that goes through all ways to match would take years.
+    assert time.process_time() - start < 5

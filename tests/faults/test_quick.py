@@ -20,7 +20,6 @@ FAULTS = [
 
 
 @pytest.mark.needs_tool("strace", "jq")
-@pytest.mark.timeout(60)
 def test_no_fault_stops_the_training_or_makes_the_files_lie(lab: Lab) -> None:
     """One test for all: what takes the time is the process that the cases are forked from."""
     scenario = Scenario("train")

@@ -15,7 +15,7 @@ import runstore
 from runstore.paths import StreamFile
 from runstore.sources import open_run
 from runstore.store import find
-from tests.faults.conftest import Sample
+from tests.faults.sample import Sample
 
 pytestmark = pytest.mark.faults
 
@@ -95,7 +95,6 @@ print([os.waitpid(child, 0)[1] for child in children].count(0))
 """
 
 
-@pytest.mark.timeout(300)
 def test_a_thousand_processes_that_start_at_once_get_a_directory_each(
     tmp_path: Path, repo_root: Path, sample: Sample
 ) -> None:

@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.needs_tool("strace")]
 TRAIN = Scenario("train")
 
 
-@pytest.mark.timeout(60)
 def test_three_kills_leave_each_step_once_and_the_rest_retrievable(lab: Lab) -> None:
     """Killed at steps 8, 9 and 8, each time after the checkpoint at step 6."""
     outcome = lab.run(TRAIN, options=("8",))

@@ -95,7 +95,6 @@ def lines_of(path: Path) -> list[bytes]:
     return lines
 
 
-@pytest.mark.timeout(60)
 @settings(max_examples=300)
 @given(steps=STEPS, budget=st.integers(1, 400))
 def test_tail_ends_with_the_lines_of_the_file_whatever_happened_to_it(
@@ -123,7 +122,6 @@ def test_tail_ends_with_the_lines_of_the_file_whatever_happened_to_it(
     assert seen == lines_of(file.path)
 
 
-@pytest.mark.timeout(120)
 @settings(max_examples=150)
 @given(steps=st.lists(st.tuples(st.sampled_from(NAMES), STEPS), max_size=6), data=st.data())
 def test_reader_ends_where_a_fresh_one_does_whatever_happened_to_the_files(

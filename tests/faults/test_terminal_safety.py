@@ -69,7 +69,6 @@ def test_schemas_give_events_of_every_kind() -> None:
     assert {"open", "end", "warning"} <= {str(event["event"]) for event in events()}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_no_command_hands_the_terminal_what_a_run_says(
     command: str, hostile: tuple[Path, Path], tmp_path: Path
@@ -86,7 +85,6 @@ def test_no_command_hands_the_terminal_what_a_run_says(
             terminal.close()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("line", [["--once"], ["--once", "--run"], ["--help"], [f"--{ARGUMENT}"]])
 def test_monitor_as_text_hands_the_terminal_nothing(
     line: list[str], hostile: tuple[Path, Path]
@@ -100,9 +98,8 @@ def test_monitor_as_text_hands_the_terminal_nothing(
         terminal.close()
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    ("columns", "rows"), [pytest.param(80, 24, marks=pytest.mark.slow), (160, 45)]
+    ("columns", "rows"), [pytest.param(80, 24, marks=pytest.mark.faults), (160, 45)]
 )
 def test_no_view_of_the_monitor_hands_the_terminal_what_a_run_says(
     columns: int, rows: int, hostile: tuple[Path, Path], wait_until: WaitUntil
@@ -116,12 +113,12 @@ def test_no_view_of_the_monitor_hands_the_terminal_what_a_run_says(
             terminal.press(keys)
             if keys == "\x1b":
                 time.sleep(0.2)  # with a key right behind it, it would be Alt and that key
-            wait_until(lambda: quiet(terminal), 20, what="the screen to settle")
+            wait_until(lambda: quiet(terminal), what="the screen to settle")
             assert terminal.process.poll() is None, keys
         terminal.press(f"/{MARKUP}")
-        wait_until(terminal.shows("[/]"), 20)
+        wait_until(terminal.shows("[/]"))
         terminal.press("\x1b")
-        wait_until(lambda: not terminal.shows("Esc drops")(), 20, what="the filter to close")
+        wait_until(lambda: not terminal.shows("Esc drops")(), what="the filter to close")
         terminal.press("q")
         drawn += terminal.finish(30)
     finally:

@@ -15,8 +15,6 @@ import runstore
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT
 
-pytestmark = pytest.mark.timeout(300)
-
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 COMMANDS = {
@@ -118,7 +116,7 @@ def test_killed_example_resumes_to_the_same_rows(
 ) -> None:
     whole = trained(name)
     kill_in_the_middle(COMMANDS[name], tmp_path, len(whole.metrics()) // 3, wait_until)
-    wait_until(lambda: runstore.load(run_in(tmp_path)).status == "crashed", 10, what="the end")
+    wait_until(lambda: runstore.load(run_in(tmp_path)).status == "crashed", what="the end")
     resumed = execute([sys.executable, "-m", "runstore.cli", "resume", "latest"], tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     run = runstore.load(run_in(tmp_path))

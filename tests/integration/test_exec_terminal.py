@@ -22,7 +22,6 @@ from tests.conftest import WaitUntil
 from tests.terminal import Terminal
 
 RUNSTORE = (sys.executable, "-m", "runstore.cli")
-pytestmark = pytest.mark.timeout(60)
 
 
 class Screen(Terminal):
@@ -75,9 +74,9 @@ def test_terminal_stays_a_terminal_of_the_same_size(
         "while True: time.sleep(0.1)\n"
     )
     screen = open_screen(opened, tmp_path, *python(script))
-    wait_until(screen.shows("[True, True, True] 80 24"), 20)
+    wait_until(screen.shows("[True, True, True] 80 24"))
     screen.resize(100, 30)
-    wait_until(screen.shows("now 100 30"), 20)
+    wait_until(screen.shows("now 100 30"))
     screen.process.terminate()
     screen.process.wait()
     assert screen.log.startswith("[True, True, True] 80 24\nnow ")
@@ -87,9 +86,9 @@ def test_line_that_is_typed_reaches_the_command(
     opened: ExitStack, tmp_path: Path, wait_until: WaitUntil
 ) -> None:
     screen = open_screen(opened, tmp_path, *python("print('hello', input('name? '))"))
-    wait_until(screen.shows("name?"), 20)
+    wait_until(screen.shows("name?"))
     screen.press("bob\r")
-    wait_until(screen.shows("hello bob"), 20)
+    wait_until(screen.shows("hello bob"))
     assert screen.process.wait() == 0
 
 
@@ -104,7 +103,7 @@ def test_ctrl_c_reaches_the_command_once(
         "while found := signal.sigtimedwait({signal.SIGINT}, 3): print('by', found.si_pid)\n"
     )
     screen = open_screen(opened, tmp_path, *python(script))
-    wait_until(screen.shows("up"), 20)
+    wait_until(screen.shows("up"))
     screen.process.send_signal(signal.SIGSTOP)
     wait_until(lambda: is_stopped(screen.process.pid))
     screen.press("\x03")
@@ -124,14 +123,14 @@ def test_ctrl_z_stops_both_and_fg_goes_on(
     shell = Terminal(["bash", "--norc"], 120, 24, {"PS1": "$ "})
     opened.callback(shell.close)
     shell.press(f"{command} '{script}'\r")
-    wait_until(shell.shows("\nup"), 20)
+    wait_until(shell.shows("\nup"))
     shell.press("\x1a")
-    wait_until(shell.shows("Stopped"), 20)
+    wait_until(shell.shows("Stopped"))
     (run_dir,) = (tmp_path / "runs").iterdir()
     started = [json.loads(x) for x in (run_dir / "exec-0001.jsonl").read_text().splitlines()][1]
     assert is_stopped(started["pid"])
     shell.press("fg\r")
-    wait_until(shell.shows("\ndone", "runstore: finished"), 20)
+    wait_until(shell.shows("\ndone", "runstore: finished"))
 
 
 def test_bar_is_drawn_on_the_terminal_and_one_line_in_the_log(
@@ -144,7 +143,7 @@ def test_bar_is_drawn_on_the_terminal_and_one_line_in_the_log(
         'print(\'{"step": 1, "loss": 0.5}\')\n'
     )
     screen = open_screen(opened, tmp_path, *python(script))
-    wait_until(screen.shows("100%|", "runstore: finished"), 30)
+    wait_until(screen.shows("100%|", "runstore: finished"))
     bar, row = screen.log.splitlines()
     assert bar.startswith("100%|█")
     assert bar.count("\r") == 0
@@ -161,7 +160,7 @@ def test_stdout_in_a_pipe_stays_a_pipe_beside_a_terminal(
     )
     shell = Terminal(["bash", "--norc", "-c", line], 120, 24, {})
     opened.callback(shell.close)
-    wait_until(shell.shows("False", "True", "runstore: finished"), 20)
+    wait_until(shell.shows("False", "True", "runstore: finished"))
 
 
 def test_program_on_curses_gets_its_keys_and_leaves_the_terminal_as_it_was(
@@ -177,10 +176,10 @@ def test_program_on_curses_gets_its_keys_and_leaves_the_terminal_as_it_was(
         "curses.wrapper(main); print('left')\n"
     )
     screen = open_screen(opened, tmp_path, *python(script))
-    wait_until(screen.shows("press"), 20)
+    wait_until(screen.shows("press"))
     before = termios.tcgetattr(screen._fd)
     screen.press("q")
-    wait_until(screen.shows("<q>"), 20)
+    wait_until(screen.shows("<q>"))
     assert not before[3] & termios.ECHO
     screen.press("q")
     screen.process.wait()
@@ -197,11 +196,11 @@ def test_killed_exec_leaves_the_terminal_in_order(
     )
     shell = Terminal(["bash", "--norc", "-c", line], 120, 24, {})
     opened.callback(shell.close)
-    wait_until(shell.shows("\nup"), 20)
+    wait_until(shell.shows("\nup"))
     (run_dir,) = (tmp_path / "runs").iterdir()
     opening, started = map(json.loads, (run_dir / "exec-0001.jsonl").read_text().splitlines())
     os.kill(opening["pid"], signal.SIGKILL)
-    wait_until(shell.shows("Killed"), 20)
+    wait_until(shell.shows("Killed"))
     modes = termios.tcgetattr(shell._fd)
     assert modes[3] & termios.ECHO
     assert modes[3] & termios.ICANON
@@ -216,7 +215,7 @@ def test_full_screen_program_leaves_nothing_in_the_log(
     (tmp_path / "file").write_text("what is in the file\n")
     # By a short name: vim asks for ENTER where its first message is long.
     screen = open_screen(opened, tmp_path, "sh", "-c", f"cd {tmp_path}; exec vim -u NONE file")
-    wait_until(lambda: b"what is in the file" in screen.output, 20)
+    wait_until(lambda: b"what is in the file" in screen.output)
     screen.press(":q!\r")
     screen.process.wait()
     assert "what is in the file" not in screen.log

@@ -13,8 +13,6 @@ import pytest
 
 import runstore
 
-pytestmark = pytest.mark.timeout(60)
-
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -17,8 +17,6 @@ import runstore
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT, command, outcome, train, train_to_the_end
 
-pytestmark = pytest.mark.timeout(90)
-
 LOOP = """
 import os, signal, sys, time
 import torch
@@ -109,7 +107,7 @@ def test_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
         while "is finished first" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(30)
         assert last_event(run)["status"] == "interrupted"
         assert not (run / "checkpoints").exists()
 
@@ -119,7 +117,7 @@ def test_repeated_sigterm_does_not_interrupt_the_save(tmp_path: Path) -> None:
         run = run_of(process, tmp_path)
         for _ in range(5):
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(30) == 143
         assert last_event(run)["reason"] == "preempted by SIGTERM"
         assert list((run / "checkpoints").glob("step-*.pt"))
 
@@ -128,7 +126,7 @@ def test_handler_of_the_script_is_called_too(tmp_path: Path) -> None:
     for process in start(tmp_path, "chain"):
         run = run_of(process, tmp_path)
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=30)
         assert "handler of the script" in out
         assert last_event(run)["reason"] == "preempted by SIGTERM"
 
@@ -138,7 +136,7 @@ def test_request_to_stop_is_honoured_and_taken_away(
 ) -> None:
     run = run_of(loop, tmp_path)
     (run / "requests" / "stop").touch()
-    assert loop.wait(20) == 0
+    assert loop.wait(30) == 0
     assert last_event(run)["reason"] == "stopped by a request"
     assert list((run / "checkpoints").glob("step-*.pt"))
     assert list((run / "requests").iterdir()) == []
@@ -149,9 +147,9 @@ def test_request_for_a_checkpoint_writes_one_and_goes_on(
 ) -> None:
     run = run_of(loop, tmp_path)
     (run / "requests" / "checkpoint").touch()
-    wait_until(lambda: list((run / "checkpoints").glob("step-*.pt")), 20, what="the checkpoint")
+    wait_until(lambda: list((run / "checkpoints").glob("step-*.pt")), what="the checkpoint")
     events = run / "events-0001.jsonl"
-    wait_until(lambda: '"event":"checkpoint"' in events.read_text(), 5, what="its event")
+    wait_until(lambda: '"event":"checkpoint"' in events.read_text(), what="its event")
     assert '"event":"request"' in events.read_text()
     assert list((run / "requests").iterdir()) == []
     assert loop.poll() is None
@@ -176,7 +174,7 @@ def test_request_to_stop_leaves_a_script_without_loops_of_ours(tmp_path: Path) -
     ) as process:
         run = run_of(process, tmp_path)
         (run / "requests" / "stop").touch()
-        process.wait(20)
+        process.wait(30)
     assert last_event(run)["reason"] == "stopped by a request"
 
 
@@ -214,6 +212,6 @@ def test_loop_without_anything_registered_stops_between_batches(tmp_path: Path) 
     ) as process:
         run = run_of(process, tmp_path)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(30) == 143
     assert last_event(run)["reason"] == "preempted by SIGTERM"
     assert runstore.load(run).status == "interrupted"

@@ -17,8 +17,6 @@ from runstore.checkpoints import read_manifest
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT, SCRIPT, outcome
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def torchrun(*arguments: str, processes: int = 2) -> list[str]:
     return [

@@ -74,7 +74,6 @@ def rows_of(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
 
-@pytest.mark.timeout(200)
 def test_means_reports_and_errors_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     alone, together = run_processes(tmp_path, 1), run_processes(tmp_path, 2)
     assert len(together) == len(alone) == 4

@@ -19,8 +19,6 @@ from runstore.checkpoints import read_manifest
 from tests.integration.resuming import ENVIRONMENT, command, outcome, train, train_to_the_end
 
 # Starting PyTorch and scikit-learn takes seconds.
-pytestmark = pytest.mark.timeout(60)
-
 STEPS = 28
 """Optimizer steps of the whole training: 4 epochs of 7 windows."""
 
@@ -68,7 +66,6 @@ def test_thirty_kills_leave_no_trace(
     assert outcome(run) == whole
 
 
-@pytest.mark.timeout(300)
 def test_ten_kills_inside_of_a_checkpoint_write_leave_no_trace(
     tmp_path: Path, whole: dict[str, Any]
 ) -> None:
@@ -103,7 +100,6 @@ def kill_inside_of_a_write(run: Path, skip: int) -> bool:
     return any(directory.glob(".step-*.tmp"))
 
 
-@pytest.mark.timeout(120)
 def test_plain_shuffling_loader_goes_on_exactly_too(tmp_path: Path) -> None:
     train_to_the_end(tmp_path / "whole", "--shuffle")
     run = tmp_path / "run"
@@ -113,7 +109,6 @@ def test_plain_shuffling_loader_goes_on_exactly_too(tmp_path: Path) -> None:
     assert outcome(run) == outcome(tmp_path / "whole")
 
 
-@pytest.mark.timeout(120)
 def test_resume_command_starts_the_recorded_command_where_it_ran(
     tmp_path: Path, whole: dict[str, Any]
 ) -> None:
@@ -142,7 +137,6 @@ def runstore_command(*arguments: str, **environment: str) -> subprocess.Complete
     )
 
 
-@pytest.mark.timeout(60)
 def test_resume_passes_streams_status_and_directory_through(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -174,7 +168,6 @@ def test_resume_passes_streams_status_and_directory_through(tmp_path: Path) -> N
     assert len(list(root.iterdir())) == 1
 
 
-@pytest.mark.timeout(60)
 def test_resume_asks_for_a_command_that_secrets_were_taken_out_of(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     program = "import os, runstore; runstore.init(); os._exit(1)"
@@ -209,7 +202,6 @@ def alive(tmp_path: Path) -> Iterator[Path]:
         process.communicate("\n")
 
 
-@pytest.mark.timeout(60)
 def test_resume_refuses_a_run_that_is_alive(alive: Path) -> None:
     refused = runstore_command("resume", "latest", "--root", str(alive))
     assert refused.returncode == 1
@@ -217,7 +209,6 @@ def test_resume_refuses_a_run_that_is_alive(alive: Path) -> None:
     assert "requests/stop" in refused.stderr
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("restarts", "status"), [("0", 1), ("1", 0)])
 def test_resume_believes_a_higher_restart_count_of_the_same_slurm_job(
     alive: Path, restarts: str, status: int
@@ -228,7 +219,6 @@ def test_resume_believes_a_higher_restart_count_of_the_same_slurm_job(
     assert (resumed.returncode, "started" in resumed.stdout) == (status, status == 0)
 
 
-@pytest.mark.timeout(60)
 def test_resume_goes_on_with_a_copy_of_a_killed_run(tmp_path: Path) -> None:
     """Of which nobody can know whether it goes on elsewhere; one who copies it does."""
     script = "import os, runstore; run = runstore.init(); run.attempt == 1 and os._exit(1)"

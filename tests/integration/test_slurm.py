@@ -33,7 +33,6 @@ PROGRAMS = (
 pytestmark = [
     pytest.mark.needs_tool(*PROGRAMS),
     pytest.mark.skipif(os.geteuid() != 0, reason="slurmd needs root"),
-    pytest.mark.timeout(120),
 ]
 
 # No systemd and no control groups of its own. A requeued job waits for cred_expire, which is two
@@ -197,7 +196,7 @@ def test_array_goes_on_after_the_time_limit(
     command = (sys.executable, "-c", TRAINS)
     job = slurm.submit(tmp_path, command, "--array=0-1", "--time=1", "--signal=B:USR1@50")
     wait_until(lambda: len(lines(tmp_path / "starts")) == 4, 90, what="the second starts")
-    wait_until(lambda: not slurm.jobs(), 30)
+    wait_until(lambda: not slurm.jobs())
     runs = {f"slurm-{job}_{task}" for task in (0, 1)}
     assert set(lines(tmp_path / "starts")) == {f"{run} {n}" for run in runs for n in (1, 2)}
     for run in runs:
@@ -224,7 +223,7 @@ def test_all_ranks_save_whoever_starts_them(
     wait_until(lambda: len(lines(tmp_path / "ranks")) == ranks, 60, what="the ranks")
     slurm.run("scancel", "--batch", "--signal=USR1", job)
     wait_until(lambda: len(lines(tmp_path / "ranks")) == 3 * ranks, 60, what="the second start")
-    wait_until(lambda: not slurm.jobs(), 30)
+    wait_until(lambda: not slurm.jobs())
     words = [line.split()[1] for line in lines(tmp_path / "ranks")]
     assert words == ["start"] * ranks + ["saved"] * ranks + ["start"] * ranks
 
@@ -233,9 +232,9 @@ def test_cancelled_job_saves_and_is_not_started_again(
     slurm: Slurm, tmp_path: Path, wait_until: WaitUntil
 ) -> None:
     job = slurm.submit(tmp_path, (sys.executable, "-c", TRAINS))
-    wait_until(lambda: lines(tmp_path / "starts"), 30)
+    wait_until(lambda: lines(tmp_path / "starts"))
     slurm.run("scancel", job)
-    wait_until(lambda: not slurm.jobs(), 30)
+    wait_until(lambda: not slurm.jobs())
     data = runstore.load(tmp_path / "runs" / f"slurm-{job}")
     assert (data.status, data.reason) == ("interrupted", "asked to end")
     assert lines(tmp_path / "starts") == [f"slurm-{job} 1"]
@@ -264,7 +263,7 @@ def test_ls_says_what_became_of_the_job_of_a_run_without_an_end(
 
     job = slurm.submit(tmp_path, (sys.executable, "-c", HOLDS))
     run_dir = tmp_path / "runs" / f"slurm-{job}"
-    wait_until((run_dir / "metrics-0001.jsonl").exists, 30, what="a row")
+    wait_until((run_dir / "metrics-0001.jsonl").exists, what="a row")
     events = run_dir / "events-0001.jsonl"
     first, *rest = events.read_bytes().splitlines(keepends=True)
     elsewhere = {**json.loads(first), "host": "node7", "boot_id": "another", "lock": False}

@@ -20,8 +20,6 @@ HERE = Path(__file__).parent
 RANKS = range(2)
 Found = dict[str, dict[str, Any]]
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:

@@ -16,8 +16,6 @@ from tests.conftest import ROOT, WaitUntil
 from tests.integration.resuming import ENVIRONMENT
 from tests.integration.test_examples import TORCHRUN, kill_in_the_middle, timeless
 
-pytestmark = pytest.mark.timeout(120)
-
 _NOTED = re.compile(r"^<!-- (?P<note>[^\n]*) -->\n```\w+\n(?P<code>.*?)^```$", re.MULTILINE | re.S)
 
 

@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 
 # The first test of the module pays for the build, the environment and pip.
-pytestmark = pytest.mark.timeout(180)
-
 ROOT = Path(__file__).resolve().parents[2]
 THREE_LINES = """
 import runstore

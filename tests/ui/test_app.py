@@ -19,8 +19,6 @@ from tui.widgets.lines import LinesWidget
 from tui.widgets.panes import ChartPane
 from tui.widgets.run_list import RunList
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def write_plain(root: Path, number: int, rows: int = 3) -> Path:
     """Write a run of plain JSON lines; a higher number is an older run."""

@@ -15,7 +15,6 @@ import pytest
 import runstore
 from tui.once import once
 
-pytestmark = pytest.mark.timeout(30)
 ROOT = Path(__file__).resolve().parents[2]
 
 

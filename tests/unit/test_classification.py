@@ -66,7 +66,6 @@ def stream(counts: Classification, pairs: Any, size: int = 7) -> Classification:
     return counts
 
 
-@pytest.mark.timeout(120)
 @settings(max_examples=80)
 @given(PAIRS, LABELS, ZERO, st.booleans())
 def test_report_of_pairs_and_of_classes_is_sklearns_bit_for_bit(
@@ -83,7 +82,6 @@ def test_report_of_pairs_and_of_classes_is_sklearns_bit_for_bit(
     assert report.accuracy == np.mean(np.array(true) == np.array(predicted))
 
 
-@pytest.mark.timeout(120)
 @settings(max_examples=6)
 @given(st.sampled_from([300, 1000, 1001, 3000]), st.integers(0, 2**32 - 1), ZERO)
 def test_report_of_many_classes_is_sklearns_bit_for_bit(k: int, seed: int, zero: float) -> None:
@@ -216,7 +214,6 @@ def test_other_zero_divisions_are_refused(zero: float) -> None:
         Classification(ReportOptions(zero_division=zero))
 
 
-@pytest.mark.timeout(60)
 @settings(max_examples=40)
 @given(PAIRS, PAIRS, st.booleans(), st.booleans())
 def test_counts_loaded_in_the_middle_go_on_exactly(

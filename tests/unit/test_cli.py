@@ -585,7 +585,6 @@ def log_step(writer: subprocess.Popen[str], step: int) -> None:
     assert writer.stdout.readline() == "logged\n"
 
 
-@pytest.mark.timeout(30)
 def test_tail_follows_a_running_process_until_its_end(
     root: Path, writer: subprocess.Popen[str]
 ) -> None:
@@ -603,13 +602,12 @@ def test_tail_follows_a_running_process_until_its_end(
             log_step(writer, step + 1)
         assert writer.stdin is not None
         writer.stdin.close()
-        rest, said = tail.communicate(timeout=20)
+        rest, said = tail.communicate(timeout=30)
     assert [row["step"] for row in rows_of(rest)] == [4]
     assert said.strip().endswith(": finished")
     assert tail.returncode == 0
 
 
-@pytest.mark.timeout(30)
 def test_tail_stops_with_the_reason_when_the_process_is_killed(
     root: Path, writer: subprocess.Popen[str]
 ) -> None:

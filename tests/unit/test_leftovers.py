@@ -78,7 +78,6 @@ def every_line_is_json(run_dir: Path) -> bool:
     return bool(files)
 
 
-@pytest.mark.timeout(60)
 def test_next_attempt_moves_a_torn_row_aside_wherever_it_was_cut(
     tmp_path: Path, dead: dict[str, Any]
 ) -> None:

@@ -62,7 +62,6 @@ print(probe(RunDirectory(Path(sys.argv[1]))).without)
 
 
 @pytest.mark.needs_tool("strace")
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     ("inject", "without"),
     [

@@ -64,7 +64,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_write_nothing_and_end_as_they_should(tmp_path: Path, method: str) -> None:
     """As a DataLoader's: some end by themselves, some are ended, all with the run open."""
@@ -139,7 +138,6 @@ run.finish()
 
 
 @pytest.mark.needs_tool("strace")
-@pytest.mark.timeout(60)
 def test_storm_of_interrupted_calls_costs_nothing(
     tmp_path: Path, tool: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,13 +27,13 @@ def test_rank_on_a_network_mount_does_not_wait_for_its_server(
 
     def stalling(descriptor: int, data: bytes) -> int:
         stalled.set()
-        assert released.wait(5)
+        assert released.wait(30)
         return write(descriptor, data)
 
     writer = RankWriter(tmp_path, 1, 3, writes=True)
     monkeypatch.setattr(os, "write", stalling)
     writer.append("metrics", {"step": 0})
-    assert stalled.wait(5)
+    assert stalled.wait(30)
     writer.append("metrics", {"step": 1})
     released.set()
     writer.end({})

@@ -36,7 +36,6 @@ def stream(regression: Regression, pairs: Any, size: int) -> Regression:
 
 
 @settings(max_examples=150)
-@pytest.mark.timeout(60)
 @given(PAIRS, OFFSETS, st.integers(1, 20), st.booleans())
 def test_streamed_errors_are_sklearns_on_the_full_lists(
     pairs: list[tuple[float, float]], offset: float, size: int, on_device: bool

@@ -43,7 +43,6 @@ def stream(pairs: list[tuple[int, int]], batch: int, **options: Any) -> reports.
 
 
 @settings(max_examples=40)
-@pytest.mark.timeout(60)
 @given(LABELS, st.integers(1, 20))
 def test_streamed_report_equals_sklearns_on_the_full_lists(
     pairs: list[tuple[int, int]], batch: int
@@ -60,7 +59,6 @@ def test_streamed_report_equals_sklearns_on_the_full_lists(
 
 
 @settings(max_examples=20)
-@pytest.mark.timeout(60)
 @given(LABELS)
 def test_named_classes_are_all_reported(pairs: list[tuple[int, int]]) -> None:
     names = list("abcdef")
@@ -130,7 +128,6 @@ NAMES = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, 
 
 
 @settings(max_examples=60)
-@pytest.mark.timeout(60)
 @given(
     LABELS,
     st.one_of(st.none(), st.lists(NAMES, min_size=6, max_size=6, unique=True)),
@@ -177,7 +174,6 @@ def test_row_says_which_class_each_label_names(options: dict[str, Any], classes:
     assert len(report.labels) == len(classes)
 
 
-@pytest.mark.timeout(60)
 def test_row_of_many_classes_fits_a_line() -> None:
     counts = np.ones((400, 400), dtype=np.int64)
     counts[7, 9] = 10_000

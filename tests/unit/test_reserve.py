@@ -116,7 +116,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.needs_tool("unshare", "mount")
-@pytest.mark.timeout(60)
 def test_end_is_written_on_a_file_system_that_is_full(
     tmp_path: Path, repo_root: Path, tool: Callable[[str], str]
 ) -> None:
@@ -136,7 +135,6 @@ def test_end_is_written_on_a_file_system_that_is_full(
 
 
 @pytest.mark.needs_tool("unshare", "mount")
-@pytest.mark.timeout(60)
 def test_without_the_reserve_that_file_system_takes_no_end(
     tmp_path: Path, repo_root: Path, tool: Callable[[str], str]
 ) -> None:

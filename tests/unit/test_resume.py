@@ -20,8 +20,6 @@ from runstore.errors import CheckpointError
 from runstore.train.checkpoint import read_payload
 
 # The first training of a process imports scikit-learn, and torch.
-pytestmark = pytest.mark.timeout(60)
-
 EPOCHS = 3
 
 

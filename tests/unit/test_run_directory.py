@@ -107,7 +107,6 @@ for number in range(20):
 
 
 @pytest.mark.needs_tool("strace")
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("there", ["the same", "another"])
 def test_descriptor_that_the_server_forgot_is_replaced_by_the_same_directory_only(
     tmp_path: Path, tool: Callable[[str], str], repo_root: Path, there: str

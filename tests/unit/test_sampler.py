@@ -59,7 +59,6 @@ def test_without_shuffle_every_sample_comes_once_in_order() -> None:
     assert len(sampler) == 3
 
 
-@pytest.mark.timeout(60)
 def test_augmentation_is_the_same_with_and_without_workers() -> None:
     assert drawn(0, epoch=1) == drawn(2, epoch=1)
 

@@ -99,7 +99,7 @@ def test_slurm_that_is_away_or_hangs_is_no_evidence(
     jobs.state("11")
     begun = time.monotonic()
     assert not jobs.refresh()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert jobs.state("11") is None
 
 

@@ -173,7 +173,6 @@ def test_torn_plain_file_is_told_until_it_grows(tmp_path: Path) -> None:
     assert reader.state.warnings == []
 
 
-@pytest.mark.timeout(5)
 @pytest.mark.parametrize("kind", ["fifo", "directory", "symlink"])
 def test_stream_that_is_no_file_is_a_problem_of_the_run(run_dir: Path, kind: str) -> None:
     path = run_dir / "metrics-0001.jsonl"
@@ -198,7 +197,6 @@ def test_problem_that_went_away_is_forgotten(run_dir: Path) -> None:
     assert reader.state.problems == {}
 
 
-@pytest.mark.timeout(5)
 @pytest.mark.parametrize("name", ["run.json", "progress.json"])
 @pytest.mark.parametrize("kind", ["fifo", "directory", "empty", "garbage", "deep", "list"])
 def test_odd_document_does_not_stop_the_reader(run_dir: Path, name: str, kind: str) -> None:
@@ -240,7 +238,6 @@ def test_half_a_heartbeat_leaves_what_the_last_one_said(run_dir: Path) -> None:
     assert reader.state.problems == {}
 
 
-@pytest.mark.timeout(5)
 @pytest.mark.parametrize("rows", [b"", b'{"step":1,"a":1.0}\n'], ids=["alone", "beside rows"])
 @pytest.mark.parametrize(
     ("content", "reason"),
@@ -263,7 +260,6 @@ def test_broken_document_is_the_reason_when_it_is_all_there_is(
     assert status.reason.startswith(reason)
 
 
-@pytest.mark.timeout(5)
 def test_document_that_is_no_file_is_the_reason_too(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
     status = read(NativeReader(tmp_path)).state.status

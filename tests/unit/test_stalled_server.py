@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,32 +15,26 @@ import runstore
 
 # As on a network mount, which a test cannot make; everything else is as it is.
 TRAIN = """
-import json, os, sys, time
+import os, time
 import runstore, runstore.writer
 runstore.writer.is_network = lambda path: True
 runstore.writer.HEARTBEAT_NETWORK_S = runstore.writer.SYNC_INTERVAL_S = 0.1
 run = runstore.init({"lr": 0.1}, system_interval_s=0.1)
-times = []
 os.access(run.path / "begin", os.F_OK)
 for epoch in run.epochs(3):
     for batch in run.train(range(150)):
-        begun = time.perf_counter()
         run.track(loss=1 / (batch + 1), n=4)
         run.log({"lr": 0.1, "text": "no number"})
-        times.append(time.perf_counter() - begun)
         time.sleep(0.002)
     for batch in run.val(range(5)):
         run.track_classification([0, 1], [0, 1])
 os.access(run.path / "end", os.F_OK)
 run.finish()
-times.sort()
-print(json.dumps([times[len(times) // 2], times[int(len(times) * 0.99)], times[-1]]))
 """
 DELAY_S = 0.15
 
 
 @pytest.mark.needs_tool("strace")
-@pytest.mark.timeout(120)
 def test_training_makes_no_call_to_a_server_that_delays_each_one(
     tmp_path: Path, tool: Callable[[str], str], repo_root: Path
 ) -> None:
@@ -53,15 +46,13 @@ def test_training_makes_no_call_to_a_server_that_delays_each_one(
     paths = [part for name in names for part in ("-P", str(run_dir / name))]
     # All but `access`, which marks the loop's begin and end.
     slow = "write,fdatasync,fsync,openat,rename,renameat,renameat2,unlink,unlinkat,ftruncate"
-    done = subprocess.run(
+    subprocess.run(
         [
             *(tool("strace"), "-f", "-o", str(trace), *paths, "-e", f"trace={slow},access,fstat"),
             *("-e", f"inject={slow}:delay_enter={int(DELAY_S * 1e6)}"),
             *(sys.executable, "-c", TRAIN),
         ],
         env={**os.environ, "PYTHONPATH": str(repo_root), "RUNSTORE_RUN": str(run_dir)},
-        capture_output=True,
-        text=True,
         check=True,
     )
     calls = [line.split(maxsplit=1) for line in trace.read_text().splitlines()]
@@ -72,7 +63,5 @@ def test_training_makes_no_call_to_a_server_that_delays_each_one(
     inside = [call for call in calls[begin + 1 : end] if not call[1].startswith(("---", "+++"))]
     assert [call for thread, call in inside if thread == training] == []
     assert len(inside) > 10, "the thread was at it meanwhile"
-    _, p99_s, _ = json.loads(done.stdout)
-    assert p99_s < DELAY_S / 3
     assert runstore.load(run_dir).status == "finished"
     assert len(runstore.load(run_dir).metrics()) == 3 * (2 * 150 + 1)

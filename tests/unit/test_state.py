@@ -127,7 +127,6 @@ def settle(reader: NativeReader, budget: int = 1 << 20) -> None:
     raise AssertionError("the reader never catches up")
 
 
-@pytest.mark.timeout(60)
 @settings(max_examples=60)
 @given(run=runs(), data=st.data())
 def test_following_growing_files_ends_where_reading_them_whole_does(

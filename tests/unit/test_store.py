@@ -230,7 +230,6 @@ def test_documents_are_opened_only_when_no_name_matches(
     assert int(done.stdout) == documents
 
 
-@pytest.mark.timeout(5)
 def test_document_that_holds_no_id_names_no_run(root: Path) -> None:
     (root / FIRST / "run.json").unlink()
     os.mkfifo(root / FIRST / "run.json")

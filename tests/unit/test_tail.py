@@ -143,7 +143,6 @@ def test_change_far_behind_the_end_but_in_the_first_line_is_seen(tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "symlink", "loop", "socket", "dangling"])
-@pytest.mark.timeout(5)
 def test_special_file_is_a_problem_not_a_hang(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -348,7 +348,6 @@ def test_generator_is_saved_and_put_back() -> None:
 
 # torch warns of itself while it gets its compiler ready.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-@pytest.mark.timeout(60)
 def test_compiled_and_plain_models_share_checkpoints() -> None:
     model = nn.Linear(2, 2)
     assert list(state_of("model", torch.compile(model))) == ["weight", "bias"]
