@@ -87,8 +87,8 @@ class MainScreen(Screen[None]):
 
     def tick(self) -> None:
         """Pull what changed since the last tick; several times a second."""
-        if not self.painted:
-            # The timer may be quicker than a busy machine mounts the list.
+        if not self.painted or not self.query("#runs"):
+            # The timer may be quicker than a busy machine mounts the list, and outlive it.
             return
         if not self.paused:
             changes = self.catalog.take_changes()
