@@ -93,6 +93,7 @@ class Recorder:
             queued=True,
             on_cut=lambda file, size: self.event("cut", file=file, bytes=size),
             on_problem=self._problems.append,
+            is_shared=lambda: stream == "metrics" and self.is_joined,
         )
 
     def _claim(self, opening: Mapping[str, Any]) -> int:

@@ -13,8 +13,10 @@ import pytest
 
 from runstore.errors import AttemptError
 from runstore.exec.recorder import Recorder
+from runstore.reader import load
 from runstore.sources.native import NativeReader
 from runstore.status import Status
+from runstore.writer import RunWriter
 from tests.conftest import WaitUntil
 
 
@@ -74,6 +76,21 @@ def test_rows_stop_when_an_init_has_claimed_the_attempt(tmp_path: Path) -> None:
     rows = (tmp_path / "metrics-0001.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1]
     assert events(tmp_path)[-1]["files"]["metrics-0001.jsonl"]["rows"] == 1
+
+
+@pytest.mark.parametrize("first", ["recorder", "init"])
+def test_rows_of_both_count_whoever_makes_the_first_file(tmp_path: Path, first: str) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    recorder.take_row({"step": 1, "loss": 1})
+    writer = RunWriter(tmp_path, 1)
+    if first == "recorder":
+        recorder.end({"status": "finished"})
+    writer.append("metrics", {"step": 2, "loss": 0.5})
+    writer.end({"status": "finished"})
+    if first == "init":
+        recorder.end({"status": "finished"})
+    assert sorted(row["step"] for row in load(tmp_path).metrics()) == [1, 2]
+    assert not load(tmp_path).state.warnings
 
 
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
