@@ -93,6 +93,14 @@ def test_rows_of_both_count_whoever_makes_the_first_file(tmp_path: Path, first: 
     assert not load(tmp_path).state.warnings
 
 
+def test_exit_does_not_finish_an_init_that_could_write_nothing(tmp_path: Path) -> None:
+    """As on a full disk: its events are there without a byte, and its rows are lost."""
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    (tmp_path / "events-0001.jsonl").touch()
+    recorder.end({"status": "finished", "reason": "", "code": 0})
+    assert load(tmp_path).state.status == Status("crashed", "exit status 0 without run.finish()")
+
+
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
     first = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     with pytest.raises(AttemptError, match="attempt 1 was started by another process"):
