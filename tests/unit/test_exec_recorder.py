@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,40 @@ def test_exit_does_not_finish_an_init_that_could_write_nothing(tmp_path: Path) -
     (tmp_path / "events-0001.jsonl").touch()
     recorder.end({"status": "finished", "reason": "", "code": 0})
     assert load(tmp_path).state.status == Status("crashed", "exit status 0 without run.finish()")
+
+
+def test_end_does_not_wait_for_a_disk_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("runstore.exec.recorder.END_TELL_S", 0.1)
+    monkeypatch.setattr("runstore.exec.recorder.END_WAIT_S", 0.3)
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    answer = threading.Event()
+    monkeypatch.setattr("runstore.part._sync_data", lambda _descriptor: answer.wait(60.0))
+    recorder.take_row({"step": 1, "loss": 1})
+    recorder.end({"status": "finished"})
+    told = capsys.readouterr().err
+    assert not answer.is_set()
+    assert "the disk has not answered" in told
+    answer.set()
+
+
+def test_cut_is_in_the_file_before_the_rows_that_are_written_again(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    refused = iter([errno.EIO])
+
+    def sync(_descriptor: int) -> None:
+        for number in refused:
+            raise OSError(number, os.strerror(number))
+
+    recorder.take_row({"step": 1, "loss": 1})
+    recorder._metrics.drain()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runstore.part._sync_data", sync)
+        recorder._metrics.sync()
+    assert (tmp_path / "metrics-0001.1.jsonl").stat().st_size
+    assert [event["event"] for event in events(tmp_path)] == ["open", "cut"]
+    recorder.end({"status": "finished"})
 
 
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
