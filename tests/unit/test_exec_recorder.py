@@ -137,6 +137,17 @@ def test_cut_is_in_the_file_before_the_rows_that_are_written_again(tmp_path: Pat
     recorder.end({"status": "finished"})
 
 
+def test_launcher_that_died_before_its_command_is_told_so(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        Recorder(tmp_path, 1, {"command": ["true"]}, {})
+        os._exit(0)
+    os.waitpid(pid, 0)
+    status = load(tmp_path).state.status
+    assert status.word == "crashed"
+    assert status.reason.endswith("before it started its command")
+
+
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
     first = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     with pytest.raises(AttemptError, match="attempt 1 was started by another process"):
