@@ -214,8 +214,8 @@ def find_resume_point(
 def cuts_behind(run_dir: Path, row: CheckpointRow) -> dict[str, int]:
     """Return where the rows end of each file that was written to after the checkpoint.
 
-    What began later, a further part or attempt, ends at its first byte. Events and system rows
-    tell what happened, also behind a checkpoint: they are not cut.
+    What began later, a further part or attempt, ends at its first byte. Events, `exec`'s too, and
+    system rows tell what happened, also behind a checkpoint: they are not cut.
     """
     cuts = dict(row.cuts)
     open_parts = {
@@ -233,7 +233,7 @@ def cuts_behind(run_dir: Path, row: CheckpointRow) -> dict[str, int]:
     return {
         name: size
         for name, size in sorted(cuts.items())
-        if (file := StreamFile.parse(name)) and file.stream not in ("events", "system")
+        if (file := StreamFile.parse(name)) and file.stream not in ("events", "exec", "system")
     }
 
 

@@ -149,13 +149,29 @@ class _Writers:
         """Tell whether everybody who may write to a file is proven to be gone."""
         file = StreamFile.parse(path.name)
         if file is None:
-            # The manifest, to which one attempt after another appends.
-            attempts = self._reader.state.attempts.values()
-            return all(map(self._is_over, (a for a in attempts if a.number != self._own_attempt)))
+            return self._all_are_over()
         attempt = self._reader.state.attempts.get(file.attempt)
         if attempt is None or file.stream not in _BY_THE_ATTEMPT:
             return False
         return self._is_over(attempt) and (not file.rank or self._rank_is_gone(file))
+
+    def _all_are_over(self) -> bool:
+        """Tell whether nobody will append to the manifest, as one attempt after another does."""
+        claims = [file for name in self._claims if (file := StreamFile.parse(name))]
+        earlier = {file.attempt for file in claims if file.attempt != self._own_attempt}
+        return bool(earlier) and all(map(self._has_passed, earlier))
+
+    def _has_passed(self, number: int) -> bool:
+        """Tell whether an attempt is over, or was claimed by one who died before he opened it."""
+        attempt = self._reader.state.attempts.get(number)
+        return self._never_opened(number) if attempt is None else self._is_over(attempt)
+
+    def _never_opened(self, number: int) -> bool:
+        try:
+            claims = [self._paths.stream(stream, number) for stream in LIFECYCLE]
+            return not any(path.lstat().st_size for path in claims if path.name in self._claims)
+        except OSError:
+            return False
 
     def _is_over(self, attempt: Attempt) -> bool:
         """Tell whether the attempt's process is gone, and `runstore exec`, where that began it."""
@@ -163,9 +179,10 @@ class _Writers:
         if execution is None:
             return self._is_gone(attempt, "events", attempt.opened, attempt.ended)
         is_left = self._is_gone(attempt, "exec", execution.opened, execution.ended)
+        # By the file's name: its `open` may be out of sight, and its writer alive.
+        is_joined = self._paths.stream("events", attempt.number).name in self._claims
         return is_left and (
-            attempt.opened is None
-            or self._is_gone(attempt, "events", attempt.opened, attempt.ended)
+            not is_joined or self._is_gone(attempt, "events", attempt.opened, attempt.ended)
         )
 
     def _is_gone(

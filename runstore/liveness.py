@@ -80,6 +80,9 @@ class Liveness:
         if state.ended is not None:
             return _and_then(_ending(state.ended, state.epochs), exited)
         if opened is None and execution is not None:
+            if exited is not None and events_file is not None and os.path.lexists(events_file):
+                # Of an `init` inside that could write nothing: `finished` would hide what it lost.
+                return _exit_without_end(state, exited)
             return self._of_command(state, execution)
         if opened is None or events_file is None:
             return _not_started(state)

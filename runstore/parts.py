@@ -19,7 +19,16 @@ MOST_TAKEN_NAMES = 100
 class Parts:
     """`metrics-0001.jsonl`, `metrics-0001.1.jsonl`, … The stream's lock is held by the caller."""
 
-    __slots__ = ("_cut", "_cut_files", "_directory", "_on_cut", "_on_problem", "current", "tallies")
+    __slots__ = (
+        "_cut",
+        "_cut_files",
+        "_directory",
+        "_is_shared",
+        "_on_cut",
+        "_on_problem",
+        "current",
+        "tallies",
+    )
 
     def __init__(
         self,
@@ -27,9 +36,11 @@ class Parts:
         first: StreamFile,
         on_cut: Callable[[str, int], None],
         on_problem: Callable[[str], None],
+        is_shared: Callable[[], bool],
     ) -> None:
         """Open nothing yet; see `StreamWriter`."""
         self._directory = directory
+        self._is_shared = is_shared
         self._on_cut = on_cut
         self._on_problem = on_problem
         self.current = Part(directory, first)
@@ -61,7 +72,8 @@ class Parts:
     def _open_free(self, name: StreamFile) -> None:
         """Open the part `name`, or the first one behind it whose name is free.
 
-        What is there came with half a copy of another run. It stays, and does not count.
+        What is there is the other writer's, of a stream that has two. Otherwise it came with half a
+        copy of another run; it stays, and does not count.
         """
         taken: list[str] = []
         while True:
@@ -73,7 +85,7 @@ class Parts:
                     raise
                 taken.append(name.name)
                 name = replace(name, part=name.part + 1)
-        for file in taken:
+        for file in () if self._is_shared() else taken:
             self._on_cut(file, 0)
             self._on_problem(f"{file} was there before; its rows do not count, {name.name} is used")
 

@@ -79,8 +79,15 @@ class RunDirectory:
         So is one that need not be durable on a full disk: the blocks that it has are enough.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written; names it.
         """
+        try:
+            self._write_document(name, data, durable=durable)
+        except OSError as error:
+            # A failed write knows no name, and the one of a temporary file says nothing.
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
+
+    def _write_document(self, name: str, data: bytes, *, durable: bool) -> None:
         if not self.can_rename:
             self._with(lambda held: rewrite_in_place(held, name, data, durable=durable))
             return

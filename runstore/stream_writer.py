@@ -64,6 +64,7 @@ class StreamWriter:
         queued: bool = False,
         on_cut: Callable[[str, int], None],
         on_problem: Callable[[str], None],
+        is_shared: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare the stream; its file appears with its first row.
 
@@ -74,6 +75,7 @@ class StreamWriter:
             on_cut: told (file name, bytes) when a file ends earlier than its size says.
             on_problem: told, in words, when writing fails and when it works again. Called with
                 locks held: it must only take a note.
+            is_shared: tells whether another process writes parts of the same stream.
         """
         self._directory = directory
         self._queued = queued
@@ -81,7 +83,7 @@ class StreamWriter:
         self._new_locks()
         self._busy = False
         self._syncing = False
-        self._parts = Parts(directory, first, on_cut, on_problem)
+        self._parts = Parts(directory, first, on_cut, on_problem, is_shared)
         self._direct = False
         self._closed = False
         self._waiting = LineQueue(WAITING_BYTES)

@@ -176,18 +176,16 @@ class RunWriter:
     def _new_stream(self, stream: Stream) -> StreamWriter:
         return StreamWriter(
             self._directory,
-            StreamFile(self.attempt, self._first_part(stream), stream),
+            StreamFile(self.attempt, 0, stream),
             queued=self._network,
             on_cut=self._record_cut,
             on_problem=self._problems.append,
+            is_shared=lambda: stream == "metrics" and self._is_watched(),
         )
 
-    def _first_part(self, stream: Stream) -> int:
-        """Rows that `runstore exec` found before this `init` are the part before ours."""
-        paths = RunPaths(self.run_dir)
-        if stream != "metrics" or not paths.stream("exec", self.attempt).exists():
-            return 0
-        return int(paths.stream(stream, self.attempt).exists())
+    def _is_watched(self) -> bool:
+        """Tell whether `runstore exec` began the attempt: rows that it found have their parts."""
+        return RunPaths(self.run_dir).stream("exec", self.attempt).exists()
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
         """Encode and append one record; after the end, and in a forked child, do nothing.

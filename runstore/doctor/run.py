@@ -65,7 +65,8 @@ def examine_run(ref: RunRef, *, now: float | None = None, hashed: bool = False) 
         elif names:
             _Native(ref.path, reader, names, findings).check(now, hashed=hashed)
     status = reader.state.status
-    check_directory(ref.path, findings, alive=status.is_proven_alive)
+    proven = status.word != "unknown"
+    check_directory(ref.path, findings, alive=status.is_proven_alive, proven=proven)
     recorded = reader.state.info.get("id")
     return Examined(ref, recorded if isinstance(recorded, str) else "", status, findings)
 

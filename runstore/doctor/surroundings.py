@@ -21,13 +21,14 @@ _RSYNC = re.compile(r"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _TORN = re.compile(r".+\.jsonl\.torn(\.[0-9]+)?", re.DOTALL)
 
 
-def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
+def check_directory(run_dir: Path, findings: Findings, *, alive: bool, proven: bool) -> None:
     """Note left files, owners and permissions of a run's directory and its checkpoints.
 
     Args:
         run_dir: the run's directory.
         findings: where to note what is wrong.
         alive: the run may be using its temporary files now.
+        proven: it is known whether it is alive.
     """
     try:
         owner = run_dir.stat()
@@ -46,7 +47,7 @@ def check_directory(run_dir: Path, findings: Findings, *, alive: bool) -> None:
             continue
         for entry in entries:
             name = prefix + entry.name
-            _check_name(name, entry.name, findings, alive=alive)
+            _check_name(name, entry.name, findings, alive=alive, proven=proven)
             _check_owner(name, entry, owner.st_uid, findings)
 
 
@@ -55,7 +56,7 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
         return sorted(listing, key=lambda entry: entry.name)
 
 
-def _check_name(name: str, base: str, findings: Findings, *, alive: bool) -> None:
+def _check_name(name: str, base: str, findings: Findings, *, alive: bool, proven: bool) -> None:
     if _TORN.fullmatch(base):
         findings.add(
             "torn_sidecar", "bytes that stood behind the last newline of the file", file=name
@@ -63,9 +64,12 @@ def _check_name(name: str, base: str, findings: Findings, *, alive: bool) -> Non
     elif alive:
         return
     elif _TEMPORARY.fullmatch(base):
-        findings.add("temporary_file", "a document that was being written", file=name)
+        # Nobody is told to delete what a process out of sight may be writing.
+        if proven:
+            findings.add("temporary_file", "a document that was being written", file=name)
     elif base == reserve.NAME:
-        findings.add("left_reserve", "left by a process that is gone", file=name)
+        if proven:
+            findings.add("left_reserve", "left by a process that is gone", file=name)
     elif _RSYNC.fullmatch(base):
         findings.add("partial_copy", "left by an rsync that was stopped", file=name)
 

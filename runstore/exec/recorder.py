@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from runstore.console import say
 from runstore.errors import AttemptError, BadValueError
 from runstore.exec.output_log import OutputLog
 from runstore.heartbeat import Heartbeat, why_degraded
@@ -26,13 +28,15 @@ from runstore.records import FORMAT, RecordError, encode
 from runstore.reserve import Reserve
 from runstore.row_values import RowValues, encode_row
 from runstore.run_directory import RunDirectory
-from runstore.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S, StreamWriter
+from runstore.stream_writer import (
+    END_WAIT_S,
+    QUEUE_INTERVAL_S,
+    SYNC_INTERVAL_S,
+    StreamWriter,
+)
 from runstore.threads import start_daemon
 from runstore.values import as_index
-from runstore.writer import HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
-
-END_S = 10.0
-"""How long the end waits for a thread that hangs in a disk."""
+from runstore.writer import END_TELL_S, HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
 
 _log = logging.getLogger("runstore")
 
@@ -91,9 +95,15 @@ class Recorder:
             self._directory,
             StreamFile(self.attempt, 0, stream),
             queued=True,
-            on_cut=lambda file, size: self.event("cut", file=file, bytes=size),
+            on_cut=self._record_cut,
             on_problem=self._problems.append,
+            is_shared=lambda: stream == "metrics" and self.is_joined,
         )
+
+    def _record_cut(self, file: str, size: int) -> None:
+        self.event("cut", file=file, bytes=size)
+        # In the file before the rows that it is about, or a kill in between shows them twice.
+        self._events.drain()
 
     def _claim(self, opening: Mapping[str, Any]) -> int:
         try:
@@ -252,11 +262,24 @@ class Recorder:
     # ---- the end ---------------------------------------------------------------------------------
 
     def end(self, fields: Mapping[str, Any]) -> None:
-        """Write what waits and the `exit` event, with the tally of the rows, and close."""
+        """Write what waits and the `exit` event, with the tally of the rows, and close.
+
+        In a thread, for `END_WAIT_S` at most: a file server may not answer for hours, or never.
+        """
+        ending = start_daemon(partial(self._end, fields), "runstore-exec-end")
+        ending.join(END_TELL_S)
+        if not ending.is_alive():
+            return
+        say(f"runstore: waiting for the disk of {self.path}; at most {END_WAIT_S:.0f} s")
+        ending.join(END_WAIT_S - END_TELL_S)
+        if ending.is_alive():
+            say("runstore: the disk has not answered; rows, and the end of the run, may be missing")
+
+    def _end(self, fields: Mapping[str, Any]) -> None:
         self._stop.set()
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(END_S)
+            self._thread.join()
         self._guard("writing", self._write)
         self.log.give_up()
         self._guard("closing a file", self._metrics.finish)

@@ -158,11 +158,10 @@ class ScreenText:
             self._column = 0
 
     def _move_up(self, count: int) -> None:
-        """Lines that were handed on already are drawn anew, from nothing."""
-        count = min(count, MOST_ROWS)
-        missing = max(0, count - self._row)
+        """Lines that were handed on already are drawn anew, from nothing; a screen has a top."""
+        missing = max(0, min(count - self._row, MOST_ROWS + 1 - len(self._rows)))
         self._rows[:0] = [""] * missing
-        self._row += missing - count
+        self._row = max(0, self._row + missing - count)
         self._height = min(len(self._rows) - 1, MOST_ROWS)
         self._new_lines = 0
 

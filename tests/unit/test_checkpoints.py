@@ -165,6 +165,7 @@ def test_file_without_a_row_was_never_completed(run_dir: Path) -> None:
 def test_what_began_behind_a_checkpoint_is_cut_at_its_first_byte(run_dir: Path) -> None:
     for name in (
         "events-0001.jsonl",
+        "exec-0001.jsonl",
         "metrics-0001.jsonl",
         "metrics-0001.1.jsonl",
         "metrics-0001.2.jsonl",
@@ -172,6 +173,7 @@ def test_what_began_behind_a_checkpoint_is_cut_at_its_first_byte(run_dir: Path) 
         "system-0001.jsonl",
         "metrics-0002.jsonl",
         "events-0002.jsonl",
+        "exec-0002.jsonl",
         "metrics.rank1-0001.jsonl",
         "metrics.rank1-0001.1.jsonl",
     ):

@@ -620,6 +620,16 @@ def test_left_files_are_told_apart(finished: Path) -> None:
     }
 
 
+def test_nobody_is_told_to_delete_what_a_process_out_of_sight_may_use(
+    killed: Path, tmp_path: Path
+) -> None:
+    (killed / ".run.json.12-34.tmp").touch()
+    copy = Path(shutil.copytree(killed, tmp_path / "copied" / killed.name))
+    left = {"temporary_file", "left_reserve"}
+    assert codes(killed) >= left
+    assert not codes(copy) & left
+
+
 def test_files_that_others_put_there_are_nobody_s_business(finished: Path) -> None:
     (finished / "notes.txt").touch()
     (finished / ".gitignore").touch()

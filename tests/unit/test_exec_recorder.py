@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ import pytest
 
 from runstore.errors import AttemptError
 from runstore.exec.recorder import Recorder
+from runstore.reader import load
 from runstore.sources.native import NativeReader
 from runstore.status import Status
+from runstore.writer import RunWriter
 from tests.conftest import WaitUntil
 
 
@@ -74,6 +78,74 @@ def test_rows_stop_when_an_init_has_claimed_the_attempt(tmp_path: Path) -> None:
     rows = (tmp_path / "metrics-0001.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1]
     assert events(tmp_path)[-1]["files"]["metrics-0001.jsonl"]["rows"] == 1
+
+
+@pytest.mark.parametrize("first", ["recorder", "init"])
+def test_rows_of_both_count_whoever_makes_the_first_file(tmp_path: Path, first: str) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    recorder.take_row({"step": 1, "loss": 1})
+    writer = RunWriter(tmp_path, 1)
+    if first == "recorder":
+        recorder.end({"status": "finished"})
+    writer.append("metrics", {"step": 2, "loss": 0.5})
+    writer.end({"status": "finished"})
+    if first == "init":
+        recorder.end({"status": "finished"})
+    assert sorted(row["step"] for row in load(tmp_path).metrics()) == [1, 2]
+    assert not load(tmp_path).state.warnings
+
+
+def test_exit_does_not_finish_an_init_that_could_write_nothing(tmp_path: Path) -> None:
+    """As on a full disk: its events are there without a byte, and its rows are lost."""
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    (tmp_path / "events-0001.jsonl").touch()
+    recorder.end({"status": "finished", "reason": "", "code": 0})
+    assert load(tmp_path).state.status == Status("crashed", "exit status 0 without run.finish()")
+
+
+def test_end_does_not_wait_for_a_disk_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("runstore.exec.recorder.END_TELL_S", 0.1)
+    monkeypatch.setattr("runstore.exec.recorder.END_WAIT_S", 0.3)
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    answer = threading.Event()
+    monkeypatch.setattr("runstore.part._sync_data", lambda _descriptor: answer.wait(60.0))
+    recorder.take_row({"step": 1, "loss": 1})
+    recorder.end({"status": "finished"})
+    told = capsys.readouterr().err
+    assert not answer.is_set()
+    assert "the disk has not answered" in told
+    answer.set()
+
+
+def test_cut_is_in_the_file_before_the_rows_that_are_written_again(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    refused = iter([errno.EIO])
+
+    def sync(_descriptor: int) -> None:
+        for number in refused:
+            raise OSError(number, os.strerror(number))
+
+    recorder.take_row({"step": 1, "loss": 1})
+    recorder._metrics.drain()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runstore.part._sync_data", sync)
+        recorder._metrics.sync()
+    assert (tmp_path / "metrics-0001.1.jsonl").stat().st_size
+    assert [event["event"] for event in events(tmp_path)] == ["open", "cut"]
+    recorder.end({"status": "finished"})
+
+
+def test_launcher_that_died_before_its_command_is_told_so(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        Recorder(tmp_path, 1, {"command": ["true"]}, {})
+        os._exit(0)
+    os.waitpid(pid, 0)
+    status = load(tmp_path).state.status
+    assert status.word == "crashed"
+    assert status.reason.endswith("before it started its command")
 
 
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:

@@ -259,6 +259,52 @@ def test_torn_files_that_cannot_be_judged_are_told(
     assert seal_left_files(run_dir) == ([], [told])
 
 
+def test_manifest_waits_for_an_attempt_whose_events_cannot_be_read(
+    tmp_path: Path, dead: dict[str, Any]
+) -> None:
+    run_dir = make_run(tmp_path, dead, torn=b"")
+    (run_dir / "checkpoints").mkdir()
+    (run_dir / "checkpoints/manifest.jsonl").write_bytes(b'{"file')
+    (run_dir / "events-0002.jsonl").symlink_to("away")
+    assert seal_left_files(run_dir)[0] == []
+    (run_dir / "events-0001.jsonl").rename(run_dir / "kept")
+    (run_dir / "events-0002.jsonl").unlink()
+    assert seal_left_files(run_dir)[0] == []
+    (run_dir / "kept").rename(run_dir / "events-0001.jsonl")
+    # Claimed, and killed before its `open`.
+    (run_dir / "events-0002.jsonl").touch()
+    assert [one.file for one in seal_left_files(run_dir)[0]] == ["checkpoints/manifest.jsonl"]
+
+
+def test_launcher_that_is_gone_does_not_speak_for_an_init_out_of_sight(
+    tmp_path: Path, dead: dict[str, Any]
+) -> None:
+    run_dir = make_run(tmp_path, dead)
+    exec_file = run_dir / "exec-0001.jsonl"
+    (run_dir / "events-0001.jsonl").rename(exec_file)
+    (run_dir / "events-0001.jsonl").symlink_to("away")
+    assert seal_left_files(run_dir)[0] == []
+    (run_dir / "events-0001.jsonl").unlink()
+    assert [one.file for one in seal_left_files(run_dir)[0]] == ["metrics-0001.jsonl"]
+
+
+def test_live_launchers_files_are_not_sealed_also_behind_the_end_of_its_init(
+    tmp_path: Path, dead: dict[str, Any]
+) -> None:
+    run_dir = make_run(tmp_path, dead)
+    end = {"event": "end", "time": 2.0, "status": "finished", "files": {}}
+    with (run_dir / "events-0001.jsonl").open("a") as events:
+        events.write(json.dumps(end) + "\n")
+    exec_file = run_dir / "exec-0001.jsonl"
+    exec_file.touch()
+    inode = exec_file.stat().st_ino
+    opened = {"event": "open", "time": 1.0, "format": 1, "attempt": 1, "inode": inode}
+    exec_file.write_text(json.dumps(opened | current_process().to_record()) + "\n")
+    assert seal_left_files(run_dir) == ([], [])
+    exec_file.write_text(json.dumps(opened | dead) + "\n")
+    assert [one.file for one in seal_left_files(run_dir)[0]] == ["metrics-0001.jsonl"]
+
+
 def test_nothing_is_sealed_once_another_attempt_was_claimed(
     tmp_path: Path, dead: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,8 @@ def test_document_on_a_full_disk_is_rewritten_where_it_is(
     for beat in (2, 3, 100_000_000_000_000_000_000_000_000_000_000):
         directory.write_document("progress.json", b'{"beat":%d}' % beat, durable=False)
         assert json.loads((tmp_path / "progress.json").read_bytes()) == {"beat": beat}
+    with pytest.raises(OSError, match=r"No space left on device: '.*run\.json'"):
+        directory.write_document("run.json", b"{}", durable=True)
     assert (tmp_path / "progress.json").stat().st_ino == inode
     assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
     directory.close()

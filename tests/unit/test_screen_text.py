@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.exec.screen_text import MOST_CHARS, ScreenText
+from runstore.exec.screen_text import MOST_CHARS, MOST_ROWS, ScreenText
 
 
 def text_of(*pieces: bytes) -> str:
@@ -89,6 +89,14 @@ def test_result_does_not_depend_on_where_the_bytes_are_cut(parts: list[str], siz
 @given(st.binary())
 def test_no_control_is_left_whatever_is_printed(data: bytes) -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text_of(data))
+
+
+def test_moves_upwards_without_end_take_no_memory() -> None:
+    text = ScreenText()
+    for number in range(1000):
+        assert text.feed(b"\x1b[A\rat %d\x1b[50A" % number) == b""
+    assert len(text._rows) <= MOST_ROWS + 1
+    assert text.end().splitlines()[0] == b"at 999"
 
 
 def test_hostile_sequences_cost_no_more_than_their_length() -> None:

@@ -594,6 +594,28 @@ def test_left_file_keeps_its_rows_while_their_copy_is_not_durable(
     assert visible_steps(tmp_path, told) == list(range(10))
 
 
+def test_left_file_keeps_its_rows_when_their_copy_was_too_long_to_keep(
+    tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "UNSYNCED_BYTES", 500)
+    monkeypatch.setattr(part, "LOOK_BYTES", 100)
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    size = (tmp_path / FIRST.name).stat().st_size
+    disk.sync_error = OSError(errno.EIO, "Input/output error")
+    writer.sync()
+    for number in range(1, 100):
+        writer.append(line(number))
+    disk.sync_error = OSError(errno.EIO, "Input/output error")
+    writer._next_sync = 0.0
+    writer.sync()
+    writer.append(line(100))
+    writer.finish()
+    # Of the second file nobody knows what is durable.
+    assert (tmp_path / FIRST.name).stat().st_size == size
+    assert visible_steps(tmp_path, told) == list(range(101))
+
+
 def test_sync_that_fails_at_the_end_is_made_good_at_once(
     tmp_path: Path, told: Told, disk: Disk
 ) -> None:
@@ -619,6 +641,26 @@ def test_rows_logged_while_a_failing_sync_runs_are_kept_in_order(
     writer.append(line(3))
     writer.finish()
     assert visible_steps(tmp_path, told) == [0, 1, 2, 3]
+
+
+def test_rows_beyond_memory_while_a_failing_sync_runs_count_where_they_are(
+    tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "UNSYNCED_BYTES", 500)
+    monkeypatch.setattr(part, "LOOK_BYTES", 100)
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+
+    def log_more() -> None:
+        for number in range(1, 100):
+            writer.append(line(number))
+
+    disk.during_sync = log_more
+    disk.sync_error = OSError(errno.EIO, "Input/output error")
+    writer.sync()
+    disk.during_sync = lambda: None
+    writer.finish()
+    assert visible_steps(tmp_path, told) == list(range(100))
 
 
 def test_syncs_of_two_threads_do_not_hide_each_others_fault(

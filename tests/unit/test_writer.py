@@ -435,7 +435,7 @@ def test_sync_returns_each_open_files_size(tmp_path: Path) -> None:
 
 
 def test_logging_handler_that_logs_does_not_deadlock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
     import logging
 
@@ -443,6 +443,8 @@ def test_logging_handler_that_logs_does_not_deadlock(
     monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 1000.0)
     monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 1000.0)
     writer = RunWriter(tmp_path, 1)
+    # Its first look is over when its heart has beaten.
+    wait_until((tmp_path / "progress.json").exists)
 
     class Loop(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
