@@ -5,6 +5,7 @@
     ├── RunNotFoundError       no run by that name
     │   └── AmbiguousRunError  several runs by that prefix
     ├── UnusableDirectoryError a directory in which no run can be written
+    ├── UnreadableFileError    a file of a run that is there, and cannot be read
     ├── AttemptError           a run directory that may not be started now
     ├── StageError             a stage call in an order that makes no sense
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
@@ -49,6 +50,15 @@ class UnusableDirectoryError(RunStoreError, OSError):
     def __str__(self) -> str:
         """Return the line; OSError would put its own together."""
         return str(self.args[0])
+
+
+class UnreadableFileError(RunStoreError):
+    """A file of a run cannot be read: what is in it is not known, and is not nothing."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: cannot be read: {problem}")
 
 
 class RunNotFoundError(RunStoreError):

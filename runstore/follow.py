@@ -23,23 +23,33 @@ class RowFollower:
         self._reader = open_run(ref)
         self._stream: Stream = stream
         self._tails: dict[Path, Tail] = {}
+        self.unread: dict[Path, str] = {}
+        """Files that could not be read at the last look, with the reason."""
 
     def newest(self, count: int) -> list[bytes]:
         """Return the last `count` rows and put the cursor behind them."""
         rows: list[bytes] = []
+        self.unread = {}
         self._reader.learn_cuts()
-        for path in reversed(self._reader.files(self._stream)):
+        for path in reversed(self._files()):
             missing = count - len(rows)
             self._tails[path], lines = self._last_lines(path, missing)
             rows = lines + rows
         return rows
 
+    def _files(self) -> list[Path]:
+        files = self._reader.files(self._stream)
+        if self._reader.unlisted:
+            self.unread[self._reader.state.path] = self._reader.unlisted
+        return files
+
     def poll(self) -> list[bytes]:
         """Return the rows that came since."""
         rows: list[bytes] = []
-        for path in self._reader.files(self._stream):
+        self.unread = {}
+        for path in self._files():
             tail = self._tails.setdefault(path, Tail(path))
-            for chunk in _chunks(tail):
+            for chunk in self._chunks(tail):
                 rows += _valid(chunk.lines, None)
         return rows
 
@@ -51,22 +61,26 @@ class RowFollower:
         back = max(1, count) * BYTES_PER_ROW
         while True:
             tail = Tail(path, limit=limit)
-            chunk = tail.jump(back)
+            chunk = self._seen(tail, tail.jump(back))
             lines = deque(_valid(chunk.lines, hidden_from), maxlen=count)
-            for further in _chunks(tail) if chunk.more else ():
+            for further in self._chunks(tail) if chunk.more else ():
                 lines.extend(_valid(further.lines, hidden_from))
             if len(lines) == count or chunk.offset == 0:
                 return tail, list(lines)
             # Rows are longer than that, or many of them do not count.
             back *= 8
 
+    def _chunks(self, tail: Tail) -> Iterator[Chunk]:
+        more = True
+        while more:
+            chunk = self._seen(tail, tail.poll())
+            more = chunk.more
+            yield chunk
 
-def _chunks(tail: Tail) -> Iterator[Chunk]:
-    more = True
-    while more:
-        chunk = tail.poll()
-        more = chunk.more
-        yield chunk
+    def _seen(self, tail: Tail, chunk: Chunk) -> Chunk:
+        if chunk.unread:
+            self.unread[tail.path] = chunk.problem or ""
+        return chunk
 
 
 def _valid(lines: list[bytes], hidden_from: int | None) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runstore.errors import RunNotFoundError
+from runstore.errors import RunNotFoundError, UnreadableFileError
 from runstore.paths import Stream
 from runstore.pieces import Best
 from runstore.records import NONFINITE_KEY, JsonObject, metric_values
@@ -37,8 +37,14 @@ def read_whole(ref: RunRef) -> RunReader:
 
 
 def visible_rows(ref: RunRef, stream: Stream) -> Iterator[RowLine]:
-    """Yield the rows of a stream that count, in order."""
+    """Yield the rows of a stream that count, in order.
+
+    Raises:
+        UnreadableFileError: a file is there and cannot be read.
+    """
     for line in open_run(ref, patient=False).rows(stream):
+        if line.error is not None and not line.number:
+            raise UnreadableFileError(ref.path / line.file, line.error)
         if line.row is not None and not line.superseded:
             yield line
 

@@ -3,7 +3,7 @@
 Every name is opened relative to the descriptor. A directory that was removed is noticed by its link
 count, and nothing is made in its place. A descriptor that a file server has forgotten (ESTALE after
 a restart, an unmounted and mounted share) is replaced by the directory at the old path, if that is
-the same one.
+the same one. One whose file system was unmounted lazily works on, but nobody sees what goes there.
 """
 
 from __future__ import annotations
@@ -113,8 +113,36 @@ class RunDirectory:
         now = _path_of(self._descriptor)
         if now is None or now == self._held_at or self.is_deleted():
             return None
+        # Of a file system that was unmounted the kernel names paths from that one's own root.
+        if not self._is_at(now):
+            return None
         self._held_at = now
         return now
+
+    def is_in_sight(self) -> bool:
+        """Tell whether its path still leads to it: not unmounted, and nothing mounted over it.
+
+        When it is back as another mount, what is opened from now on is opened there: of a disk
+        that was pulled out, only the new mount works.
+        """
+        if self._descriptor < 0 or self._held_at is None:
+            return True
+        if not self._is_at(self._held_at):
+            return False
+        with suppress(OSError):
+            if self.path.stat().st_dev != os.fstat(self._descriptor).st_dev:
+                self._hold_anew()
+        return True
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            # Not the device: a share that is mounted again has another one.
+            return path.stat().st_ino == self._identity
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            # Out of reach is not gone: the server may come back.
+            return True
 
     def _with(self, action: Callable[[int], Result]) -> Result:
         try:
@@ -141,7 +169,6 @@ class RunDirectory:
                 descriptor = os.open(self.path, _FLAGS)
             except OSError:
                 return False
-            # Not the device: a share that is mounted again has another one.
             if self._identity not in (None, os.fstat(descriptor).st_ino):
                 os.close(descriptor)
                 return False

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runstore.limits import LINES_AT_ONCE, MAX_LINE_BYTES
-from runstore.regular import open_regular, why_unreadable
+from runstore.regular import NotRegularError, open_regular, why_unreadable
 
 READ_BYTES = 1 << 20
 GUARD_BYTES = 4096
@@ -51,6 +51,8 @@ class Chunk:
     """There are further whole lines to read now."""
     problem: str | None = None
     """Why nothing can be read (`not a regular file`, `permission denied`)."""
+    unread: bool = False
+    """So it is with a regular file, which may hold rows; what is none holds nothing of ours."""
     oversized: int = 0
     """Lines over 1 MiB that were passed over."""
 
@@ -127,11 +129,12 @@ class Tail:
         except FileNotFoundError:
             return Chunk()
         except OSError as error:
-            return Chunk(problem=why_unreadable(error))
+            foreign = isinstance(error, NotRegularError)
+            return Chunk(problem=why_unreadable(error), unread=not foreign)
         try:
             return read(fd, os.fstat(fd))
         except OSError as error:
-            return Chunk(problem=why_unreadable(error))
+            return Chunk(problem=why_unreadable(error), unread=True)
         finally:
             os.close(fd)
 

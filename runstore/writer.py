@@ -99,6 +99,7 @@ class RunWriter:
         self._heartbeat = Heartbeat(self._directory, attempt, self.clock, progress)
         self._reserve = Reserve(self._directory)
         self._deleted = False
+        self._in_sight = True
         self._network = is_network(run_dir)
         self._streams: dict[Stream, StreamWriter] = {}
         # Re-entrant: a signal handler may log while this thread is inside.
@@ -332,6 +333,13 @@ class RunWriter:
         if self._deleted:
             return f"the run's directory was deleted while it ran; {rows}"
         faults = [stream.fault for stream in self._data_streams() if stream.failing]
+        if not self._in_sight:
+            written = sum(int(tally["rows"]) for tally in self._files.values())
+            also = f"; {rows}" if dropped else ""
+            return (
+                f"the run's directory is out of sight, unmounted or mounted over: {written:,} rows "
+                f"are in it, to be seen when it is back, or lost if it was only in memory{also}"
+            )
         because = f" ({fault_in_words(faults[0])})" if faults else ""
         return f"{rows}{because}" if dropped else ""
 
@@ -422,6 +430,17 @@ class RunWriter:
         if moved is not None:
             self._problems.append(f"the run's directory was moved to {moved}; the rows follow it")
             self._on_moved(moved)
+        self._look_whether_in_sight()
+
+    def _look_whether_in_sight(self) -> None:
+        before, self._in_sight = self._in_sight, self._directory.is_in_sight()
+        if before and not self._in_sight:
+            self._problems.append(
+                "the run's directory is out of sight: its file system was unmounted, or another "
+                "mounted over it; rows are written there, and seen when it is back"
+            )
+        elif self._in_sight and not before:
+            self._problems.append("the run's directory is back")
 
     def _guard(self, what: str, action: Callable[[], object]) -> None:
         """Do one thing of the thread or of the end; a fault in it must not stop the others."""

@@ -10,6 +10,7 @@ import orjson
 
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import print_rows, say
+from runstore.errors import UnreadableFileError
 from runstore.paths import STREAMS, Stream
 from runstore.sources import open_run
 from runstore.sources.reading import RowLine
@@ -28,10 +29,15 @@ def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     counted on stderr.
     """
     bad: list[RowLine] = []
-    print_rows(_lines(open_run(find(run, root), patient=False).rows(stream), everything, bad))
+    ref = find(run, root)
+    print_rows(_lines(open_run(ref, patient=False).rows(stream), everything, bad))
+    unread = [line for line in bad if not line.number]
+    bad = [line for line in bad if line.number]
     if bad:
         lines = "1 bad line" if len(bad) == 1 else f"{len(bad):,} bad lines"
         say(f"{lines} left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")
+    for line in unread:
+        raise UnreadableFileError(ref.path / line.file, line.error or "")
 
 
 def _lines(rows: Iterable[RowLine], everything: bool, bad: list[RowLine]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import click
 
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import print_rows, say
+from runstore.errors import UnreadableFileError
 from runstore.follow import RowFollower
 from runstore.sources import open_run
 from runstore.store import find
@@ -24,17 +25,25 @@ FOLLOW_INTERVAL_S = 0.3
 def command(run: str, follow: bool, lines: int, root: Path) -> None:
     """Print the last metrics rows of RUN as JSON lines.
 
-    With -f it goes on, over all attempts, until the run has ended.
+    With -f it goes on, over all attempts, until the run has ended; also behind a file that cannot
+    be read for a while.
     """
     ref = find(run, root)
     follower = RowFollower(ref)
     print_rows(follower.newest(lines))
+    for path, problem in follower.unread.items() if not follow else ():
+        raise UnreadableFileError(path, problem)
+    told: dict[Path, str] = {}
     reader = open_run(ref)
     while follow:
         # Asked before the rows are read, so that the last ones are not missed.
         reader.glance()
         status = reader.state.status
         print_rows(follower.poll())
+        if follower.unread != told:
+            told = follower.unread
+            for path, problem in told.items():
+                say(str(UnreadableFileError(path, problem)))
         if not status.alive:
             say(f"{ref.name}: {status.word}: {status.reason}".removesuffix(": "))
             return

@@ -168,8 +168,22 @@ def _open_channels() -> tuple[list[Channel], dict[int, int]]:
     channels: list[Channel] = []
     ends: dict[int, int] = {}
     for target, told in (both if same else apart).items():
-        terminal = OutputTerminal(target) if os.isatty(target) else None
+        terminal = _terminal_before(target)
         source, end = (terminal.master, terminal.slave) if terminal else os.pipe()
         channels.append(Channel(source, target, told, terminal))
         ends |= {_STDOUT if name == "stdout" else _STDERR: end for name in told}
     return channels, ends
+
+
+def _terminal_before(target: int) -> OutputTerminal | None:
+    """Return what stands before a terminal; None where there is none, or no other can be had.
+
+    A container may have no /dev/pts, and a machine only so many pseudo-terminals: the command then
+    prints into a pipe, and runs.
+    """
+    if not os.isatty(target):
+        return None
+    try:
+        return OutputTerminal(target)
+    except OSError:
+        return None

@@ -26,6 +26,7 @@ from runstore.sources.reading import (
     file_rows,
     fold_chunk,
     glance_file,
+    unreadable,
 )
 from runstore.state import RunState
 from runstore.status import Status
@@ -62,6 +63,7 @@ class NativeReader:
         self._is_whole = False
         """… and all of it is kept."""
         self._progress = 0
+        self.unlisted = ""
         self._listing = 0
         """What the directory held at the last look."""
         self.refused: FormatError | None = None
@@ -107,6 +109,8 @@ class NativeReader:
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream in file order, and tell which ones are superseded."""
         self.learn_cuts()
+        if problem := self.unlisted:
+            yield unreadable("", problem)
         for file in self._in_order((stream,)):
             limit = self.state.cuts.get(file.name.name) if stream not in LIFECYCLE else None
             # What happened, and how the machine did, is true whatever was trained again.
@@ -162,7 +166,9 @@ class NativeReader:
             names = os.listdir(self.state.path)
         except OSError as error:
             self._unreadable(error)
+            self.unlisted = why_unreadable(error)
             return False
+        self.unlisted = ""
         listing = hash(tuple(names))
         if listing == self._listing:
             # Asked several times a second, and a directory may hold a hundred thousand names.
@@ -266,11 +272,23 @@ class NativeReader:
         events = self._paths.stream("events", newest) if newest else None
         if self.refused is not None:
             self.state.status = Status("unknown", str(self.refused))
+        elif unread := self._why_end_is_unknown():
+            self.state.status = Status("unknown", unread)
         elif not self.state.attempts and (nothing := self._why_nothing_is_known()):
             self.state.status = Status("unknown", nothing)
         else:
             self.state.status = self._judge(events)
         return self.state.status != before
+
+    def _why_end_is_unknown(self) -> str:
+        """Say which file, of those that tell how a run began and ended, cannot be read now."""
+        newest = self.state.attempt or 0
+        for file in self._in_order(LIFECYCLE):
+            problem = self.state.problems.get(file.name.name)
+            told = file.name.attempt == newest and self.state.ended is not None
+            if problem and file.name.attempt >= newest and not told:
+                return f"{file.name.name} cannot be read: {problem}"
+        return ""
 
     def _why_nothing_is_known(self) -> str:
         """Say why a run without events tells nothing of itself; empty when it does."""

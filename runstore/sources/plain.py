@@ -17,7 +17,15 @@ from pathlib import Path
 from runstore.errors import FormatError
 from runstore.liveness import STALL_S, span
 from runstore.paths import Stream, StreamFile
-from runstore.sources.reading import FollowedFile, RowLine, file_rows, fold_chunk, glance_file
+from runstore.regular import why_unreadable
+from runstore.sources.reading import (
+    FollowedFile,
+    RowLine,
+    file_rows,
+    fold_chunk,
+    glance_file,
+    unreadable,
+)
 from runstore.state import RunState
 from runstore.status import Status
 from runstore.tail import READ_BYTES, Tail
@@ -54,6 +62,7 @@ class PlainReader:
         """Follow `directory`; see `Tail` for `patient`."""
         self.state = RunState(directory, source=NAME)
         self.refused: FormatError | None = None
+        self.unlisted = ""
         self._patient = patient
         self._files: dict[str, FollowedFile] = {}
         self._parts = 0
@@ -96,6 +105,8 @@ class PlainReader:
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream, file by file."""
         self._find_files()
+        if self.unlisted:
+            yield unreadable("", self.unlisted)
         for file in self._files.values():
             if file.name.stream == stream:
                 yield from file_rows(file.tail.path)
@@ -105,7 +116,9 @@ class PlainReader:
             names = sorted(n for n in os.listdir(self.state.path) if n.endswith(".jsonl"))
         except OSError as error:
             self.state.problems["."] = f"cannot be read: {error.strerror}"
+            self.unlisted = why_unreadable(error)
             return
+        self.unlisted = ""
         self.state.problems.pop(".", None)
         for name in self._files.keys() - set(names):
             self.state.forget(self._files.pop(name).name)

@@ -27,6 +27,8 @@ class RunReader(Protocol):
     state: RunState
     refused: FormatError | None
     """Set when a newer version wrote the run: nothing of it can be trusted."""
+    unlisted: str
+    """Why the directory could not be listed at the last look; empty when it could."""
 
     def glance(self) -> bool:
         """Read a few KiB: status, position and latest values. Tell whether anything changed."""
@@ -60,7 +62,7 @@ class RowLine:
 
     file: str
     number: int
-    """From 1."""
+    """From 1; 0 for a file that cannot be read further, for the reason that `error` says."""
     line: bytes
     """Without its newline, and without a byte order mark; empty when it is over 1 MiB."""
     row: JsonObject | None
@@ -85,11 +87,18 @@ def file_rows(
     while more:
         chunk = tail.poll()
         more = chunk.more
+        if chunk.unread:
+            yield unreadable(path.name, chunk.problem or "")
         if chunk.oversized:
             yield RowLine(path.name, chunk.line_number, b"", None, False, OVERSIZED)
         for index, (line, end) in enumerate(zip(chunk.lines, chunk.ends(), strict=True)):
             behind_cut = limit is not None and end > limit
             yield _row_line(path.name, chunk.line_number + index, line, behind_cut, hidden_from)
+
+
+def unreadable(file: str, problem: str) -> RowLine:
+    """Return what stands for the rows of a file that cannot be read."""
+    return RowLine(file, 0, b"", None, False, problem)
 
 
 def _row_line(

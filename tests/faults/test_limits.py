@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -104,7 +105,6 @@ import runstore
 run = runstore.init(root="runs", system_interval_s=None)
 for step in range(1, 101):
     run.log({"a": 1.0}, step=step)
-open(os.environ["MEMORY_CGROUP"] + "/cgroup.procs", "w").write(str(os.getpid()))
 kept = []
 while True:
     kept.append(bytearray(os.urandom(1 << 20)))
@@ -139,16 +139,33 @@ def memory_cgroup() -> Iterator[Path]:
     pytest.skip("this account may make no cgroup with a memory limit")
 
 
+def inside(group: Path) -> tuple[str, ...]:
+    """Return what runs a command in a control group."""
+    return ("sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh")
+
+
 def test_run_killed_for_memory_has_crashed_with_all_its_rows(
-    tmp_path: Path, repo_root: Path, memory_cgroup: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, repo_root: Path, memory_cgroup: Path
 ) -> None:
     """A process cannot say that of itself; `runstore exec` tells that it was for memory."""
-    monkeypatch.setenv("MEMORY_CGROUP", str(memory_cgroup))
-    done = start(tmp_path, repo_root, MEMORY)
+    done = start(tmp_path, repo_root, MEMORY, *inside(memory_cgroup))
     assert done.returncode == -9, done.stderr
     data = runstore.load("latest", root=tmp_path / "runs")
     assert [row["step"] for row in data.metrics()] == list(range(1, 101))
     assert data.status == "crashed"
+
+
+def test_exec_says_of_its_command_that_memory_was_short(
+    tmp_path: Path, repo_root: Path, memory_cgroup: Path
+) -> None:
+    """All are in that group, as in a container or a job; the kernel takes the largest."""
+    execute = (sys.executable, "-m", "runstore.cli", "exec", "--")
+    done = start(tmp_path, repo_root, MEMORY, *inside(memory_cgroup), *execute)
+    assert done.returncode == 128 + signal.SIGKILL, done.stderr
+    data = runstore.load("latest", root=tmp_path / "runs")
+    assert data.status == "crashed"
+    assert data.reason.startswith("killed by SIGKILL, out of memory, last row ")
+    assert [row["step"] for row in data.metrics()] == list(range(1, 101))
 
 
 CLOCK = """

@@ -26,6 +26,7 @@ def modes(error: str) -> tuple[str, ...]:
 
 
 CASES = [(call, error, mode) for call in CALLS for error in ERRORS for mode in modes(error)]
+CASES += [("openat", error, mode) for error in ("EMFILE", "ENFILE") for mode in modes(error)]
 
 
 @pytest.mark.timeout(900)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -243,3 +243,18 @@ def test_out_of_memory_is_told_apart_from_any_other_sigkill(tmp_path: Path) -> N
     reader.glance()
     assert reader.state.status == Status("crashed", "killed by SIGKILL, out of memory")
     assert done.returncode == 137
+
+
+@pytest.mark.needs_tool("strace")
+def test_command_runs_where_there_is_no_pseudo_terminal_to_be_had(
+    opened: ExitStack, tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    """A container without /dev/pts: it prints into a pipe, and is not "command not found"."""
+    missing = ["-P", "/dev/ptmx", "-e", "trace=openat", "-e", "inject=openat:error=ENOENT"]
+    execute = [*RUNSTORE, "exec", "--root", str(tmp_path / "runs"), "--", "echo", "hello"]
+    arguments = [tool("strace"), "-f", "-o", os.devnull, *missing, *execute]
+    terminal = Terminal(arguments, 80, 24, {})
+    opened.callback(terminal.close)
+    assert terminal.process.wait() == 0
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert (run_dir / "output.log").read_text() == "hello\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.cgroups import memory_group
+from runstore.cgroups import memory_group, oom_kills
 
 GIB = 1 << 30
 HOST = 64 * GIB
@@ -88,3 +88,38 @@ def test_limit_that_is_lifted_leaves_the_usage(tmp_path: Path, proc: Path) -> No
     assert group is not None
     write(mount / "a", memory__max="max")
     assert (group.limit_bytes(), group.used_bytes()) == (None, 1000)
+
+
+EVENTS = "low 0\nhigh 0\nmax 31\noom 2\noom_kill {}\noom_group_kill 0"
+
+
+def test_kills_of_version_2_are_those_of_the_nearest_group_that_counts(
+    tmp_path: Path, proc: Path
+) -> None:
+    """`oom` before `oom_kill` counts allocations that failed; nobody died of them."""
+    mount = tmp_path / "mount"
+    proc.write_text("0::/system.slice/job.scope\n")
+    write(mount / "system.slice/job.scope", memory__events=EVENTS.format(0))
+    write(mount / "system.slice", memory__events=EVENTS.format(7))
+    assert oom_kills(proc, mount) == 0
+    write(mount / "system.slice/job.scope", memory__events=EVENTS.format(1))
+    assert oom_kills(proc, mount) == 1
+    # A controller that is off here, and on above.
+    (mount / "system.slice/job.scope/memory.events").unlink()
+    assert oom_kills(proc, mount) == 7
+
+
+def test_kills_of_version_1_are_the_groups_own_beside_an_empty_version_2(
+    tmp_path: Path, proc: Path
+) -> None:
+    mount = tmp_path / "mount"
+    proc.write_text("4:memory:/job\n0::/job\n")
+    write(mount / "memory/job", memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3")
+    assert oom_kills(proc, mount) == 3
+
+
+def test_kills_without_a_group_are_the_machines_or_unknown(tmp_path: Path, proc: Path) -> None:
+    vmstat = tmp_path / "vmstat"
+    assert oom_kills(proc, tmp_path / "mount", vmstat) is None
+    vmstat.write_text("pgfault 12\noom_kill 5\n")
+    assert oom_kills(proc, tmp_path / "mount", vmstat) == 5

@@ -170,10 +170,16 @@ def _locals(kind: str, *for_quota: str) -> list[Scenario]:
     ]
 
 
+def _exec() -> Scenario:
+    fault = "`runstore exec`: its command killed for want of memory"
+    return _local("ext4", "exec-oom", fault, "out_of_memory_under_exec", _plain("ext4"))
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     *_power_losses("ext4"),
     *_power_losses("xfs"),
     *_locals("ext4", "-O", "quota", "-E", "quotatype=usrquota"),
+    _exec(),
     *_locals("xfs"),
     _nfs("full", "export full, later not", "export_full"),
     _nfs(
@@ -183,6 +189,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         measures="log() took {:.3f} s at most",
         most=STALL_FELT_S,
     ),
+    _nfs("unmounted", "unmounted lazily, mounted again", "unmounted"),
     _nfs("starts", "two hosts start one run", "two_hosts_start"),
     _nfs(
         "sees",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import runstore
+from runstore.exec.endings import OUT_OF_MEMORY
 from tests.faults.lab.acks import AckFile, read_acks
 from tests.faults.lab.inside import machine
 from tests.faults.lab.inside.outcome import outcome
@@ -19,6 +22,8 @@ from tests.faults.lab.inside.rows import log_rows, start_run
 
 ACKS = machine.SHARE / "acks"
 OOM_BYTES = 96 << 20
+CGROUPS = "/sys/fs/cgroup"
+"""Where they are looked for."""
 
 
 def start(action: Callable[[], object]) -> int:
@@ -59,15 +64,35 @@ def kill_while_logging(kind: str) -> dict[str, Any]:
 def out_of_memory_while_logging(kind: str) -> dict[str, Any]:
     """The kernel kills a process whose control group has no memory left."""
     root = machine.mount("/dev/ubda", kind, "disk") / "runs"
-    group = machine.mount("none", "cgroup2", "cgroup") / "training"
+    return _after_death(root, _kill_for_memory(lambda group: _grow_in(group, root)))
+
+
+def out_of_memory_under_exec(kind: str) -> dict[str, Any]:
+    """The same of a command of `runstore exec`, which lives on and says what it was."""
+    root = machine.mount("/dev/ubda", kind, "disk") / "runs"
+    grow = f"from {__name__} import *; grow(Path({str(root)!r}))"
+    problems = _kill_for_memory(lambda group: _exec_in(group, root, [sys.executable, "-c", grow]))
+    reason = runstore.load(next(root.iterdir())).reason
+    problems += [] if OUT_OF_MEMORY in reason else [f"the reason is {reason!r}"]
+    return _after_death(root, problems)
+
+
+def _kill_for_memory(action: Callable[[Path], object]) -> list[str]:
+    """Do `action` with a control group of little memory; return what is wrong with its end."""
+    group = machine.mount("none", "cgroup2", CGROUPS) / "training"
     (group.parent / "cgroup.subtree_control").write_text("+memory")
     group.mkdir()
     (group / "memory.max").write_text(str(OOM_BYTES))
-    child = start(lambda: _grow_in(group, root))
+    child = start(lambda: action(group))
     _, status = os.waitpid(child, 0)
     killed = "oom_kill 1" in (group / "memory.events").read_text()
-    problems = [] if killed else [f"the child ended with {status}, not for want of memory"]
-    return _after_death(root, problems)
+    return [] if killed else [f"the child ended with {status}, not for want of memory"]
+
+
+def _exec_in(group: Path, root: Path, command: list[str]) -> None:
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    execute = [sys.executable, "-m", "runstore.cli", "exec", "--root", str(root), "--"]
+    os.execv(sys.executable, [*execute, *command])
 
 
 def _after_death(root: Path, problems: list[str]) -> dict[str, Any]:
@@ -84,6 +109,11 @@ def log_for_ever(root: Path) -> None:
 
 def _grow_in(group: Path, root: Path) -> None:
     (group / "cgroup.procs").write_text(str(os.getpid()))
+    grow(root)
+
+
+def grow(root: Path) -> None:
+    """Log, and take memory until the kernel has no more."""
     hoard: list[bytes] = []
 
     def take_a_little(step: int) -> bool:

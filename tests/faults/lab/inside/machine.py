@@ -32,7 +32,7 @@ def load_modules(*names: str) -> None:
 
 
 def mount(device: str, kind: str, name: str, options: str = "") -> Path:
-    """Mount `device` and return where it is."""
+    """Mount `device` at `name`, below /mnt when that is no whole path; return where it is."""
     point = Path("/mnt") / name
     point.mkdir(exist_ok=True)
     tool("mount", "-i", "-t", kind, *(["-o", options] if options else []), device, str(point))
@@ -40,9 +40,9 @@ def mount(device: str, kind: str, name: str, options: str = "") -> Path:
     return point
 
 
-def unmount(point: Path) -> None:
+def unmount(point: Path, *options: str) -> None:
     """Unmount what `mount` has mounted."""
-    tool("umount", str(point))
+    tool("umount", *options, str(point))
     _mounted.remove(point)
 
 

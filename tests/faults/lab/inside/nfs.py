@@ -23,7 +23,7 @@ from tests.faults.lab.inside import machine
 from tests.faults.lab.inside.children import ACKS, log_for_ever, wait_until
 from tests.faults.lab.inside.full_disk import BALLAST, ROOM_BYTES, after, fill, log_through
 from tests.faults.lab.inside.hosts import start_on
-from tests.faults.lab.inside.nfs_server import serve, set_network
+from tests.faults.lab.inside.nfs_server import mount_share, serve, set_network
 from tests.faults.lab.inside.outcome import outcome
 from tests.faults.lab.inside.power_loss import go_on
 from tests.faults.lab.inside.rows import log_rows, start_run
@@ -62,6 +62,21 @@ def server_stalls(kind: str) -> dict[str, Any]:
     log_rows(timed, acks, first=step, until=after(3.0))
     run.finish()
     return outcome(run.path, ACKS, "finished", []) | {"figure": timed.longest_s}
+
+
+def unmounted(kind: str) -> dict[str, Any]:
+    """The mount goes, lazily, and is mounted again, while the run logs into what it has open."""
+    share = serve("/dev/ubda")
+    run, acks = start_run(share.first / "runs"), AckFile(ACKS)
+    step = log_rows(run, acks, until=after(3.0))
+    machine.unmount(share.first, "--lazy")
+    step = log_rows(run, acks, first=step, until=after(5.0))
+    mount_share("first")
+    log_rows(run, acks, first=step, until=after(5.0))
+    run.finish()
+    events = (run.path / "events-0001.jsonl").read_text()
+    missing = [word for word in ("is out of sight", "is back") if word not in events]
+    return outcome(run.path, ACKS, "finished", [f"nobody said it {word}" for word in missing])
 
 
 class _Timed:

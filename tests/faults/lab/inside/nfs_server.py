@@ -40,7 +40,7 @@ def serve(device: str) -> Share:
     Path("/proc/sys/fs/leases-enable").write_text("0")
     exported = machine.mount(device, "ext4", "export")
     _start_server(machine.mount("nfsd", "nfsd", "nfsd"), exported)
-    return Share(exported, _mount("first"), _mount("second"))
+    return Share(exported, mount_share("first"), mount_share("second"))
 
 
 def _start_server(nfsd: Path, exported: Path) -> None:
@@ -64,7 +64,8 @@ def _start_server(nfsd: Path, exported: Path) -> None:
     _say(nfsd / "v4_end_grace", "Y")
 
 
-def _mount(name: str) -> Path:
+def mount_share(name: str) -> Path:
+    """Mount the export, with caches of its own."""
     options = "vers=4.2,proto=tcp,nosharecache,clientaddr=127.0.0.1,addr=127.0.0.1"
     return machine.mount("127.0.0.1:/", "nfs4", name, options)
 
