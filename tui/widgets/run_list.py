@@ -13,6 +13,9 @@ from ..renderables.facts import Facts, facts_of, tell_apart
 from ..renderables.text import Line, Span, fit_line, from_file
 from .lines import LinesWidget
 
+FACTS_KEPT = 1000
+"""Runs whose line need not be made again when they come back into view."""
+
 
 class RunList(LinesWidget, can_focus=True):
     """A table with a cursor.
@@ -50,6 +53,9 @@ class RunList(LinesWidget, can_focus=True):
         else:
             for key in changed:
                 self._facts.pop(key, None)
+        if len(self._facts) > FACTS_KEPT:
+            visible = {entry.key for entry in self._visible()}
+            self._facts = {key: self._facts[key] for key in self._facts.keys() & visible}
         if stay is not None and not self._at(self._cursor, stay):
             self._cursor = next((i for i, e in enumerate(entries) if e.key == stay), self._cursor)
         self._settle()
@@ -141,7 +147,8 @@ class RunList(LinesWidget, can_focus=True):
         facts = self._facts.get(entry.key)
         if facts is None and entry.glanced:
             with entry.view() as view:
-                facts = self._facts[entry.key] = facts_of(view.listed)
+                if view.known:
+                    facts = self._facts[entry.key] = facts_of(view.listed)
         return facts
 
     def on_resize(self, event: events.Resize) -> None:
