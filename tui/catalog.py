@@ -1,7 +1,8 @@
 """The runs on screen: one reader per run, and the state that they keep. No widget is known here.
 
 One thread reads, the screen's thread looks. A lock per run keeps a state whole while it is looked
-at; it is held for one bounded read at a time, never for a whole file.
+at; it is held for one bounded read at a time, never for a whole file. A look at thousands of files
+takes longer than a key may, so the screen does not wait for it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from runstore.store import root_problem, sort_newest_first, walk
 
 POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""
+PATIENCE_S = 0.02
+"""How long the screen waits for a run that is being read, before it shows what it had."""
 READ_IN_FULL = 4
 """Runs whose whole history is kept; going back to one of them is instant."""
 RANKED_ROWS = 200
@@ -35,7 +38,7 @@ come into view: a few hundred microseconds each, where keeping them would take g
 ALIVE_KEPT = 1000
 """The same of the others, whose readers remember when a heart was last seen to beat."""
 TOLD_CHARS = 1000
-"""What the filter looks through of the name and the tags of a run without a reader."""
+"""What the filter looks through of a run's name and tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Entry:
         self._stamp = 0
         """Tells whether the run is as it was when its reader was let go."""
         self._told = ""
-        """What the filter finds, while there is no reader."""
+        """Name and tags, for the filter."""
         self.full: RunReader | None = None
         self.glanced = False
         self.word = "unknown"
@@ -127,10 +130,7 @@ class Entry:
         """Keep what counting and filtering need, and not the reader."""
         with self.lock:
             if self._listed is not None:
-                state = self._listed.state
-                told = "\n".join((state.name, *state.tags))
-                self._told = self._pool.share(told[:TOLD_CHARS])
-                self._stamp = _stamp(state)
+                self._stamp = _stamp(self._listed.state)
                 self._listed = None
 
     def follow(self) -> bool:
@@ -143,6 +143,9 @@ class Entry:
 
     def _note(self, state: RunState) -> None:
         self.word = state.status.word
+        told = "\n".join((state.name, *state.tags))[:TOLD_CHARS]
+        if told != self._told:
+            self._told = self._pool.share(told)
         last = state.last
         if min(len(last), RANKED_METRICS) != len(self.metrics):
             names = last if len(last) <= RANKED_METRICS else rank_metrics(last)[:RANKED_METRICS]
@@ -170,22 +173,31 @@ class Entry:
 
     def holds(self, words: Iterable[str]) -> bool:
         """Tell whether each word, in lower case, is in the run's name, path, status or tags."""
-        with self.lock:
-            told: tuple[str, ...] = (self._told,)
-            if self._listed is not None:
-                told = (self._listed.state.name, *self._listed.state.tags)
-        searched = "\n".join((*told, self.key, self.word)).lower()
+        searched = "\n".join((self._told, self.key, self.word)).lower()
         return all(word in searched for word in words)
 
     @contextmanager
     def view(self) -> Iterator[RunView]:
         """Give the run's states while nobody changes them."""
         with self.lock:
-            reader, full = self._listed, self.full
-            listed = RunState(self.ref.path) if reader is None else reader.state
-            whole = listed if full is None else full.state
-            behind = full is None or full.behind
-            yield RunView(listed, whole, behind, known=reader is not None)
+            yield self._view()
+
+    @contextmanager
+    def glimpse(self) -> Iterator[RunView | None]:
+        """Do the same for the thread of the screen; None while a run of many files is read."""
+        if not self.lock.acquire(timeout=PATIENCE_S):
+            yield None
+            return
+        try:
+            yield self._view()
+        finally:
+            self.lock.release()
+
+    def _view(self) -> RunView:
+        reader, full = self._listed, self.full
+        listed = RunState(self.ref.path) if reader is None else reader.state
+        whole = listed if full is None else full.state
+        return RunView(listed, whole, full is None or full.behind, known=reader is not None)
 
 
 def _stamp(state: RunState) -> int:

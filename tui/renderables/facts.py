@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
@@ -169,8 +170,14 @@ def run_fraction(state: RunState) -> float | None:
     return max(0.0, min(1.0, done / epochs))
 
 
-def chart_groups(names: Iterable[str]) -> dict[str, list[str]]:
+def chart_groups(names: Iterable[str]) -> Mapping[str, list[str]]:
     """Return the metrics of each chart: `loss` has `train/loss` and `val/loss`; ranked."""
+    return _chart_groups(tuple(names))
+
+
+@lru_cache(maxsize=4)
+def _chart_groups(names: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Remembers the last ones: a chart is drawn often, and ranks thousands of names each time."""
     groups: dict[str, list[str]] = {}
     for name in rank_metrics(names):
         groups.setdefault(split_metric(name)[1], []).append(name)

@@ -94,6 +94,9 @@ class MainScreen(Screen[None]):
             changes = self.catalog.take_changes()
             if changes:
                 self._take(changes)
+            for widget in (self._list, *self._visible_panes()):
+                if widget.is_waiting:
+                    widget.redraw()
         self._update_header()
 
     def _take(self, changes: Changes) -> None:
