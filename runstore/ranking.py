@@ -20,6 +20,11 @@ def rank_metrics(names: Iterable[str]) -> list[str]:
     return sorted(counts, key=lambda name: (_interest(name), -counts[name], name))
 
 
+def telling_metrics(names: Iterable[str]) -> list[str]:
+    """Return metric names as `rank_metrics` does, without those about the training loop."""
+    return [name for name in rank_metrics(names) if not is_bookkeeping(name)]
+
+
 def _interest(name: str) -> tuple[int, int]:
     split, base = split_metric(name)
     if is_bookkeeping(name):

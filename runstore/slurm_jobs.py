@@ -66,16 +66,19 @@ class SlurmJobs:
         self._ask_at: dict[str, float] = {}
         """When each job that was asked for is to be looked up (again)."""
         self._asking = False
+        self._has_new = False
 
     def state(self, job: str) -> JobState | None:
         """Return what is known of a job, at once; what is not known is asked for by `refresh`."""
         with self._lock:
-            self._ask_at.setdefault(job, self._clock())
+            if job not in self._ask_at:
+                self._ask_at[job] = self._clock()
+                self._has_new = True
             return self._known.get(job)
 
-    def can_ask(self) -> bool:
-        """Tell whether this machine has Slurm's programs."""
-        return shutil.which("squeue") is not None
+    def has_questions(self) -> bool:
+        """Tell whether jobs were never looked up, on a machine that has Slurm's programs."""
+        return self._has_new and shutil.which("squeue") is not None
 
     def refresh(self) -> bool:
         """Look up the jobs whose time has come; tell whether anything changed.
@@ -86,7 +89,7 @@ class SlurmJobs:
             jobs = [] if self._asking else self._due()
             if not jobs:
                 return False
-            self._asking = True
+            self._asking, self._has_new = True, False
         try:
             found = _ask(jobs)
         finally:

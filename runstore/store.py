@@ -8,16 +8,21 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
 from runstore.limits import LINKED_DEPTH
-from runstore.paths import id_order, looks_like_run_id
+from runstore.paths import looks_like_run_id
 from runstore.sources import RunRef, Source, native, recognise
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
+UNKNOWN_TIME = "-"
+"""Sorts before all times."""
+
+Found = TypeVar("Found")
 
 
 def discover(roots: Sequence[Path]) -> list[RunRef]:
@@ -26,14 +31,30 @@ def discover(roots: Sequence[Path]) -> list[RunRef]:
     Raises:
         RootNotFoundError: a root is not there, is a file, or may not be read.
     """
-    refs: list[RunRef] = []
+    refs = list(walk(roots))
+    sort_newest_first(refs, lambda ref: ref)
+    return refs
+
+
+def walk(roots: Sequence[Path]) -> Iterator[RunRef]:
+    """Yield the runs below some roots, in any order.
+
+    Raises:
+        RootNotFoundError: as `discover`.
+    """
     seen: set[str] = set()
     for root in roots:
         problem = root_problem(root)
         if problem is not None:
             raise RootNotFoundError(root, problem)
-        refs.extend(_walk(root, os.path.realpath(root), seen, 0))
-    return sorted(refs, key=lambda ref: (ref.sort_key, ref.name), reverse=True)
+        yield from _walk(str(root), os.path.realpath(root), seen, 0)
+
+
+def sort_newest_first(found: list[Found], ref_of: Callable[[Found], RunRef]) -> None:
+    """Sort what belongs to runs by the time of their creation, the newest first."""
+    # One key after the other: of a hundred thousand runs, pairs of them would take megabytes.
+    found.sort(key=lambda one: ref_of(one).name, reverse=True)
+    found.sort(key=lambda one: ref_of(one).sort_key, reverse=True)
 
 
 def root_problem(root: Path) -> str | None:
@@ -52,56 +73,77 @@ def root_problem(root: Path) -> str | None:
 
 
 def _walk(
-    directory: Path, real: str, seen: set[str], depth: int, deepest: int = MAX_DEPTH
+    directory: str, real: str, seen: set[str], depth: int, deepest: int = MAX_DEPTH
 ) -> Iterator[RunRef]:
     """Yield the runs in and below a directory, each real directory once."""
     if real in seen or depth > deepest:
         return
     seen.add(real)
-    if depth and looks_like_run_id(directory.name):
-        yield RunRef(directory, native, id_order(directory.name))
+    if depth and looks_like_run_id(directory.rpartition("/")[2]):
+        yield RunRef(directory, native)
         return
     try:
-        with os.scandir(directory) as listing:
-            entries = list(listing)
+        names, folders = _listed(directory)
     except OSError:
         yield _odd_ref(directory)
         return
-    source = recognise(directory, [entry.name for entry in entries])
-    below = [
-        ref
-        for entry in _folders(entries, source, depth)
+    source = recognise(Path(directory), names)
+    found_below = False
+    for name, is_link in _to_search(folders, source, depth):
+        place = _join(directory, name)
         # Asking the kernel for each of a thousand real paths costs more than reading the names.
+        own = place if real == directory else _join(real, name)
         for ref in _walk(
-            directory / entry.name,
-            os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}",
+            place,
+            os.path.realpath(place) if is_link else own,
             seen,
             depth + 1,
             # A link may lead to `/`: it is followed, but not far.
-            min(deepest, depth + 1 + LINKED_DEPTH) if entry.is_symlink() else deepest,
-        )
-    ]
-    if source is not None and not (depth == 0 and below):
-        yield RunRef(directory, source, _sort_key(directory))
-    elif depth and not entries:
+            min(deepest, depth + 1 + LINKED_DEPTH) if is_link else deepest,
+        ):
+            found_below = True
+            yield ref
+    if source is not None and not (depth == 0 and found_below):
+        yield RunRef(directory, source, _time_key(directory))
+    elif depth and not names:
         yield _odd_ref(directory)
-    yield from below
 
 
-def _folders(
-    entries: Sequence[os.DirEntry[str]], source: Source | None, depth: int
-) -> list[os.DirEntry[str]]:
-    """Return the entries to search in.
+def _listed(directory: str) -> tuple[list[str], list[tuple[str, bool]]]:
+    """Return the names in a directory; and its folders, each with whether a link leads there.
+
+    The kernel's entries are not kept: each has its whole path.
+    """
+    names: list[str] = []
+    folders: list[tuple[str, bool]] = []
+    with os.scandir(directory) as listing:
+        for entry in listing:
+            names.append(entry.name)
+            if not entry.name.startswith(".") and _is_directory(entry):
+                folders.append((entry.name, entry.is_symlink()))
+    return names, folders
+
+
+def _join(directory: str, name: str) -> str:
+    """Return the path of a name in a directory as `Path` would write it."""
+    if directory == ".":
+        return name
+    return f"{directory}{name}" if directory.endswith("/") else f"{directory}/{name}"
+
+
+def _to_search(
+    folders: list[tuple[str, bool]], source: Source | None, depth: int
+) -> list[tuple[str, bool]]:
+    """Return the folders to search in.
 
     None inside a run; but one stray `*.jsonl` (an export, say) makes a folder of runs look like a
     run of plain lines, and must not hide what is below it. A root that has runs below is no run.
     """
     if source is native:
         return []
-    folders = [e for e in entries if not e.name.startswith(".") and _is_directory(e)]
     if source is None or depth == 0:
         return folders
-    return [e for e in folders if looks_like_run_id(e.name)]
+    return [folder for folder in folders if looks_like_run_id(folder[0])]
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
@@ -112,18 +154,19 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _odd_ref(directory: Path) -> RunRef:
+def _odd_ref(directory: str) -> RunRef:
     """An empty or unreadable directory: shown as what it is, not passed over."""
-    return RunRef(directory, native, _sort_key(directory))
+    return RunRef(directory, native, _time_key(directory))
 
 
-def _sort_key(directory: Path) -> str:
-    if looks_like_run_id(directory.name):
-        return id_order(directory.name)
-    try:
-        modified = directory.stat().st_mtime
-    except OSError:
+def _time_key(directory: str) -> str:
+    """Return when a directory was changed, as ids begin; nothing where its name tells a time."""
+    if looks_like_run_id(directory.rpartition("/")[2]):
         return ""
+    try:
+        modified = Path(directory).stat().st_mtime
+    except OSError:
+        return UNKNOWN_TIME
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(modified))
 
 
@@ -189,7 +232,7 @@ def _run_at(path: Path, wanted: str) -> RunRef:
         raise RootNotFoundError(path, problem)
     names = os.listdir(path)
     if not names:
-        return _odd_ref(path)
+        return _odd_ref(str(path))
     # What is no run by its own names is not searched: it may be the whole disk.
     refs = discover([path]) if recognise(path, names) is not None else []
     refs = [ref for ref in refs if ref.path == path]

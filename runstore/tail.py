@@ -175,7 +175,7 @@ class Tail:
             if self._oversized:
                 return Chunk(offset=self.offset, more=self.offset < end)
         unread = max(0, end - self.offset)
-        data = os.pread(fd, min(budget, unread), self.offset)
+        data = os.pread(fd, min(budget, unread), self.offset) if unread else b""
         if b"\n" not in data and len(data) < unread:
             data = os.pread(fd, min(MAX_LINE_BYTES + 1, unread), self.offset)
         whole = data.rfind(b"\n") + 1
@@ -185,7 +185,7 @@ class Tail:
         left = len(lines) > LINES_AT_ONCE
         chunk = Chunk(lines[:LINES_AT_ONCE], self.offset, self._line_number)
         self._wait_for_zeros(chunk, end, at_rest)
-        self._advance(fd, chunk)
+        self._advance(fd, chunk, data)
         cut_short = left or len(data) >= budget
         chunk.more = self.offset < end and cut_short and not self._zero_retries
         return chunk
@@ -235,10 +235,18 @@ class Tail:
             return
         del chunk.lines[zeros:]
 
-    def _advance(self, fd: int, chunk: Chunk) -> None:
+    def _advance(self, fd: int, chunk: Chunk, data: bytes) -> None:
+        """Go behind the lines of a chunk, which were taken from `data`."""
         if self._line_number:
             self._line_number = chunk.line_number + len(chunk.lines)
-        self._move_to(fd, chunk.offset + sum(map(len, chunk.lines)) + len(chunk.lines))
+        end = chunk.offset + sum(map(len, chunk.lines)) + len(chunk.lines)
+        if chunk.offset:
+            self._move_to(fd, end)
+            return
+        # From the beginning: two reads less, for each file of a hundred thousand runs.
+        self.offset = end
+        self._guard = zlib.crc32(data[max(0, end - GUARD_BYTES) : end])
+        self._first = zlib.crc32(data[: min(256, end)])
 
     def _move_to(self, fd: int, offset: int) -> None:
         self.offset = offset

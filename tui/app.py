@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from .wire import WireMixin
 
 TICK_S = 0.15
 """How often the screen looks for changes; what a key does is drawn at once."""
+FIRST_ROWS_S = 0.5
+"""How long the first paint waits for the rows on it, where runs are slow to look at."""
 
 
 class MonitorApp(WireMixin):
@@ -46,8 +49,10 @@ class MonitorApp(WireMixin):
         self.catalog.scan()
         boxes = arrange(*self.size, len(self.catalog.entries), self._main.pane, alone=False)
         rows = boxes["runs"].height - 1 if "runs" in boxes else 0
+        end = time.monotonic() + FIRST_ROWS_S
         for entry in self.catalog.entries[:rows]:
-            self.catalog.glance(entry)
+            if time.monotonic() < end:
+                self.catalog.glance(entry)
         return self._main
 
     @property

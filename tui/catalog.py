@@ -1,30 +1,44 @@
 """The runs on screen: one reader per run, and the state that they keep. No widget is known here.
 
 One thread reads, the screen's thread looks. A lock per run keeps a state whole while it is looked
-at; it is held for one bounded read at a time, never for a whole file.
+at; it is held for one bounded read at a time, never for a whole file. A look at thousands of files
+takes longer than a key may, so the screen does not wait for it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from runstore.errors import RunStoreError
-from runstore.ranking import is_bookkeeping, rank_metrics
-from runstore.sources import RunReader, RunRef, RunState, open_run
+from runstore.pool import Pool
+from runstore.ranking import rank_metrics, telling_metrics
+from runstore.sources import RunReader, RunRef, RunState, guarded, open_run
 from runstore.status import Status
-from runstore.store import discover, root_problem
+from runstore.store import root_problem, sort_newest_first, walk
 
 POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""
+PATIENCE_S = 0.02
+"""How long the screen waits for a run that is being read, before it shows what it had."""
 READ_IN_FULL = 4
 """Runs whose whole history is kept; going back to one of them is instant."""
 RANKED_ROWS = 200
 """Runs that decide which metrics the list shows; more would only cost time."""
+RANKED_METRICS = 50
+"""Metrics of a run that may become a column."""
+ENDED_KEPT = 500
+"""Ended runs whose readers are kept. Of a hundred thousand, the others are read again when they
+come into view: a few hundred microseconds each, where keeping them would take gigabytes."""
+ALIVE_KEPT = 1000
+"""The same of the others, whose readers remember when a heart was last seen to beat."""
+TOLD_CHARS = 1000
+"""What the filter looks through of a run's name and tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,8 @@ class RunView:
     """The history as far as it was read; the same as `listed` when it is not being read."""
     reading: bool
     """There is more history to come."""
+    known: bool = True
+    """Whether the run has a reader now; without one both states are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +69,69 @@ class Changes:
 
 
 class Entry:
-    """One run: its place, its readers and the lock that guards both."""
+    """One run: its place, its readers and the lock that guards both.
 
-    def __init__(self, ref: RunRef, *, patient: bool = True) -> None:
+    Without a reader it takes a few hundred bytes.
+    """
+
+    __slots__ = (
+        "_listed",
+        "_patient",
+        "_pool",
+        "_stamp",
+        "_told",
+        "full",
+        "glanced",
+        "lock",
+        "metrics",
+        "read_at",
+        "ref",
+        "word",
+    )
+
+    def __init__(self, ref: RunRef, *, patient: bool = True, pool: Pool | None = None) -> None:
         self.ref = ref
         self._patient = patient
-        self.key = str(ref.path)
+        self._pool = pool or Pool()
         self.lock = threading.Lock()
-        self.listed: RunReader = open_run(ref, patient=patient)
+        self._listed: RunReader | None = None
+        self._stamp = 0
+        """Tells whether the run is as it was when its reader was let go."""
+        self._told = ""
+        """Name and tags, for the filter."""
         self.full: RunReader | None = None
         self.glanced = False
         self.word = "unknown"
         """The status word at the last read, to count runs without taking their locks."""
         self.metrics: tuple[str, ...] = ()
+        """Those that may become a column."""
         self.read_at = 0.0
         """Monotonic time of the last read."""
+
+    @property
+    def key(self) -> str:
+        """What tells the run from all others."""
+        return self.ref.place
 
     def glance(self) -> bool:
         """Read what the list shows; return whether anything changed."""
         with self.lock:
-            changed = _guarded(self.listed, self.listed.glance)
-            self._note()
+            again = self.glanced and self._listed is None
+            reader = self._listed or open_run(self.ref, patient=self._patient)
+            self._listed = reader
+            changed = guarded(reader, reader.glance)
+            self._note(reader.state)
+            if again:
+                changed = _stamp(reader.state) != self._stamp
             first, self.glanced = not self.glanced, True
             return changed or first
+
+    def let_go(self) -> None:
+        """Keep what counting and filtering need, and not the reader."""
+        with self.lock:
+            if self._listed is not None:
+                self._stamp = _stamp(self._listed.state)
+                self._listed = None
 
     def follow(self) -> bool:
         """Read on in the history; return whether anything changed."""
@@ -83,13 +139,22 @@ class Entry:
             if self.full is None:
                 self.full = open_run(self.ref, patient=self._patient)
             reader = self.full
-            return _guarded(reader, lambda: reader.poll(POLL_BYTES))
+            return guarded(reader, lambda: reader.poll(POLL_BYTES))
 
-    def _note(self) -> None:
-        state = self.listed.state
+    def _note(self, state: RunState) -> None:
         self.word = state.status.word
-        if len(state.last) != len(self.metrics):
-            self.metrics = tuple(state.last)
+        told = "\n".join((state.name, *state.tags))[:TOLD_CHARS]
+        if told != self._told:
+            self._told = self._pool.share(told)
+        last = state.last
+        if min(len(last), RANKED_METRICS) != len(self.metrics):
+            names = last if len(last) <= RANKED_METRICS else rank_metrics(last)[:RANKED_METRICS]
+            self.metrics = self._pool.share(tuple(map(self._pool.share, names)))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its reader is kept, so that `view` has something to show."""
+        return self._listed is not None
 
     @property
     def behind(self) -> bool:
@@ -108,31 +173,36 @@ class Entry:
 
     def holds(self, words: Iterable[str]) -> bool:
         """Tell whether each word, in lower case, is in the run's name, path, status or tags."""
-        with self.lock:
-            state = self.listed.state
-            told = (state.name, self.key, state.status.word, *state.tags)
-        searched = "\n".join(told).lower()
+        searched = "\n".join((self._told, self.key, self.word)).lower()
         return all(word in searched for word in words)
 
     @contextmanager
     def view(self) -> Iterator[RunView]:
         """Give the run's states while nobody changes them."""
         with self.lock:
-            listed = self.listed.state
-            full = self.full
-            whole = listed if full is None else full.state
-            yield RunView(listed, whole, full is None or full.behind)
+            yield self._view()
+
+    @contextmanager
+    def glimpse(self) -> Iterator[RunView | None]:
+        """Do the same for the thread of the screen; None while a run of many files is read."""
+        if not self.lock.acquire(timeout=PATIENCE_S):
+            yield None
+            return
+        try:
+            yield self._view()
+        finally:
+            self.lock.release()
+
+    def _view(self) -> RunView:
+        reader, full = self._listed, self.full
+        listed = RunState(self.ref.path) if reader is None else reader.state
+        whole = listed if full is None else full.state
+        return RunView(listed, whole, full is None or full.behind, known=reader is not None)
 
 
-def _guarded(reader: RunReader, read: Callable[[], bool]) -> bool:
-    """Read, and turn an unexpected failure into the run's own status: one run, not the screen."""
-    try:
-        return read()
-    except Exception as error:  # noqa: BLE001 - the boundary of the reading thread
-        status = Status("unknown", f"cannot be read: {type(error).__name__}: {error}")
-        changed = reader.state.status != status
-        reader.state.status = status
-        return changed
+def _stamp(state: RunState) -> int:
+    """Return a number that changes when the run does."""
+    return hash((state.status, state.step, state.epoch, state.last_time, len(state.attempts)))
 
 
 class Catalog:
@@ -149,6 +219,15 @@ class Catalog:
         self.why_missing: tuple[str, ...] = ()
         """What is wrong with each of them."""
         self.scanned = False
+        self.folders: frozenset[str] = frozenset()
+        """Folders that hold runs."""
+        self.pinned: frozenset[str] = frozenset()
+        """Keys of the runs on screen, whose readers stay."""
+        self._pool = Pool()
+        self._counts: Counter[str] = Counter()
+        self._ended: OrderedDict[str, Entry] = OrderedDict()
+        """Runs with a reader, the one that was read last at the end."""
+        self._alive: OrderedDict[str, Entry] = OrderedDict()
         self._by_key: dict[str, Entry] = {}
         self._in_full: OrderedDict[str, Entry] = OrderedDict()
         self._lock = threading.Lock()
@@ -161,12 +240,12 @@ class Catalog:
         there = [root for root, problem in problems.items() if problem is None]
         missing = tuple(root for root, problem in problems.items() if problem is not None)
         why = tuple(filter(None, problems.values()))
+        known = self._by_key
         try:
-            refs = discover(there)
+            entries = [known.get(ref.place) or self._new_entry(ref) for ref in walk(there)]
         except RunStoreError:  # a root went away between the two looks; the next scan tells which
             return False
-        known = self._by_key
-        entries = [known.get(str(ref.path)) or Entry(ref, patient=self._patient) for ref in refs]
+        sort_newest_first(entries, lambda entry: entry.ref)
         changed = (
             not self.scanned
             or (missing, why) != (self.missing, self.why_missing)
@@ -174,11 +253,20 @@ class Catalog:
         )
         if changed:
             self._by_key = {entry.key: entry for entry in entries}
+            folders = {entry.key[: entry.key.rfind("/") + 1] for entry in entries}
+            self.folders = frozenset(str(Path(folder)) for folder in folders)
+            self._counts = Counter(entry.word for entry in entries if entry.glanced)
+            for kept in (self._ended, self._alive, self._in_full):
+                for key in [key for key in kept if key not in self._by_key]:
+                    del kept[key]
             self.entries, self.missing, self.scanned = entries, missing, True
             self.why_missing = why
             with self._lock:
                 self._structure = True
         return changed
+
+    def _new_entry(self, ref: RunRef) -> Entry:
+        return Entry(ref, patient=self._patient, pool=self._pool)
 
     def get(self, key: str | None) -> Entry | None:
         """Return the entry of a run, or None when it is not there any more."""
@@ -186,8 +274,37 @@ class Catalog:
 
     def glance(self, entry: Entry) -> None:
         """Read what the list shows of one run."""
+        before = entry.word if entry.glanced else None
         if entry.glance():
             self._mark(entry)
+        if entry.word != before:
+            if before is not None:
+                self._counts[before] -= 1
+            self._counts[entry.word] += 1
+        self._keep(entry)
+
+    def open(self, entry: Entry) -> None:
+        """Read a run that comes into view and has no reader; it is to be drawn in any case."""
+        self.glance(entry)
+        self._mark(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        """Keep the reader of a run, and let the one go that was not looked at for longest."""
+        kept, other = self._alive, self._ended
+        if not entry.alive:
+            kept, other = other, kept
+        other.pop(entry.key, None)
+        kept[entry.key] = entry
+        kept.move_to_end(entry.key)
+        over = len(kept) - (ALIVE_KEPT if entry.alive else ENDED_KEPT)
+        if over > 0:
+            oldest = islice(kept, over + len(self.pinned))
+            for key in [key for key in oldest if key not in self.pinned][:over]:
+                kept.pop(key).let_go()
+
+    def status_counts(self) -> dict[str, int]:
+        """Return how many of the runs that were read have each status word."""
+        return dict(self._counts)
 
     def follow(self, entry: Entry) -> bool:
         """Read on in one run's history; return whether there is more to read at once."""
@@ -216,5 +333,4 @@ class Catalog:
     def ranked_metrics(self) -> list[str]:
         """Return the metrics of the newest runs, the most telling first."""
         newest = self.entries[:RANKED_ROWS]
-        names = rank_metrics(name for entry in newest for name in entry.metrics)
-        return [name for name in names if not is_bookkeeping(name)]
+        return telling_metrics(name for entry in newest for name in entry.metrics)

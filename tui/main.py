@@ -70,9 +70,9 @@ def print_once(roots: Sequence[Path], wanted: Sequence[str]) -> None:
     from .once import once
 
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
-    lines = list(once(roots, wanted, width))  # all of it before the first line: an error is alone
     _make_utf8(sys.stdout)
-    sys.stdout.write("\n".join(lines) + "\n")
+    for line in once(roots, wanted, width):
+        sys.stdout.write(line + "\n")
 
 
 def prepare_environment() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runstore.sources import RunRef, ask_scheduler
+from runstore.pool import Pool
+from runstore.ranking import telling_metrics
+from runstore.sources import RunRef, glanced
 from runstore.store import discover, find
 
-from .catalog import POLL_BYTES, Catalog, Entry
+from .catalog import POLL_BYTES, RANKED_ROWS, Entry
 from .renderables import details, run_table
 from .renderables.curves import run_chart
-from .renderables.facts import facts_of, run_count, status_counts, tell_apart
+from .renderables.facts import Facts, facts_of, packed, run_count, status_counts, tell_apart
 from .renderables.report import report
 from .renderables.text import Line, from_file, plain
 
@@ -37,43 +40,48 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
         RootNotFoundError: A root is not there.
         RunNotFoundError: A wanted run is not there, or its prefix is not unique.
     """
-    discover(roots)  # raises for a missing root, which the catalog would wait for
-    shown = [_entry(find(name, roots[0])) for name in wanted]
-    catalog = Catalog(roots, patient=False)
-    catalog.scan()
-    for entry in catalog.entries:
-        entry.glance()
-    ask_scheduler(entry.listed for entry in (*shown, *catalog.entries))
-    yield from _list(catalog, width)
-    for entry in shown or (catalog.entries if len(catalog.entries) == 1 else []):
-        yield from _detail(entry, width)
+    refs = discover(roots)
+    shown = [find(name, roots[0]) for name in wanted]
+    for _ in glanced(shown):  # so that it is known what Slurm says of runs outside of the roots
+        pass
+    yield from _list(roots, refs, width)
+    for ref in shown or (refs if len(refs) == 1 else []):
+        yield from _detail(Entry(ref, patient=False), width)
 
 
-def _entry(ref: RunRef) -> Entry:
-    entry = Entry(ref, patient=False)
-    entry.glance()
-    return entry
-
-
-def _list(catalog: Catalog, width: int) -> Iterable[str]:
-    entries = catalog.entries
-    places = ", ".join(from_file(str(root)) for root in catalog.roots)
-    words = status_counts(entry.word for entry in entries)
-    counts = "  ".join(f"{number:,} {word}" for word, number in words)
-    yield f"{run_count(len(entries))} in {places}   {counts}".rstrip()
-    if not entries:
+def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable[str]:
+    places = ", ".join(from_file(str(root)) for root in roots)
+    metrics, found = _facts(refs, width)
+    counts = "  ".join(
+        f"{number:,} {word}" for word, number in status_counts(Counter(one.word for one in found))
+    )
+    yield f"{run_count(len(refs))} in {places}   {counts}".rstrip()
+    if not refs:
         yield f"no runs yet: a directory below {places} with a run.json or *.jsonl is one"
         return
-    facts = tell_apart([facts_of(entry.listed.state) for entry in entries])
     columns = run_table.plan_columns(
         width,
-        catalog.ranked_metrics(),
-        max(map(run_table.name_width, facts)),
-        max(len(run_table.epoch_text(fact)) for fact in facts),
+        metrics,
+        max(map(run_table.name_width, tell_apart(found))),
+        max(len(run_table.epoch_text(facts)) for facts in found),
     )
     yield plain(run_table.header(columns)).rstrip()
-    for fact in facts:
-        yield plain(run_table.row(fact, columns)).rstrip()
+    for facts in tell_apart(found):
+        yield plain(run_table.row(facts, columns)).rstrip()
+
+
+def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:
+    """Return the metrics that may have a column, and the facts of each run with these alone."""
+    pool, found, metrics = Pool(), list[Facts](), list[str]()
+    for number, reader in enumerate(glanced(refs), 1):
+        found.append(facts_of(reader.state))
+        if number > RANKED_ROWS:
+            found[-1] = packed(found[-1], pool, metrics)
+        elif number == min(RANKED_ROWS, len(refs)):
+            names = telling_metrics(name for facts in found for name in facts.last)
+            metrics = names[: width // run_table.MIN_METRIC]
+            found = [packed(facts, pool, metrics) for facts in found]
+    return metrics, found
 
 
 def _detail(entry: Entry, width: int) -> Iterable[str]:

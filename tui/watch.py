@@ -88,6 +88,9 @@ class Watcher(threading.Thread):
         self._next_scan = 0.0
         self._next_looks = 0.0
         self._at = 0
+        self._first_of: list[Entry] = []
+        self._first = 0
+        """Before it, all runs of `_first_of` were read once."""
         self._wake = threading.Event()
         self._stopped = threading.Event()
 
@@ -96,6 +99,7 @@ class Watcher(threading.Thread):
         shown = frozenset(keys)
         if (shown, selected) != (self._shown, self._selected):
             self._shown, self._selected = shown, selected
+            self.catalog.pinned = shown if selected is None else shown | {selected}
             self._wake.set()
 
     def rescan(self) -> None:
@@ -171,23 +175,31 @@ class Watcher(threading.Thread):
     def _look_at_shown(self, now: float, left: int) -> int:
         """Read the runs on screen, new ones at once; return how many looks are left."""
         shown = [entry for key in self._shown if (entry := self.catalog.get(key)) is not None]
-        due = [entry for entry in shown if entry.glanced and self._due(entry, now)]
+        due = [entry for entry in shown if entry.is_open and self._due(entry, now)]
         due = sorted(due, key=lambda entry: entry.read_at)[:left]
-        for entry in (*(entry for entry in shown if not entry.glanced), *due):
+        for entry in (entry for entry in shown if not entry.is_open):
+            self.catalog.open(entry)
+            entry.read_at = self._clock()
+        for entry in due:
             self._look(entry)
         return left - len(due)
 
     def _look_first(self, left: int) -> tuple[bool, int]:
         """Read runs that were never read; return whether to go on at once, and the looks left."""
-        waiting = [entry for entry in self.catalog.entries if not entry.glanced]
-        if self.network:
-            waiting = waiting[:left]
-            left -= len(waiting)
+        entries = self.catalog.entries
+        if entries is not self._first_of:
+            self._first_of, self._first = entries, 0
         end = self._clock() + FIRST_LOOK_S
-        for entry in waiting:
-            if self._clock() > end or self._stopped.is_set():
-                return True, left
-            self._look(entry)
+        while self._first < len(entries):
+            entry = entries[self._first]
+            if not entry.glanced:
+                if self.network and left <= 0:
+                    return False, 0
+                if self._clock() > end or self._stopped.is_set():
+                    return True, left
+                self._look(entry)
+                left -= self.network
+            self._first += 1
         return False, left
 
     def _look_again(self, now: float, left: int) -> None:
@@ -240,7 +252,8 @@ class Hints:
         """Watch the folders that hold runs now."""
         if self._observer is None:
             return
-        for folder in self._folders():
+        roots = [str(root) for root in self._catalog.roots if root not in self._catalog.missing]
+        for folder in (*roots, *sorted(self._catalog.folders - set(roots))[:MAX_WATCHES]):
             if folder not in self._watched and len(self._watched) < MAX_WATCHES:
                 self._watch(folder)
 
@@ -249,11 +262,6 @@ class Hints:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(timeout=1.0)
-
-    def _folders(self) -> list[str]:
-        parents = {entry.ref.path.parent for entry in self._catalog.entries}
-        roots = [root for root in self._catalog.roots if root not in self._catalog.missing]
-        return [str(folder) for folder in (*roots, *sorted(parents - set(roots)))]
 
     def _watch(self, folder: str) -> None:
         from watchdog import events

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from runstore.cli.options import json_option, root_option
-from runstore.cli.output import print_json_array, say, table
+from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
-from runstore.ranking import is_bookkeeping, rank_metrics
-from runstore.sources import RunRef, RunState, learn_jobs, open_run
+from runstore.pool import Packed, Pool
+from runstore.ranking import rank_metrics, telling_metrics
+from runstore.sources import RunState, glanced
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
@@ -21,6 +21,10 @@ from runstore.text import printable
 METRICS_SHOWN = 3
 RANKED_METRICS = 50
 """Metrics of a run that may become a column."""
+BETWEEN = "\x1f"
+"""Between cells that are kept as one text; no printable text has it."""
+LEFT_CELLS = 4
+"""Cells of a line in front of those of metrics."""
 
 
 @click.command("ls")
@@ -38,61 +42,63 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     """
     directory = where or root
     refs = discover([directory])
-    learn_jobs(refs)
+    states = (reader.state for reader in glanced(refs))
     if as_json:
-        print_json_array(summary(state) for state in _glanced(refs))
+        print_json_array(summary(state) for state in states)
     elif refs:
-        for line in _lines([_listed(state) for state in _glanced(refs)]):
-            click.echo(line)
+        print_lines(_lines(states))
     else:
         say(f"no runs in {directory} yet")
 
 
-def _glanced(refs: Sequence[RunRef]) -> Iterator[RunState]:
-    """Yield each run's state; nobody keeps them, there may be a hundred thousand."""
-    for ref in refs:
-        reader = open_run(ref, patient=False)
-        reader.glance()
-        yield reader.state
-
-
 class _Listed(NamedTuple):
-    """What a line of the list shows."""
+    """What a line of the list shows; small, because all are there before the first is printed."""
 
-    front: tuple[str, ...]
-    last: dict[str, float]
+    cells: str
+    """Those that are not metrics, with `BETWEEN` in between."""
+    last: Packed[float]
     """The latest values; of many metrics those that people look at first."""
-    back: tuple[str, ...]
 
 
-def _listed(state: RunState) -> _Listed:
+def _listed(state: RunState, pool: Pool) -> _Listed:
     best, last = state.best, state.last
     if len(last) > RANKED_METRICS:
         last = {name: last[name] for name in rank_metrics(last)[:RANKED_METRICS]}
-    return _Listed(
-        (
-            printable(state.id),
-            state.status.word,
-            of_total(state.epoch, state.epochs),
-            count(state.step),
-        ),
-        {sys.intern(name): value for name, value in last.items()},
-        (
-            f"{metric(best.value)} @{best.epoch}" if best else NOTHING,
-            duration(state.duration_s),
-            local_time(state.created),
-            printable(_reason(state)),
-        ),
+    cells = (
+        printable(state.id),
+        state.status.word,
+        of_total(state.epoch, state.epochs),
+        count(state.step),
+        f"{metric(best.value)} @{best.epoch}" if best else NOTHING,
+        duration(state.duration_s),
+        local_time(state.created),
+        printable(_reason(state)),
     )
+    return _Listed(BETWEEN.join(cells), Packed(last, pool))
 
 
-def _lines(runs: list[_Listed]) -> list[str]:
-    names = rank_metrics(name for run in runs for name in run.last)
-    metrics = [name for name in names if not is_bookkeeping(name)][:METRICS_SHOWN]
+def _lines(states: Iterable[RunState]) -> Iterator[str]:
+    pool = Pool()
+    runs = [_listed(state, pool) for state in states]
+    metrics = telling_metrics(name for run in runs for name in run.last)[:METRICS_SHOWN]
     header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
-    rows = [header]
-    rows += [[*r.front, *(metric(r.last.get(m)) for m in metrics), *r.back] for r in runs]
-    return table(rows, right=range(2, 5 + len(metrics) + 1))
+    return table(_Rows(header, metrics, runs), right=range(2, LEFT_CELLS + len(metrics) + 2))
+
+
+class _Rows:
+    """The rows of the table, each made when its turn comes."""
+
+    def __init__(
+        self, header: Sequence[str], metrics: Sequence[str], runs: Sequence[_Listed]
+    ) -> None:
+        self._header, self._metrics, self._runs = header, metrics, runs
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        yield self._header
+        for run in self._runs:
+            cells = run.cells.split(BETWEEN)
+            values = [metric(run.last.get(name)) for name in self._metrics]
+            yield [*cells[:LEFT_CELLS], *values, *cells[LEFT_CELLS:]]
 
 
 def _reason(state: RunState) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import click
@@ -59,20 +60,29 @@ def say(message: str) -> None:
     click.echo(f"runstore: {printable(message)}", err=True)
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
-    """Return rows as aligned lines; on a terminal, cut at its width.
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines, some at a time."""
+    remaining = iter(lines)
+    while batch := list(islice(remaining, ROWS_AT_ONCE)):
+        click.echo("\n".join(batch))
+
+
+def table(rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
+    """Yield rows as aligned lines; on a terminal, cut at its width.
 
     Args:
-        rows: cells; the first row is the header. Cells are made printable.
+        rows: cells; the first row is the header. Cells are made printable. They are gone through
+            twice, and none is kept.
         right: columns that are aligned to the right.
     """
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(_pad(row, widths, right)).rstrip() for row in cells]
-    if not sys.stdout.isatty():
-        return lines
-    width = max(NARROWEST, shutil.get_terminal_size().columns)
-    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+    widths: list[int] = []
+    for row in rows:
+        sizes = [len(printable(cell)) for cell in row]
+        widths = list(map(max, widths, sizes)) if widths else sizes
+    width = max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    for row in rows:
+        line = "  ".join(_pad([printable(cell) for cell in row], widths, right)).rstrip()
+        yield line if width is None or len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _pad(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> list[str]:

@@ -6,14 +6,15 @@ A source recognises a directory by the names in it and opens it as a `RunReader`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runstore.slurm_jobs import JOBS
+from runstore.paths import id_order
+from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
 from runstore.sources import native, plain
-from runstore.sources.reading import RunReader
+from runstore.sources.reading import RunReader, guarded
 from runstore.state import RunState
 
 
@@ -36,17 +37,28 @@ SOURCES: tuple[Source, ...] = (native, plain)
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """A run that was found, not read."""
+    """A run that was found, not read. Small: a root may hold a hundred thousand."""
 
-    path: Path
+    place: str
+    """The path of its directory, as text."""
     source: Source
-    sort_key: str
-    """Sorts runs by the time of their creation as far as their names tell."""
+    changed: str = ""
+    """When the directory was changed, where its name tells no time."""
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return Path(self.place)
 
     @property
     def name(self) -> str:
         """The directory's name, which is the id of a native run."""
-        return self.path.name
+        return self.place.rpartition("/")[2]
+
+    @property
+    def sort_key(self) -> str:
+        """What sorts runs by the time of their creation as far as their names tell."""
+        return self.changed or id_order(self.name)
 
 
 def recognise(directory: Path, names: Sequence[str]) -> Source | None:
@@ -75,12 +87,24 @@ def ask_scheduler(readers: Iterable[RunReader]) -> None:
             reader.judge()
 
 
-def learn_jobs(refs: Iterable[RunRef]) -> None:
-    """Ask Slurm once about the jobs of many runs, before they are looked at one by one."""
-    if JOBS.can_ask():
-        for ref in refs:
-            open_run(ref, patient=False).glance()
-        JOBS.refresh()
+def glanced(refs: Sequence[RunRef]) -> Iterator[RunReader]:
+    """Yield a reader of each run that has had one look at it; nobody keeps them.
+
+    Where Slurm may know how a run ended, the next runs are looked at ahead, so that it is asked
+    about many jobs at once.
+    """
+    asked_until = 0
+    for index, ref in enumerate(refs):
+        reader = open_run(ref, patient=False)
+        guarded(reader, reader.glance)
+        if index >= asked_until and JOBS.has_questions():
+            asked_until = index + JOBS_AT_ONCE
+            for ahead in refs[index + 1 : asked_until]:
+                waiting = open_run(ahead, patient=False)
+                guarded(waiting, waiting.glance)
+            JOBS.refresh()
+            guarded(reader, reader.judge)
+        yield reader
 
 
 __all__ = [
@@ -90,7 +114,8 @@ __all__ = [
     "RunState",
     "Source",
     "ask_scheduler",
-    "learn_jobs",
+    "glanced",
+    "guarded",
     "open_run",
     "recognise",
 ]

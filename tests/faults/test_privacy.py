@@ -64,7 +64,7 @@ def test_no_filter_keeps_the_screen_waiting(tmp_path: Path, typed: str) -> None:
     run = tmp_path / ("a" * 200 + "!")
     run.mkdir()
     (run / "run.json").write_text('{"format":1,"id":"x","name":"' + "a" * 100_000 + '","tags":[]}')
-    entry = Entry(RunRef(run, native, ""))
+    entry = Entry(RunRef(str(run), native))
     entry.glance()
     text = FilterText("", open=True)
     for char in typed:

@@ -46,9 +46,8 @@ def test_equal_parameters_leave_the_end_of_the_id() -> None:
 
 
 def test_a_narrow_list_keeps_the_difference_before_the_name() -> None:
-    named = tell_apart(
-        [facts("a", "mobilenet", batch_size=32), facts("b", "mobilenet", batch_size=128)]
-    )
+    shown = [facts("a", "mobilenet", batch_size=32), facts("b", "mobilenet", batch_size=128)]
+    named = list(tell_apart(shown))
     wide = run_table.plan_columns(160, (), max(map(run_table.name_width, named)))
     narrow = run_table.Columns(9, 5, 4, (), percent=False, took=False)
     assert "mobilenet batch_size=128" in plain(run_table.row(named[1], wide))

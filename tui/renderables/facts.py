@@ -6,10 +6,11 @@ The list, the detail panes and `--once` all show these facts, so they cannot dis
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
+from runstore.pool import Packed, Pool
 from runstore.progress import Progress
 from runstore.ranking import SPLITS, rank_metrics, split_metric
 from runstore.state import RunState
@@ -81,23 +82,51 @@ def facts_of(state: RunState) -> Facts:
     )
 
 
-def tell_apart(shown: Sequence[Facts]) -> list[Facts]:
+def packed(facts: Facts, pool: Pool, metrics: Collection[str]) -> Facts:
+    """Return the same facts, of the latest values only those of `metrics`, in less memory."""
+    return replace(
+        facts,
+        name=facts.id if facts.name == facts.id else pool.share(facts.name),
+        reason=pool.share(facts.reason),
+        last=Packed({name: facts.last[name] for name in metrics if name in facts.last}, pool),
+        params=Packed({key: pool.share(value) for key, value in facts.params.items()}, pool),
+    )
+
+
+def tell_apart(shown: Sequence[Facts]) -> Iterator[Facts]:
     """Give runs that share a name what they differ in: their parameters, or else their ids."""
-    return [replace(facts, apart=_difference(facts, _namesakes(facts, shown))) for facts in shown]
+    several = _Namesakes(shown)
+    return (replace(facts, apart=several.difference(facts)) for facts in shown)
 
 
-def _namesakes(facts: Facts, shown: Sequence[Facts]) -> list[Facts]:
-    return [other for other in shown if other.name == facts.name and other.id != facts.id]
+class _Namesakes:
+    """The parameters in which runs of the same name differ; in time that grows as their number."""
+
+    def __init__(self, shown: Iterable[Facts]) -> None:
+        self._first: dict[str, Facts] = {}
+        """Of each name."""
+        self._differing: dict[str, set[str]] = {}
+        """Of each name that runs of several ids have."""
+        for facts in shown:
+            first = self._first.setdefault(facts.name, facts)
+            if facts.id != first.id:
+                self._differing.setdefault(facts.name, set())
+            if facts is not first:
+                self._note(first, facts)
+
+    def _note(self, first: Facts, other: Facts) -> None:
+        for key in {*first.params, *other.params}:
+            if first.params.get(key) != other.params.get(key):
+                self._differing.setdefault(other.name, set()).add(key)
+
+    def difference(self, facts: Facts) -> tuple[str, str]:
+        """Return what tells a run from its namesakes, and shorter; nothing where it has none."""
+        keys = self._differing.get(facts.name)
+        return ("", "") if keys is None else _difference(facts, keys)
 
 
-def _difference(facts: Facts, others: Sequence[Facts]) -> tuple[str, str]:
-    if not others:
-        return "", ""
-    differing = {
-        key: value
-        for key, value in facts.params.items()
-        if any(other.params.get(key) != value for other in others)
-    }
+def _difference(facts: Facts, keys: Collection[str]) -> tuple[str, str]:
+    differing = {key: value for key, value in facts.params.items() if key in keys}
     if not differing:
         tail = facts.id.rpartition("-")[2] if facts.id != facts.name else ""
         return tail, tail
@@ -141,8 +170,14 @@ def run_fraction(state: RunState) -> float | None:
     return max(0.0, min(1.0, done / epochs))
 
 
-def chart_groups(names: Iterable[str]) -> dict[str, list[str]]:
+def chart_groups(names: Iterable[str]) -> Mapping[str, list[str]]:
     """Return the metrics of each chart: `loss` has `train/loss` and `val/loss`; ranked."""
+    return _chart_groups(tuple(names))
+
+
+@lru_cache(maxsize=4)
+def _chart_groups(names: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """Remembers the last ones: a chart is drawn often, and ranks thousands of names each time."""
     groups: dict[str, list[str]] = {}
     for name in rank_metrics(names):
         groups.setdefault(split_metric(name)[1], []).append(name)
@@ -156,12 +191,11 @@ def finite(value: object) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def status_counts(words: Iterable[str]) -> list[tuple[str, int]]:
+def status_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return (word, how many) for the words that occur, the live ones first."""
-    counts = Counter(words)
     order = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")
     ordered = (*order, "finished", "unknown")
-    return [(word, counts[word]) for word in ordered if counts[word]]
+    return [(word, counts[word]) for word in ordered if counts.get(word)]
 
 
 def run_count(number: int) -> str:

@@ -13,12 +13,23 @@ from .facts import finite
 from .text import EMPTY, Line, Span, fit, fit_line, from_file, line, line_width, shorten
 
 MAX_MATRIX_LABELS = 30
+Made = dict[str, tuple[Mapping[str, Any], int, list[Line]]]
+"""Split to its report's row, the width, and the lines that were made of it."""
 _AVERAGES = ("micro avg", "macro avg", "weighted avg", "samples avg")
 
 
-def report(state: RunState, width: int) -> list[Line]:
-    """Return the newest report of each split, validation before training."""
+def report(state: RunState, width: int, made: Made | None = None) -> list[Line]:
+    """Return the newest report of each split, validation before training.
+
+    Args:
+        state: The run.
+        width: Cells.
+        made: What was made before, brought up to date: only new reports are made again.
+    """
     reports = state.reports
+    made = {} if made is None else made
+    for split in made.keys() - reports.keys():
+        del made[split]
     if not reports:
         return [
             line(Span("no classification report yet", "dim")),
@@ -28,7 +39,10 @@ def report(state: RunState, width: int) -> list[Line]:
     for split in sorted(reports, key=_split_order):
         if out:
             out.append(EMPTY)
-        out += _one_report(split, reports[split], width)
+        row, known = reports[split], made.get(split)
+        if known is None or known[0] is not row or known[1] != width:
+            known = made[split] = (row, width, _one_report(split, row, width))
+        out += known[2]
     return out
 
 
@@ -132,10 +146,18 @@ def _matrix(triples: Sequence[object], rows: Mapping[int, int]) -> list[list[int
     for triple in triples:
         if not (isinstance(triple, list) and len(triple) == 3):
             continue
-        true, predicted, number = (int(v) if finite(v) is not None else -1 for v in triple)
+        true, predicted = _whole(triple[0]), _whole(triple[1])
         if true in rows and predicted in rows:
-            counts[rows[true]][rows[predicted]] += max(0, number)
+            counts[rows[true]][rows[predicted]] += max(0, _whole(triple[2]))
     return counts
+
+
+def _whole(value: object) -> int:
+    """Return a number without its fraction, -1 for anything else."""
+    if type(value) is int:
+        return value
+    number = finite(value)
+    return -1 if number is None else int(number)
 
 
 def _side_by_side(left: list[Line], right: list[Line], left_width: int) -> list[Line]:

@@ -94,6 +94,9 @@ class MainScreen(Screen[None]):
             changes = self.catalog.take_changes()
             if changes:
                 self._take(changes)
+            for widget in (self._list, *self._visible_panes()):
+                if widget.is_waiting:
+                    widget.redraw()
         self._update_header()
 
     def _take(self, changes: Changes) -> None:
@@ -137,7 +140,7 @@ class MainScreen(Screen[None]):
         headline = Headline(
             roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
             runs=f"{len(listed):,} of {total}" if self.filter.words else total,
-            counts=tuple(status_counts(entry.word for entry in entries if entry.glanced)),
+            counts=tuple(status_counts(self.catalog.status_counts())),
             place=self._list.place,
             paused=self.paused,
             changed_s=None if since is None else float(since > 2) * 2,

@@ -33,6 +33,8 @@ class LinesWidget(Widget):
         self._lines: list[Line] = []
         self._strips: dict[int, Strip] = {}
         self._drawn_with: tuple[int, Style] | None = None
+        self.is_waiting = False
+        """What it shows was being read when it was to be drawn; draw again soon."""
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return the lines to show, at most `height` of `width` cells; blank by itself."""

@@ -35,6 +35,9 @@ class Pane(LinesWidget, can_focus=True):
         """Show all panes' names in the title line, because only this one is visible."""
         self._top = 0
         self._length = 0
+        self._seen: list[Line] = []
+        self._seen_of: tuple[Entry | None, int] = (None, 0)
+        """The run and the number of lines that `_seen` is of."""
 
     @abstractmethod
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
@@ -65,11 +68,17 @@ class Pane(LinesWidget, can_focus=True):
         """Return the lines that are scrolled into view; the others are not even made."""
         if self.entry is None:
             return [EMPTY]
-        with self.entry.view() as view:
+        with self.entry.glimpse() as view:
+            self.is_waiting = view is None
+            if view is None:
+                entry, self._length = self._seen_of
+                return self._seen if entry is self.entry else [EMPTY]
             lines = self.content(view, width, height)
             self._length = len(lines)
             self._top = max(0, min(self._top, self._length - height))
-            return list(lines[self._top : self._top + height])
+            self._seen = list(lines[self._top : self._top + height])
+            self._seen_of = self.entry, self._length
+            return self._seen
 
     def _title(self, width: int, height: int) -> Line:
         rule = "rule-focus" if self.has_focus else "rule"

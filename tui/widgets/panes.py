@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..catalog import RunView
 from ..renderables import details
 from ..renderables.curves import group_names, next_group, run_chart
-from ..renderables.report import report
+from ..renderables.report import Made, report
 from ..renderables.text import Line, Span, from_file, line
 from .pane import Pane
 
@@ -78,12 +78,13 @@ class ReportPane(Pane):
         super().__init__()
         self._drawn: tuple[int, Mapping[str, object]] = (0, {})
         self._table: list[Line] = []
+        self._made: Made = {}
 
     def content(self, view: RunView, width: int, height: int) -> list[Line]:
         """Return the reports, validation first; they change with an epoch, not with a step."""
         drawn = (width, view.full.reports)
         if drawn != self._drawn or not self._table:
-            self._table = report(view.full, width)
+            self._table = report(view.full, width, self._made)
             self._drawn = drawn
         return self._table
 

@@ -13,6 +13,9 @@ from ..renderables.facts import Facts, facts_of, tell_apart
 from ..renderables.text import Line, Span, fit_line, from_file
 from .lines import LinesWidget
 
+FACTS_KEPT = 1000
+"""Runs whose line need not be made again when they come back into view."""
+
 
 class RunList(LinesWidget, can_focus=True):
     """A table with a cursor.
@@ -32,6 +35,8 @@ class RunList(LinesWidget, can_focus=True):
         self._chosen: str | None = None
         self._shown: tuple[str, ...] = ()
         self._facts: dict[str, Facts] = {}
+        self._outdated: set[str] = set()
+        """Keys of `_facts` that are to be made again."""
 
     def update_from(
         self, entries: Sequence[Entry], metrics: Sequence[str], changed: frozenset[str] | None
@@ -48,8 +53,10 @@ class RunList(LinesWidget, can_focus=True):
         if changed is None:
             self._facts.clear()
         else:
-            for key in changed:
-                self._facts.pop(key, None)
+            self._outdated |= changed & self._facts.keys()
+        if len(self._facts) > FACTS_KEPT:
+            visible = {entry.key for entry in self._visible()}
+            self._facts = {key: self._facts[key] for key in self._facts.keys() & visible}
         if stay is not None and not self._at(self._cursor, stay):
             self._cursor = next((i for i, e in enumerate(entries) if e.key == stay), self._cursor)
         self._settle()
@@ -119,6 +126,7 @@ class RunList(LinesWidget, can_focus=True):
         visible = self._visible()
         if not visible:
             return self.empty(width)
+        self.is_waiting = False
         read = {e.key: fact for e in visible if (fact := self._facts_of(e)) is not None}
         facts = dict(zip(read, tell_apart(list(read.values())), strict=True))
         columns = self._columns(width - 2, list(facts.values()))
@@ -139,9 +147,12 @@ class RunList(LinesWidget, can_focus=True):
     def _facts_of(self, entry: Entry) -> Facts | None:
         """Return the facts of a run, from the last time it changed; None before it was read."""
         facts = self._facts.get(entry.key)
-        if facts is None and entry.glanced:
-            with entry.view() as view:
-                facts = self._facts[entry.key] = facts_of(view.listed)
+        if entry.glanced and (facts is None or entry.key in self._outdated):
+            with entry.glimpse() as view:
+                self.is_waiting |= view is None
+                if view is not None and view.known:
+                    facts = self._facts[entry.key] = facts_of(view.listed)
+                    self._outdated.discard(entry.key)
         return facts
 
     def on_resize(self, event: events.Resize) -> None:
