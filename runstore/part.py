@@ -105,7 +105,7 @@ class Part:
                 os.close(descriptor)
 
     def leave_number(self) -> None:
-        """Give up the file, but not the number of its descriptor, which a write may be about to use.
+        """Give up the file, but not its descriptor's number, which a write may be about to use.
 
         As it would be somebody else's in a moment, what is written there goes nowhere.
         """
