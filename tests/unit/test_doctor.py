@@ -196,6 +196,13 @@ def test_nothing_is_found_in_a_live_run_in_the_middle_of_a_line(live: Path) -> N
     assert look(live) == []
 
 
+def test_zeros_whose_bytes_may_still_come_are_not_found(live: Path) -> None:
+    """As a file server shows a file's size before its bytes."""
+    with (live / "metrics-0001.jsonl").open("ab") as file:
+        file.write(bytes(100) + b"\n")
+    assert look(live) == []
+
+
 OF_EXEC = {
     "a script that nobody changed": """
 for step in range(1, 6):
