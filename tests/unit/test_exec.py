@@ -486,7 +486,8 @@ def test_second_init_in_a_script_is_a_run_of_its_own(here: Path) -> None:
 def test_heartbeat_is_handed_over(here: Path, wait_until: WaitUntil) -> None:
     (here / "train.py").write_text(JOIN + "import time; time.sleep(60)")
     process = start(sys.executable, "train.py")
-    wait_until(lambda: list(here.glob("runs/*/events-0001.jsonl")), 30)
+    found = "runs/*/events-0001.jsonl"
+    wait_until(lambda: any(path.stat().st_size for path in here.glob(found)), 30)
     run_dir = only_run(here)
     pid = json.loads((run_dir / "events-0001.jsonl").read_text().splitlines()[0])["pid"]
 
