@@ -104,6 +104,18 @@ class Part:
             with suppress(OSError):
                 os.close(descriptor)
 
+    def leave_number(self) -> None:
+        """Give up the file, but not its descriptor's number, which a write may be about to use.
+
+        As it would be somebody else's in a moment, what is written there goes nowhere.
+        """
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                os.dup2(nowhere, descriptor, inheritable=False)
+                os.close(nowhere)
+
     def count(self) -> None:
         """Bring the tally up to date, off the hot path, from what was written since."""
         self.tally.add(self.unsynced[self._counted :])

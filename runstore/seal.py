@@ -77,7 +77,10 @@ def seal(path: Path, *, may: Callable[[], bool] = lambda: True) -> Sealed | None
         end = _end_of_lines(descriptor, size)
         if end == size:
             return None
-        torn = _keep_aside(path, os.pread(descriptor, size - end, end))
+        tail = os.pread(descriptor, size - end, end)
+        if len(tail) < size - end:
+            raise OSError(errno.EIO, "it cannot be read whole")
+        torn = _keep_aside(path, tail)
         if os.fstat(descriptor).st_size != size:
             raise OSError(errno.EBUSY, "somebody writes it")
         os.ftruncate(descriptor, end)

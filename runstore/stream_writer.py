@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -392,6 +393,11 @@ class StreamWriter:
 
     def finish(self) -> None:
         """Write and sync everything, make the tallies true, and close."""
+        with self._lock:
+            # Of this thread, then: a signal handler has interrupted it.
+            if self._busy:
+                self._finish_inside()
+                return
         for _ in range(END_SYNCS):
             self._next_sync = 0.0
             self.drain()
@@ -399,6 +405,23 @@ class StreamWriter:
         with self._sync_lock:
             self._in_turn(self._conclude)
             self.close()
+
+    def _finish_inside(self) -> None:
+        """Do the same in a signal handler that has interrupted this very thread at its writing.
+
+        What was under way is looked for in the file, and goes nowhere from now on. Without the lock
+        for syncing: a thread that has it may wait for the one that this thread holds.
+        """
+        self._busy = False
+        if self._parts.current.is_open and not self._waiting.torn:
+            self._parts.current.drop_torn_line()
+        self.drain()
+        if self._parts.current.is_open:
+            with suppress(OSError):
+                self._parts.current.sync()
+        self._in_turn(self._conclude)
+        self._closed, self._direct, self._busy = True, False, True
+        self._parts.current.leave_number()
 
     def _conclude(self) -> None:
         self._give_up_what_waits()

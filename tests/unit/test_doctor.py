@@ -195,6 +195,13 @@ def test_nothing_is_found_in_a_live_run_in_the_middle_of_a_line(live: Path) -> N
     assert look(live) == []
 
 
+def test_zeros_whose_bytes_may_still_come_are_not_found(live: Path) -> None:
+    """As a file server shows a file's size before its bytes."""
+    with (live / "metrics-0001.jsonl").open("ab") as file:
+        file.write(bytes(100) + b"\n")
+    assert look(live) == []
+
+
 OF_EXEC = {
     "a script that nobody changed": """
 for step in range(1, 6):
@@ -279,6 +286,25 @@ def test_a_line_over_1_mib_is_found_and_what_follows_is_read(killed: Path) -> No
         file.write(b'{"a":"' + b"x" * (3 << 20) + b'"}\nbad\n')
     found = [one for one in look(killed) if one.code == "bad_line"]
     assert [(one.line, one.byte, one.count) for one in found] == [(21, size, 2)]
+
+
+def test_a_damaged_line_behind_one_over_1_mib_is_found_at_its_byte(killed: Path) -> None:
+    path = killed / "metrics-0001.jsonl"
+    damaged = path.read_bytes().rpartition(b"\n")[0] + b"\n" + b"x" * (3 << 20) + b"\n"
+    path.write_bytes(damaged + b'{"step":90,"a":1.0}\n\0\n')
+    found = one_of(killed, "nul_run")
+    assert found.byte == len(damaged) + len(b'{"step":90,"a":1.0}\n')
+
+
+def test_a_file_that_is_cut_whole_needs_no_tally(finished: Path) -> None:
+    events = finished / "events-0001.jsonl"
+    *before, end = events.read_bytes().splitlines(keepends=True)
+    cut = b'{"event":"cut","time":1.0,"file":"metrics-0001.1.jsonl","bytes":0}\n'
+    stray = finished / "metrics-0001.1.jsonl"
+    stray.write_bytes(b'{"step":90,"a":1.0}\n')
+    assert codes(finished) == {"unlisted_file"}
+    events.write_bytes(b"".join([*before, cut, end]))
+    assert codes(finished) == set()
 
 
 def test_a_run_of_nul_bytes_is_found_where_it_begins(finished: Path) -> None:

@@ -523,3 +523,21 @@ def test_resumed_run_with_an_init_inside_is_its_next_attempt(here: Path) -> None
     assert (data.state.attempt, data.params) == (2, {"lr": 0.1})
     names = {path.name for path in only_run(here).glob("*-0002*")}
     assert {"exec-0002.jsonl", "events-0002.jsonl"} <= names
+
+
+def test_signal_from_the_command_itself_is_not_sent_back(here: Path) -> None:
+    script = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(0.5)"
+    done = run(*python(script + "; print('goes on')"))
+    assert (done.returncode, done.stdout) == (0, b"goes on\n")
+    assert status_of(only_run(here)) == Status("interrupted", "SIGTERM")
+
+
+def test_init_of_a_further_process_is_a_further_attempt(here: Path) -> None:
+    script = "import runstore; runstore.init(system_interval_s=None).finish()"
+    one = f"{sys.executable} -c '{script}'"
+    done = run("sh", "-c", f"{one} && {one}")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in sorted(only_run(here).glob("events-*"))] == [
+        "events-0001.jsonl",
+        "events-0002.jsonl",
+    ]

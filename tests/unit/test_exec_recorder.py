@@ -148,6 +148,27 @@ def test_launcher_that_died_before_its_command_is_told_so(tmp_path: Path) -> Non
     assert status.reason.endswith("before it started its command")
 
 
+def test_init_that_outlives_its_command_is_running(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
+    writer = RunWriter(tmp_path, 1)
+    recorder.end({"status": "finished", "reason": "", "code": 0})
+    assert load(tmp_path).state.status == Status("running", f"process {os.getpid()}")
+    writer.end({"status": "finished"})
+
+
+def test_launcher_elsewhere_that_is_gone_proves_nothing_of_its_command(tmp_path: Path) -> None:
+    file = tmp_path / "exec-0001.jsonl"
+    file.touch()
+    elsewhere = {"host": "node7", "boot_id": "another", "pid_ns": "pid:[1]", "lock": True}
+    numbers = {"format": 1, "attempt": 1, "pid": 1, "pid_start": 1, "inode": file.stat().st_ino}
+    opened = {"event": "open", "time": 1.0, "command": ["true"], **elsewhere, **numbers}
+    started = {"event": "start", "time": 1.0, "pid": 2, "pid_start": 2}
+    file.write_text(f"{json.dumps(opened)}\n{json.dumps(started)}\n")
+    status = load(tmp_path).state.status
+    assert status.word == "unknown"
+    assert status.reason.endswith("its command may go on")
+
+
 def test_attempt_is_claimed_by_one_only(tmp_path: Path) -> None:
     first = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     with pytest.raises(AttemptError, match="attempt 1 was started by another process"):

@@ -217,3 +217,19 @@ def test_what_may_not_be_sealed_any_more_stays(tmp_path: Path) -> None:
         seal(path, may=lambda: False)
     assert torn_tail(path) == 4
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_tail_that_is_not_read_whole_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a FUSE file system may answer."""
+    path = tmp_path / "metrics-0001.jsonl"
+    path.write_bytes(b"{}\n" + b"x" * 100)
+    pread = os.pread
+
+    def short(descriptor: int, size: int, offset: int) -> bytes:
+        return pread(descriptor, min(size, 7) if offset else size, offset)
+
+    monkeypatch.setattr(os, "pread", short)
+    with pytest.raises(OSError, match="cannot be read whole"):
+        seal(path)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_size == 103

@@ -769,6 +769,46 @@ def test_signal_handler_may_log_while_the_same_thread_logs(tmp_path: Path, told:
 
 # Python itself leaves a file to the garbage collector when it is interrupted inside `open`.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(60)
+def test_signal_handler_may_end_the_stream_in_the_middle_of_a_write(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a thread is about to sync, and although the write then goes on."""
+    writer = told.writer(tmp_path)
+    writer.append(line(0))
+    write, syncing = os.write, threading.Event()
+
+    def sync() -> None:
+        with writer._sync_lock:
+            syncing.set()
+            writer.sync()
+
+    thread = threading.Thread(target=sync, daemon=True)
+    other = -1
+
+    def interrupted(descriptor: int, data: bytes) -> int:
+        nonlocal other
+        monkeypatch.setattr(os, "write", write)
+        thread.start()
+        syncing.wait()
+        writer.finish()
+        other = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", interrupted)
+    writer.append(line(1))
+    thread.join()
+    os.close(other)
+    data = (tmp_path / FIRST.name).read_bytes()
+    assert data == line(0)
+    assert writer.tallies[FIRST.name].to_record() == {
+        "rows": 1,
+        "bytes": len(data),
+        "crc32": f"{zlib.crc32(data):08x}",
+    }
+    assert (tmp_path / "other").read_bytes() == b""
+
+
 def test_exception_from_a_signal_handler_leaves_nothing_held(tmp_path: Path, told: Told) -> None:
     """Ctrl-C at any instruction: the thread that syncs, and the next row, must still get in."""
     writer = told.writer(tmp_path)
