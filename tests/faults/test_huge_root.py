@@ -1,6 +1,6 @@
 """A root of thousands of runs: what they cost in memory, and whether keys are answered meanwhile.
 
-Scaled down from the 100,000 that docs/reliability.md has figures of.
+Scaled down from the 100,000 that docs/security.md has figures of.
 """
 
 from __future__ import annotations
