@@ -220,7 +220,7 @@ def test_screen_that_changes_all_the_time_costs_little_and_answers_keys(
         stop.wait(3)
         assert (len(terminal.output) - before) / 3 < 10_000
         terminal.press("?")
-        wait_until(terminal.shows("any key closes"), 1.0, what="the answer to a key")
+        wait_until(terminal.shows("any key closes"), 10, what="the answer to a key")
     finally:
         stop.set()
         writer.join()
