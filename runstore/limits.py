@@ -52,5 +52,8 @@ BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 EXPORT_COLUMNS = 16_384
 """Columns of a CSV: a spreadsheet has no more."""
+LISTED_READERS = 500
+"""Ended runs whose readers the monitor keeps, 60 KiB each, besides those on screen; and as many of
+those that may go on. The others are read again when they come into view: a millisecond."""
 LINKED_DEPTH = 2
 """Folders below a symbolic link that are searched for runs; it may lead to `/`."""

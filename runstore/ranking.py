@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+RANKED_METRICS = 50
+"""Metrics of one run that may become a column of a list."""
 SPLITS = ("train", "val", "valid", "validation", "eval", "test")
 _BY_MEANING = ("loss", "accuracy", "acc", "f1", "auc", "mae", "mse", "rmse", "perplexity")
 _BOOKKEEPING = ("duration_s", "_per_s", "samples", "nonfinite", "batches")
@@ -23,6 +25,11 @@ def rank_metrics(names: Iterable[str]) -> list[str]:
 def telling_metrics(names: Iterable[str]) -> list[str]:
     """Return metric names as `rank_metrics` does, without those about the training loop."""
     return [name for name in rank_metrics(names) if not is_bookkeeping(name)]
+
+
+def most_telling(names: Collection[str]) -> Collection[str]:
+    """Return the names of a run's metrics, of many those that may become a column of a list."""
+    return names if len(names) <= RANKED_METRICS else rank_metrics(names)[:RANKED_METRICS]
 
 
 def _interest(name: str) -> tuple[int, int]:

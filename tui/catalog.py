@@ -16,8 +16,9 @@ from itertools import islice
 from pathlib import Path
 
 from runstore.errors import RunStoreError
+from runstore.limits import LISTED_READERS, TEXT_CHARS
 from runstore.pool import Pool
-from runstore.ranking import rank_metrics, telling_metrics
+from runstore.ranking import RANKED_METRICS, most_telling, telling_metrics
 from runstore.sources import RunReader, RunRef, RunState, guarded, open_run
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
@@ -30,15 +31,6 @@ READ_IN_FULL = 4
 """Runs whose whole history is kept; going back to one of them is instant."""
 RANKED_ROWS = 200
 """Runs that decide which metrics the list shows; more would only cost time."""
-RANKED_METRICS = 50
-"""Metrics of a run that may become a column."""
-ENDED_KEPT = 500
-"""Ended runs whose readers are kept. Of a hundred thousand, the others are read again when they
-come into view: a few hundred microseconds each, where keeping them would take gigabytes."""
-ALIVE_KEPT = 1000
-"""The same of the others, whose readers remember when a heart was last seen to beat."""
-TOLD_CHARS = 1000
-"""What the filter looks through of a run's name and tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +135,12 @@ class Entry:
 
     def _note(self, state: RunState) -> None:
         self.word = state.status.word
-        told = "\n".join((state.name, *state.tags))[:TOLD_CHARS]
+        told = "\n".join((state.name, *state.tags))[:TEXT_CHARS]
         if told != self._told:
             self._told = self._pool.share(told)
         last = state.last
         if min(len(last), RANKED_METRICS) != len(self.metrics):
-            names = last if len(last) <= RANKED_METRICS else rank_metrics(last)[:RANKED_METRICS]
-            self.metrics = self._pool.share(tuple(map(self._pool.share, names)))
+            self.metrics = self._pool.share(tuple(map(self._pool.share, most_telling(last))))
 
     @property
     def is_open(self) -> bool:
@@ -289,14 +280,18 @@ class Catalog:
         self._mark(entry)
 
     def _keep(self, entry: Entry) -> None:
-        """Keep the reader of a run, and let the one go that was not looked at for longest."""
+        """Keep the reader of a run, and let the one go that was not looked at for longest.
+
+        Readers of live runs remember when a heart was last seen to beat: ended runs, which are
+        more, do not push them out.
+        """
         kept, other = self._alive, self._ended
         if not entry.alive:
             kept, other = other, kept
         other.pop(entry.key, None)
         kept[entry.key] = entry
         kept.move_to_end(entry.key)
-        over = len(kept) - (ALIVE_KEPT if entry.alive else ENDED_KEPT)
+        over = len(kept) - LISTED_READERS
         if over > 0:
             oldest = islice(kept, over + len(self.pinned))
             for key in [key for key in oldest if key not in self.pinned][:over]:

@@ -54,8 +54,10 @@ def save_screenshot(roots: Sequence[Path], target: Path, width: int, height: int
             deadline = time.monotonic() + SCREENSHOT_PATIENCE_S
             while not app.is_read and time.monotonic() < deadline:
                 await pilot.pause(0.1)
-            # Two ticks of the screen later, what was read is drawn.
-            await pilot.pause(0.5)
+            # Some ticks of the screen later, what was read is drawn; each pause waits for widgets
+            # that are behind, on a busy machine too.
+            for _ in range(4):
+                await pilot.pause(0.15)
             return app.export_screenshot(title="runstore-tui")
 
     target.write_text(asyncio.run(take()), encoding="utf-8")

@@ -12,15 +12,13 @@ from runstore.cli.options import json_option, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.pool import Packed, Pool
-from runstore.ranking import rank_metrics, telling_metrics
+from runstore.ranking import most_telling, telling_metrics
 from runstore.sources import RunState, glanced
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
 
 METRICS_SHOWN = 3
-RANKED_METRICS = 50
-"""Metrics of a run that may become a column."""
 BETWEEN = "\x1f"
 """Between cells that are kept as one text; no printable text has it."""
 LEFT_CELLS = 4
@@ -62,8 +60,6 @@ class _Listed(NamedTuple):
 
 def _listed(state: RunState, pool: Pool) -> _Listed:
     best, last = state.best, state.last
-    if len(last) > RANKED_METRICS:
-        last = {name: last[name] for name in rank_metrics(last)[:RANKED_METRICS]}
     cells = (
         printable(state.id),
         state.status.word,
@@ -74,7 +70,9 @@ def _listed(state: RunState, pool: Pool) -> _Listed:
         local_time(state.created),
         printable(_reason(state)),
     )
-    return _Listed(BETWEEN.join(cells), Packed(last, pool))
+    return _Listed(
+        BETWEEN.join(cells), Packed({name: last[name] for name in most_telling(last)}, pool)
+    )
 
 
 def _lines(states: Iterable[RunState]) -> Iterator[str]:

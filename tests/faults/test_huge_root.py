@@ -1,6 +1,6 @@
 """A root of thousands of runs: what they cost in memory, and whether keys are answered meanwhile.
 
-Scaled down from the 100,000 that docs/reliability.md has figures of.
+Scaled down from the 100,000 that docs/security.md has figures of.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def test_thousands_of_runs_are_watched_in_little_memory(
         monitor.press(key)
         wait_until(monitor.shows(chosen), 60)
     wait_until(monitor.shows(f"✓ {RUNS:,} finished"), 200)
+    assert "to be read" not in monitor.seen
     for key, chosen in (oldest, newest):
         monitor.press(key)
         wait_until(monitor.shows(chosen), 60)

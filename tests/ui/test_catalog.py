@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runstore.limits import LISTED_READERS
 from runstore.ranking import rank_metrics
 from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog
@@ -101,6 +102,58 @@ def test_history_is_kept_for_a_few_runs_only(tmp_path: Path) -> None:
             pass
     assert sum(entry.full is not None for entry in catalog.entries) == READ_IN_FULL
     assert catalog.entries[-1].full is not None
+
+
+def test_readers_of_runs_off_screen_are_let_go_and_come_back(tmp_path: Path) -> None:
+    for number in range(LISTED_READERS + 5):
+        write_rows(tmp_path, f"run{number:04d}", 1, 1)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    first, second = catalog.entries[:2]
+    catalog.pinned = frozenset({first.key})
+    for entry in catalog.entries:
+        catalog.glance(entry)
+    assert sum(entry.is_open for entry in catalog.entries) == LISTED_READERS
+    assert (first.is_open, second.is_open) == (True, False)
+    assert sum(catalog.status_counts().values()) == len(catalog.entries)
+    assert second.holds([second.ref.name])
+
+    catalog.take_changes()
+    catalog.glance(second)
+    assert not catalog.take_changes()
+    second.let_go()
+    write_rows(tmp_path, second.ref.name, 2, 3)
+    catalog.glance(second)
+    assert catalog.take_changes().runs == {second.key}
+    with second.view() as view:
+        assert (view.known, view.listed.step) == (True, 3)
+
+
+def test_run_without_a_reader_is_read_when_it_comes_into_view(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 3)
+    catalog = Catalog([tmp_path])
+    watcher = Watcher(catalog, Clock())
+    watcher.turn()
+    catalog.take_changes()
+    entry = catalog.entries[0]
+    entry.let_go()
+    with entry.view() as view:
+        assert not view.known
+    watcher.show([entry.key], None)
+    watcher.turn()
+    assert entry.is_open
+    assert catalog.take_changes().runs == {entry.key}
+
+
+def test_screen_does_not_wait_for_a_run_that_is_being_read(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 3)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    entry = catalog.entries[0]
+    with entry.view(), entry.glimpse() as view:
+        assert view is None
+    with entry.glimpse() as view:
+        assert view is not None
 
 
 def test_quiet_runs_change_nothing(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from .layout import Box, arrange, is_wide
 
 RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
+TELL_UNREAD = 2000
+"""Fewer are read before anybody has wondered at the counts."""
 
 
 class MainScreen(Screen[None]):
@@ -156,6 +158,9 @@ class MainScreen(Screen[None]):
     def _note(self) -> str:
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
+        unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
+        if unread > TELL_UNREAD:
+            notes.append(f"{unread:,} runs are still to be read")
         if self.watcher.problem:
             notes.append(f"cannot look for runs: {from_file(self.watcher.problem)}")
         return "  ".join(notes)
