@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from runstore.threads import start_daemon
+
 from . import keymap, terminal
 from .catalog import Catalog
 from .palette import DARK_THEME, styles_for
@@ -14,6 +16,8 @@ from .screens.main import MainScreen
 from .watch import Hints, Watcher, watches_help
 from .wire import WireMixin
 
+FIRST_READ_S = 2.0
+"""How long the first paint waits for a file server."""
 TICK_S = 0.15
 """How often the screen looks for changes; what a key does is drawn at once."""
 FIRST_ROWS_S = 0.5
@@ -45,7 +49,14 @@ class MonitorApp(WireMixin):
         self.role_styles = styles_for(self.current_theme)
 
     def get_default_screen(self) -> MainScreen:
-        """Return the first screen, with the rows read that its first paint shows."""
+        """Return the first screen, with the rows read that its first paint shows.
+
+        A file server that does not answer is waited for a moment; the watcher then does the rest.
+        """
+        start_daemon(self._read_first, "runstore-first").join(FIRST_READ_S)
+        return self._main
+
+    def _read_first(self) -> None:
         self.catalog.scan()
         boxes = arrange(*self.size, len(self.catalog.entries), self._main.pane, alone=False)
         rows = boxes["runs"].height - 1 if "runs" in boxes else 0
@@ -53,7 +64,6 @@ class MonitorApp(WireMixin):
         for entry in self.catalog.entries[:rows]:
             if time.monotonic() < end:
                 self.catalog.glance(entry)
-        return self._main
 
     @property
     def is_read(self) -> bool:
@@ -67,6 +77,7 @@ class MonitorApp(WireMixin):
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
         self.set_interval(TICK_S, self._main.tick)
         self.set_interval(1.0, self._main.tick_slowly)
+        self.set_interval(1.0, self.watcher.look_after)
         self.call_after_refresh(self._after_first_paint)
 
     def _after_first_paint(self) -> None:

@@ -19,7 +19,7 @@ from runstore.errors import RunStoreError
 from runstore.limits import LISTED_READERS, TEXT_CHARS
 from runstore.pool import Pool
 from runstore.ranking import RANKED_METRICS, most_telling, telling_metrics
-from runstore.sources import RunReader, RunRef, RunState, guarded, open_run
+from runstore.sources import RunReader, RunRef, RunState, guarded, open_run, unanswered
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
 
@@ -78,6 +78,7 @@ class Entry:
         "metrics",
         "read_at",
         "ref",
+        "stuck",
         "word",
     )
 
@@ -99,6 +100,8 @@ class Entry:
         """Those that may become a column."""
         self.read_at = 0.0
         """Monotonic time of the last read."""
+        self.stuck = False
+        """A read of it does not come back: whoever waits for its lock may do so for ever."""
 
     @property
     def key(self) -> str:
@@ -119,11 +122,15 @@ class Entry:
             return changed or first
 
     def let_go(self) -> None:
-        """Keep what counting and filtering need, and not the reader."""
-        with self.lock:
+        """Keep what counting and filtering need, and not the reader, unless that is in use."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
             if self._listed is not None:
                 self._stamp = _stamp(self._listed.state)
                 self._listed = None
+        finally:
+            self.lock.release()
 
     def follow(self) -> bool:
         """Read on in the history; return whether anything changed."""
@@ -169,15 +176,19 @@ class Entry:
 
     @contextmanager
     def view(self) -> Iterator[RunView]:
-        """Give the run's states while nobody changes them."""
-        with self.lock:
-            yield self._view()
+        """Give the run's states while nobody changes them; wait until nobody does."""
+        with self.glimpse(wait_s=-1) as view:
+            assert view is not None
+            yield view
 
     @contextmanager
-    def glimpse(self) -> Iterator[RunView | None]:
-        """Do the same for the thread of the screen; None while a run of many files is read."""
-        if not self.lock.acquire(timeout=PATIENCE_S):
-            yield None
+    def glimpse(self, wait_s: float = PATIENCE_S) -> Iterator[RunView | None]:
+        """Do the same for the thread of the screen; None while a run of many files is read.
+
+        While its file system does not answer, which may be for ever, the states say just that.
+        """
+        if not self.lock.acquire(timeout=0 if self.stuck else wait_s):
+            yield self._unanswered() if self.stuck else None
             return
         try:
             yield self._view()
@@ -189,6 +200,10 @@ class Entry:
         listed = RunState(self.ref.path) if reader is None else reader.state
         whole = listed if full is None else full.state
         return RunView(listed, whole, full is None or full.behind, known=reader is not None)
+
+    def _unanswered(self) -> RunView:
+        state = unanswered(self.ref).state
+        return RunView(state, state, reading=False)
 
 
 def _stamp(state: RunState) -> int:
@@ -307,11 +322,18 @@ class Catalog:
         self._in_full.move_to_end(entry.key)
         while len(self._in_full) > READ_IN_FULL:
             _, dropped = self._in_full.popitem(last=False)
+            if dropped.stuck:
+                continue
             with dropped.lock:
                 dropped.full = None
         if entry.follow():
             self._mark(entry)
         return entry.behind
+
+    def set_stuck(self, entry: Entry, stuck: bool) -> None:
+        """Note whether a read of a run does not come back."""
+        entry.stuck = stuck
+        self._mark(entry)
 
     def _mark(self, entry: Entry) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runstore.patience import Patience
 from runstore.pool import Pool
 from runstore.ranking import telling_metrics
 from runstore.sources import RunRef, glanced
@@ -46,7 +47,17 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
         pass
     yield from _list(roots, refs, width)
     for ref in shown or (refs if len(refs) == 1 else []):
-        yield from _detail(Entry(ref, patient=False), width)
+        yield from _detail(_read(ref), width)
+
+
+def _read(ref: RunRef) -> Entry:
+    """Return a run with all that is there now; nothing if its file system does not answer."""
+    entry, patience = Entry(ref, patient=False), Patience()
+    entry.stuck = not patience.do(entry.glance)
+    patience.end()
+    if not entry.stuck:
+        _read_history(entry)
+    return entry
 
 
 def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable[str]:
@@ -85,7 +96,6 @@ def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:
 
 
 def _detail(entry: Entry, width: int) -> Iterable[str]:
-    _read_history(entry)
     with entry.view() as view:
         state = view.full
         yield from _section(from_file(state.name), details.progress(state, width, time.time()))

@@ -3,18 +3,23 @@
 What grows is found by reading again; events of the file system are only a hint that runs may have
 come or gone, and cost a scan when they arrive. They are never needed: watches are silently lost at
 the kernel's limit, on overflow, and on network mounts, and a scan finds what they missed.
+
+A file server may never answer, and no call in Python can be given up. Whoever waits for one too
+long is left waiting, and another thread reads the other runs.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.mounts import is_network
+from runstore.patience import ANSWER_S
 from runstore.slurm_jobs import JOBS
 
 from .catalog import Catalog, Entry
@@ -29,6 +34,8 @@ SCAN_SHARE = 0.02
 FIRST_LOOK_S = 0.03
 """Time per turn for runs that were never read."""
 LONGEST_REST_S = 2.0
+MOST_STUCK = 16
+"""So many threads may wait so; with all of them waiting nothing is read."""
 OFF_SCREEN_S = 0.004
 """Time per turn for runs off screen, so that a thousand of them cost a few percent of a core."""
 
@@ -91,6 +98,15 @@ class Watcher(threading.Thread):
         self._first_of: list[Entry] = []
         self._first = 0
         """Before it, all runs of `_first_of` were read once."""
+        self._turns = threading.local()
+        self._reader = 0
+        """The number of the thread that takes turns now; the others wait for file servers."""
+        self._waiting = 0
+        self._begun: float | None = None
+        """Since when the current thread has been in one read or scan."""
+        self._reading: Entry | None = None
+        self._scanning = False
+        self._handover = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
 
@@ -120,8 +136,9 @@ class Watcher(threading.Thread):
         self._wake.set()
 
     def run(self) -> None:
-        """Take turns until stopped."""
-        while not self._stopped.is_set():
+        """Take turns until stopped, or left behind in a read."""
+        self._turns.reader = reader = self._reader
+        while not self._stopped.is_set() and self._reader == reader:
             start = self._clock()
             if self._guarded_turn():
                 time.sleep(0.002)  # let the screen have the interpreter between two reads
@@ -134,6 +151,8 @@ class Watcher(threading.Thread):
         """Take a turn; a failure is told on screen, and the next turn tries again."""
         try:
             return self.turn()
+        except _LeftBehind:
+            return False
         except Exception as error:  # noqa: BLE001 - the boundary of the thread
             self.problem = f"{type(error).__name__}: {error}"
             return False
@@ -141,12 +160,13 @@ class Watcher(threading.Thread):
     def turn(self) -> bool:
         """Do a bounded amount of reading; return whether more is waiting."""
         now = self._clock()
-        if now >= self._next_scan:
+        if now >= self._next_scan and not self._scanning:
             self._scan(now)
         behind = False
         selected = self.catalog.get(self._selected)
-        if selected is not None:
-            behind = self.catalog.follow(selected)
+        if selected is not None and not selected.stuck:
+            with self._watched(selected):
+                behind = self.catalog.follow(selected)
         left = self._look_at_shown(now, self._allowance(now))
         waiting, left = self._look_first(left)
         self._look_again(now, left)
@@ -155,10 +175,15 @@ class Watcher(threading.Thread):
 
     def _scan(self, now: float) -> None:
         self._next_scan = now + self.pace.scan_s
-        self.catalog.scan()
-        self.problem = None
-        self.scan_cost_s = self._clock() - now
-        self._next_scan = now + max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE)
+        self._scanning = True
+        try:
+            with self._watched(None):
+                self.catalog.scan()
+            self.problem = None
+        finally:
+            self._scanning = False
+            self.scan_cost_s = self._clock() - now
+            self._next_scan = now + max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE)
 
     def _allowance(self, now: float) -> int:
         """Return how many runs may be looked at in this turn.
@@ -175,10 +200,12 @@ class Watcher(threading.Thread):
     def _look_at_shown(self, now: float, left: int) -> int:
         """Read the runs on screen, new ones at once; return how many looks are left."""
         shown = [entry for key in self._shown if (entry := self.catalog.get(key)) is not None]
+        shown = [entry for entry in shown if not entry.stuck]
         due = [entry for entry in shown if entry.is_open and self._due(entry, now)]
         due = sorted(due, key=lambda entry: entry.read_at)[:left]
         for entry in (entry for entry in shown if not entry.is_open):
-            self.catalog.open(entry)
+            with self._watched(entry):
+                self.catalog.open(entry)
             entry.read_at = self._clock()
         for entry in due:
             self._look(entry)
@@ -192,7 +219,7 @@ class Watcher(threading.Thread):
         end = self._clock() + FIRST_LOOK_S
         while self._first < len(entries):
             entry = entries[self._first]
-            if not entry.glanced:
+            if not entry.glanced and not entry.stuck:
                 if self.network and left <= 0:
                     return False, 0
                 if self._clock() > end or self._stopped.is_set():
@@ -216,7 +243,7 @@ class Watcher(threading.Thread):
                 left -= 1
 
     def _due(self, entry: Entry, now: float) -> bool:
-        return now - entry.read_at >= self._interval_s(entry)
+        return not entry.stuck and now - entry.read_at >= self._interval_s(entry)
 
     def _interval_s(self, entry: Entry) -> float:
         if entry.key == self._selected:
@@ -226,8 +253,48 @@ class Watcher(threading.Thread):
         return self.pace.alive_s if entry.alive else self.pace.ended_s
 
     def _look(self, entry: Entry) -> None:
-        self.catalog.glance(entry)
+        with self._watched(entry):
+            self.catalog.glance(entry)
         entry.read_at = self._clock()
+
+    @contextmanager
+    def _watched(self, entry: Entry | None) -> Iterator[None]:
+        """Note what is being read; raise when another thread has taken over meanwhile."""
+        self._reading, self._begun = entry, self._clock()
+        reader = self._reader
+        try:
+            yield
+        finally:
+            with self._handover:
+                left_behind = self._reader != getattr(self._turns, "reader", reader)
+                if left_behind:
+                    self._waiting -= 1
+                else:
+                    self._begun = None
+        if left_behind:
+            if entry is not None:
+                self.catalog.set_stuck(entry, False)
+            raise _LeftBehind
+
+    def look_after(self) -> None:
+        """Have another thread go on when this one does not come back from a read.
+
+        Called now and then by a thread that reads nothing.
+        """
+        with self._handover:
+            begun = self._begun
+            if begun is None or self._clock() - begun < ANSWER_S or self._waiting >= MOST_STUCK:
+                return
+            self._waiting += 1
+            self._reader += 1
+            self._begun = None
+            if self._reading is not None:
+                self.catalog.set_stuck(self._reading, True)
+        threading.Thread(target=self.run, name="runstore-watcher", daemon=True).start()
+
+
+class _LeftBehind(Exception):
+    """Another thread reads on: this one came back from a read that took too long."""
 
 
 class Hints:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from runstore.paths import id_order
+from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
 from runstore.sources import native, plain
 from runstore.sources.reading import RunReader, guarded
 from runstore.state import RunState
+from runstore.status import Status
 
 
 class Source(Protocol):
@@ -91,20 +93,34 @@ def glanced(refs: Sequence[RunRef]) -> Iterator[RunReader]:
     """Yield a reader of each run that has had one look at it; nobody keeps them.
 
     Where Slurm may know how a run ended, the next runs are looked at ahead, so that it is asked
-    about many jobs at once.
+    about many jobs at once. A run whose file system does not answer is `unanswered`.
     """
-    asked_until = 0
-    for index, ref in enumerate(refs):
-        reader = open_run(ref, patient=False)
-        guarded(reader, reader.glance)
-        if index >= asked_until and JOBS.has_questions():
-            asked_until = index + JOBS_AT_ONCE
-            for ahead in refs[index + 1 : asked_until]:
-                waiting = open_run(ahead, patient=False)
-                guarded(waiting, waiting.glance)
-            JOBS.refresh()
-            guarded(reader, reader.judge)
-        yield reader
+    asked_until, patience = 0, Patience()
+    try:
+        for index, ref in enumerate(refs):
+            reader = _glance(ref, patience)
+            if index >= asked_until and JOBS.has_questions():
+                asked_until = index + JOBS_AT_ONCE
+                for ahead in refs[index + 1 : asked_until]:
+                    _glance(ahead, patience)
+                JOBS.refresh()
+                reader = _glance(ref, patience)
+            yield reader
+    finally:
+        patience.end()
+
+
+def _glance(ref: RunRef, patience: Patience) -> RunReader:
+    reader = open_run(ref, patient=False)
+    in_time = patience.do(lambda: guarded(reader, reader.glance))
+    return reader if in_time else unanswered(ref)
+
+
+def unanswered(ref: RunRef) -> RunReader:
+    """Return a reader of a run whose file system does not answer: it knows just that."""
+    reader = open_run(ref)
+    reader.state.status = Status("unknown", "its file system does not answer")
+    return reader
 
 
 __all__ = [
@@ -118,4 +134,5 @@ __all__ = [
     "guarded",
     "open_run",
     "recognise",
+    "unanswered",
 ]

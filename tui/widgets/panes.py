@@ -50,8 +50,9 @@ class ChartPane(Pane):
     def next_metric(self, move: int) -> None:
         """Draw the metric `move` places further on."""
         if self.entry is not None:
-            with self.entry.view() as view:
-                self.group = next_group(view.full, self.group, move)
+            with self.entry.glimpse() as view:
+                if view is not None:
+                    self.group = next_group(view.full, self.group, move)
             self.redraw()
 
     def subtitle(self) -> str:

@@ -147,7 +147,7 @@ class RunList(LinesWidget, can_focus=True):
     def _facts_of(self, entry: Entry) -> Facts | None:
         """Return the facts of a run, from the last time it changed; None before it was read."""
         facts = self._facts.get(entry.key)
-        if entry.glanced and (facts is None or entry.key in self._outdated):
+        if (entry.glanced or entry.stuck) and (facts is None or entry.key in self._outdated):
             with entry.glimpse() as view:
                 self.is_waiting |= view is None
                 if view is not None and view.known:

@@ -1,0 +1,92 @@
+"""A file server that does not answer for one run: the others are shown, and the screen lives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runstore
+from tests.conftest import WaitUntil
+from tests.terminal import Terminal
+
+pytestmark = pytest.mark.needs_tool("unshare")
+
+
+def make_run(root: Path, name: str, rows: int = 3) -> Path:
+    run = runstore.init(root=root, name=name, system_interval_s=None)
+    for step in range(1, rows + 1):
+        run.log({"loss": 1.0}, step=step)
+    run.finish()
+    return run.path
+
+
+# A FUSE file system whose server takes no request: who asks for anything waits.
+DEAD_SERVER = """
+import ctypes, os, subprocess, sys
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"dead", sys.argv[1].encode(), b"fuse", 0, options):
+    sys.exit(f"no FUSE here: {os.strerror(ctypes.get_errno())}")
+sys.exit(subprocess.run(sys.argv[2:], timeout=200).returncode)
+"""
+
+
+def beside_dead_server(run_dir: Path, *module: str | Path) -> list[str]:
+    """Return what runs a Python module where `run_dir` is on a server that never answers."""
+    unshare = ["unshare", "--mount", sys.executable, "-c", DEAD_SERVER, str(run_dir)]
+    true = subprocess.run([*unshare, "true"], check=False, capture_output=True)
+    if true.returncode:
+        pytest.skip(f"this account may not mount: {true.stderr.decode()[-200:]}")
+    return [*unshare, sys.executable, "-m", *map(str, module)]
+
+
+@pytest.mark.parametrize("which", ["newest", "oldest"])
+def test_monitor_shows_the_other_runs_and_takes_keys(
+    tmp_path: Path, repo_root: Path, wait_until: WaitUntil, which: str
+) -> None:
+    """The newest one is selected, and read before the first paint."""
+    root = tmp_path / "runs"
+    runs = [make_run(root, name) for name in ("oldest", "middle", "newest")]
+    (hung,) = (run for run in runs if which in run.name)
+    command = beside_dead_server(hung, "runstore.tui_launcher", root)
+    monitor = Terminal(command, 120, 30, {"PYTHONPATH": str(repo_root)})
+    try:
+        wait_until(monitor.shows("2 finished"))
+        if which == "newest":
+            wait_until(monitor.shows("its file system does not answer"))
+        monitor.press("?")
+        wait_until(monitor.shows("any key closes this list"))
+        monitor.press("x")
+        # What comes later is seen too: another thread reads on.
+        make_run(root, "later")
+        wait_until(monitor.shows("3 finished"))
+        monitor.press("q")
+        assert monitor.process.wait(30) == 0
+    finally:
+        monitor.close()
+
+
+@pytest.mark.parametrize("command", ["ls", "once"])
+def test_list_shows_the_other_runs_and_ends(tmp_path: Path, repo_root: Path, command: str) -> None:
+    root = tmp_path / "runs"
+    runs = [make_run(root, name) for name in ("oldest", "middle", "newest")]
+    program = ["runstore.cli", "ls"] if command == "ls" else ["runstore.tui_launcher", "--once"]
+    done = subprocess.run(
+        beside_dead_server(runs[1], *program, root),
+        env={**os.environ, "PYTHONPATH": str(repo_root), "COLUMNS": "150"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = ("newest", "middle", "oldest")
+    lines = [line for line in done.stdout.splitlines() if any(name in line for name in names)]
+    assert ["finished" in line for line in lines] == [True, False, True], done.stdout
+    assert "unknown" in lines[1]
+    if command == "ls":
+        assert "its file system does not answer" in lines[1]
