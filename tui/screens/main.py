@@ -89,8 +89,8 @@ class MainScreen(Screen[None]):
 
     def tick(self) -> None:
         """Pull what changed since the last tick; several times a second."""
-        if not self.painted:
-            # The timer may be quicker than a busy machine mounts the list.
+        if not self.painted or not self.query("#runs"):
+            # The timer may be quicker than a busy machine mounts the list, or takes it away.
             return
         if not self.paused:
             changes = self.catalog.take_changes()
