@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SCENARIOS = HERE / "scenarios"
 REFUSED = 3
-TIMEOUT_S = 60.0
+TIMEOUT_S = 200.0
 ROOT_NAME, RUN = "runs", "20261121-120000-faults-abcdea"
 
 CALLS = {
