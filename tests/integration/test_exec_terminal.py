@@ -69,8 +69,9 @@ def test_terminal_stays_a_terminal_of_the_same_size(
 ) -> None:
     script = (
         "import os, signal, sys, time\n"
+        "def resized(*_): os.write(1, b'now %d %d\\n' % os.get_terminal_size(1))\n"
+        "signal.signal(signal.SIGWINCH, resized)\n"
         "print([os.isatty(n) for n in range(3)], *os.get_terminal_size(1))\n"
-        "signal.signal(signal.SIGWINCH, lambda *_: print('now', *os.get_terminal_size(1)))\n"
         "while True: time.sleep(0.1)\n"
     )
     screen = open_screen(opened, tmp_path, *python(script))
