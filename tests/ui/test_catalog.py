@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,35 @@ def test_screen_does_not_wait_for_a_run_that_is_being_read(tmp_path: Path) -> No
         assert view is None
     with entry.glimpse() as view:
         assert view is not None
+
+
+def test_run_that_two_threads_waited_for_is_counted_once(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 1)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    (entry,) = catalog.entries
+    with entry.lock:  # as while a file server does not answer
+        threads = [threading.Thread(target=catalog.glance, args=(entry,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert sum(catalog.status_counts().values()) == 1
+
+
+def test_run_that_was_removed_while_it_was_read_is_not_counted(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 1)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    (entry,) = catalog.entries
+    with entry.lock:
+        thread = threading.Thread(target=catalog.glance, args=(entry,))
+        thread.start()
+        shutil.rmtree(tmp_path / "a")
+        catalog.scan()
+    thread.join()
+    assert sum(catalog.status_counts().values()) == 0
 
 
 def test_quiet_runs_change_nothing(tmp_path: Path) -> None:
