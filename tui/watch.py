@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 MAX_WATCHES = 64
 """Folders that are watched; runs lie in few folders, and watches are a shared resource."""
 SCAN_SHARE = 0.02
-"""Largest share of the time that scanning may take."""
+"""Largest share of the time that scanning may take, as far as the next constant lets it."""
+LONGEST_UNSCANNED_S = 120.0
+"""So long after a scan the next one comes in any case: a server that was silent may be well."""
 FIRST_LOOK_S = 0.03
 """Time per turn for runs that were never read."""
 LONGEST_REST_S = 2.0
@@ -180,10 +182,14 @@ class Watcher(threading.Thread):
             with self._watched(None):
                 self.catalog.scan()
             self.problem = None
+        except _LeftBehind:  # it came back; what it found is as old as the silence
+            self.problem = None
+            raise
         finally:
             self._scanning = False
             self.scan_cost_s = self._clock() - now
-            self._next_scan = now + max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE)
+            rest = min(max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE), LONGEST_UNSCANNED_S)
+            self._next_scan = now + self.scan_cost_s + rest
 
     def _allowance(self, now: float) -> int:
         """Return how many runs may be looked at in this turn.
@@ -283,7 +289,11 @@ class Watcher(threading.Thread):
         """
         with self._handover:
             begun = self._begun
-            if begun is None or self._clock() - begun < ANSWER_S or self._waiting >= MOST_STUCK:
+            if begun is None or self._clock() - begun < ANSWER_S:
+                return
+            if self._reading is None or self._waiting >= MOST_STUCK:
+                self.problem = "a file server does not answer"
+            if self._waiting >= MOST_STUCK:
                 return
             self._waiting += 1
             self._reader += 1

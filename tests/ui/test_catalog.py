@@ -4,17 +4,19 @@ import json
 import shutil
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from runstore.limits import LISTED_READERS
+from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
 from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
-from tui.watch import LOCAL, NETWORK, Watcher
+from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher
 
 
 def write_rows(root: Path, name: str, first: int, last: int) -> Path:
@@ -294,3 +296,62 @@ def test_watcher_tells_a_failure_and_goes_on(tmp_path: Path, wait_until: WaitUnt
     finally:
         watcher.stop()
         watcher.join()
+
+
+def test_silence_during_a_scan_is_told_and_the_next_scan_comes_soon(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    answers = threading.Event()
+
+    class Silent(Catalog):
+        """A catalog whose scans wait for a file server."""
+
+        def scan(self) -> bool:
+            answers.wait()
+            return super().scan()
+
+    clock = Clock()
+    watcher = Watcher(Silent([tmp_path]), clock)
+    watcher.start()
+
+    def told() -> bool:
+        clock.now += ANSWER_S
+        watcher.look_after()
+        return watcher.problem is not None
+
+    try:
+        wait_until(told)
+        assert watcher.problem == "a file server does not answer"
+        answers.set()
+        wait_until(lambda: watcher.catalog.scanned and watcher.problem is None)
+        write_rows(tmp_path, "a", 1, 1)
+        clock.now += LONGEST_UNSCANNED_S + 1
+        wait_until(lambda: bool(watcher.catalog.entries))
+    finally:
+        answers.set()
+        watcher.stop()
+
+
+def test_screen_says_when_nothing_is_read_for_want_of_answers(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    for number in range(MOST_STUCK + 1):
+        write_rows(tmp_path, f"run{number}", 1, 1)
+    catalog, clock = Catalog([tmp_path]), Clock()
+    catalog.scan()
+    watcher = Watcher(catalog, clock)
+
+    def told() -> bool:
+        clock.now += ANSWER_S
+        watcher.look_after()
+        return watcher.problem is not None
+
+    with ExitStack() as silent:
+        for entry in catalog.entries:
+            silent.enter_context(entry.lock)
+        watcher.start()
+        wait_until(lambda: told() and sum(entry.stuck for entry in catalog.entries) == MOST_STUCK)
+    try:
+        wait_until(lambda: all(entry.glanced and not entry.stuck for entry in catalog.entries))
+    finally:
+        watcher.stop()
