@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 MAX_WATCHES = 64
 """Folders that are watched; runs lie in few folders, and watches are a shared resource."""
 SCAN_SHARE = 0.02
-"""Largest share of the time that scanning may take, as far as the next constant lets it."""
+"""Largest share of the time that scanning may take, as far as LONGEST_UNSCANNED_S lets it."""
+HINTED_SHARE = 0.5
+"""The same while runs come and go during scans."""
 LONGEST_UNSCANNED_S = 120.0
 """So long after a scan the next one comes in any case: a server that was silent may be well."""
 FIRST_LOOK_S = 0.03
@@ -108,6 +110,8 @@ class Watcher(threading.Thread):
         """Since when the current thread has been in one read or scan."""
         self._reading: Entry | None = None
         self._scanning = False
+        self._hinted = False
+        """Something came or went since the last scan began, which may have missed it."""
         self._handover = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -122,13 +126,13 @@ class Watcher(threading.Thread):
 
     def rescan(self) -> None:
         """Look for new runs now, and at every run again soon."""
-        self._next_scan = 0.0
         for entry in self.catalog.entries:
             entry.read_at = 0.0
-        self._wake.set()
+        self.hint()
 
     def hint(self) -> None:
         """Look for new runs soon: something in a watched folder came or went."""
+        self._hinted = True
         self._next_scan = 0.0
         self._wake.set()
 
@@ -177,7 +181,7 @@ class Watcher(threading.Thread):
 
     def _scan(self, now: float) -> None:
         self._next_scan = now + self.pace.scan_s
-        self._scanning = True
+        self._scanning, self._hinted = True, False
         try:
             with self._watched(None):
                 self.catalog.scan()
@@ -188,7 +192,8 @@ class Watcher(threading.Thread):
         finally:
             self._scanning = False
             self.scan_cost_s = self._clock() - now
-            rest = min(max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE), LONGEST_UNSCANNED_S)
+            rest = self.scan_cost_s / (HINTED_SHARE if self._hinted else SCAN_SHARE)
+            rest = min(max(self.pace.scan_s, rest), LONGEST_UNSCANNED_S)
             self._next_scan = now + self.scan_cost_s + rest
 
     def _allowance(self, now: float) -> int:

@@ -69,6 +69,29 @@ def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> Non
     assert catalog.get(key) is None
 
 
+def test_run_that_came_during_a_long_scan_is_found_by_the_next(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 1)
+    clock = Clock()
+
+    class Slow(Catalog):
+        """A catalog whose scans take three seconds, and miss a run that comes meanwhile."""
+
+        def scan(self) -> bool:
+            changed = super().scan()
+            if not (tmp_path / "b").exists():
+                write_rows(tmp_path, "b", 1, 1)
+                watcher.hint()
+            clock.now += 3.0
+            return changed
+
+    watcher = Watcher(Slow([tmp_path]), clock)
+    watcher.turn()
+    assert [entry.ref.name for entry in watcher.catalog.entries] == ["a"]
+    clock.now += 10.0
+    watcher.turn()
+    assert {entry.ref.name for entry in watcher.catalog.entries} == {"a", "b"}
+
+
 def test_root_that_goes_and_comes_back_is_told_and_found(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     catalog = Catalog([root])
