@@ -13,9 +13,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.mounts import is_network
@@ -88,8 +87,11 @@ class Watcher(threading.Thread):
     def __init__(self, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name="runstore-watcher", daemon=True)
         self.catalog = catalog
-        self.network = any(is_network(root) for root in catalog.roots)
-        self.pace = NETWORK if self.network else LOCAL
+        self.network = False
+        self.pace = LOCAL
+        self.hints_help = False
+        """Whether events of the file system arrive: not those of other machines, on a network
+        mount, and nobody knows before the mounts were looked at."""
         self.scan_cost_s = 0.0
         self.problem: str | None = None
         """Why a turn failed; None once a scan has succeeded since."""
@@ -144,6 +146,8 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Take turns until stopped, or left behind in a read."""
         self._turns.reader = reader = self._reader
+        if reader == 0:
+            self._look_at_mounts()
         while not self._stopped.is_set() and self._reader == reader:
             start = self._clock()
             if self._guarded_turn():
@@ -152,6 +156,13 @@ class Watcher(threading.Thread):
             # A run of thousands of files is costly to look at: half of the time is the screen's.
             self._wake.wait(max(self.pace.turn_s, min(self._clock() - start, LONGEST_REST_S)))
             self._wake.clear()
+
+    def _look_at_mounts(self) -> None:
+        """Learn how often to look; also a path of a silent server is asked for here."""
+        with suppress(_LeftBehind, OSError, RuntimeError), self._watched(None):
+            self.network = any(is_network(root) for root in self.catalog.roots)
+            self.pace = NETWORK if self.network else LOCAL
+            self.hints_help = not self.network
 
     def _guarded_turn(self) -> bool:
         """Take a turn; a failure is told on screen, and the next turn tries again."""
@@ -321,19 +332,20 @@ class Hints:
         self._observer: BaseObserver | None = None
         self._watched: set[str] = set()
 
-    def start(self) -> None:
-        """Begin to watch; call it after the first paint, the import alone costs 30 ms."""
+    def _start(self) -> None:
         from watchdog.observers import Observer
 
         self._observer = Observer()
         self._observer.daemon = True
         self._observer.start()
-        self.refresh()
 
     def refresh(self) -> None:
-        """Watch the folders that hold runs now."""
+        """Watch the folders that hold runs now.
+
+        Call it after the first paint: the import alone costs 30 ms.
+        """
         if self._observer is None:
-            return
+            self._start()
         roots = [str(root) for root in self._catalog.roots if root not in self._catalog.missing]
         for folder in (*roots, *sorted(self._catalog.folders - set(roots))[:MAX_WATCHES]):
             if folder not in self._watched and len(self._watched) < MAX_WATCHES:
@@ -365,8 +377,3 @@ class Hints:
         except OSError:  # the limit is reached or the folder went: scans find what comes
             return
         self._watched.add(folder)
-
-
-def watches_help(roots: Iterable[Path]) -> bool:
-    """Tell whether events arrive at all: other machines' changes on a network mount do not."""
-    return not any(is_network(root) for root in roots)
