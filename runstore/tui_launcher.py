@@ -20,9 +20,8 @@ USAGE_ERROR = 2
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument(
-    "roots", nargs=-1, metavar="[ROOT]...", type=click.Path(readable=False, path_type=Path)
-)
+# click.Path would ask the file system, and wait for one that does not answer.
+@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=Path)
 @click.option("--once", is_flag=True, help="Print the screen as plain text and exit.")
 @click.option(
     "--run",

@@ -13,7 +13,7 @@ from .catalog import Catalog
 from .palette import DARK_THEME, styles_for
 from .screens.layout import arrange
 from .screens.main import MainScreen
-from .watch import Hints, Watcher, watches_help
+from .watch import Hints, Watcher
 from .wire import WireMixin
 
 FIRST_READ_S = 2.0
@@ -85,9 +85,12 @@ class MonitorApp(WireMixin):
         self.watcher.start()
         if not self.is_headless:
             self.set_interval(terminal.HANGUP_CHECK_S, terminal.exit_on_hangup)
-        if watches_help(self.catalog.roots):
-            self._hints.start()
-            self.set_interval(5.0, self._hints.refresh)
+        self.set_timer(0.2, self._watch_folders)
+        self.set_interval(5.0, self._watch_folders)
+
+    def _watch_folders(self) -> None:
+        if self.watcher.hints_help:
+            self._hints.refresh()
 
     def on_unmount(self) -> None:
         """Stop the threads."""

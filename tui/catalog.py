@@ -72,6 +72,7 @@ class Entry:
         "_pool",
         "_stamp",
         "_told",
+        "counted",
         "full",
         "glanced",
         "lock",
@@ -96,6 +97,8 @@ class Entry:
         self.glanced = False
         self.word = "unknown"
         """The status word at the last read, to count runs without taking their locks."""
+        self.counted: str | None = None
+        """The word that its catalog has counted it under."""
         self.metrics: tuple[str, ...] = ()
         """Those that may become a column."""
         self.read_at = 0.0
@@ -261,15 +264,21 @@ class Catalog:
             self._by_key = {entry.key: entry for entry in entries}
             folders = {entry.key[: entry.key.rfind("/") + 1] for entry in entries}
             self.folders = frozenset(str(Path(folder)) for folder in folders)
-            self._counts = Counter(entry.word for entry in entries if entry.glanced)
-            for kept in (self._ended, self._alive, self._in_full):
-                for key in [key for key in kept if key not in self._by_key]:
-                    del kept[key]
+            with self._lock:
+                self._count_anew(entries)
+                for kept in (self._ended, self._alive, self._in_full):
+                    for key in [key for key in kept if key not in self._by_key]:
+                        del kept[key]
             self.entries, self.missing, self.scanned = entries, missing, True
             self.why_missing = why
             with self._lock:
                 self._structure = True
         return changed
+
+    def _count_anew(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            entry.counted = entry.word if entry.glanced else None
+        self._counts = Counter(entry.counted for entry in entries if entry.counted is not None)
 
     def _new_entry(self, ref: RunRef) -> Entry:
         return Entry(ref, patient=self._patient, pool=self._pool)
@@ -280,14 +289,20 @@ class Catalog:
 
     def glance(self, entry: Entry) -> None:
         """Read what the list shows of one run."""
-        before = entry.word if entry.glanced else None
         if entry.glance():
             self._mark(entry)
-        if entry.word != before:
-            if before is not None:
-                self._counts[before] -= 1
-            self._counts[entry.word] += 1
-        self._keep(entry)
+        # A thread that waited long for a file server may come here beside the one that reads now,
+        # with a run that was removed meanwhile.
+        with self._lock:
+            if self._by_key.get(entry.key) is entry:
+                self._count(entry)
+                self._keep(entry)
+
+    def _count(self, entry: Entry) -> None:
+        if entry.counted is not None:
+            self._counts[entry.counted] -= 1
+        self._counts[entry.word] += 1
+        entry.counted = entry.word
 
     def open(self, entry: Entry) -> None:
         """Read a run that comes into view and has no reader; it is to be drawn in any case."""

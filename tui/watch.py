@@ -13,9 +13,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.mounts import is_network
@@ -30,7 +29,11 @@ if TYPE_CHECKING:
 MAX_WATCHES = 64
 """Folders that are watched; runs lie in few folders, and watches are a shared resource."""
 SCAN_SHARE = 0.02
-"""Largest share of the time that scanning may take."""
+"""Largest share of the time that scanning may take, as far as LONGEST_UNSCANNED_S lets it."""
+HINTED_SHARE = 0.5
+"""The same while runs come and go during scans."""
+LONGEST_UNSCANNED_S = 120.0
+"""So long after a scan the next one comes in any case: a server that was silent may be well."""
 FIRST_LOOK_S = 0.03
 """Time per turn for runs that were never read."""
 LONGEST_REST_S = 2.0
@@ -84,8 +87,11 @@ class Watcher(threading.Thread):
     def __init__(self, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name="runstore-watcher", daemon=True)
         self.catalog = catalog
-        self.network = any(is_network(root) for root in catalog.roots)
-        self.pace = NETWORK if self.network else LOCAL
+        self.network = False
+        self.pace = LOCAL
+        self.hints_help = False
+        """Whether events of the file system arrive: not those of other machines, on a network
+        mount, and nobody knows before the mounts were looked at."""
         self.scan_cost_s = 0.0
         self.problem: str | None = None
         """Why a turn failed; None once a scan has succeeded since."""
@@ -106,6 +112,8 @@ class Watcher(threading.Thread):
         """Since when the current thread has been in one read or scan."""
         self._reading: Entry | None = None
         self._scanning = False
+        self._hinted = False
+        """Something came or went since the last scan began, which may have missed it."""
         self._handover = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -120,13 +128,13 @@ class Watcher(threading.Thread):
 
     def rescan(self) -> None:
         """Look for new runs now, and at every run again soon."""
-        self._next_scan = 0.0
         for entry in self.catalog.entries:
             entry.read_at = 0.0
-        self._wake.set()
+        self.hint()
 
     def hint(self) -> None:
         """Look for new runs soon: something in a watched folder came or went."""
+        self._hinted = True
         self._next_scan = 0.0
         self._wake.set()
 
@@ -138,6 +146,8 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Take turns until stopped, or left behind in a read."""
         self._turns.reader = reader = self._reader
+        if reader == 0:
+            self._look_at_mounts()
         while not self._stopped.is_set() and self._reader == reader:
             start = self._clock()
             if self._guarded_turn():
@@ -146,6 +156,13 @@ class Watcher(threading.Thread):
             # A run of thousands of files is costly to look at: half of the time is the screen's.
             self._wake.wait(max(self.pace.turn_s, min(self._clock() - start, LONGEST_REST_S)))
             self._wake.clear()
+
+    def _look_at_mounts(self) -> None:
+        """Learn how often to look; also a path of a silent server is asked for here."""
+        with suppress(_LeftBehind, OSError, RuntimeError), self._watched(None):
+            self.network = any(is_network(root) for root in self.catalog.roots)
+            self.pace = NETWORK if self.network else LOCAL
+            self.hints_help = not self.network
 
     def _guarded_turn(self) -> bool:
         """Take a turn; a failure is told on screen, and the next turn tries again."""
@@ -175,15 +192,20 @@ class Watcher(threading.Thread):
 
     def _scan(self, now: float) -> None:
         self._next_scan = now + self.pace.scan_s
-        self._scanning = True
+        self._scanning, self._hinted = True, False
         try:
             with self._watched(None):
                 self.catalog.scan()
             self.problem = None
+        except _LeftBehind:  # it came back; what it found is as old as the silence
+            self.problem = None
+            raise
         finally:
             self._scanning = False
             self.scan_cost_s = self._clock() - now
-            self._next_scan = now + max(self.pace.scan_s, self.scan_cost_s / SCAN_SHARE)
+            rest = self.scan_cost_s / (HINTED_SHARE if self._hinted else SCAN_SHARE)
+            rest = min(max(self.pace.scan_s, rest), LONGEST_UNSCANNED_S)
+            self._next_scan = now + self.scan_cost_s + rest
 
     def _allowance(self, now: float) -> int:
         """Return how many runs may be looked at in this turn.
@@ -283,7 +305,11 @@ class Watcher(threading.Thread):
         """
         with self._handover:
             begun = self._begun
-            if begun is None or self._clock() - begun < ANSWER_S or self._waiting >= MOST_STUCK:
+            if begun is None or self._clock() - begun < ANSWER_S:
+                return
+            if self._reading is None or self._waiting >= MOST_STUCK:
+                self.problem = "a file server does not answer"
+            if self._waiting >= MOST_STUCK:
                 return
             self._waiting += 1
             self._reader += 1
@@ -306,19 +332,20 @@ class Hints:
         self._observer: BaseObserver | None = None
         self._watched: set[str] = set()
 
-    def start(self) -> None:
-        """Begin to watch; call it after the first paint, the import alone costs 30 ms."""
+    def _start(self) -> None:
         from watchdog.observers import Observer
 
         self._observer = Observer()
         self._observer.daemon = True
         self._observer.start()
-        self.refresh()
 
     def refresh(self) -> None:
-        """Watch the folders that hold runs now."""
+        """Watch the folders that hold runs now.
+
+        Call it after the first paint: the import alone costs 30 ms.
+        """
         if self._observer is None:
-            return
+            self._start()
         roots = [str(root) for root in self._catalog.roots if root not in self._catalog.missing]
         for folder in (*roots, *sorted(self._catalog.folders - set(roots))[:MAX_WATCHES]):
             if folder not in self._watched and len(self._watched) < MAX_WATCHES:
@@ -350,8 +377,3 @@ class Hints:
         except OSError:  # the limit is reached or the folder went: scans find what comes
             return
         self._watched.add(folder)
-
-
-def watches_help(roots: Iterable[Path]) -> bool:
-    """Tell whether events arrive at all: other machines' changes on a network mount do not."""
-    return not any(is_network(root) for root in roots)

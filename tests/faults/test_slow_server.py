@@ -71,6 +71,26 @@ def test_monitor_shows_the_other_runs_and_takes_keys(
         monitor.close()
 
 
+def test_monitor_of_a_silent_root_says_so_takes_keys_and_ends(
+    tmp_path: Path, repo_root: Path, wait_until: WaitUntil
+) -> None:
+    """The root itself is silent, from the start: it says nothing of what there is."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    command = beside_dead_server(root, "runstore.tui_launcher", root)
+    monitor = Terminal(command, 120, 30, {"PYTHONPATH": str(repo_root)})
+    try:
+        wait_until(monitor.shows("Looking for runs"))
+        wait_until(monitor.shows("a file server does not answer"))
+        monitor.press("?")
+        wait_until(monitor.shows("any key closes this list"))
+        monitor.press("x")
+        monitor.press("q")
+        assert monitor.process.wait(30) == 0
+    finally:
+        monitor.close()
+
+
 @pytest.mark.parametrize("command", ["ls", "once"])
 def test_list_shows_the_other_runs_and_ends(tmp_path: Path, repo_root: Path, command: str) -> None:
     root = tmp_path / "runs"

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from runstore.limits import LISTED_READERS
+from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
 from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
-from tui.watch import LOCAL, NETWORK, Watcher
+from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher
 
 
 def write_rows(root: Path, name: str, first: int, last: int) -> Path:
@@ -63,6 +67,29 @@ def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> Non
     watcher.turn()
     assert [entry.ref.name for entry in catalog.entries] == ["b"]
     assert catalog.get(key) is None
+
+
+def test_run_that_came_during_a_long_scan_is_found_by_the_next(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 1)
+    clock = Clock()
+
+    class Slow(Catalog):
+        """A catalog whose scans take three seconds, and miss a run that comes meanwhile."""
+
+        def scan(self) -> bool:
+            changed = super().scan()
+            if not (tmp_path / "b").exists():
+                write_rows(tmp_path, "b", 1, 1)
+                watcher.hint()
+            clock.now += 3.0
+            return changed
+
+    watcher = Watcher(Slow([tmp_path]), clock)
+    watcher.turn()
+    assert [entry.ref.name for entry in watcher.catalog.entries] == ["a"]
+    clock.now += 10.0
+    watcher.turn()
+    assert {entry.ref.name for entry in watcher.catalog.entries} == {"a", "b"}
 
 
 def test_root_that_goes_and_comes_back_is_told_and_found(tmp_path: Path) -> None:
@@ -154,6 +181,35 @@ def test_screen_does_not_wait_for_a_run_that_is_being_read(tmp_path: Path) -> No
         assert view is None
     with entry.glimpse() as view:
         assert view is not None
+
+
+def test_run_that_two_threads_waited_for_is_counted_once(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 1)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    (entry,) = catalog.entries
+    with entry.lock:  # as while a file server does not answer
+        threads = [threading.Thread(target=catalog.glance, args=(entry,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert sum(catalog.status_counts().values()) == 1
+
+
+def test_run_that_was_removed_while_it_was_read_is_not_counted(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", 1, 1)
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    (entry,) = catalog.entries
+    with entry.lock:
+        thread = threading.Thread(target=catalog.glance, args=(entry,))
+        thread.start()
+        shutil.rmtree(tmp_path / "a")
+        catalog.scan()
+    thread.join()
+    assert sum(catalog.status_counts().values()) == 0
 
 
 def test_quiet_runs_change_nothing(tmp_path: Path) -> None:
@@ -263,3 +319,62 @@ def test_watcher_tells_a_failure_and_goes_on(tmp_path: Path, wait_until: WaitUnt
     finally:
         watcher.stop()
         watcher.join()
+
+
+def test_silence_during_a_scan_is_told_and_the_next_scan_comes_soon(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    answers = threading.Event()
+
+    class Silent(Catalog):
+        """A catalog whose scans wait for a file server."""
+
+        def scan(self) -> bool:
+            answers.wait()
+            return super().scan()
+
+    clock = Clock()
+    watcher = Watcher(Silent([tmp_path]), clock)
+    watcher.start()
+
+    def told() -> bool:
+        clock.now += ANSWER_S
+        watcher.look_after()
+        return watcher.problem is not None
+
+    try:
+        wait_until(told)
+        assert watcher.problem == "a file server does not answer"
+        answers.set()
+        wait_until(lambda: watcher.catalog.scanned and watcher.problem is None)
+        write_rows(tmp_path, "a", 1, 1)
+        clock.now += LONGEST_UNSCANNED_S + 1
+        wait_until(lambda: bool(watcher.catalog.entries))
+    finally:
+        answers.set()
+        watcher.stop()
+
+
+def test_screen_says_when_nothing_is_read_for_want_of_answers(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    for number in range(MOST_STUCK + 1):
+        write_rows(tmp_path, f"run{number}", 1, 1)
+    catalog, clock = Catalog([tmp_path]), Clock()
+    catalog.scan()
+    watcher = Watcher(catalog, clock)
+
+    def told() -> bool:
+        clock.now += ANSWER_S
+        watcher.look_after()
+        return watcher.problem is not None
+
+    with ExitStack() as silent:
+        for entry in catalog.entries:
+            silent.enter_context(entry.lock)
+        watcher.start()
+        wait_until(lambda: told() and sum(entry.stuck for entry in catalog.entries) == MOST_STUCK)
+    try:
+        wait_until(lambda: all(entry.glanced and not entry.stuck for entry in catalog.entries))
+    finally:
+        watcher.stop()

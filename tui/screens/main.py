@@ -177,6 +177,8 @@ class MainScreen(Screen[None]):
                 *(_missing_line(str(root), why, width) for root, why in missing),
                 line("  ", Span("Waiting: it is shown as soon as it can be read.", "dim")),
             ]
+        if not self.catalog.scanned:
+            return [EMPTY, line("  ", Span("Looking for runs …", "dim"))]
         places = ", ".join(str(root) for root in self.catalog.roots)
         place = shorten(from_file(places), width - 32, keep_end=True)
         return [
