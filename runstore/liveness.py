@@ -175,7 +175,7 @@ class Liveness:
     def _by_slurm(self, state: RunState, opened: JsonObject, *, is_gone: bool) -> Status | None:
         """What Slurm says of the attempt's job; of one that is gone only why, or what comes."""
         job = state.environment.get("SLURM_JOB_ID")
-        told = self._jobs.state(job) if isinstance(job, str) and job.isdigit() else None
+        told = self._jobs.state(job) if isinstance(job, str) else None
         if told is None:
             return None
         if told.word in QUEUED:

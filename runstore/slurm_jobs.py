@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -29,6 +30,8 @@ ANSWER_S = 5.0
 JOBS_AT_ONCE = 500
 """Jobs on one command line."""
 UNKNOWN_TIME = -1.0
+_NUMBER = re.compile(r"[0-9]{1,10}")
+"""Slurm counts in 32 bits."""
 
 QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 ON_A_NODE = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"})
@@ -69,7 +72,13 @@ class SlurmJobs:
         self._has_new = False
 
     def state(self, job: str) -> JobState | None:
-        """Return what is known of a job, at once; what is not known is asked for by `refresh`."""
+        """Return what is known of a job, at once; what is not known is asked for by `refresh`.
+
+        What is no job's number, as a damaged or hostile run may have, is not asked for: it would
+        spoil the one question for all.
+        """
+        if not _NUMBER.fullmatch(job):
+            return None
         with self._lock:
             if job not in self._ask_at:
                 self._ask_at[job] = self._clock()

@@ -52,6 +52,17 @@ class Clock:
         return self.now
 
 
+@pytest.mark.parametrize("job", ["", "9" * 11, "\u0661\u0661", "11,12", "--help", "11\n"])
+def test_what_is_no_number_of_a_job_is_not_asked_for(answers: Answers, job: str) -> None:
+    calls = answers(f"11|RUNNING|{STARTED}|None\n")
+    jobs = SlurmJobs()
+    jobs.state("11")
+    assert jobs.state(job) is None
+    assert jobs.refresh()
+    assert jobs.state("11") == JobState("RUNNING", STARTED)
+    assert "--jobs=11,11 " in calls.read_text()
+
+
 def test_one_squeue_for_all_jobs_and_sacct_for_those_it_has_forgotten(answers: Answers) -> None:
     calls = answers(
         f"11|RUNNING|{STARTED}|None\n12|PENDING|N/A|Resources\n",
