@@ -85,6 +85,7 @@ def test_monitor_of_a_silent_root_says_so_takes_keys_and_ends(
         monitor.press("?")
         wait_until(monitor.shows("any key closes this list"))
         monitor.press("x")
+        wait_until(lambda: not monitor.shows("any key closes")())
         monitor.press("q")
         assert monitor.process.wait(30) == 0
     finally:

@@ -14,6 +14,7 @@ from tui.app import MonitorApp
 from tui.catalog import RunView
 from tui.keymap import KEYS, as_markdown
 from tui.renderables.text import Line
+from tui.screens.help import HelpScreen
 from tui.screens.main import MainScreen
 from tui.widgets.lines import LinesWidget
 from tui.widgets.panes import ChartPane
@@ -217,4 +218,16 @@ async def test_help_lists_every_key_and_any_key_closes_it(tmp_path: Path) -> Non
         shown = text_of(screen.app.screen.query_one("#help", LinesWidget))
         assert all(key.does in shown for key in KEYS)
         await press(screen, "x")
+        assert screen.app.screen is screen
+
+
+async def test_two_keys_at_once_close_the_list_of_keys_once(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "question_mark")
+        keys = screen.app.screen
+        assert isinstance(keys, HelpScreen)
+        keys.on_key()
+        keys.on_key()
+        await press(screen)
         assert screen.app.screen is screen

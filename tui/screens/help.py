@@ -49,8 +49,13 @@ class HelpScreen(ModalScreen[None]):
 
     def on_key(self) -> None:
         """Any key closes it."""
-        self.dismiss()
+        self._close()
 
     def on_click(self) -> None:
         """A click anywhere closes it."""
-        self.dismiss()
+        self._close()
+
+    def _close(self) -> None:
+        # A second key may have come before the first one has closed it.
+        if self.is_active:
+            self.dismiss()
