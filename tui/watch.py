@@ -332,20 +332,25 @@ class Hints:
         self._observer: BaseObserver | None = None
         self._watched: set[str] = set()
 
-    def _start(self) -> None:
-        from watchdog.observers import Observer
+    def _start(self) -> bool:
+        try:
+            from watchdog.observers import Observer
 
-        self._observer = Observer()
-        self._observer.daemon = True
-        self._observer.start()
+            observer = Observer()
+            observer.daemon = True
+            observer.start()
+        except (ImportError, OSError, RuntimeError):  # no descriptor or no thread is to be had now
+            return False
+        self._observer = observer
+        return True
 
     def refresh(self) -> None:
         """Watch the folders that hold runs now.
 
         Call it after the first paint: the import alone costs 30 ms.
         """
-        if self._observer is None:
-            self._start()
+        if self._observer is None and not self._start():
+            return
         roots = [str(root) for root in self._catalog.roots if root not in self._catalog.missing]
         for folder in (*roots, *sorted(self._catalog.folders - set(roots))[:MAX_WATCHES]):
             if folder not in self._watched and len(self._watched) < MAX_WATCHES:
