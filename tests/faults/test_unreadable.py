@@ -166,7 +166,7 @@ def test_monitor_goes_on_when_there_are_descriptors_again(
     command = [sys.executable, "-m", "runstore.tui_launcher", str(root)]
     monitor = Terminal(command, 120, 30, {"PYTHONPATH": str(repo_root)})
     try:
-        wait_until(monitor.shows("finished", "last step"), 30)
+        wait_until(monitor.shows("finished", "last step", "? help"))
 
         def limit(number: int) -> None:
             prlimit = [tool("prlimit"), f"--pid={monitor.process.pid}", f"--nofile={number}:"]
@@ -174,9 +174,9 @@ def test_monitor_goes_on_when_there_are_descriptors_again(
 
         limit(3)
         run = make_run(root, rows=5)
-        wait_until(monitor.shows("too many open files"), 30)
+        wait_until(monitor.shows("too many open files"))
         limit(1024)
-        wait_until(monitor.shows(run.name[-8:]), 30)
+        wait_until(monitor.shows(run.name[-8:]))
         assert monitor.process.poll() is None
     finally:
         monitor.close()

@@ -809,6 +809,8 @@ def test_signal_handler_may_end_the_stream_in_the_middle_of_a_write(
     assert (tmp_path / "other").read_bytes() == b""
 
 
+# It may come between the opening of a file and the `with` that closes it.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_exception_from_a_signal_handler_leaves_nothing_held(tmp_path: Path, told: Told) -> None:
     """Ctrl-C at any instruction: the thread that syncs, and the next row, must still get in."""
     writer = told.writer(tmp_path)
