@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -117,6 +118,26 @@ def tool() -> Callable[[str], str]:
 def repo_root() -> Path:
     """The root of the checkout."""
     return ROOT
+
+
+WithinCpuS = Callable[[float], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def within_cpu_s() -> WithinCpuS:
+    """Return a context that fails when this process computes longer than some seconds in it.
+
+    For what must not grow with the square of its input: the limit is ten times what it takes, and
+    a machine that is busy with others does not count.
+    """
+
+    @contextmanager
+    def limited(limit_s: float) -> Iterator[None]:
+        begun = time.process_time()
+        yield
+        assert time.process_time() - begun < limit_s
+
+    return limited
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from runstore.sources import RunRef, native
-from tests.conftest import ROOT
+from tests.conftest import ROOT, WithinCpuS
 from tui.catalog import Entry
 from tui.screens.filter_text import FilterText
 
@@ -60,7 +59,9 @@ def test_modes_are_what_the_umask_leaves_and_no_secret_is_in_any_file(
 
 
 @pytest.mark.parametrize("typed", ["(a+)+$", "(.*)*" * 50, "[" * 2000, "a" * 5000, "\\" * 999])
-def test_no_filter_keeps_the_screen_waiting(tmp_path: Path, typed: str) -> None:
+def test_no_filter_keeps_the_screen_waiting(
+    tmp_path: Path, typed: str, within_cpu_s: WithinCpuS
+) -> None:
     run = tmp_path / ("a" * 200 + "!")
     run.mkdir()
     (run / "run.json").write_text('{"format":1,"id":"x","name":"' + "a" * 100_000 + '","tags":[]}')
@@ -69,7 +70,6 @@ def test_no_filter_keeps_the_screen_waiting(tmp_path: Path, typed: str) -> None:
     text = FilterText("", open=True)
     for char in typed:
         text.press(char, char)
-    start = time.process_time()
-    entry.holds(text.words)
     # A search that goes through all ways to match would take years.
-    assert time.process_time() - start < 5
+    with within_cpu_s(5):
+        entry.holds(text.words)
