@@ -190,6 +190,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         most=STALL_FELT_S,
     ),
     _nfs("unmounted", "unmounted lazily, mounted again", "unmounted"),
+    _nfs(
+        "doctor",
+        "`runstore doctor --fs` on two hosts",
+        "two_hosts_try_the_mount",
+        measures="a lag of {:.1f} s at most",
+    ),
     _nfs("starts", "two hosts start one run", "two_hosts_start"),
     _nfs(
         "sees",

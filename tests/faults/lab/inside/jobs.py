@@ -26,5 +26,6 @@ JOBS: dict[str, Callable[..., Any]] = {
         nfs.two_hosts_start,
         nfs.other_host_sees,
         nfs.killed_on_other_host,
+        nfs.two_hosts_try_the_mount,
     )
 }

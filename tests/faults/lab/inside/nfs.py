@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 import runstore
+from runstore.doctor import two_hosts
 from runstore.errors import AttemptError
 from runstore.follow import RowFollower
 from runstore.store import find
@@ -182,6 +184,45 @@ def _watch(root: Path) -> None:
         if status not in ("running", "stalled", "finished"):
             RUNNING.write_text(status)
         time.sleep(POLL_S)
+
+
+def two_hosts_try_the_mount(kind: str) -> dict[str, Any]:
+    """`runstore doctor --fs` on both hosts at once; the figure is the longest lag it measured.
+
+    What counts here as rows are the signs that one gave and the other saw; one that is replaced by
+    the next within the time that a mount remembers is not seen.
+    """
+    share, root = serve("/dev/ubda"), Path(__file__).resolve().parents[4]
+
+    def try_out(name: str, directory: Path) -> None:
+        os.chdir(root)
+        told = os.open(f"/run/doctor-{name}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(told, 1)
+        command = ("-m", "runstore.cli", "doctor", "--fs", directory, "--wait", "60", "--json")
+        os.execv(sys.executable, (sys.executable, *map(str, command)))
+
+    sides = {"first": share.first, "second": share.second}
+    children = [start_on(name, partial(try_out, name, place)) for name, place in sides.items()]
+    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    told = [orjson.loads(Path(f"/run/doctor-{name}").read_bytes()) for name in sides]
+    met = [(one["host"], one["other"]) for one in told]
+    problems = [] if met == [("first", "second"), ("second", "first")] else [f"met: {met}"]
+    checks = [check for one in told for check in one["checks"]]
+    lags = [check["values"] for check in checks if check["name"].startswith("lag_")]
+    locks = [check["values"] for check in checks if check["name"] == "lock_between_hosts"]
+    works = bool(locks) and all(lock["works"] for lock in locks)
+    problems += [] if works else [f"locks: {locks}, the two ended with {ends}"]
+    left = os.listdir(share.on_server)
+    problems += [f"left behind: {left}"] if left != ["lost+found"] else []
+    seen = sum(lag["seen"] for lag in lags)
+    problems += [] if seen * 2 > two_hosts.ROUNDS * len(lags) else [f"only {seen} signs were seen"]
+    return {
+        "acknowledged": seen,
+        "lost": 0,
+        "oldest_s": None,
+        "problems": problems,
+        "figure": max(lag["max_s"] for lag in lags),
+    }
 
 
 def killed_on_other_host(kind: str) -> dict[str, Any]:
