@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
 from runstore.limits import (
     DOCUMENT_BYTES,
@@ -30,7 +31,7 @@ from runstore.sources.reading import (
 )
 from runstore.state import RunState
 from runstore.status import Status
-from runstore.tail import READ_BYTES, Tail
+from runstore.tail import Tail
 
 NAME = "native"
 LIFECYCLE: tuple[Stream, ...] = ("exec", "events")

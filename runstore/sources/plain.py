@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
 from runstore.liveness import STALL_S, span
 from runstore.paths import Stream, StreamFile
@@ -28,7 +29,7 @@ from runstore.sources.reading import (
 )
 from runstore.state import RunState
 from runstore.status import Status
-from runstore.tail import READ_BYTES, Tail
+from runstore.tail import Tail
 
 NAME = "jsonl"
 

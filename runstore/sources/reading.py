@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
 from runstore.paths import Stream, StreamFile
 from runstore.records import BYTE_ORDER_MARK, JsonObject, RecordError, decode, integer
 from runstore.state import BadLine, RunState
 from runstore.status import Status
-from runstore.tail import READ_BYTES, Chunk, Tail
+from runstore.tail import Chunk, Tail
 
 GLANCE_BYTES = 8 << 10
 """What a glance reads at the end of a large file: enough for the last rows."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import runstore
+from runstore.cursor import ZERO_RETRIES
 from runstore.errors import FormatError
 from runstore.liveness import Liveness
 from runstore.paths import Stream
@@ -21,7 +22,6 @@ from runstore.sources.native import NativeReader
 from runstore.sources.plain import PlainReader
 from runstore.status import Status
 from runstore.summary import full_summary
-from runstore.tail import ZERO_RETRIES
 from runstore.writer import RunWriter
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runstore.cursor import AT_REST_S, GUARD_BYTES, ZERO_RETRIES
 from runstore.limits import MAX_LINE_BYTES
-from runstore.tail import AT_REST_S, GUARD_BYTES, ZERO_RETRIES, Chunk, Tail
+from runstore.tail import Chunk, Tail
 
 
 class Follower:
