@@ -10,6 +10,7 @@
     ├── StageError             a stage call in an order that makes no sense
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
+    ├── ColumnMapError         a --map that names no column
     └── BadValueError          a value that cannot be logged (raised only with strict=True)
 
 Each message says what was asked, what was found and what to do; the facts are attributes.
@@ -98,6 +99,17 @@ class CheckpointError(RunStoreError):
 
 class FormatError(RunStoreError):
     """A file says that it was written by a format newer than this version reads."""
+
+
+class ColumnMapError(RunStoreError):
+    """What `--map` says of a log's columns cannot be understood."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        super().__init__(
+            f"--map {part!r}: expected step, epoch, time or split, =, and the name of a column, "
+            "such as --map step=iter,split=mode"
+        )
 
 
 class BadValueError(RunStoreError):

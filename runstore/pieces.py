@@ -112,6 +112,13 @@ class Piece:
         if left_out:
             self.left_out[VALUES] += left_out
 
+    def cut(self, key: str, x: float) -> bool:
+        """Drop a metric's values from `x` on; return False when only reading anew can do that."""
+        if self.file.stream == "epochs":
+            return key not in self.last
+        curve = self.series.get(key)
+        return curve is None or curve.cut(x)
+
     def shrink(self, buckets: int) -> None:
         """Keep at most so many buckets of each curve."""
         for curve in self.series.values():

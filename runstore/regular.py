@@ -65,3 +65,17 @@ def read_regular(path: Path, limit: int) -> bytes:
 def why_unreadable(error: OSError) -> str:
     """Return the reason in lower case and a few words."""
     return (error.strerror or str(error)).lower()
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """Return at most `count` bytes from the beginning of a file; none where it cannot be read."""
+    try:
+        descriptor = open_regular(path)
+    except OSError:
+        return b""
+    try:
+        return os.pread(descriptor, count, 0)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

@@ -82,6 +82,22 @@ class Series:
         while len(self._lows) > buckets:
             self._merge_pairs()
 
+    def cut(self, x: float) -> bool:
+        """Drop the points from `x` on; return False when what is left is not exact.
+
+        So it is where a bucket has points on both sides, which are not known one by one, or where
+        NaN were counted that may have gone. For points that were added in the order of x.
+        """
+        before = len(self._lows)
+        while self._lows and self._x_lows[-1] >= x:
+            self.count -= self._filled or self._stride
+            self._filled = 0
+            for values in (self._x_lows, self._x_highs, self._lows, self._highs):
+                values.pop()
+            self.last = None
+        is_counted = not self.nonfinite or len(self._lows) == before
+        return is_counted and (not self._lows or self._x_highs[-1] < x)
+
     def _open_bucket(self, x: float, y: float) -> None:
         self._x_lows.append(x)
         self._x_highs.append(x)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,6 +160,8 @@ class RunState:
         self._inferred = InferredCuts()
         self._inferred_version = 0
         self._stale: set[str] = set()
+        self._joined: list[JsonObject] = []
+        self._joined_version = -1
         self._half_lines: dict[str, BadLine] = {}
         """File name to its last line, while that has no newline."""
 
@@ -338,6 +340,15 @@ class RunState:
         if self._bad_counts.pop(file.name, 0):
             kept = [bad for bad in self.bad_lines if bad.file != file.name]
             self.bad_lines = deque(kept, maxlen=BAD_LINES_KEPT)
+
+    def cut_curve(self, file: StreamFile, key: str, x: float) -> bool:
+        """Drop a metric's values from `x` on in one file; return False where only reading anew can.
+
+        For logs that do not name cuts, and whose metrics go back one by one.
+        """
+        self.version += 1
+        piece = self._pieces.get(file.name)
+        return piece is None or piece.cut(key, x)
 
     def _forget_attempt(self, file: StreamFile) -> None:
         """Drop what one of the two files that tell of an attempt has told."""
@@ -556,10 +567,20 @@ class RunState:
     def epoch_rows(self) -> list[JsonObject]:
         """The finished epochs of the visible rows, in order; only the newest after a glance."""
         pieces = self._ordered("epochs")
+        if self.source != "native":
+            return self._joined_epochs(pieces)
         if len(pieces) == 1:
             # The list itself: it is asked for many times a second, and may be long.
             return pieces[0].epoch_rows
         return [row for piece in pieces for row in piece.epoch_rows]
+
+    def _joined_epochs(self, pieces: Sequence[Piece]) -> list[JsonObject]:
+        """Return one row per epoch: other tools write training and validation in rows apart."""
+        if self._joined_version != self.version:
+            self._joined_version = self.version
+            rows = [row for piece in pieces for row in piece.epoch_rows]
+            self._joined = joined_epochs(rows)
+        return self._joined
 
     @property
     def reports(self) -> dict[str, JsonObject]:
@@ -659,6 +680,16 @@ class RunState:
         """The heartbeat's position, when it is the newest attempt's."""
         progress = self.progress
         return progress if progress and progress.attempt >= self.attempt else None
+
+
+def joined_epochs(rows: Iterable[JsonObject]) -> list[JsonObject]:
+    """Return one row per epoch, in the order of epochs, of rows that each have a part of it."""
+    joined: dict[int, JsonObject] = {}
+    for row in rows:
+        epoch = integer(row, "epoch")
+        if epoch is not None:
+            joined[epoch] = {**joined.get(epoch, {}), **row}
+    return [joined[epoch] for epoch in sorted(joined)]
 
 
 def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:

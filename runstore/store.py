@@ -15,7 +15,7 @@ from typing import TypeVar
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
 from runstore.limits import LINKED_DEPTH
 from runstore.paths import looks_like_run_id
-from runstore.sources import RunRef, Source, native, recognise
+from runstore.sources import RunRef, Source, looked_for, native, recognise
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
@@ -237,12 +237,8 @@ def _run_at(path: Path, wanted: str) -> RunRef:
     refs = discover([path]) if recognise(path, names) is not None else []
     refs = [ref for ref in refs if ref.path == path]
     if not refs:
-        raise RunNotFoundError(wanted, f"that directory ({', '.join(_kinds())} were looked for)")
+        raise RunNotFoundError(wanted, f"that directory ({looked_for()} were looked for)")
     return refs[0]
-
-
-def _kinds() -> list[str]:
-    return ["run.json", "events-0001.jsonl", "*.jsonl"]
 
 
 def _near(wanted: str, names: Sequence[str]) -> list[str]:

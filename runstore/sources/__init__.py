@@ -14,7 +14,7 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import native, plain
+from runstore.sources import csv_rows, native, plain
 from runstore.sources.reading import RunReader, guarded
 from runstore.state import RunState
 from runstore.status import Status
@@ -25,6 +25,8 @@ class Source(Protocol):
 
     NAME: str
     """Shown beside a run that is not native."""
+    LOOKED_FOR: tuple[str, ...]
+    """What makes a directory a run of this format, in words for whoever finds none."""
 
     def recognises(self, directory: Path, names: Sequence[str]) -> bool:
         """Tell whether a directory with these entries is a run of this format."""
@@ -33,7 +35,7 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, plain)
+SOURCES: tuple[Source, ...] = (native, plain, csv_rows)
 """In the order in which they are asked."""
 
 
@@ -66,6 +68,11 @@ class RunRef:
 def recognise(directory: Path, names: Sequence[str]) -> Source | None:
     """Return the source that reads a directory with these entries, or None."""
     return next((s for s in SOURCES if s.recognises(directory, names)), None)
+
+
+def looked_for() -> str:
+    """Return in words what makes a directory a run: `run.json, …, *.jsonl`."""
+    return ", ".join(name for source in SOURCES for name in source.LOOKED_FOR)
 
 
 def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
@@ -132,6 +139,7 @@ __all__ = [
     "ask_scheduler",
     "glanced",
     "guarded",
+    "looked_for",
     "open_run",
     "recognise",
     "unanswered",

@@ -34,6 +34,7 @@ from runstore.status import Status
 from runstore.tail import Tail
 
 NAME = "native"
+LOOKED_FOR: tuple[str, ...] = ("run.json", "events-0001.jsonl")
 LIFECYCLE: tuple[Stream, ...] = ("exec", "events")
 """The streams of events, which tell what the others are."""
 

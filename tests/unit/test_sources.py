@@ -19,7 +19,7 @@ from runstore.process import current_process
 from runstore.records import encode
 from runstore.sources import RunReader
 from runstore.sources.native import NativeReader
-from runstore.sources.plain import PlainReader
+from runstore.sources.plain import open_run as plain_run
 from runstore.status import Status
 from runstore.summary import full_summary
 from runstore.writer import RunWriter
@@ -163,7 +163,7 @@ def test_half_line_that_a_later_attempt_cut_off_is_not_told(run_dir: Path) -> No
 def test_torn_plain_file_is_told_until_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text('{"step":1,"loss":2}\n{"step":2,"lo')
-    reader = PlainReader(tmp_path)
+    reader = plain_run(tmp_path)
     reader.poll()
     assert reader.state.warnings == ["m.jsonl:2: the last line is torn"]
     with path.open("a") as file:
@@ -322,7 +322,7 @@ def test_replaced_file_is_read_anew(run_dir: Path) -> None:
 def test_echoed_rows_are_a_run_that_runs_while_rows_arrive(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step":1,"loss":2}\n')
-    reader = PlainReader(tmp_path)
+    reader = plain_run(tmp_path)
     reader.glance()
     assert reader.state.status == Status("unknown", "plain JSON lines, no process on record")
     assert reader.state.last == {"loss": 2.0}
@@ -340,9 +340,9 @@ def test_plain_file_that_does_not_grow_has_no_rows_arriving(tmp_path: Path) -> N
     zeros.mkdir()
     long.mkdir()
     (zeros / "m.jsonl").write_bytes(b'{"step":1,"loss":2}\n\0\0\0\n{"step":3,"loss":1}\n')
-    (long / "m.jsonl").write_bytes(b'{"step":1,"loss":2}\n' * 100)
+    (long / "m.jsonl").write_bytes(b"".join(b'{"step":%d,"loss":2}\n' % n for n in range(100)))
     words = set()
-    for reader in (PlainReader(zeros), PlainReader(long)):
+    for reader in (plain_run(zeros), plain_run(long)):
         reader.glance()
         for _ in range(ZERO_RETRIES + 30):
             reader.poll(100)
@@ -354,7 +354,7 @@ def test_plain_file_that_does_not_grow_has_no_rows_arriving(tmp_path: Path) -> N
 
 def test_plain_rows_without_steps_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("".join(f'{{"loss":{n}}}\n' for n in range(5)))
-    state = read(PlainReader(tmp_path)).state
+    state = read(plain_run(tmp_path)).state
     (curve,) = state.series["loss"]
     assert curve.x_range == (1.0, 5.0)
 
@@ -363,7 +363,7 @@ def test_several_plain_files_keep_apart_and_epochs_are_known(tmp_path: Path) -> 
     (tmp_path / "train.jsonl").write_text('{"step":1,"a":1.0}\n')
     (tmp_path / "val.jsonl").write_text('{"step":1,"b":2.0}\nnonsense\n')
     (tmp_path / "epochs.jsonl").write_text('{"epoch":1,"val/loss":0.5}\n')
-    reader = read(PlainReader(tmp_path))
+    reader = read(plain_run(tmp_path))
     assert reader.state.last == {"a": 1.0, "b": 2.0, "val/loss": 0.5}
     assert [bad.place for bad in reader.state.bad_lines] == ["val.jsonl:2"]
     assert len(reader.state.epoch_rows) == 1

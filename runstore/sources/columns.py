@@ -1,0 +1,249 @@
+"""Rows that any tool wrote, by the names that the field uses for step, epoch, time and split.
+
+What is no metric is known by its name (`iter`, `num_updates`, `mode`), whatever its case; `--map`
+names it where that fails. A split before a name with an underscore becomes ours, so that curves of
+several tools meet: `val_loss`, `valid_loss` and `eval_loss` are `val/loss`. Names with a slash are
+taken as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from runstore.errors import ColumnMapError
+from runstore.records import JsonObject
+
+STEP_NAMES = (
+    "step",
+    "_step",
+    "global_step",
+    "trainer/global_step",
+    "iteration",
+    "iter",
+    "iters",
+    "n_iter",
+    "num_updates",
+    "num_steps",
+    "optimizer_step",
+    "train_step",
+    "training_step",
+    "total_steps",
+    "time/total_timesteps",
+    "total_timesteps",
+    "timesteps_total",
+    "num_env_steps_sampled",
+    "training_iteration",
+    "batch",
+    "batch_idx",
+)
+"""In the order of preference: the first that a row has is its step, others are left out."""
+OF_A_SPLIT = ("num_updates", "global_step")
+"""These also behind the name of a split."""
+EPOCH_NAMES = ("epoch", "_epoch", "current_epoch", "trainer/epoch", "epochs")
+TIME_NAMES = ("time", "timestamp", "_timestamp", "wall_time", "walltime", "wall time", "datetime")
+SPLIT_NAMES = ("split", "mode", "phase", "stage", "subset")
+ROLES = ("step", "epoch", "time", "split")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What tools call a split, and what it is called here."""
+BARE = ("lr", "learning_rate")
+"""Not of a split, whatever row they are in."""
+EARLIEST_S = 1e8
+"""Smaller numbers are no moments (1973) but durations: detectron2 and MMEngine call the seconds of
+an iteration `time`."""
+MOST_DEEP = 3
+
+_chosen: dict[str, str] = {}
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """Return what `--map step=iter,split=mode` says: a role to the name of its column.
+
+    Raises:
+        ColumnMapError: it names something else than step, epoch, time or split, or no column.
+    """
+    chosen: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if role not in ROLES or not equals or not column:
+            raise ColumnMapError(part)
+        chosen[role] = column
+    return chosen
+
+
+def choose(mapping: Mapping[str, str]) -> None:
+    """Use these columns, in this process, for logs of rows that are read from now on."""
+    _chosen.clear()
+    _chosen.update(mapping)
+
+
+def is_log_header(names: Iterable[str]) -> bool:
+    """Tell whether a table with these columns is a log: it has a step or an epoch, and more."""
+    known = {_plain(name) for name in names}
+    wanted = {_plain(_chosen[role]) for role in ("step", "epoch") if role in _chosen}
+    return len(known) > 1 and bool(known & ({*STEP_NAMES, *EPOCH_NAMES} | wanted))
+
+
+def canonical(name: str) -> str:
+    """Return `val/loss` for `val_loss` or `valid_loss`; other names as they are."""
+    split, underscore, rest = name.partition("_")
+    known = SPLITS.get(split.lower())
+    return f"{known}/{rest}" if known and underscore and rest and "/" not in name else name
+
+
+class Columns:
+    """Turns the records of one log into rows; remembers what it has learnt of their names."""
+
+    def __init__(self, *, paired: Iterable[str] = ()) -> None:
+        """Use the columns that were chosen for this process.
+
+        `paired` names all columns, where they are known: a `loss` beside a `val_loss` is that of
+        the training.
+        """
+        self._by_role = {role: _plain(column) for role, column in _chosen.items()}
+        self.split = ""
+        """The split that the last record named in a column."""
+        self._names: dict[str, str] = {}
+        """Name in the log to the metric's name, or to `=role`."""
+        self._steps: dict[str, int] = {}
+        """The rank of each column that may be the step, smaller is preferred."""
+        names = {canonical(name.strip()) for name in paired}
+        self._trained = {name for name in names if f"val/{name}" in names}
+
+    def row(self, record: Mapping[str, Any]) -> JsonObject:
+        """Return a record as a row: `step`, `epoch`, `time`, and metrics as numbers.
+
+        Texts that are numbers are taken as such; other texts, lists and truth values stay what they
+        are, and are no metrics. Objects are flattened (`{"train": {"loss": 1}}` is `train/loss`).
+        """
+        row: JsonObject = {}
+        metrics: dict[str, Any] = {}
+        split, rank = "", math.inf
+        for name, value in _flat(record):
+            role = self._names.get(name) or self._learn(name)
+            if role == "=step" and (step := _integer(value)) is not None:
+                if self._steps[name] < rank:
+                    rank, row["step"] = self._steps[name], step
+            elif role == "=epoch" and (epoch := _epoch(value)) is not None:
+                row["epoch"] = epoch
+            elif role == "=time" and (moment := _moment(value)) is not None:
+                row["time"] = moment
+            elif role == "=split" and isinstance(value, str):
+                split = SPLITS.get(value.strip().lower(), value.strip())
+            elif name == "_nonfinite":
+                row[name] = value
+            elif value != "":
+                found = _number(value)
+                metrics[_metric_name(name, role)] = value if found is NO_NUMBER else found
+        row.update(_of_split(metrics, split) if split else metrics)
+        self.split = split
+        return row
+
+    def _learn(self, name: str) -> str:
+        plain = _plain(name)
+        role = self._role(plain)
+        if role == "step":
+            self._steps[name] = STEP_NAMES.index(plain) if plain in STEP_NAMES else -1
+        stripped = name.strip()
+        found = canonical(stripped)
+        if found in self._trained and "/" not in found:
+            found = found if found in BARE else f"train/{found}"
+        self._names[name] = f"={role}" if role else found
+        return self._names[name]
+
+    def _role(self, plain: str) -> str:
+        for role, names in zip(
+            ROLES, (STEP_NAMES, EPOCH_NAMES, TIME_NAMES, SPLIT_NAMES), strict=True
+        ):
+            chosen = self._by_role.get(role)
+            if plain == chosen or (chosen is None and plain in names):
+                return role
+        # fairseq: `train_num_updates`.
+        is_step = "step" not in self._by_role and canonical(plain).partition("/")[2] in OF_A_SPLIT
+        return "step" if is_step else ""
+
+
+NO_NUMBER = object()
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+def _metric_name(name: str, role: str) -> str:
+    """Return a metric's name; one that only looked like a role must not take a reserved key."""
+    if not role.startswith("="):
+        return role
+    stripped = name.strip()
+    return f"{stripped}_s" if role == "=time" else f"{stripped}_value"
+
+
+def _flat(record: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterable[tuple[str, Any]]:
+    for key, value in record.items():
+        if isinstance(value, dict) and key != "_nonfinite":
+            if depth < MOST_DEEP:
+                yield from _flat(value, f"{before}{key}/", depth + 1)
+        else:
+            yield f"{before}{key}" if before else key, value
+
+
+def _of_split(metrics: Mapping[str, float | None], split: str) -> dict[str, float | None]:
+    return {
+        name if "/" in name or name in BARE else f"{split}/{name}": value
+        for name, value in metrics.items()
+    }
+
+
+def _number(value: Any) -> Any:
+    """Return a number, None for a null, or NO_NUMBER."""
+    if value is None or type(value) in (float, int):
+        return value
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            # Not `1_000`, which Python takes and no log means.
+            return float(text) if text and "_" not in text else NO_NUMBER
+        except ValueError:
+            return NO_NUMBER
+    return NO_NUMBER
+
+
+def _integer(value: Any) -> int | None:
+    found = _number(value)
+    if isinstance(found, int):
+        return found
+    is_whole = isinstance(found, float) and found.is_integer() and abs(found) <= 2.0**63
+    return int(found) if is_whole else None
+
+
+def _epoch(value: Any) -> int | None:
+    """Return an epoch; of a fraction, the epoch that was open: 0.5 is within the first one."""
+    found = _number(value)
+    if isinstance(found, int):
+        return found
+    return math.ceil(found) if isinstance(found, float) and abs(found) < 2.0**53 else None
+
+
+def _moment(value: Any) -> float | None:
+    """Return Unix seconds of a number of seconds or milliseconds, or of an ISO 8601 text."""
+    found = _number(value)
+    if isinstance(found, int | float):
+        seconds = found / 1000.0 if abs(found) >= 1e11 else float(found)
+        return seconds if EARLIEST_S <= seconds < 1e11 else None
+    try:
+        return datetime.fromisoformat(value.strip()).timestamp() if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,90 @@
+"""A directory with a table of rows: a CSV whose header names a step or an epoch.
+
+`progress.csv` of Stable-Baselines3, `results.csv` of Ultralytics, Keras' `CSVLogger` and what
+people write by hand. Other tables, such as data sets, have no such column and are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from runstore.records import BYTE_ORDER_MARK, RecordError
+from runstore.regular import first_bytes
+from runstore.sources.columns import Columns, is_log_header
+from runstore.sources.foreign import ForeignReader
+from runstore.sources.log_files import Batch
+from runstore.sources.rows_file import RowsFile, RowsLayout
+
+NAME = "csv"
+LOOKED_FOR: tuple[str, ...] = ("*.csv with a step or epoch column",)
+EVIDENCE = "a table of rows, no process on record"
+HEADER_BYTES = 64 << 10
+SUFFIXES = (".csv", ".tsv")
+DELIMITERS = ",\t;"
+
+
+def recognises(directory: Path, names: Sequence[str]) -> bool:
+    """A table makes the directory a run when its header names a step or an epoch."""
+    return any(_is_log(directory, name) for name in names)
+
+
+def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
+    """Return a reader; nothing is read yet."""
+    return ForeignReader(directory, _LAYOUT, patient=patient)
+
+
+def _is_log(directory: Path, name: str) -> bool:
+    if not name.endswith(SUFFIXES):
+        return False
+    line, newline, _ = first_bytes(directory / name, HEADER_BYTES).partition(b"\n")
+    return bool(newline) and is_log_header(_Table(line).names)
+
+
+class CsvFile(RowsFile):
+    """One table that grows; also one that is written anew when a column is added."""
+
+    _table: _Table | None = None
+
+    def _translate(self, line: bytes, number: int, batch: Batch) -> None:
+        if self._table is None or number == 1:
+            self._take_header(_Table(line))
+            return
+        cells = self._table.cells(line)
+        if cells == self._table.names or not line.strip():
+            # Appending loggers begin with the header again.
+            return
+        if len(cells) != len(self._table.names):
+            if is_log_header(cells):
+                self._take_header(_Table(line))
+                return
+            raise RecordError(f"{len(cells)} cells, the header has {len(self._table.names)}")
+        record = dict(zip(self._table.names, cells, strict=True))
+        self._add(record, line, number, batch)
+
+    def _take_header(self, table: _Table) -> None:
+        self._table, self._columns = table, Columns(paired=table.names)
+
+
+_LAYOUT = RowsLayout(NAME, EVIDENCE, _is_log, CsvFile)
+
+
+class _Table:
+    """The header of a table, and how its lines are split."""
+
+    def __init__(self, line: bytes) -> None:
+        text = _text(line)
+        self._delimiter = max(DELIMITERS, key=text.count)
+        self.names = self.cells(line)
+
+    def cells(self, line: bytes) -> list[str]:
+        """Return the cells of a line; one that goes on behind it is torn in two."""
+        try:
+            return next(csv.reader([_text(line)], delimiter=self._delimiter), [])
+        except csv.Error as error:
+            raise RecordError(f"not CSV: {error}") from None
+
+
+def _text(line: bytes) -> str:
+    return line.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r").decode("utf-8", "replace")

@@ -1,0 +1,398 @@
+"""Follows a run that another tool wrote, whatever its format: one reader for all such sources.
+
+A source only says which files a run has (`Layout`) and what is in them (`log_files`). What has to
+hold for each of them is done here: files that come, grow, are replaced and go; a status from what
+can be seen; rows that are void because the run went on from an earlier step.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runstore.cursor import READ_BYTES
+from runstore.errors import FormatError
+from runstore.liveness import STALL_S, span
+from runstore.paths import Stream, StreamFile
+from runstore.records import (
+    RESERVED_KEYS,
+    JsonObject,
+    encode,
+    metric_values,
+    number,
+    split_nonfinite,
+)
+from runstore.regular import why_unreadable
+from runstore.sources.log_files import Batch, ForeignRow, LogFile, merged_info
+from runstore.sources.reading import RowLine, unreadable
+from runstore.sources.rewinds import Rewinds
+from runstore.state import RunState
+from runstore.status import Status
+
+ROWS: tuple[Stream, ...] = ("metrics", "epochs")
+"""The streams whose values a run may write anew."""
+READ_AGAIN = 8
+"""So often a file is read again because its run went back into the middle of a curve. After that
+the one point of a long curve that holds values from before and behind that step stays."""
+HIDDEN = "values behind a step to which the run went back are hidden; inferred from the steps"
+
+Opener = Callable[[bool], LogFile]
+"""Opens a file at its beginning; gets whether to be patient (see `Cursor`)."""
+
+
+class Layout(Protocol):
+    """What a format has in a run's directory."""
+
+    NAME: str
+    """The source's name, shown beside the run."""
+    EVIDENCE: str
+    """Why nothing can be said about a run whose log does not grow, in words."""
+    IS_ONE_SERIES: bool
+    """The files, in order, are one log: a later one goes on where an earlier one ended. Otherwise
+    each is a log of its own."""
+
+    def find(self, directory: Path) -> Mapping[str, Opener]:
+        """Return the files that are there now, by the names that users see, in order.
+
+        Raises:
+            OSError: the directory cannot be listed.
+        """
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NamedFile(StreamFile):
+    """A file whose name tells nothing of ours."""
+
+    file_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name as it is; a file may hold rows of several streams."""
+        return self.file_name if self.stream == "metrics" else f"{self.file_name} ({self.stream})"
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One file of a run."""
+
+    name: str
+    place: int
+    """Its number in the order of the files, from 1."""
+    open: Opener
+    log: LogFile
+    complete: bool = True
+    """Every row from the beginning was folded; False after a glance."""
+    more: bool = False
+    times_again: int = 0
+
+    def of(self, stream: Stream) -> NamedFile:
+        # No such log has attempts; a part each keeps their rows apart.
+        return NamedFile(1, self.place, stream, 0, self.name)
+
+
+class ForeignReader:
+    """Follows one run of another tool."""
+
+    def __init__(self, directory: Path, layout: Layout, *, patient: bool = True) -> None:
+        """Follow `directory`; see `Cursor` for `patient`."""
+        self.state = RunState(directory, source=layout.NAME)
+        self.refused: FormatError | None = None
+        self.unlisted = ""
+        self._layout = layout
+        self._patient = patient
+        self._files: dict[str, _Followed] = {}
+        self._rewinds: dict[Stream, Rewinds] = {
+            stream: Rewinds(is_one_series=layout.IS_ONE_SERIES) for stream in ROWS
+        }
+        self._stale: set[str] = set()
+        self._sizes: dict[str, int] | None = None
+        """Of each file at the last look; None before the first."""
+        self._grew: float | None = None
+        self._has_learnt = False
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last poll stopped at its budget."""
+        return any(file.more for file in self._files.values())
+
+    def glance(self) -> bool:
+        """Read the first and the newest rows of each file."""
+        changed = self._find_files()
+        for file in self._files.values():
+            batch = file.log.glance()
+            file.complete = file.complete and not (batch.more or _jumped(batch))
+            changed |= self._fold(file, batch, partial=not file.complete)
+        return self.judge() or changed
+
+    def poll(self, budget: int = READ_BYTES) -> bool:
+        """Read what is new, in full, about `budget` bytes at most."""
+        changed = self._find_files()
+        left = budget
+        for file in self._files.values():
+            if left <= 0:
+                file.more = True
+                continue
+            if not file.complete:
+                self._begin_again(file)
+            batch = file.log.poll(left)
+            left -= batch.size_bytes
+            changed |= self._fold(file, batch, partial=False)
+        for name in self._stale & self._files.keys():
+            self._begin_again(self._files[name])
+        self._stale.clear()
+        return self.judge() or changed
+
+    def files(self, stream: Stream) -> list[Path]:
+        """Return the files that are there now; which of them hold a stream, only reading tells."""
+        self._find_files()
+        return [self.state.path / name for name in self._files]
+
+    def learn_cuts(self) -> None:
+        """Read all rows, since only their steps tell which ones are void; nothing is kept."""
+        self._find_files()
+        if self._has_learnt:
+            return
+        self._has_learnt = True
+        for file in self._files.values():
+            for batch in _batches(file.open(False)):
+                self._note_steps(file, batch)
+
+    def rows(self, stream: Stream) -> Iterator[RowLine]:
+        """Yield every row of a stream, file by file; void ones are marked."""
+        self._find_files()
+        if self.unlisted:
+            yield unreadable("", self.unlisted)
+        if stream in ROWS:
+            self.learn_cuts()
+        for file in self._files.values():
+            for batch in _batches(file.open(False)):
+                yield from self._lines(file, stream, batch)
+
+    def newest(self, stream: Stream) -> Iterator[RowLine]:
+        """Yield the rows that came since the last call; all of them at the first."""
+        self._find_files()
+        for file in self._files.values():
+            more = True
+            while more:
+                batch = file.log.poll()
+                more = batch.more
+                yield from self._lines(file, stream, batch)
+
+    def _lines(self, file: _Followed, stream: Stream, batch: Batch) -> Iterator[RowLine]:
+        if batch.unread:
+            yield unreadable(file.name, batch.problem or "")
+        for bad in batch.bad if stream == "metrics" else ():
+            yield RowLine(file.name, bad.line, b"", None, False, bad.reason)
+        for found in batch.rows:
+            if found.stream == stream:
+                kept = self._visible(file, found)
+                row = found.row if kept is None else kept
+                line = found.line if row is found.row and found.line else encoded(row)
+                yield RowLine(file.name, found.number, line, row, kept is None)
+
+    def _find_files(self) -> bool:
+        try:
+            found = self._layout.find(self.state.path)
+        except OSError as error:
+            self.unlisted = why_unreadable(error)
+            changed = self.state.problems.get(".") != self.unlisted
+            self.state.problems["."] = self.unlisted
+            return changed
+        self.unlisted = ""
+        self.state.problems.pop(".", None)
+        known = list(self._files)
+        if list(found) == known:
+            return False
+        if list(found)[: len(known)] != known:
+            # One came in between, or went: their order has to be learnt anew.
+            self._forget_all()
+        for name, opener in found.items():
+            if name not in self._files:
+                place = len(self._files) + 1
+                self._files[name] = _Followed(name, place, opener, opener(self._patient))
+        return True
+
+    def _forget_all(self) -> None:
+        for file in self._files.values():
+            self._forget(file)
+        self._files.clear()
+        self._sizes = None
+        self.state.info = {}
+
+    def _begin_again(self, file: _Followed) -> None:
+        self._forget_pieces(file)
+        file.log, file.complete, file.more = file.open(self._patient), True, True
+
+    def _forget(self, file: _Followed) -> None:
+        self._forget_pieces(file)
+        for rewinds in self._rewinds.values():
+            rewinds.forget(file.place)
+
+    def _forget_pieces(self, file: _Followed) -> None:
+        for stream in ("metrics", "epochs", "reports", "events"):
+            self.state.forget(file.of(stream))
+
+    # ---- folding -------------------------------------------------------------------------------
+
+    def _fold(self, file: _Followed, batch: Batch, *, partial: bool) -> bool:
+        file.more = batch.more
+        state = self.state
+        if batch.problem is not None:
+            changed = state.problems.get(file.name) != batch.problem
+            state.problems[file.name] = batch.problem
+            return changed
+        state.problems.pop(file.name, None)
+        if batch.restarted:
+            self._forget(file)
+        if not partial:
+            for stream, step, key in self._note_steps(file, batch):
+                self._cut(file, stream, step, key)
+        for found in batch.rows:
+            self._fold_row(file, found, partial=partial)
+        for bad in batch.bad:
+            state.add_bad_line(bad)
+        if batch.info:
+            state.info = merged_info(state.info, batch.info)
+            state.version += 1
+        torn = state.note_last_line(file.name, batch.torn)
+        return bool(batch.rows or batch.bad or batch.info or batch.restarted or torn)
+
+    def _fold_row(self, file: _Followed, found: ForeignRow, *, partial: bool) -> None:
+        row: JsonObject | None = found.row
+        if found.stream in ROWS:
+            row = self._visible(file, found)
+            self._note_created(found)
+        if row is None or row.get("event") == "purge":
+            return
+        size = found.size_bytes
+        self.state.apply(file.of(found.stream), row, partial=partial, size_bytes=size)
+
+    def _note_created(self, found: ForeignRow) -> None:
+        if "created" not in self.state.info and (time_s := number(found.row, "time")):
+            self.state.info["created"] = time_s
+
+    def _note_steps(self, file: _Followed, batch: Batch) -> list[tuple[Stream, float, str]]:
+        """Note the steps of new rows; return from which step on earlier values are void, by key."""
+        void: list[tuple[Stream, float, str]] = []
+        place = file.place
+        for found in batch.rows:
+            rewinds = self._rewinds.get(found.stream)
+            step = _step(found)
+            if step is None or not found.number:
+                continue
+            if rewinds is None:
+                if found.row.get("event") == "purge":
+                    self._purge(place, found.number, step)
+            elif not rewinds.is_noted(place, found.number):
+                keys = [key for key in found.row if _is_metric(key)]
+                noted = rewinds.note_row(place, found.number, step, keys)
+                void += [(found.stream, step, key) for key in noted]
+        return void
+
+    def _purge(self, place: int, number: int, step: float) -> None:
+        for rewinds in self._rewinds.values():
+            if not rewinds.is_noted(place, number):
+                rewinds.purge(place, number, step)
+                self._stale |= {f.name for f in self._files.values() if f.place <= place}
+
+    def _cut(self, file: _Followed, stream: Stream, step: float, key: str) -> None:
+        """Take values that are void out of the curves; have files read again where that fails."""
+        self.state.left_out["rewinds"] = HIDDEN
+        for other in self._files.values():
+            is_earlier = self._layout.IS_ONE_SERIES and other.place < file.place
+            if other is not file and not is_earlier:
+                continue
+            exact = self.state.cut_curve(other.of(stream), key, step)
+            if not exact and other.times_again < READ_AGAIN:
+                other.times_again += 1
+                self._stale.add(other.name)
+
+    def _visible(self, file: _Followed, found: ForeignRow) -> JsonObject | None:
+        """Return a row without its void values; None where all of them are."""
+        rewinds = self._rewinds.get(found.stream)
+        step = _step(found)
+        if not rewinds or step is None or not found.number:
+            return found.row
+        place, number = file.place, found.number
+        void = [k for k in found.row if _is_metric(k) and rewinds.hides(place, number, step, k)]
+        if not void:
+            return found.row
+        kept = {key: value for key, value in found.row.items() if key not in void}
+        return kept if any(map(_is_metric, kept)) else None
+
+    # ---- status --------------------------------------------------------------------------------
+
+    def judge(self) -> bool:
+        """Decide from the log, or from its growth, how the run is; tell whether that changed."""
+        before, now = self.state.status, time.monotonic()
+        if self._files_grew():
+            self._grew = now
+        self.state.status = self._status(now)
+        return self.state.status != before
+
+    def _files_grew(self) -> bool:
+        """Tell whether any file has more bytes than at the last look.
+
+        That there was something to read proves nothing: long files are read in pieces.
+        """
+        before = self._sizes
+        self._sizes = {name: file.log.size for name, file in self._files.items()}
+        if before is None:
+            return False
+        return any(size > before.get(name, 0) for name, size in self._sizes.items())
+
+    def _status(self, now: float) -> Status:
+        if self.unlisted:
+            return Status("unknown", f"cannot be read: {self.unlisted}")
+        if (ended := self.state.ended) is not None and isinstance(ended.get("status"), str):
+            return Status(ended["status"], str(ended.get("reason") or ""))
+        if self._grew is not None and now - self._grew < STALL_S:
+            return Status("running", "rows arrive")
+        if self._grew is not None:
+            return Status("stalled", f"no row for {span(now - self._grew)}")
+        return Status("unknown", self._layout.EVIDENCE)
+
+
+def _batches(log: LogFile) -> Iterator[Batch]:
+    more = True
+    while more:
+        batch = log.poll()
+        more = batch.more
+        yield batch
+
+
+def _jumped(batch: Batch) -> bool:
+    return any(not found.number for found in batch.rows)
+
+
+def _step(found: ForeignRow) -> float | None:
+    """Return where a row lies on the x-axis of its metrics."""
+    step = found.row.get("step")
+    if step is None and found.stream == "epochs":
+        step = found.row.get("epoch")
+    return step if isinstance(step, int | float) else None
+
+
+def _is_metric(key: str) -> bool:
+    return key not in RESERVED_KEYS and not key.startswith("_")
+
+
+def encoded(row: JsonObject) -> bytes:
+    """Return a row as a line of ours, without newline: NaN and infinities are null, and noted."""
+    kept = {key: value for key, value in row.items() if not isinstance(value, float)}
+    return encode({**kept, **split_nonfinite(metric_values(row))}).rstrip(b"\n")
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return the names in a directory, sorted.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    return sorted(os.listdir(directory))

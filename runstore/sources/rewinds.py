@@ -1,0 +1,129 @@
+"""Which values of a run that another tool wrote are void because it went on from an earlier step.
+
+No such log says where it was resumed, so the steps have to tell, metric by metric: a value at a
+step that is not behind its metric's last one makes void what the metric had from that step on. This
+is how TensorBoard's own server reads event files. Values of other metrics stay: a log may count
+training and validation apart.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from runstore.limits import METRICS_PER_RUN
+
+EVERY_METRIC = ""
+
+
+@dataclass(slots=True)
+class _Steps:
+    """One metric in one file."""
+
+    last: float
+    low: float
+    rewound_at: list[int] = field(default_factory=list)
+    """The numbers of the rows at which it went back, …"""
+    rewound_to: list[float] = field(default_factory=list)
+    """… and for each to which step; both grow: going back further covers what was before."""
+
+    def go_back(self, number: int, step: float) -> None:
+        while self.rewound_to and self.rewound_to[-1] >= step:
+            self.rewound_to.pop()
+            self.rewound_at.pop()
+        self.rewound_at.append(number)
+        self.rewound_to.append(step)
+
+    def hides(self, number: int, step: float) -> bool:
+        # The steps grow with the rows: of the later ones, the next went back the furthest.
+        at = bisect_right(self.rewound_at, number)
+        return at < len(self.rewound_at) and self.rewound_to[at] <= step
+
+
+class Rewinds:
+    """The steps of a run's metrics, in files that are numbered in the order of time."""
+
+    def __init__(self, *, is_one_series: bool) -> None:
+        """Know of no value; say whether a file goes on where the one before it ended."""
+        self._is_one_series = is_one_series
+        self._metrics: dict[str, dict[int, _Steps]] = {}
+        """Metric to file to its steps there."""
+        self._noted: dict[int, int] = {}
+        """File to the number of its last row that was noted."""
+        self._any = False
+
+    def __bool__(self) -> bool:
+        """Tell whether any value may be void."""
+        return self._any
+
+    def is_noted(self, file: int, number: int) -> bool:
+        """Tell whether a row was noted before: a file may be read again."""
+        return number <= self._noted.get(file, 0)
+
+    def note_row(self, file: int, number: int, step: float, keys: Iterable[str]) -> list[str]:
+        """Note the metrics of a row, and return those of which earlier values are void now.
+
+        Args:
+            file: the number of the file, in the order of time.
+            number: the number of the row in it, from 1.
+            step: its step.
+            keys: the names of its metrics.
+        """
+        self._noted[file] = number
+        void = [key for key in keys if self._note(key, file, number, step)]
+        self._any = self._any or bool(void)
+        return void
+
+    def _note(self, key: str, file: int, number: int, step: float) -> bool:
+        files = self._metrics.get(key)
+        if files is None:
+            if len(self._metrics) >= METRICS_PER_RUN:
+                return False
+            files = self._metrics[key] = {}
+        steps = files.get(file)
+        if steps is None:
+            files[file] = _Steps(step, step)
+            return self._is_one_series and any(
+                other < file and earlier.last >= step for other, earlier in files.items()
+            )
+        self._any = self._any or self._is_behind_later_file(files, file, step)
+        last, steps.last = steps.last, step
+        if step > last:
+            return False
+        steps.go_back(number, step)
+        steps.low = min(steps.low, step)
+        return True
+
+    def purge(self, file: int, number: int, step: float) -> None:
+        """Note that a writer said that every metric goes on at a step."""
+        self._noted[file] = number
+        files = self._metrics.setdefault(EVERY_METRIC, {})
+        steps = files.setdefault(file, _Steps(step, step))
+        steps.go_back(number, step)
+        steps.low = min(steps.low, step)
+        self._any = True
+
+    def hides(self, file: int, number: int, step: float, key: str) -> bool:
+        """Tell whether a value is void, as far as was noted."""
+        return self._hides(file, number, step, key) or self._hides(file, number, step, EVERY_METRIC)
+
+    def _hides(self, file: int, number: int, step: float, key: str) -> bool:
+        files = self._metrics.get(key)
+        if files is None:
+            return False
+        steps = files.get(file)
+        if steps is not None and steps.rewound_at and steps.hides(number, step):
+            return True
+        return self._is_behind_later_file(files, file, step)
+
+    def _is_behind_later_file(self, files: dict[int, _Steps], file: int, step: float) -> bool:
+        return self._is_one_series and any(
+            other > file and later.low <= step for other, later in files.items()
+        )
+
+    def forget(self, file: int) -> None:
+        """Forget a file that went away or became another one."""
+        self._noted.pop(file, None)
+        for files in self._metrics.values():
+            files.pop(file, None)

@@ -1,0 +1,85 @@
+"""Files in which each line is a row, whatever wrote them: what JSON lines and tables share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from runstore.cursor import READ_BYTES
+from runstore.records import JsonObject
+from runstore.sources.columns import Columns
+from runstore.sources.counting import Counting
+from runstore.sources.foreign import Opener, names_in
+from runstore.sources.log_files import Batch, ForeignRow, LineFile, LogFile
+
+
+@dataclass(slots=True)
+class RowsLayout:
+    """A directory of such files, each a log of its own (a `Layout`)."""
+
+    NAME: str
+    EVIDENCE: str
+    holds_rows: Callable[[Path, str], bool]
+    """Tells of a directory and a name in it whether that is such a file."""
+    open: Callable[[Path, bool], LogFile]
+    IS_ONE_SERIES: bool = False
+
+    def find(self, directory: Path) -> Mapping[str, Opener]:
+        """Return the files of rows."""
+        names = [name for name in names_in(directory) if self.holds_rows(directory, name)]
+        return {name: partial(self.open, directory / name) for name in names}
+
+
+class RowsFile(ABC):
+    """One file whose lines are rows."""
+
+    def __init__(self, path: Path, patient: bool, *, is_epochs: bool = False) -> None:
+        """Follow `path`; say whether it is known for a table of epochs; see `Cursor`."""
+        self._path, self._patient, self._is_epochs = path, patient, is_epochs
+        self._begin(Counting(is_known_by_epochs=is_epochs))
+
+    def _begin(self, counting: Counting) -> None:
+        self._columns, self._counting = Columns(), counting
+        name = self._path.name
+        self._lines = LineFile(self._path, name, self._translate, patient=self._patient)
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes at the last look."""
+        return self._lines.size
+
+    def poll(self, budget: int = READ_BYTES) -> Batch:
+        """Return what is new; all of it once more where it turns out to count otherwise."""
+        was_contradicted = self._counting.contradicted
+        batch = self._lines.poll(budget)
+        if batch.restarted:
+            self._begin(Counting(is_known_by_epochs=self._is_epochs))
+        elif self._counting.contradicted and not was_contradicted:
+            self._begin(self._counting)
+        else:
+            return batch
+        batch = self._lines.poll(budget)
+        batch.restarted = True
+        return batch
+
+    def glance(self) -> Batch:
+        """Return the first rows, and the last ones."""
+        return self._lines.glance()
+
+    @abstractmethod
+    def _translate(self, line: bytes, number: int, batch: Batch) -> None:
+        """Add what a line means (`log_files.Translate`)."""
+
+    def _add(self, record: JsonObject, line: bytes, number: int, batch: Batch) -> None:
+        """Add a record as a row of the stream that it belongs to."""
+        row = self._columns.row(record)
+        stream = self._counting.place(row, self._columns.split)
+        # Where nothing had to be changed, what is printed is the line itself.
+        same = line if row == record else b""
+        rows = batch.rows
+        rows.append(
+            ForeignRow("epochs" if self._is_epochs else stream, row, number, len(line), same)
+        )
