@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from runstore.errors import ColumnMapError
-from runstore.records import JsonObject
+from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject
 
 STEP_NAMES = (
     "step",
@@ -65,6 +65,7 @@ EARLIEST_S = 1e8
 """Smaller numbers are no moments (1973) but durations: detectron2 and MMEngine call the seconds of
 an iteration `time`."""
 MOST_DEEP = 3
+SHAPES_KEPT = 100
 
 _chosen: dict[str, str] = {}
 
@@ -116,6 +117,9 @@ class Columns:
         self._by_role = {role: _plain(column) for role, column in _chosen.items()}
         self.split = ""
         """The split that the last record named in a column."""
+        self._rank = math.inf
+        self._ours: dict[tuple[str, ...], bool] = {}
+        """Of the columns of a record, whether all are named as ours."""
         self._names: dict[str, str] = {}
         """Name in the log to the metric's name, or to `=role`."""
         self._steps: dict[str, int] = {}
@@ -123,42 +127,81 @@ class Columns:
         names = {canonical(name.strip()) for name in paired}
         self._trained = {name for name in names if f"val/{name}" in names}
 
-    def row(self, record: Mapping[str, Any]) -> JsonObject:
+    def row(self, record: JsonObject) -> JsonObject:
         """Return a record as a row: `step`, `epoch`, `time`, and metrics as numbers.
 
         Texts that are numbers are taken as such; other texts, lists and truth values stay what they
         are, and are no metrics. Objects are flattened (`{"train": {"loss": 1}}` is `train/loss`).
         """
+        if self._is_row(record):
+            self.split = ""
+            return record
         row: JsonObject = {}
         metrics: dict[str, Any] = {}
-        split, rank = "", math.inf
-        for name, value in _flat(record):
-            role = self._names.get(name) or self._learn(name)
-            if role == "=step" and (step := _integer(value)) is not None:
-                if self._steps[name] < rank:
-                    rank, row["step"] = self._steps[name], step
-            elif role == "=epoch" and (epoch := _epoch(value)) is not None:
-                row["epoch"] = epoch
-            elif role == "=time" and (moment := _moment(value)) is not None:
-                row["time"] = moment
-            elif role == "=split" and isinstance(value, str):
-                split = SPLITS.get(value.strip().lower(), value.strip())
-            elif name == "_nonfinite":
-                row[name] = value
-            elif value != "":
-                found = _number(value)
-                metrics[_metric_name(name, role)] = value if found is NO_NUMBER else found
-        row.update(_of_split(metrics, split) if split else metrics)
-        self.split = split
+        self.split, self._rank = "", math.inf
+        names = self._names
+        for name, value in record.items():
+            role = names.get(name) or self._learn(name)
+            kind = type(value)
+            if role[0] == "=" or kind is dict or kind is str:
+                self._take(name, role, value, row, metrics)
+            else:
+                metrics[role] = value
+        row.update(_of_split(metrics, self.split) if self.split else metrics)
         return row
+
+    def _is_row(self, record: JsonObject) -> bool:
+        """Tell whether a record is a row as it is; most logs are made of such."""
+        names = tuple(record)
+        if names not in self._ours:
+            if len(self._ours) < SHAPES_KEPT:
+                self._ours[names] = self._are_ours(names)
+            return False
+        if not self._ours[names]:
+            return False
+        for value in record.values():
+            kind = type(value)
+            if kind is not float and kind is not int and value is not None:
+                return False
+        time = record.get("time")
+        return time is None or time >= EARLIEST_S
+
+    def _are_ours(self, names: tuple[str, ...]) -> bool:
+        roles = {name: self._names.get(name) or self._learn(name) for name in names}
+        return all(
+            role == (f"={name}" if name in RESERVED_KEYS else name) for name, role in roles.items()
+        )
+
+    def _take(
+        self, name: str, role: str, value: Any, row: JsonObject, metrics: dict[str, Any]
+    ) -> None:
+        """Take in a value that is no plain metric."""
+        if name == NONFINITE_KEY:
+            metrics[name] = value
+        elif isinstance(value, dict):
+            for key, inner in _flat(value, f"{name}/"):
+                inner_role = self._names.get(key) or self._learn(key)
+                self._take(key, inner_role, inner, row, metrics)
+        elif role == "=step" and (step := _integer(value)) is not None:
+            if self._steps[name] < self._rank:
+                self._rank, row["step"] = self._steps[name], step
+        elif role == "=epoch" and (epoch := _epoch(value)) is not None:
+            row["epoch"] = epoch
+        elif role == "=time" and (moment := _moment(value)) is not None:
+            row["time"] = moment
+        elif role == "=split" and isinstance(value, str):
+            split = value.strip()
+            self.split = SPLITS.get(split.lower(), split)
+        elif value != "":
+            found = _number(value)
+            metrics[_metric_name(name, role)] = value if found is NO_NUMBER else found
 
     def _learn(self, name: str) -> str:
         plain = _plain(name)
         role = self._role(plain)
         if role == "step":
             self._steps[name] = STEP_NAMES.index(plain) if plain in STEP_NAMES else -1
-        stripped = name.strip()
-        found = canonical(stripped)
+        found = canonical(name.strip())
         if found in self._trained and "/" not in found:
             found = found if found in BARE else f"train/{found}"
         self._names[name] = f"={role}" if role else found
@@ -191,13 +234,12 @@ def _metric_name(name: str, role: str) -> str:
     return f"{stripped}_s" if role == "=time" else f"{stripped}_value"
 
 
-def _flat(record: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterable[tuple[str, Any]]:
-    for key, value in record.items():
-        if isinstance(value, dict) and key != "_nonfinite":
-            if depth < MOST_DEEP:
-                yield from _flat(value, f"{before}{key}/", depth + 1)
-        else:
-            yield f"{before}{key}" if before else key, value
+def _flat(inner: Mapping[str, Any], before: str, depth: int = 1) -> Iterable[tuple[str, Any]]:
+    for key, value in inner.items():
+        if not isinstance(value, dict):
+            yield f"{before}{key}", value
+        elif depth < MOST_DEEP:
+            yield from _flat(value, f"{before}{key}/", depth + 1)
 
 
 def _of_split(metrics: Mapping[str, float | None], split: str) -> dict[str, float | None]:
@@ -222,18 +264,18 @@ def _number(value: Any) -> Any:
 
 
 def _integer(value: Any) -> int | None:
+    if type(value) is int:
+        return value
     found = _number(value)
-    if isinstance(found, int):
-        return found
     is_whole = isinstance(found, float) and found.is_integer() and abs(found) <= 2.0**63
     return int(found) if is_whole else None
 
 
 def _epoch(value: Any) -> int | None:
     """Return an epoch; of a fraction, the epoch that was open: 0.5 is within the first one."""
+    if type(value) is int:
+        return value
     found = _number(value)
-    if isinstance(found, int):
-        return found
     return math.ceil(found) if isinstance(found, float) and abs(found) < 2.0**53 else None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -88,10 +88,15 @@ class _Followed:
     """Every row from the beginning was folded; False after a glance."""
     more: bool = False
     times_again: int = 0
+    _of: dict[Stream, NamedFile] = field(default_factory=dict)
 
     def of(self, stream: Stream) -> NamedFile:
-        # No such log has attempts; a part each keeps their rows apart.
-        return NamedFile(1, self.place, stream, 0, self.name)
+        """Return what stands for the file's rows of a stream in a state."""
+        found = self._of.get(stream)
+        if found is None:
+            # No such log has attempts; a part each keeps their rows apart.
+            found = self._of[stream] = NamedFile(1, self.place, stream, 0, self.name)
+        return found
 
 
 class ForeignReader:
@@ -266,15 +271,17 @@ class ForeignReader:
     def _fold_row(self, file: _Followed, found: ForeignRow, *, partial: bool) -> None:
         row: JsonObject | None = found.row
         if found.stream in ROWS:
-            row = self._visible(file, found)
-            self._note_created(found)
+            if self._rewinds[found.stream]:
+                row = self._visible(file, found)
+            if "created" not in self.state.info:
+                self._note_created(found)
         if row is None or row.get("event") == "purge":
             return
         size = found.size_bytes
         self.state.apply(file.of(found.stream), row, partial=partial, size_bytes=size)
 
     def _note_created(self, found: ForeignRow) -> None:
-        if "created" not in self.state.info and (time_s := number(found.row, "time")):
+        if time_s := number(found.row, "time"):
             self.state.info["created"] = time_s
 
     def _note_steps(self, file: _Followed, batch: Batch) -> list[tuple[Stream, float, str]]:
@@ -290,7 +297,7 @@ class ForeignReader:
                 if found.row.get("event") == "purge":
                     self._purge(place, found.number, step)
             elif not rewinds.is_noted(place, found.number):
-                keys = [key for key in found.row if _is_metric(key)]
+                keys = [key for key in found.row if key not in RESERVED_KEYS and key[:1] != "_"]
                 noted = rewinds.note_row(place, found.number, step, keys)
                 void += [(found.stream, step, key) for key in noted]
         return void
@@ -374,6 +381,8 @@ def _jumped(batch: Batch) -> bool:
 def _step(found: ForeignRow) -> float | None:
     """Return where a row lies on the x-axis of its metrics."""
     step = found.row.get("step")
+    if type(step) is int:
+        return step
     if step is None and found.stream == "epochs":
         step = found.row.get("epoch")
     return step if isinstance(step, int | float) else None

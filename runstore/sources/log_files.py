@@ -24,7 +24,7 @@ RECORDS_GLANCE_BYTES = 64 << 10
 """What a glance reads at the end of a long file of records, in which it has to find one first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ForeignRow:
     """What another tool wrote, in the shape of one of our rows.
 

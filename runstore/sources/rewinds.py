@@ -9,7 +9,7 @@ training and validation apart.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runstore.limits import METRICS_PER_RUN
@@ -47,8 +47,8 @@ class Rewinds:
     def __init__(self, *, is_one_series: bool) -> None:
         """Know of no value; say whether a file goes on where the one before it ended."""
         self._is_one_series = is_one_series
-        self._metrics: dict[str, dict[int, _Steps]] = {}
-        """Metric to file to its steps there."""
+        self._files: dict[int, dict[str, _Steps]] = {}
+        """File to metric to its steps there."""
         self._noted: dict[int, int] = {}
         """File to the number of its last row that was noted."""
         self._any = False
@@ -61,7 +61,7 @@ class Rewinds:
         """Tell whether a row was noted before: a file may be read again."""
         return number <= self._noted.get(file, 0)
 
-    def note_row(self, file: int, number: int, step: float, keys: Iterable[str]) -> list[str]:
+    def note_row(self, file: int, number: int, step: float, keys: Sequence[str]) -> list[str]:
         """Note the metrics of a row, and return those of which earlier values are void now.
 
         Args:
@@ -71,35 +71,44 @@ class Rewinds:
             keys: the names of its metrics.
         """
         self._noted[file] = number
-        void = [key for key in keys if self._note(key, file, number, step)]
-        self._any = self._any or bool(void)
+        known = self._files.setdefault(file, {})
+        void: list[str] = []
+        for key in keys:
+            steps = known.get(key)
+            if steps is not None and step > steps.last:
+                steps.last = step
+            elif self._goes_back(known, key, file, number, step):
+                void.append(key)
+        self._any = (
+            self._any
+            or bool(void)
+            or (
+                len(self._files) > 1
+                and any(self._is_behind_later_file(file, key, step) for key in keys)
+            )
+        )
         return void
 
-    def _note(self, key: str, file: int, number: int, step: float) -> bool:
-        files = self._metrics.get(key)
-        if files is None:
-            if len(self._metrics) >= METRICS_PER_RUN:
-                return False
-            files = self._metrics[key] = {}
-        steps = files.get(file)
-        if steps is None:
-            files[file] = _Steps(step, step)
-            return self._is_one_series and any(
-                other < file and earlier.last >= step for other, earlier in files.items()
-            )
-        self._any = self._any or self._is_behind_later_file(files, file, step)
-        last, steps.last = steps.last, step
-        if step > last:
-            return False
-        steps.go_back(number, step)
-        steps.low = min(steps.low, step)
-        return True
+    def _goes_back(
+        self, known: dict[str, _Steps], key: str, file: int, number: int, step: float
+    ) -> bool:
+        steps = known.get(key)
+        if steps is not None:
+            steps.go_back(number, step)
+            steps.last, steps.low = step, min(steps.low, step)
+            return True
+        if len(known) < METRICS_PER_RUN:
+            known[key] = _Steps(step, step)
+        return self._is_one_series and any(
+            earlier[key].last >= step
+            for other, earlier in self._files.items()
+            if other < file and key in earlier
+        )
 
     def purge(self, file: int, number: int, step: float) -> None:
         """Note that a writer said that every metric goes on at a step."""
         self._noted[file] = number
-        files = self._metrics.setdefault(EVERY_METRIC, {})
-        steps = files.setdefault(file, _Steps(step, step))
+        steps = self._files.setdefault(file, {}).setdefault(EVERY_METRIC, _Steps(step, step))
         steps.go_back(number, step)
         steps.low = min(steps.low, step)
         self._any = True
@@ -109,21 +118,19 @@ class Rewinds:
         return self._hides(file, number, step, key) or self._hides(file, number, step, EVERY_METRIC)
 
     def _hides(self, file: int, number: int, step: float, key: str) -> bool:
-        files = self._metrics.get(key)
-        if files is None:
-            return False
-        steps = files.get(file)
+        steps = self._files.get(file, {}).get(key)
         if steps is not None and steps.rewound_at and steps.hides(number, step):
             return True
-        return self._is_behind_later_file(files, file, step)
+        return self._is_behind_later_file(file, key, step)
 
-    def _is_behind_later_file(self, files: dict[int, _Steps], file: int, step: float) -> bool:
+    def _is_behind_later_file(self, file: int, key: str, step: float) -> bool:
         return self._is_one_series and any(
-            other > file and later.low <= step for other, later in files.items()
+            later[key].low <= step
+            for other, later in self._files.items()
+            if other > file and key in later
         )
 
     def forget(self, file: int) -> None:
         """Forget a file that went away or became another one."""
         self._noted.pop(file, None)
-        for files in self._metrics.values():
-            files.pop(file, None)
+        self._files.pop(file, None)
