@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import click
 
-from runstore.cli.options import json_option, root_option
+from runstore.cli.options import json_option, map_option, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
-from runstore.sources import RunState, glanced
+from runstore.sources import RunState, glanced, looked_for
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
@@ -30,6 +30,7 @@ LEFT_CELLS = 4
     "where", metavar="[ROOT]", required=False, type=click.Path(readable=False, path_type=Path)
 )
 @root_option
+@map_option
 @json_option
 def command(where: Path | None, root: Path, as_json: bool) -> None:
     """List the runs below ROOT (default: --root), newest first.
@@ -46,7 +47,7 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     elif refs:
         print_lines(_lines(states))
     else:
-        say(f"no runs in {directory} yet")
+        say(f"no runs in {directory} yet; looked for {looked_for()}")
 
 
 class _Listed(NamedTuple):
