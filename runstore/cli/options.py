@@ -19,13 +19,11 @@ run_argument = click.argument("run")
 
 
 def _choose_columns(_context: click.Context, option: click.Parameter, value: str | None) -> None:
-    if value is None:
-        return
     from runstore.errors import ColumnMapError
     from runstore.sources import columns
 
     try:
-        columns.choose(columns.parse_map(value))
+        columns.choose(columns.parse_map(value or ""))
     except ColumnMapError as error:
         raise click.BadParameter(str(error), param=option) from None
 

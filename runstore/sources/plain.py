@@ -59,7 +59,8 @@ class JsonRowsFile(RowsFile):
     """One file of JSON lines."""
 
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
-        self._add(_decoded(line), line, number, batch)
+        record, is_json = _decoded(line)
+        self._add(record, number, batch, len(line), line if is_json else b"")
 
 
 class TextLogFile(RowsFile):
@@ -68,7 +69,8 @@ class TextLogFile(RowsFile):
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
         found = _ROW_IN_TEXT.match(line)
         if found is not None:
-            self._add(_decoded(line[found.end() :]), b"", number, batch)
+            record, _ = _decoded(line[found.end() :])
+            self._add(record, number, batch, len(line))
 
 
 def _open(path: Path, patient: bool) -> RowsFile:
@@ -80,14 +82,14 @@ def _open(path: Path, patient: bool) -> RowsFile:
 _LAYOUT = RowsLayout(NAME, EVIDENCE, _holds_rows, _open)
 
 
-def _decoded(line: bytes) -> JsonObject:
-    """Return the object on a line, also one with NaN and Infinity, which `json.dumps` writes.
+def _decoded(line: bytes) -> tuple[JsonObject, bool]:
+    """Return the object on a line, and whether it is JSON: `json.dumps` writes NaN and Infinity.
 
     Raises:
         RecordError: it is damaged.
     """
     try:
-        return decode(line)
+        return decode(line), True
     except RecordError:
         if b"NaN" not in line and b"Infinity" not in line:
             raise
@@ -97,4 +99,4 @@ def _decoded(line: bytes) -> JsonObject:
             found = None
         if not isinstance(found, dict):
             raise
-        return found
+        return found, False
