@@ -10,7 +10,7 @@ from runstore.sources.counting import Counting
 def placed(rows: list[dict[str, Any]], counting: Counting | None = None) -> list[tuple[str, Any]]:
     """Return each row's stream and step."""
     counting = counting or Counting()
-    found = []
+    found: list[tuple[str, Any]] = []
     for row in rows:
         split = row.pop("split", "")
         stream = counting.place(row, split)
