@@ -1,0 +1,123 @@
+"""What holds for the runs of any other tool, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from runstore.pieces import Best
+from runstore.records import JsonObject
+from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.log_files import Batch, ForeignRow, LineFile
+from runstore.sources.plain import open_run as plain_run
+from runstore.status import Status
+
+
+class Clock:
+    """A monotonic clock that stands still until it is set forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Evaluations:
+    """A layout of lines `epoch accuracy`, which also say what makes an epoch the best one."""
+
+    NAME = "test"
+    EVIDENCE = "nothing is known"
+    IS_ONE_SERIES = False
+
+    def find(self, directory: Path) -> Mapping[str, Opener]:
+        return {name: partial(self._open, directory / name) for name in names_in(directory)}
+
+    def _open(self, path: Path, patient: bool) -> LineFile:
+        return LineFile(path, path.name, self._translate, patient=patient)
+
+    def _translate(self, line: bytes, number: int, batch: Batch) -> None:
+        epoch, accuracy = line.split()
+        row: JsonObject = {"epoch": int(epoch), "val/acc": float(accuracy)}
+        batch.info["best"] = "val/acc:max"
+        batch.rows.append(ForeignRow("epochs", row, number, len(line)))
+
+
+def write(path: Path, count: int) -> None:
+    path.write_bytes(b"".join(b"%d 0.5\n" % n for n in range(count)))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "log.txt"
+    path.parent.mkdir()
+    write(path, 1)
+    return path
+
+
+def test_log_that_grows_runs_and_one_that_stops_stalls(log: Path) -> None:
+    clock = Clock()
+    reader = ForeignReader(log.parent, Evaluations(), pause_s=30.0, monotonic=clock)
+    reader.poll()
+    assert reader.state.status == Status("unknown", "nothing is known")
+    write(log, 2)
+    reader.poll()
+    clock.now += 29
+    reader.judge()
+    assert reader.state.status == Status("running", "rows arrive")
+    clock.now += 2
+    reader.judge()
+    assert reader.state.status == Status("stalled", "no row for 31 s")
+
+
+def test_log_that_was_seen_to_pause_may_pause_again(log: Path) -> None:
+    """Many loggers write once in a hundred steps, or with each checkpoint."""
+    clock = Clock()
+    reader = ForeignReader(log.parent, Evaluations(), pause_s=30.0, monotonic=clock)
+    words = []
+    for count in range(1, 5):
+        write(log, count)
+        reader.poll()
+        clock.now += 100
+        reader.judge()
+        words.append(reader.state.status.word)
+    assert words == ["unknown", "stalled", "running", "running"]
+    clock.now += 201
+    reader.judge()
+    assert reader.state.status.word == "stalled"
+
+
+def test_what_the_log_says_makes_an_epoch_the_best_counts_from_its_first_look(log: Path) -> None:
+    """A glance keeps no epochs that it could judge again."""
+    rows = [b"%d %.2f\n" % (n, 0.9 if n == 3 else 0.5) for n in range(5000)]
+    log.write_bytes(b"".join(rows))
+    reader = ForeignReader(log.parent, Evaluations())
+    reader.glance()
+    assert reader.state.best == Best(3, "val/acc", 0.9)
+
+
+def test_second_value_at_a_step_replaces_the_first_and_is_no_news(tmp_path: Path) -> None:
+    """An evaluation after the training logs at the step of the last one in it."""
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step":1,"val/loss":3}\n{"step":2,"val/loss":2}\n{"step":2,"val/loss":1}\n')
+    reader = plain_run(tmp_path)
+    reader.poll()
+    assert [piece.count for piece in reader.state.series["val/loss"]] == [2]
+    assert reader.state.last == {"val/loss": 1.0}
+    assert reader.state.warnings == []
+    with path.open("a") as file:
+        file.write('{"step":1,"val/loss":4}\n')
+    reader.poll()
+    assert [piece.count for piece in reader.state.series["val/loss"]] == [1]
+    assert len(reader.state.warnings) == 1
+
+
+def test_epoch_is_that_of_the_newest_row_also_behind_the_last_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "epochs.jsonl").write_text('{"epoch":1,"step":10,"val/loss":3}\n')
+    (tmp_path / "m.jsonl").write_text('{"epoch":2,"step":15,"train/loss":3}\n')
+    reader = plain_run(tmp_path)
+    reader.poll()
+    assert reader.state.epoch == 2
