@@ -89,7 +89,8 @@ class Cursor:
             blank: makes what is returned when there is nothing.
             take: reads on from `offset`; gets the descriptor, the end of what may be read, and
                 whether the file is at rest.
-            before: is called with descriptor and end in any case, to move the cursor.
+            before: is called with descriptor and end, to move the cursor; not in a file that is
+                another one, which is read from its beginning.
         """
         try:
             fd = open_regular(self.path)
@@ -99,7 +100,7 @@ class Cursor:
             return _unreadable(blank(), error)
         try:
             status = os.fstat(fd)
-            if before is not None:
+            if before is not None and self._still_the_same(fd, status.st_size):
                 before(fd, self._readable(status.st_size))
             return self._take_new(fd, status, blank, take)
         except OSError as error:

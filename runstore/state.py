@@ -480,7 +480,10 @@ class RunState:
         execution = self.newest.execution if self.newest else None
         exited = _time(execution.ended) if execution and not self.newest_opened else None
         last = _time(self.ended) or exited or self.last_time
-        return max(0.0, last - first) if first is not None and last is not None else None
+        if first is None or last is None:
+            # Some logs have no times, but say at the end how long it took.
+            return number(self.ended or {}, "duration_s")
+        return max(0.0, last - first)
 
     @property
     def last_time(self) -> float | None:
@@ -506,8 +509,8 @@ class RunState:
         if known != (None, None):
             return max(epoch for epoch in known if epoch is not None)
         rows = [self.epoch_rows[-1]] if self.epoch_rows else []
-        epochs = (integer(row, "epoch") for row in (*rows, self.last_row))
-        return next((epoch for epoch in epochs if epoch is not None), None)
+        epochs = [integer(row, "epoch") for row in (*rows, self.last_row)]
+        return max((epoch for epoch in epochs if epoch is not None), default=None)
 
     @property
     def epochs(self) -> int | None:

@@ -38,6 +38,9 @@ ROWS: tuple[Stream, ...] = ("metrics", "epochs")
 READ_AGAIN = 8
 """So often a file is read again because its run went back into the middle of a curve. After that
 the one point of a long curve that holds values from before and behind that step stays."""
+PATIENCE = 3
+"""A log that was silent for so many times its longest pause so far is stalled: many loggers write
+once in a hundred steps, or with each checkpoint."""
 HIDDEN = "values behind a step to which the run went back are hidden; inferred from the steps"
 
 Opener = Callable[[bool], LogFile]
@@ -102,13 +105,31 @@ class _Followed:
 class ForeignReader:
     """Follows one run of another tool."""
 
-    def __init__(self, directory: Path, layout: Layout, *, patient: bool = True) -> None:
-        """Follow `directory`; see `Cursor` for `patient`."""
+    def __init__(
+        self,
+        directory: Path,
+        layout: Layout,
+        *,
+        patient: bool = True,
+        pause_s: float = STALL_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Follow `directory`.
+
+        Args:
+            directory: the run.
+            layout: which files it has, and what is in them.
+            patient: see `Cursor`.
+            pause_s: how long a running tool may write nothing before it was seen to pause.
+            monotonic: the clock, in seconds.
+        """
         self.state = RunState(directory, source=layout.NAME)
         self.refused: FormatError | None = None
         self.unlisted = ""
         self._layout = layout
         self._patient = patient
+        self._pause_s = pause_s
+        self._monotonic = monotonic
         self._files: dict[str, _Followed] = {}
         self._rewinds: dict[Stream, Rewinds] = {
             stream: Rewinds(is_one_series=layout.IS_ONE_SERIES) for stream in ROWS
@@ -263,13 +284,14 @@ class ForeignReader:
         if not partial:
             for (stream, key), step in self._note_steps(file, batch).items():
                 self._cut(file, stream, step, key)
+        if batch.info:
+            # First: it may say what makes an epoch the best one.
+            state.info = merged_info(state.info, batch.info)
+            state.version += 1
         for found in batch.rows:
             self._fold_row(file, found, partial=partial)
         for bad in batch.bad:
             state.add_bad_line(bad)
-        if batch.info:
-            state.info = merged_info(state.info, batch.info)
-            state.version += 1
         torn = state.note_last_line(file.name, batch.torn)
         return bool(batch.rows or batch.bad or batch.info or batch.restarted or torn)
 
@@ -316,7 +338,8 @@ class ForeignReader:
 
     def _cut(self, file: _Followed, stream: Stream, step: float, key: str) -> None:
         """Take values that are void out of the curves; have files read again where that fails."""
-        self.state.left_out["rewinds"] = HIDDEN
+        if self._rewinds[stream].went_back:
+            self.state.left_out["rewinds"] = HIDDEN
         for other in self._files.values():
             is_earlier = self._layout.IS_ONE_SERIES and other.place < file.place
             if other is not file and not is_earlier:
@@ -343,8 +366,10 @@ class ForeignReader:
 
     def judge(self) -> bool:
         """Decide from the log, or from its growth, how the run is; tell whether that changed."""
-        before, now = self.state.status, time.monotonic()
+        before, now = self.state.status, self._monotonic()
         if self._files_grew():
+            if self._grew is not None:
+                self._pause_s = max(self._pause_s, PATIENCE * (now - self._grew))
             self._grew = now
         self.state.status = self._status(now)
         return self.state.status != before
@@ -365,7 +390,7 @@ class ForeignReader:
             return Status("unknown", f"cannot be read: {self.unlisted}")
         if (ended := self.state.ended) is not None and isinstance(ended.get("status"), str):
             return Status(ended["status"], str(ended.get("reason") or ""))
-        if self._grew is not None and now - self._grew < STALL_S:
+        if self._grew is not None and now - self._grew < self._pause_s:
             return Status("running", "rows arrive")
         if self._grew is not None:
             return Status("stalled", f"no row for {span(now - self._grew)}")

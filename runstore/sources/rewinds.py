@@ -52,6 +52,9 @@ class Rewinds:
         self._noted: dict[int, int] = {}
         """File to the number of its last row that was noted."""
         self._any = False
+        self.went_back = False
+        """Whether any went to an earlier step; another value at the same one, as of a second
+        evaluation, takes the place of the first, and is no news."""
 
     def __bool__(self) -> bool:
         """Tell whether any value may be void."""
@@ -94,16 +97,19 @@ class Rewinds:
     ) -> bool:
         steps = known.get(key)
         if steps is not None:
+            self.went_back = self.went_back or step < steps.last
             steps.go_back(number, step)
             steps.last, steps.low = step, min(steps.low, step)
             return True
         if len(known) < METRICS_PER_RUN:
             known[key] = _Steps(step, step)
-        return self._is_one_series and any(
-            earlier[key].last >= step
-            for other, earlier in self._files.items()
+        lasts = [
+            earlier[key].last
+            for other, earlier in (self._files.items() if self._is_one_series else ())
             if other < file and key in earlier
-        )
+        ]
+        self.went_back = self.went_back or any(last > step for last in lasts)
+        return any(last >= step for last in lasts)
 
     def purge(self, file: int, number: int, step: float) -> None:
         """Note that a writer said that every metric goes on at a step."""

@@ -274,3 +274,15 @@ def test_jump_goes_on_where_it_was_when_little_came(tmp_path: Path) -> None:
     assert tail.jump(10).lines == [b"b"]
     append(path, b"\n")
     assert tail.jump(10).lines == [b"c"]
+
+
+def test_jump_in_a_file_that_was_written_anew_and_is_longer_begins_again(tmp_path: Path) -> None:
+    """Some loggers write the whole table anew when a column is added."""
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"step,loss\n1,2\n")
+    tail = Tail(path)
+    tail.poll()
+    path.write_bytes(b"loss,new,step\n" + b"2,,1\n" * 100)
+    chunk = tail.jump(10)
+    assert chunk.restarted
+    assert (chunk.line_number, chunk.lines[0], len(chunk.lines)) == (1, b"loss,new,step", 101)
