@@ -13,20 +13,31 @@ from pathlib import Path
 
 import click
 
+from runstore.completion.parameters import DIRECTORY, RUN
 from runstore.errors import RunStoreError
 from runstore.text import guard_streams
 
 USAGE_ERROR = 2
+COMPLETE = "_RUNSTORE_TUI_COMPLETE"
+"""Set by the scripts of `runstore completion`."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-# click.Path would ask the file system, and wait for one that does not answer.
-@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=Path)
+class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # While a shell completes what comes behind `--run`, click would forget the roots before it.
+        if ctx.resilient_parsing and args[-1:] == ["--run"]:
+            args = args[:-1]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=DIRECTORY)
 @click.option("--once", is_flag=True, help="Print the screen as plain text and exit.")
 @click.option(
     "--run",
     "wanted",
     multiple=True,
+    type=RUN,
     metavar="RUN",
     help="With --once: show this run in full (a path, an id, a unique prefix or name, or latest).",
 )
@@ -54,7 +65,11 @@ def command(
 def main() -> None:
     """Run the command."""
     guard_streams()
-    command(prog_name="runstore-tui")
+    if COMPLETE in os.environ:
+        from runstore.completion.shells import answer_shells
+
+        answer_shells()
+    command.main(complete_var=COMPLETE, prog_name="runstore-tui")
 
 
 def require_own_tui() -> None:

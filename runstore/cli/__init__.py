@@ -14,12 +14,16 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from runstore.errors import RunStoreError
 from runstore.text import guard_streams, printable
 
+COMPLETE = "_RUNSTORE_COMPLETE"
+"""Set by the scripts of `runstore completion`."""
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
+    "completion": "Print the script that makes a shell complete runs at Tab.",
     "demo": "Train small networks on real digits and watch them.",
     "doctor": "Look for what is wrong with runs, and seal torn files.",
     "exec": "Run a command as a run: its output, its rows, its end.",
@@ -57,6 +61,12 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"runstore.cli.{cmd_name}").command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Offer the commands without importing them."""
+        found = [name for name in sorted(COMMANDS) if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in found), *options]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -76,8 +86,12 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and exit status 1."""
     guard_streams()
+    if COMPLETE in os.environ:
+        from runstore.completion.shells import answer_shells
+
+        answer_shells()
     try:
-        cli.main(prog_name="runstore", standalone_mode=True)
+        cli.main(prog_name="runstore", complete_var=COMPLETE, standalone_mode=True)
     except RunStoreError as error:
         _refuse(str(error))
     except OSError as error:

@@ -15,6 +15,7 @@ import click
 
 from runstore.cli.options import json_option, root_option
 from runstore.cli.output import print_json, say
+from runstore.completion.parameters import DIRECTORY
 from runstore.doctor import SEVERITIES, Doctor, Examined, Finding, Findings, examine_run, has_failed
 from runstore.doctor.file_system import Check, probe, workplace
 from runstore.doctor.repair import Repaired, repair
@@ -27,16 +28,14 @@ TOLD_NOTES = 10
 
 
 @click.command("doctor")
-@click.argument(
-    "path", metavar="[PATH]", required=False, type=click.Path(readable=False, path_type=Path)
-)
+@click.argument("path", metavar="[PATH]", required=False, type=DIRECTORY)
 @root_option
 @click.option("--repair", "repairs", is_flag=True, help="Seal torn tails of dead runs.")
 @click.option("--checkpoints", is_flag=True, help="Compare the checkpoints' checksums too.")
 @click.option(
     "--fs",
     metavar="DIR",
-    type=click.Path(readable=False, path_type=Path),
+    type=DIRECTORY,
     help="Try out what DIR's file system can do.",
 )
 @click.option(

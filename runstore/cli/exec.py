@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from runstore.cli.options import root_option
+from runstore.completion.parameters import COMMAND_WORD
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -16,9 +17,7 @@ from runstore.cli.options import root_option
     "--tag", "tags", metavar="TAG", multiple=True, help="A word to filter by; repeatable."
 )
 @root_option
-@click.argument(
-    "command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED
-)
+@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=COMMAND_WORD)
 def command(
     command_line: tuple[str, ...], name: str | None, tags: tuple[str, ...], root: Path
 ) -> None:

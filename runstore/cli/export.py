@@ -11,7 +11,7 @@ from typing import IO, Literal
 
 import click
 
-from runstore.cli.options import root_option
+from runstore.cli.options import root_option, runs_argument
 from runstore.cli.output import say
 from runstore.export import Table, write_csv, write_json
 from runstore.limits import EXPORT_COLUMNS
@@ -19,7 +19,7 @@ from runstore.store import find
 
 
 @click.command("export")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@runs_argument
 @click.option("--format", "file_format", type=click.Choice(["csv", "json"]), required=True)
 @click.option(
     "--table",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from runstore.cli.options import json_option, root_option
+from runstore.cli.options import json_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.pool import Packed, Pool
@@ -26,9 +26,7 @@ LEFT_CELLS = 4
 
 
 @click.command("ls")
-@click.argument(
-    "where", metavar="[ROOT]", required=False, type=click.Path(readable=False, path_type=Path)
-)
+@root_argument
 @root_option
 @json_option
 def command(where: Path | None, root: Path, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import click
 
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import say
+from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import RunStoreError
 from runstore.requeued import was_requeued
 from runstore.sources import RunState, ask_scheduler, native, open_run
@@ -21,7 +22,7 @@ from runstore.text import shell_word
 
 @click.command("resume")
 @run_argument
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=COMMAND_WORD)
 @root_option
 def command(run: str, command: tuple[str, ...], root: Path) -> None:
     """Start the recorded command of RUN again, where it was started before.

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from runstore.completion.parameters import COMMAND_WORD, DIRECTORY
 from runstore.errors import RunStoreError
 from runstore.slurm import Job, batch_script
 
@@ -29,6 +30,7 @@ from runstore.slurm import Job, batch_script
     envvar="RUNSTORE_ROOT",
     default="runs",
     show_default="./runs, or $RUNSTORE_ROOT",
+    shell_complete=DIRECTORY.shell_complete,  # kept as it is typed: the job's shell may expand it
     help="The directory of runs.",
 )
 @click.option(
@@ -39,7 +41,7 @@ from runstore.slurm import Job, batch_script
     show_default=True,
     help="How long before the time limit the program is asked to save: twice what saving takes.",
 )
-@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True)
+@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=COMMAND_WORD)
 def command(command_line: tuple[str, ...], **options: Any) -> None:
     """Print a batch script for Slurm that runs COMMAND until it has finished.
 

@@ -17,7 +17,7 @@ from types import FrameType
 
 import click
 
-from runstore.cli.options import root_option
+from runstore.cli.options import root_argument, root_option
 from runstore.cli.output import say
 from runstore.errors import RunStoreError
 from runstore.event_file import event_files
@@ -30,7 +30,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("tensorboard")
-@click.argument("where", metavar="[ROOT]", required=False, type=click.Path(path_type=Path))
+@root_argument
 @root_option
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--host", default="localhost", show_default=True, help="The address to serve on.")
