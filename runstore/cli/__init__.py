@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from runstore.errors import RunStoreError
+from runstore.manual import CONTEXT, ROOT_VARIABLE, Manual
 from runstore.text import guard_streams, printable
 
 COMPLETE = "_RUNSTORE_COMPLETE"
@@ -35,6 +36,12 @@ COMMANDS = {
     "tail": "Print the newest rows of a run, and follow it.",
     "tensorboard": "Start TensorBoard on the runs below a root.",
 }
+
+MANUAL = Manual(
+    statuses={"0": "done", "1": "not found, or failed: one line on standard error says what"},
+    variables=ROOT_VARIABLE,
+    see=("runstore COMMAND --help", "runstore-tui --help", "docs/"),
+)
 
 
 class LazyGroup(click.Group):
@@ -67,19 +74,24 @@ class LazyGroup(click.Group):
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [*(CompletionItem(name, help=COMMANDS[name]) for name in found), *options]
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what stands behind the commands."""
+        MANUAL.write(formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(package_name="runstore", message="%(prog)s %(version)s")
 def cli() -> None:
     """Runs of PyTorch trainings as files: list, read, follow, export.
 
     RUN is a directory, or below --root an id, a unique prefix or name, or `latest`.
-    `runstore-tui [ROOT]` shows the same live.
+    `runstore-tui [ROOT]` shows the same live. Data goes to standard output, the rest to standard
+    error.
     """
 
 

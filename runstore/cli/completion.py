@@ -5,9 +5,16 @@ from __future__ import annotations
 import click
 
 from runstore.completion.shells import SHELLS, Shell, script
+from runstore.manual import Manual, ManualCommand
+
+MANUAL = Manual(
+    examples={"Try it in this bash only": "source <(runstore completion bash)"},
+    statuses={"0": "the script was printed"},
+    see=("runstore --help",),
+)
 
 
-@click.command("completion")
+@click.command("completion", cls=ManualCommand, manual=MANUAL)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: Shell) -> None:
     """Print the script that makes SHELL complete at Tab, for runstore and runstore-tui.

@@ -16,7 +16,9 @@ root_option = click.option(
     show_default="./runs, or $RUNSTORE_ROOT",
     help="The directory of runs.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs: docs/json.md."
+)
 run_argument = click.argument("run", metavar="RUN", type=RUN)
 runs_argument = click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RUN)
 root_argument = click.argument("where", metavar="[ROOT]", required=False, type=DIRECTORY)

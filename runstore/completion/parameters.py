@@ -18,6 +18,7 @@ class RunName(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 ta
     """A run, as `runstore.store.find` takes it."""
 
     name = "run"
+    about = "a directory; or below --root an id, the beginning of one, a name, or latest"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
