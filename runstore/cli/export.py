@@ -11,24 +11,49 @@ from typing import IO, Literal
 
 import click
 
-from runstore.cli.options import map_option, root_option
+from runstore.cli.options import map_option, root_option, runs_argument
 from runstore.cli.output import say
 from runstore.export import Table, write_csv, write_json
 from runstore.limits import EXPORT_COLUMNS
+from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.store import find
 
+MANUAL = Manual(
+    examples={
+        "One table of two runs": "runstore export digits mnist --format csv -o both.csv",
+        "An epoch table for a spreadsheet": "runstore export latest --format csv --table epochs",
+        "All of a run": "runstore export latest --format json | jq '.[0].metrics | length'",
+    },
+    statuses={
+        "0": "written",
+        "1": "no such run, a file of it cannot be read, or FILE cannot be written",
+    },
+    variables=READ_VARIABLES,
+    see=("runstore cat", "runstore show --json", "docs/format.md"),
+)
 
-@click.command("export")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option("--format", "file_format", type=click.Choice(["csv", "json"]), required=True)
+
+@click.command("export", cls=ManualCommand, manual=MANUAL)
+@runs_argument
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "json"]),
+    required=True,
+    help="What is written.",
+)
 @click.option(
     "--table",
     type=click.Choice(["metrics", "epochs"]),
     default="metrics",
-    show_default=True,
     help="Which rows a CSV holds; JSON holds all.",
 )
-@click.option("-o", "output", type=click.Path(path_type=Path, dir_okay=False), help="A file.")
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write FILE, replacing it.  [default: standard output]",
+)
 @root_option
 @map_option
 def command(
@@ -38,9 +63,12 @@ def command(
     output: Path | None,
     root: Path,
 ) -> None:
-    """Write each RUN into one table or document, on stdout or into -o FILE.
+    """Write the rows of each RUN into one table or document.
 
-    A CSV is wide: run, step, epoch, time, then a column per metric.
+    A CSV is wide: run, step, epoch, time, then a column per metric, over all runs; NaN and
+    infinities are nan, inf and -inf, what a row lacks is empty. JSON is an array with an object for
+    each run: what `runstore show --json` prints, and the rows. Rows that a later attempt has
+    replaced are left out.
     """
     refs = [find(run, root) for run in runs]
     with _target(output) as file:

@@ -111,3 +111,24 @@ def test_list_shows_the_other_runs_and_ends(tmp_path: Path, repo_root: Path, com
     assert "unknown" in lines[1]
     if command == "ls":
         assert "its file system does not answer" in lines[1]
+
+
+@pytest.mark.parametrize("which", ["root", "run"])
+def test_tab_is_answered(tmp_path: Path, repo_root: Path, which: str) -> None:
+    """With the runs that are found meanwhile, or with none."""
+    root = tmp_path / "runs"
+    run = make_run(root, "only")
+    hung = root if which == "root" else root / "by-hand"
+    hung.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [*beside_dead_server(hung, "runstore.cli", "show", "--root", root, run.name[:8])],
+        env={**os.environ, "PYTHONPATH": str(repo_root), "_RUNSTORE_COMPLETE": "zsh_complete"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    words = {line.split("\t")[1] for line in done.stdout.splitlines()}
+    # Which of two folders is looked into first is up to the file system.
+    assert words <= ({run.name, run.name[:8]} if which == "run" else {run.name[:8]})
