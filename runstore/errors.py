@@ -107,7 +107,7 @@ class ColumnMapError(RunStoreError):
     def __init__(self, part: str) -> None:
         self.part = part
         super().__init__(
-            f"--map {part!r}: expected step, epoch, time or split, =, and the name of a column, "
+            f"{part!r}: expected step, epoch, time or split, =, and the name of a column, "
             "such as --map step=iter,split=mode"
         )
 

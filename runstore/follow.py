@@ -5,18 +5,67 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from runstore.paths import Stream, StreamFile
 from runstore.records import RecordError, decode, integer
 from runstore.sources import RunRef, open_run
+from runstore.sources.foreign import ForeignReader
 from runstore.tail import Chunk, Tail
 
 BYTES_PER_ROW = 2048
 """How far back a first guess looks for each row."""
 
 
+class Follower(Protocol):
+    """Follows one stream of a run."""
+
+    unread: dict[Path, str]
+    """Files that could not be read at the last look, with the reason."""
+
+    def newest(self, count: int) -> list[bytes]:
+        """Return the last `count` rows and put the cursor behind them."""
+
+    def poll(self) -> list[bytes]:
+        """Return the rows that came since."""
+
+
+def follow(ref: RunRef, stream: Stream = "metrics") -> Follower:
+    """Return what follows a stream of a run; nothing is read yet."""
+    reader = open_run(ref)
+    if isinstance(reader, ForeignReader):
+        return ForeignFollower(reader, stream)
+    return RowFollower(ref, stream)
+
+
+class ForeignFollower:
+    """Follows a log that another tool wrote; its rows are ours only once they were read."""
+
+    def __init__(self, reader: ForeignReader, stream: Stream) -> None:
+        """Follow `stream` by a reader of its own."""
+        self._reader, self._stream = reader, stream
+        self.unread: dict[Path, str] = {}
+
+    def newest(self, count: int) -> list[bytes]:
+        """Return the last `count` rows and put the cursor behind them."""
+        self._reader.learn_cuts()
+        return list(deque(self._new(), maxlen=count))
+
+    def poll(self) -> list[bytes]:
+        """Return the rows that came since."""
+        return list(self._new())
+
+    def _new(self) -> Iterator[bytes]:
+        self.unread = {}
+        for line in self._reader.newest(self._stream):
+            if line.error is not None and not line.number:
+                self.unread[self._reader.state.path / line.file] = line.error
+            elif line.row is not None and not line.superseded:
+                yield line.line
+
+
 class RowFollower:
-    """Follows one stream over all its files, those of later attempts included."""
+    """Follows a stream of a native run over all its files, those of later attempts included."""
 
     def __init__(self, ref: RunRef, stream: Stream = "metrics") -> None:
         """Follow `stream` of the run; nothing is read yet."""

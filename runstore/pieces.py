@@ -94,6 +94,8 @@ class Piece:
     def add_values(self, row: JsonObject, step: int | None, room: Room, *, partial: bool) -> None:
         """Take in a row's values: the latest of each metric, and its curve unless `partial`."""
         time = number(row, "time") or 0.0
+        if step is None and self.file.stream == "epochs":
+            step = integer(row, "epoch")
         x = float(self.rows if step is None else step)
         if self.file.stream == "metrics":
             self.last_row = row

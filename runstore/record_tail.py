@@ -118,11 +118,13 @@ class RecordTail(Cursor):
         found.payloads = frames.payloads
         found.numbers = self._numbered(frames)
         if not (frames.consumed or frames.needed or frames.damage):
-            frames.needed = 2 * len(data)
+            # Not even the beginning of a record: the budget was too small for that.
+            frames.needed = min(2 * len(data), unread)
         self._go_on(fd, frames, data)
         left = end - self.offset
         stuck = self._is_damaged or bool(self._zero_retries)
-        found.more = not stuck and left >= max(1, self._needed) and len(data) < unread
+        unseen = len(data) < unread or bool(frames.damage)
+        found.more = not stuck and unseen and left >= max(1, self._needed)
         return found
 
     def _must_wait(self, frames: Frames, data: bytes, at_rest: bool) -> bool:

@@ -30,11 +30,23 @@ USAGE_ERROR = 2
     metavar="RUN",
     help="With --once: show this run in full (a path, an id, a unique prefix or name, or latest).",
 )
+@click.option(
+    "--map",
+    "column_map",
+    metavar="ROLE=COLUMN,…",
+    envvar="RUNSTORE_MAP",
+    help="Columns of other tools' logs that are not known by their names: step=iter,split=mode.",
+)
 @click.option("--screenshot", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option("--size", default="160x45", hidden=True)
 @click.version_option(package_name="runstore", prog_name="runstore-tui")
 def command(
-    roots: tuple[Path, ...], once: bool, wanted: tuple[str, ...], screenshot: Path | None, size: str
+    roots: tuple[Path, ...],
+    once: bool,
+    wanted: tuple[str, ...],
+    column_map: str | None,
+    screenshot: Path | None,
+    size: str,
 ) -> None:
     """Watch the runs below each ROOT, live.
 
@@ -43,12 +55,23 @@ def command(
     """
     watched = roots or (Path(os.environ.get("RUNSTORE_ROOT") or "runs"),)
     require_own_tui()
+    if column_map is not None:
+        _choose_columns(column_map)
     if screenshot is not None:
         _screenshot(watched, screenshot, size)
     elif once or wanted or not _is_screen():
         _once(watched, wanted)
     else:
         sys.exit(_screen(watched))
+
+
+def _choose_columns(column_map: str) -> None:
+    from runstore.sources import columns
+
+    try:
+        columns.choose(columns.parse_map(column_map))
+    except RunStoreError as error:
+        raise click.BadParameter(str(error), param_hint="--map") from None
 
 
 def main() -> None:

@@ -163,6 +163,11 @@ class Entry:
         return self.full is not None and self.full.behind
 
     @property
+    def size_bytes(self) -> int:
+        """How long the files are whose history is read; 0 before `follow`."""
+        return self.full.size_bytes if self.full is not None else 0
+
+    @property
     def read_to_end(self) -> bool:
         """Whether the whole history was read, as far as the last look knows."""
         return self.full is not None and not self.full.behind

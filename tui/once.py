@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from runstore.patience import Patience
 from runstore.pool import Pool
 from runstore.ranking import telling_metrics
-from runstore.sources import RunRef, glanced
+from runstore.sources import RunRef, glanced, looked_for
 from runstore.store import discover, find
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
@@ -68,7 +66,7 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable
     )
     yield f"{run_count(len(refs))} in {places}   {counts}".rstrip()
     if not refs:
-        yield f"no runs yet: a directory below {places} with a run.json or *.jsonl is one"
+        yield f"no runs yet in {places}; looked for: {looked_for()}"
         return
     columns = run_table.plan_columns(
         width,
@@ -107,19 +105,12 @@ def _detail(entry: Entry, width: int) -> Iterable[str]:
 
 def _read_history(entry: Entry) -> None:
     """Read all that is there now; of a run that is written faster than it is read, enough."""
-    # Three times, because what a later attempt cuts is read again.
-    reads = READS_AT_LEAST + 3 * _row_bytes(entry.ref.path) // POLL_BYTES
     entry.follow()
+    # Three times, because what a later attempt cuts is read again.
+    reads = READS_AT_LEAST + 3 * entry.size_bytes // POLL_BYTES
     while entry.behind and reads > 0:
         entry.follow()
         reads -= 1
-
-
-def _row_bytes(directory: Path) -> int:
-    """Return the size of the files that hold rows; what cannot be looked at has none."""
-    with suppress(OSError), os.scandir(directory) as found:
-        return sum(file.stat().st_size for file in found if file.name.endswith(".jsonl"))
-    return 0
 
 
 def _section(title: str, lines: Iterable[Line]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import orjson
 
-from runstore.cli.options import root_option, run_argument
+from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.errors import UnreadableFileError
 from runstore.paths import STREAMS, Stream
@@ -22,6 +22,7 @@ from runstore.store import find
 @click.argument("stream", type=click.Choice(STREAMS))
 @click.option("--all", "everything", is_flag=True, help="Add superseded rows, marked _superseded.")
 @root_option
+@map_option
 def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     """Print STREAM of RUN as JSON lines: what counts, in order, over all attempts.
 

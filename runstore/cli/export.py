@@ -11,7 +11,7 @@ from typing import IO, Literal
 
 import click
 
-from runstore.cli.options import root_option
+from runstore.cli.options import map_option, root_option
 from runstore.cli.output import say
 from runstore.export import Table, write_csv, write_json
 from runstore.limits import EXPORT_COLUMNS
@@ -30,6 +30,7 @@ from runstore.store import find
 )
 @click.option("-o", "output", type=click.Path(path_type=Path, dir_okay=False), help="A file.")
 @root_option
+@map_option
 def command(
     runs: tuple[str, ...],
     file_format: Literal["csv", "json"],

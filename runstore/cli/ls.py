@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import click
 
-from runstore.cli.options import json_option, root_option
+from runstore.cli.options import json_option, map_option, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
-from runstore.sources import RunState, glanced
+from runstore.sources import RunState, glanced, looked_for, native
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
@@ -30,6 +30,7 @@ LEFT_CELLS = 4
     "where", metavar="[ROOT]", required=False, type=click.Path(readable=False, path_type=Path)
 )
 @root_option
+@map_option
 @json_option
 def command(where: Path | None, root: Path, as_json: bool) -> None:
     """List the runs below ROOT (default: --root), newest first.
@@ -46,7 +47,7 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     elif refs:
         print_lines(_lines(states))
     else:
-        say(f"no runs in {directory} yet")
+        say(f"no runs in {directory} yet; looked for {looked_for()}")
 
 
 class _Listed(NamedTuple):
@@ -56,6 +57,7 @@ class _Listed(NamedTuple):
     """Those that are not metrics, with `BETWEEN` in between."""
     last: Packed[float]
     """The latest values; of many metrics those that people look at first."""
+    source: str
 
 
 def _listed(state: RunState, pool: Pool) -> _Listed:
@@ -71,7 +73,9 @@ def _listed(state: RunState, pool: Pool) -> _Listed:
         printable(_reason(state)),
     )
     return _Listed(
-        BETWEEN.join(cells), Packed({name: last[name] for name in most_telling(last)}, pool)
+        BETWEEN.join(cells),
+        Packed({name: last[name] for name in most_telling(last)}, pool),
+        state.source,
     )
 
 
@@ -80,6 +84,8 @@ def _lines(states: Iterable[RunState]) -> Iterator[str]:
     runs = [_listed(state, pool) for state in states]
     metrics = telling_metrics(name for run in runs for name in run.last)[:METRICS_SHOWN]
     header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
+    if any(run.source != native.NAME for run in runs):
+        header.insert(-1, "SOURCE")
     return table(_Rows(header, metrics, runs), right=range(2, LEFT_CELLS + len(metrics) + 2))
 
 
@@ -96,7 +102,8 @@ class _Rows:
         for run in self._runs:
             cells = run.cells.split(BETWEEN)
             values = [metric(run.last.get(name)) for name in self._metrics]
-            yield [*cells[:LEFT_CELLS], *values, *cells[LEFT_CELLS:]]
+            source = [run.source] * ("SOURCE" in self._header)
+            yield [*cells[:LEFT_CELLS], *values, *cells[LEFT_CELLS:-1], *source, cells[-1]]
 
 
 def _reason(state: RunState) -> str:

@@ -16,3 +16,24 @@ root_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 run_argument = click.argument("run")
+
+
+def _choose_columns(_context: click.Context, option: click.Parameter, value: str | None) -> None:
+    from runstore.errors import ColumnMapError
+    from runstore.sources import columns
+
+    try:
+        columns.choose(columns.parse_map(value or ""))
+    except ColumnMapError as error:
+        raise click.BadParameter(str(error), param=option) from None
+
+
+map_option = click.option(
+    "--map",
+    metavar="ROLE=COLUMN,…",
+    envvar="RUNSTORE_MAP",
+    expose_value=False,
+    callback=_choose_columns,
+    help="Columns of other tools' logs that are not known by their names: "
+    "step=iter,split=mode (also epoch, time).",
+)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from runstore.cli.options import json_option, root_option, run_argument
+from runstore.cli.options import json_option, map_option, root_option, run_argument
 from runstore.cli.output import print_json, table
 from runstore.exec.output_log import last_lines
 from runstore.numbers import duration, local_time, metric, of_total
@@ -28,6 +28,7 @@ OUTPUT_LINES_SHOWN = 10
 @click.command("show")
 @run_argument
 @root_option
+@map_option
 @json_option
 def command(run: str, root: Path, as_json: bool) -> None:
     """Show RUN: status, parameters, position, epochs, the newest report, warnings.

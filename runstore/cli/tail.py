@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from runstore.cli.options import root_option, run_argument
+from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.errors import UnreadableFileError
-from runstore.follow import RowFollower
+from runstore.follow import follow as follow_rows
 from runstore.sources import open_run
 from runstore.store import find
 
@@ -22,6 +22,7 @@ FOLLOW_INTERVAL_S = 0.3
 @click.option("-f", "--follow", is_flag=True, help="Go on printing rows until the run has ended.")
 @click.option("-n", "--lines", default=10, show_default=True, type=click.IntRange(0))
 @root_option
+@map_option
 def command(run: str, follow: bool, lines: int, root: Path) -> None:
     """Print the last metrics rows of RUN as JSON lines.
 
@@ -29,7 +30,7 @@ def command(run: str, follow: bool, lines: int, root: Path) -> None:
     be read for a while.
     """
     ref = find(run, root)
-    follower = RowFollower(ref)
+    follower = follow_rows(ref)
     print_rows(follower.newest(lines))
     for path, problem in follower.unread.items() if not follow else ():
         raise UnreadableFileError(path, problem)

@@ -204,6 +204,9 @@ class Columns:
         found = canonical(name.strip())
         if found in self._trained and "/" not in found:
             found = found if found in BARE else f"train/{found}"
+        if found in RESERVED_KEYS:
+            # Another column was chosen for that.
+            found = f"{found}_value"
         self._names[name] = f"={role}" if role else found
         return self._names[name]
 

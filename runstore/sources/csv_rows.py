@@ -61,7 +61,7 @@ class CsvFile(RowsFile):
                 return
             raise RecordError(f"{len(cells)} cells, the header has {len(self._table.names)}")
         record = dict(zip(self._table.names, cells, strict=True))
-        self._add(record, line, number, batch)
+        self._add(record, number, batch, len(line))
 
     def _take_header(self, table: _Table) -> None:
         self._table, self._columns = table, Columns(paired=table.names)

@@ -147,6 +147,11 @@ class ForeignReader:
         """Whether the last poll stopped at its budget."""
         return any(file.more for file in self._files.values())
 
+    @property
+    def size_bytes(self) -> int:
+        """How long all files are, as of the last look at each."""
+        return sum(file.log.size for file in self._files.values())
+
     def glance(self) -> bool:
         """Read the first and the newest rows of each file."""
         changed = self._find_files()
@@ -277,7 +282,7 @@ class ForeignReader:
         if batch.restarted:
             self._forget(file)
         if not partial:
-            for stream, step, key in self._note_steps(file, batch):
+            for (stream, key), step in self._note_steps(file, batch).items():
                 self._cut(file, stream, step, key)
         if batch.info:
             # First: it may say what makes an epoch the best one.
@@ -306,9 +311,9 @@ class ForeignReader:
         if time_s := number(found.row, "time"):
             self.state.info["created"] = time_s
 
-    def _note_steps(self, file: _Followed, batch: Batch) -> list[tuple[Stream, float, str]]:
-        """Note the steps of new rows; return from which step on earlier values are void, by key."""
-        void: list[tuple[Stream, float, str]] = []
+    def _note_steps(self, file: _Followed, batch: Batch) -> dict[tuple[Stream, str], float]:
+        """Note the steps of new rows; return from which on what was folded is void, by metric."""
+        void: dict[tuple[Stream, str], float] = {}
         place = file.place
         for found in batch.rows:
             rewinds = self._rewinds.get(found.stream)
@@ -320,8 +325,9 @@ class ForeignReader:
                     self._purge(place, found.number, step)
             elif not rewinds.is_noted(place, found.number):
                 keys = [key for key in found.row if key not in RESERVED_KEYS and key[:1] != "_"]
-                noted = rewinds.note_row(place, found.number, step, keys)
-                void += [(found.stream, step, key) for key in noted]
+                for key in rewinds.note_row(place, found.number, step, keys):
+                    metric = (found.stream, key)
+                    void[metric] = min(step, void.get(metric, step))
         return void
 
     def _purge(self, place: int, number: int, step: float) -> None:

@@ -75,6 +75,11 @@ class NativeReader:
         """Whether the last poll stopped at its budget."""
         return any(file.more for file in self._files.values())
 
+    @property
+    def size_bytes(self) -> int:
+        """How long all files are, as of the last look at each."""
+        return sum(file.tail.size for file in self._files.values())
+
     def glance(self) -> bool:
         """Read a few KiB: status, position and latest values."""
         changed = self._read_documents(whole=False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,20 +23,15 @@ from runstore.sources.log_files import Batch
 from runstore.sources.rows_file import RowsFile, RowsLayout
 
 NAME = "jsonl"
-LOOKED_FOR: tuple[str, ...] = (
-    "*.jsonl",
-    "metrics.json",
-    "scalars.json",
-    "*.log.json",
-    "*train*.log of JSON lines",
-)
+LOOKED_FOR: tuple[str, ...] = ("*.jsonl", "metrics.json", "scalars.json")
 EVIDENCE = "plain JSON lines, no process on record"
 
-# detectron2; MMEngine; mmcv before it.
-_JSON_NAMES = ("metrics.json", "scalars.json", "*.log.json")
-_PREFIXED = "*train*.log"
-_BEFORE_ROW = b" | {"
-"""What stands before a row in the logs of fairseq."""
+# detectron2; MMEngine; mmcv before it; Stable-Baselines3.
+_JSON_NAMES = ("metrics.json", "scalars.json", "*.log.json", "progress.json")
+_TEXT_LOG = "*train*.log"
+_ROW_IN_TEXT = re.compile(rb'^(?:.{0,200} \| )?(?=\{"epoch": )', re.MULTILINE)
+"""A row between the other lines of a log of fairseq; where the log goes to the terminal as well,
+time and level stand before it."""
 PEEK_BYTES = 64 << 10
 
 
@@ -54,8 +50,8 @@ def _holds_rows(directory: Path, name: str) -> bool:
         return True
     if any(fnmatch.fnmatchcase(name, pattern) for pattern in _JSON_NAMES):
         return first_bytes(directory / name, 1) in (b"{", b"")
-    if fnmatch.fnmatchcase(name, _PREFIXED):
-        return _BEFORE_ROW + b'"epoch"' in first_bytes(directory / name, PEEK_BYTES)
+    if fnmatch.fnmatchcase(name, _TEXT_LOG):
+        return _ROW_IN_TEXT.search(first_bytes(directory / name, PEEK_BYTES)) is not None
     return False
 
 
@@ -63,34 +59,37 @@ class JsonRowsFile(RowsFile):
     """One file of JSON lines."""
 
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
-        found = _row_in(line)
+        record, is_json = _decoded(line)
+        self._add(record, number, batch, len(line), line if is_json else b"")
+
+
+class TextLogFile(RowsFile):
+    """A log for people, with JSON on some of its lines."""
+
+    def _translate(self, line: bytes, number: int, batch: Batch) -> None:
+        found = _ROW_IN_TEXT.match(line)
         if found is not None:
-            self._add(_decoded(found), line if found is line else b"", number, batch)
+            record, _ = _decoded(line[found.end() :])
+            self._add(record, number, batch, len(line))
 
 
-def _open(path: Path, patient: bool) -> JsonRowsFile:
+def _open(path: Path, patient: bool) -> RowsFile:
+    if path.name.endswith(".log"):
+        return TextLogFile(path, patient)
     return JsonRowsFile(path, patient, is_epochs=path.name.startswith("epoch"))
 
 
 _LAYOUT = RowsLayout(NAME, EVIDENCE, _holds_rows, _open)
 
 
-def _row_in(line: bytes) -> bytes | None:
-    """Return the JSON in a line; None for a line of a log that is meant for people."""
-    if line.startswith((b"{", b"\xef\xbb\xbf")) or _BEFORE_ROW not in line:
-        is_text = line[:1].isdigit() and b" | " in line[:64]
-        return None if is_text else line
-    return line[line.index(_BEFORE_ROW) + len(_BEFORE_ROW) - 1 :]
-
-
-def _decoded(line: bytes) -> JsonObject:
-    """Return the object on a line, also one with NaN and Infinity, which `json.dumps` writes.
+def _decoded(line: bytes) -> tuple[JsonObject, bool]:
+    """Return the object on a line, and whether it is JSON: `json.dumps` writes NaN and Infinity.
 
     Raises:
         RecordError: it is damaged.
     """
     try:
-        return decode(line)
+        return decode(line), True
     except RecordError:
         if b"NaN" not in line and b"Infinity" not in line:
             raise
@@ -100,4 +99,4 @@ def _decoded(line: bytes) -> JsonObject:
             found = None
         if not isinstance(found, dict):
             raise
-        return found
+        return found, False

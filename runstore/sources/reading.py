@@ -57,6 +57,10 @@ class RunReader(Protocol):
     def behind(self) -> bool:
         """Whether the last poll stopped at its budget."""
 
+    @property
+    def size_bytes(self) -> int:
+        """How long all files are that are read, as of the last look at each."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowLine:

@@ -73,13 +73,17 @@ class RowsFile(ABC):
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
         """Add what a line means (`log_files.Translate`)."""
 
-    def _add(self, record: JsonObject, line: bytes, number: int, batch: Batch) -> None:
-        """Add a record as a row of the stream that it belongs to."""
+    def _add(
+        self, record: JsonObject, number: int, batch: Batch, size_bytes: int, line: bytes = b""
+    ) -> None:
+        """Add a record as a row of the stream that it belongs to.
+
+        `line` is the line, where it is JSON: it is printed as it is when nothing had to be changed.
+        """
         row = self._columns.row(record)
+        step = row.get("step")
         stream = self._counting.place(row, self._columns.split)
-        # Where nothing had to be changed, what is printed is the line itself.
-        same = line if row == record else b""
-        rows = batch.rows
-        rows.append(
-            ForeignRow("epochs" if self._is_epochs else stream, row, number, len(line), same)
-        )
+        if line and (row.get("step") != step or row != record):
+            line = b""
+        stream = "epochs" if self._is_epochs else stream
+        batch.rows.append(ForeignRow(stream, row, number, size_bytes, line))

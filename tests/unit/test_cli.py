@@ -336,7 +336,7 @@ def test_ls_json_of_an_empty_root_is_an_empty_array(root: Path) -> None:
 def test_ls_of_an_empty_root_says_so_on_stderr(root: Path) -> None:
     result = call("ls", root)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"runstore: no runs in {root} yet\n"
+    assert result.stderr.startswith(f"runstore: no runs in {root} yet; looked for run.json, ")
 
 
 def test_ls_prints_a_row_per_run_newest_first(root: Path, run: Run) -> None:

@@ -28,6 +28,7 @@ PAGES = (
     "docs/training.md",
     "docs/exec.md",
     "docs/format.md",
+    "docs/sources.md",
     "docs/reliability.md",
     "docs/stability.md",
     "docs/doctor.md",
@@ -80,7 +81,9 @@ def _blocks(page: str) -> Iterator[Block]:
 
 EXECUTED = [
     pytest.param(block, id=str(block), marks=[pytest.mark.needs_tool("jq")] * ("jq " in block.code))
-    for block in blocks("README.md", "docs/training.md", "docs/exec.md", "docs/format.md")
+    for block in blocks(
+        "README.md", "docs/training.md", "docs/exec.md", "docs/format.md", "docs/sources.md"
+    )
     # The training loop is left to the test below that also looks at what it wrote.
     if block.kind in ("sh", "python") and not block.note.startswith((NOT_RUN, "file: ", CONTINUES))
     if not ON_SCRIPTS.match(block.note)

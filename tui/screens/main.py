@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from textual import events
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
+
+from runstore.sources import looked_for
 
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
@@ -30,6 +33,8 @@ RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
 TELL_UNREAD = 2000
 """Fewer are read before anybody has wondered at the counts."""
+
+_LOOKED_FOR = f"Looked for: {looked_for()}"
 
 
 class MainScreen(Screen[None]):
@@ -188,6 +193,7 @@ class MainScreen(Screen[None]):
                 "  ", Span("A run appears here when its directory is made, for example by", "dim")
             ),
             line("  ", Span(f'runstore.init(root="{place}")', "value")),
+            *(line("  ", Span(text, "dim")) for text in textwrap.wrap(_LOOKED_FOR, width - 4)),
         ]
 
     def _missing(self) -> list[tuple[Path, str]]:
