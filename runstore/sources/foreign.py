@@ -91,6 +91,7 @@ class _Followed:
     """Every row from the beginning was folded; False after a glance."""
     more: bool = False
     times_again: int = 0
+    has_events: bool = False
     _of: dict[Stream, NamedFile] = field(default_factory=dict)
 
     def of(self, stream: Stream) -> NamedFile:
@@ -262,6 +263,12 @@ class ForeignReader:
 
     def _forget(self, file: _Followed) -> None:
         self._forget_pieces(file)
+        if file.has_events:
+            # A state keeps the events of all files in one place, so the others tell theirs anew.
+            self.state.forget(NamedFile(1, 0, "events"))
+            others = {f.name for f in self._files.values() if f.has_events and f is not file}
+            self._stale |= others
+            file.has_events = False
         for rewinds in self._rewinds.values():
             rewinds.forget(file.place)
 
@@ -304,6 +311,7 @@ class ForeignReader:
                 self._note_created(found)
         if row is None or row.get("event") == "purge":
             return
+        file.has_events = file.has_events or found.stream == "events"
         size = found.size_bytes
         self.state.apply(file.of(found.stream), row, partial=partial, size_bytes=size)
 
@@ -380,7 +388,11 @@ class ForeignReader:
         That there was something to read proves nothing: long files are read in pieces.
         """
         before = self._sizes
-        self._sizes = {name: file.log.size for name, file in self._files.items()}
+        known = before or {}
+        # A file that is read again from its beginning was not looked at yet.
+        self._sizes = {
+            name: file.log.size or known.get(name, 0) for name, file in self._files.items()
+        }
         if before is None:
             return False
         return any(size > before.get(name, 0) for name, size in self._sizes.items())

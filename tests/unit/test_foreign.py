@@ -11,7 +11,7 @@ import pytest
 from runstore.pieces import Best
 from runstore.records import JsonObject
 from runstore.sources.foreign import ForeignReader, Opener, names_in
-from runstore.sources.log_files import Batch, ForeignRow, LineFile
+from runstore.sources.log_files import Batch, DocumentFile, ForeignRow, LineFile
 from runstore.sources.plain import open_run as plain_run
 from runstore.status import Status
 
@@ -121,3 +121,35 @@ def test_epoch_is_that_of_the_newest_row_also_behind_the_last_evaluation(tmp_pat
     reader = plain_run(tmp_path)
     reader.poll()
     assert reader.state.epoch == 2
+
+
+class Documents:
+    """A layout of documents that hold one status each, or a host."""
+
+    NAME = "test"
+    EVIDENCE = "nothing is known"
+    IS_ONE_SERIES = False
+
+    def find(self, directory: Path) -> Mapping[str, Opener]:
+        return {name: partial(self._open, directory / name) for name in names_in(directory)}
+
+    def _open(self, path: Path, patient: bool) -> DocumentFile:
+        return DocumentFile(path, path.name, self._parse, 100)
+
+    def _parse(self, data: bytes, batch: Batch) -> None:
+        kind, _, word = data.decode().partition(" ")
+        batch.rows.append(ForeignRow("events", {"event": kind, "status": word}, 1, len(data)))
+
+
+def test_end_that_a_document_does_not_tell_any_more_is_forgotten(tmp_path: Path) -> None:
+    """A run that was over may go on; what other files tell of it stays."""
+    (tmp_path / "a").write_text("end finished")
+    (tmp_path / "b").write_text("warning word")
+    reader = ForeignReader(tmp_path, Documents())
+    reader.poll()
+    assert reader.state.status.word == "finished"
+    (tmp_path / "a").write_text("open again")
+    reader.poll()
+    reader.poll()
+    assert reader.state.status.word == "unknown"
+    assert sorted(str(event["event"]) for event in reader.state.events) == ["open", "warning"]
