@@ -32,7 +32,7 @@ from runstore.limits import (
     WARNINGS_KEPT,
 )
 from runstore.paths import StreamFile
-from runstore.pieces import VALUES, Best, Piece, better
+from runstore.pieces import VALUES, Best, Block, Piece, better
 from runstore.progress import Progress
 from runstore.records import JsonObject, flat, integer, number
 from runstore.retention import SMALL_BYTES, Retention, without_nesting
@@ -310,6 +310,14 @@ class RunState:
         self._retention.add_values(piece, kept, step, partial=partial)
         if len(kept) < len(row):
             piece.left_out[VALUES] += max(0, len(row) - METRICS_PER_RUN)
+
+    def apply_block(self, file: StreamFile, block: Block) -> None:
+        """Fold in rows of a log that names no attempts: the same as one after the other."""
+        self.version += 1
+        piece = self._piece(file)
+        if piece.first_step is None:
+            piece.first_step = block.steps[0]
+        self._retention.add_block(piece, block)
 
     def _piece(self, file: StreamFile) -> Piece:
         piece = self._pieces.get(file.name)
