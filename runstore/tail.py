@@ -112,13 +112,18 @@ class Tail:
         """Go to `back` bytes before the end, and return the whole lines from there.
 
         For a look at the last rows of a large file. Nothing happens when the cursor is there or
-        further already.
+        further already. Where the last line is longer than `back`, it is read all the same.
         """
 
         def read(fd: int, status: os.stat_result) -> Chunk:
-            start = self._readable(status.st_size) - back
-            if start > self.offset:
-                self._skip_to(fd, start)
+            end = self._readable(status.st_size)
+            start = self._line_behind(fd, end - back) if end - back > self.offset else None
+            if start is not None and start >= end:
+                start = self._last_line(fd, end)
+            if start is not None:
+                self._line_number = 0
+                self._oversized = False
+                self._move_to(fd, start)
             return self._read(fd, status, READ_BYTES)
 
         return self._with_file(read)
@@ -252,15 +257,16 @@ class Tail:
         self.offset = offset
         self._guard, self._first = self._checksums(fd)
 
-    def _skip_to(self, fd: int, start: int) -> None:
-        """Put the cursor on the first line that begins at or behind `start`."""
-        data = os.pread(fd, MAX_LINE_BYTES, start - 1)
-        newline = data.find(b"\n")
-        if newline < 0:
-            return
-        self._line_number = 0
-        self._oversized = False
-        self._move_to(fd, start + newline)
+    def _line_behind(self, fd: int, start: int) -> int | None:
+        """Return where the first line begins that does so at or behind `start`, if any."""
+        newline = os.pread(fd, MAX_LINE_BYTES, start - 1).find(b"\n")
+        return None if newline < 0 else start + newline
+
+    def _last_line(self, fd: int, end: int) -> int | None:
+        """Return where the line begins whose newline is the last byte; None if not behind here."""
+        start = max(self.offset, end - MAX_LINE_BYTES)
+        newline = os.pread(fd, end - 1 - start, start).rfind(b"\n")
+        return None if newline < 0 else start + newline + 1
 
 
 def _behind_hole(fd: int, at: int, end: int) -> int:
