@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
     from runstore.launch import init
     from runstore.manager import RunManager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ResumableSampler",
     "Run",
+    "RunCollection",
     "RunData",
     "RunManager",
     "RunStoreError",
@@ -33,12 +35,14 @@ __all__ = [
     "grid",
     "init",
     "load",
+    "load_all",
 ]
 
 _HOMES = {
     "ResumableSampler": "runstore.train.sampler",
     "SeededDataset": "runstore.train.sampler",
     "Run": "runstore.run",
+    "RunCollection": "runstore.collection",
     "RunData": "runstore.reader",
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
@@ -46,6 +50,7 @@ _HOMES = {
     "grid": "runstore.sweep",
     "init": "runstore.launch",
     "load": "runstore.reader",
+    "load_all": "runstore.collection",
 }
 
 

@@ -10,6 +10,7 @@
     ├── StageError             a stage call in an order that makes no sense
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
+    ├── MissingPackageError    an optional package that is not installed
     └── BadValueError          a value that cannot be logged (raised only with strict=True)
 
 Each message says what was asked, what was found and what to do; the facts are attributes.
@@ -98,6 +99,15 @@ class CheckpointError(RunStoreError):
 
 class FormatError(RunStoreError):
     """A file says that it was written by a format newer than this version reads."""
+
+
+class MissingPackageError(RunStoreError, ModuleNotFoundError):
+    """What was asked for needs a package that is not installed."""
+
+    def __init__(self, package: str, asked: str) -> None:
+        """Refuse what was `asked` for, a name of a function or an option."""
+        RunStoreError.__init__(self, f"{asked} needs {package}: pip install {package}")
+        self.name = package
 
 
 class BadValueError(RunStoreError):

@@ -11,8 +11,8 @@ import orjson
 
 from runstore.limits import EXPORT_COLUMNS
 from runstore.paths import Stream
-from runstore.reader import read_whole, visible_rows, with_nonfinite
-from runstore.records import JsonObject, escape_controls, without_surrogates
+from runstore.reader import read_whole, visible_rows
+from runstore.records import JsonObject, escape_controls, with_nonfinite, without_surrogates
 from runstore.sources import RunRef
 from runstore.summary import full_summary
 from runstore.text import printable
