@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from runstore.errors import RunStoreError
     from runstore.launch import init
     from runstore.manager import RunManager
-    from runstore.reader import RunData, load
     from runstore.run import Run
+    from runstore.run_data import RunData, load
     from runstore.sweep import grid
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
@@ -43,13 +43,13 @@ _HOMES = {
     "SeededDataset": "runstore.train.sampler",
     "Run": "runstore.run",
     "RunCollection": "runstore.collection",
-    "RunData": "runstore.reader",
+    "RunData": "runstore.run_data",
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
     "Stepper": "runstore.train.stepper",
     "grid": "runstore.sweep",
     "init": "runstore.launch",
-    "load": "runstore.reader",
+    "load": "runstore.run_data",
     "load_all": "runstore.collection",
 }
 

@@ -15,8 +15,9 @@ from runstore.notebook import rows_page
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.paths import Stream
 from runstore.ranking import telling_metrics
-from runstore.reader import RunData, columns_left_out, known_state, read_columns
+from runstore.reader import known_state
 from runstore.records import JsonObject
+from runstore.run_data import RunData, columns_left_out, read_columns
 from runstore.sources import RunRef, glanced
 from runstore.store import discover
 from runstore.tables import Table, columns_of, run_row, runs_table

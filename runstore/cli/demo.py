@@ -15,7 +15,7 @@ from runstore.cli.options import root_option
 from runstore.cli.output import say
 from runstore.cli.show import page
 from runstore.errors import RunStoreError
-from runstore.reader import RunData
+from runstore.run_data import RunData
 from runstore.sources import RunRef
 from runstore.store import discover
 from runstore.text import shell_word

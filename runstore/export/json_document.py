@@ -51,7 +51,7 @@ def write_json_lines(rows: Rows, out: IO[bytes]) -> Written:
     """
     count = 0
     for row in rows:
-        out.write(_json(_noted(row)) + b"\n")
+        out.write(escape_controls(orjson.dumps(_noted(row), option=orjson.OPT_APPEND_NEWLINE)))
         count += 1
     return Written(count)
 

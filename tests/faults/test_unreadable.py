@@ -13,7 +13,7 @@ import pytest
 import runstore
 from runstore.errors import RunStoreError
 from runstore.follow import RowFollower
-from runstore.reader import load
+from runstore.run_data import load
 from runstore.sources import open_run
 from runstore.store import find
 from tests.conftest import WaitUntil

@@ -192,6 +192,37 @@ def test_table_of_runs_says_why_a_run_is_unknown(root: Path) -> None:
     assert "format 99" in frame["reason"].to_list()[0]
 
 
+AS_ORDINARY_USER = """
+import os, polars
+from runstore import load_all  # root's packages may be out of reach later
+
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+frame = load_all(".").to_polars()
+print(*frame["run"].unique(maintain_order=True))
+"""
+
+
+def test_rows_before_a_file_that_cannot_be_read_are_left_out_too(root: Path) -> None:
+    """Half of a run looks like a whole one."""
+    newest, *others = runstore.load_all(root)
+    (newest.path / "metrics-0001.1.jsonl").write_text('{"step":9,"time":1.5,"loss":1.0}\n')
+    (newest.path / "metrics-0001.1.jsonl").chmod(0)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ORDINARY_USER],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [run.id for run in others]
+    assert f"UserWarning: run {newest.id} is left out: " in done.stderr
+    assert "metrics-0001.1.jsonl: cannot be read: permission denied" in done.stderr
+
+
 def test_damaged_lines_are_left_out_without_a_word(root: Path) -> None:
     run = runstore.load_all(root)[0]
     path = run.path / "metrics-0001.jsonl"
