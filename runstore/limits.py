@@ -58,7 +58,7 @@ read, because what it lists may not be taken for files that nobody listed."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 EXPORT_COLUMNS = 16_384
-"""Columns of a CSV: a spreadsheet has no more."""
+"""Columns of a table that is handed on: a spreadsheet has no more."""
 LISTED_READERS = 500
 """Ended runs whose readers the monitor keeps, 60 KiB each, besides those on screen; and as many of
 those that may go on. The others are read again when they come into view: a millisecond."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -43,14 +42,17 @@ def summary(state: RunState) -> JsonObject:
         "step": state.step,
         "params": state.params,
         "tags": state.tags,
-        "last": split_nonfinite(_measured(state.last)),
+        "last": split_nonfinite(measured(state)),
         "best": asdict(best) if best else None,
     }
 
 
-def _measured(last: Mapping[str, float]) -> dict[str, float]:
-    """Return what was logged: without the durations and speeds that runs note by themselves."""
-    return {name: value for name, value in last.items() if not is_noted(name)}
+def measured(state: RunState) -> dict[str, float]:
+    """Return the latest values that were logged.
+
+    That is without the durations and speeds that runs note by themselves.
+    """
+    return {name: value for name, value in state.last.items() if not is_noted(name)}
 
 
 def full_summary(state: RunState) -> JsonObject:

@@ -16,7 +16,7 @@ from runstore.cli.output import say
 from runstore.cli.show import page
 from runstore.errors import RunStoreError
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.reader import RunData
+from runstore.run_data import RunData
 from runstore.sources import RunRef
 from runstore.store import discover
 from runstore.text import shell_word
