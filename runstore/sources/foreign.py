@@ -491,12 +491,8 @@ def _is_metric(key: str) -> bool:
 
 def as_record(row: JsonObject) -> JsonObject:
     """Return a row as it is in a line of ours: NaN and infinities are null, and noted."""
-    kept = {
-        key: value
-        for key, value in row.items()
-        if not isinstance(value, float) or not _is_metric(key)
-    }
-    return {**kept, **split_nonfinite(metric_values(row))}
+    # In the order of the row, which is that of the columns of a table.
+    return {**row, **split_nonfinite(metric_values(row))}
 
 
 def encoded(record: JsonObject) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
 from runstore.paths import Stream
 from runstore.sources.reading import RowLine, unreadable
 from runstore.state import RunState
 from runstore.status import Status
-from runstore.tail import READ_BYTES
 
 NO_ANSWER = "its file system does not answer"
 
@@ -19,6 +19,7 @@ class SilentReader:
     """Stands in the place of a reader that would wait for ever."""
 
     behind = False
+    size_bytes = 0
 
     def __init__(self, directory: Path, source: str) -> None:
         """Stand for the run at `directory`, of the format `source`."""
