@@ -20,7 +20,7 @@ from runstore.records import JsonObject
 from runstore.run_data import RunData, columns_left_out, read_columns
 from runstore.sources import RunRef, glanced
 from runstore.store import discover
-from runstore.tables import Table, columns_of, run_row, runs_table
+from runstore.tables import TABLES, Table, columns_of, run_row, runs_table
 from runstore.text import printable
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class RunCollection(Sequence[RunData]):
         return polars_frame(self._table(stream, metrics))
 
     def _table(self, table: Table, metrics: Collection[str] | None) -> Columns:
+        if table not in TABLES:
+            raise ValueError(f"there is no table {table!r}; there are {', '.join(TABLES)}")
         names = labels(self._refs, self._root)
         if table == "runs":
             columns = runs_table(self._known(names))

@@ -136,6 +136,12 @@ def test_empty_root_has_frames_without_rows(tmp_path: Path) -> None:
     assert "0 below" in repr(runs)
 
 
+def test_unknown_table_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    runs = runstore.load_all(tmp_path)
+    with pytest.raises(ValueError, match=r"no table 'params'; there are metrics, .*, runs"):
+        runs.to_pandas("params")  # type: ignore[arg-type]
+
+
 def test_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RootNotFoundError, match="no such directory"):
         runstore.load_all(tmp_path / "nowhere")
