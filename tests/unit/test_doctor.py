@@ -446,6 +446,15 @@ def test_a_missing_attempt_is_found(resumed: Path) -> None:
     assert "missing_attempt" in codes(resumed)
 
 
+def test_names_that_tell_of_a_billion_attempts_and_parts_cost_nothing(finished: Path) -> None:
+    for name in ("metrics-0001.999999999.jsonl", "events-999999999.jsonl"):
+        (finished / name).write_text("")
+    found = [(one.code, one.file) for one in look(finished)]
+    assert ("missing_attempt", "events-0002.jsonl") in found
+    assert ("missing_part", "metrics-0001.1.jsonl") in found
+    assert len(found) < 500
+
+
 def test_a_missing_open_is_found(resumed: Path) -> None:
     path = resumed / "events-0001.jsonl"
     path.write_bytes(b"".join(lines_of(path)[1:]))
