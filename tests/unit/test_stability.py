@@ -11,8 +11,6 @@ import torch
 import runstore
 from runstore import Run, RunData, RunManager
 from runstore.cli import COMMANDS
-from runstore.state import RunState
-from runstore.summary import full_summary, summary
 
 
 @pytest.fixture
@@ -55,11 +53,3 @@ def test_listed_members_of_a_stepper_exist(page: str, tmp_path: Path) -> None:
 
 def test_listed_commands_are_those_of_the_command_line(page: str) -> None:
     assert set(re.findall(r"^\| `runstore (\w+)", page, re.MULTILINE)) == set(COMMANDS)
-
-
-def test_listed_json_keys_are_printed(page: str, tmp_path: Path) -> None:
-    state = RunState(tmp_path)
-    listed = names_after(page, "Keys of each object of `runstore ls --json`:")
-    assert listed <= set(summary(state))
-    added = names_after(page, "Keys that `runstore show --json` adds:")
-    assert added <= set(full_summary(state)) - set(summary(state))
