@@ -57,6 +57,8 @@ MANIFEST_BYTES = 256 << 20
 read, because what it lists may not be taken for files that nobody listed."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
+GAP_TOLD = 100
+"""Missing attempts or parts between two that are there: one name says that there are 10^9."""
 EXPORT_COLUMNS = 16_384
 """Columns of a table that is handed on: a spreadsheet has no more."""
 LISTED_READERS = 500

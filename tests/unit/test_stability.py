@@ -11,8 +11,6 @@ import torch
 import runstore
 from runstore import Run, RunCollection, RunData, RunManager
 from runstore.cli import COMMANDS
-from runstore.state import RunState
-from runstore.summary import full_summary, summary
 from runstore.tables import RUN_COLUMNS, TABLES, columns_of
 
 
@@ -67,11 +65,3 @@ def test_listed_columns_are_those_of_the_tables(page: str) -> None:
     assert set(columns) == set(TABLES) - {"runs"}
     for stream, listed in columns.items():
         assert listed == ["run", *columns_of(stream)]  # type: ignore[arg-type]
-
-
-def test_listed_json_keys_are_printed(page: str, tmp_path: Path) -> None:
-    state = RunState(tmp_path)
-    listed = names_after(page, "Keys of each object of `runstore ls --json`:")
-    assert listed <= set(summary(state))
-    added = names_after(page, "Keys that `runstore show --json` adds:")
-    assert added <= set(full_summary(state)) - set(summary(state))
