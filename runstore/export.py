@@ -47,7 +47,7 @@ def write_csv(refs: Sequence[RunRef], table: Table, out: IO[str]) -> Written:
     count = 0
     for ref in refs:
         for row in _rows(ref, table):
-            row["run"] = ref.name
+            row["run"] = ref.id
             cells = [""] * len(columns)
             for key, value in row.items():
                 if key in places:
