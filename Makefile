@@ -15,7 +15,7 @@ TRIALS ?= 3
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format integration faults faults-lab bench clean
+.PHONY: help demo test check format integration faults faults-lab docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ faults: $(VENV)/dev.stamp ## every system call fails in turn, and more (SAMPLE=0
 
 faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual machines (ONLY=nfs)
 	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
+
+docs: $(VENV)/dev.stamp ## write the generated parts of README.md and docs/
+	@$(BIN)/python docs/generate.py
 
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \

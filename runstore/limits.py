@@ -15,6 +15,13 @@ DOCUMENT_BYTES = 4 << 20
 DOCUMENT_CONTAINERS = 100_000
 """Objects and arrays in a document: `{}` is two bytes in a file and 64 in memory, and more in each
 other."""
+YAML_BYTES = 512 << 10
+"""What other tools write beside their logs (`meta.yaml`, `hparams.yaml`): people read it. Parsed it
+takes half a second without libyaml."""
+YAML_VALUES = 50_000
+"""Values in such a document; those that an alias repeats count each time."""
+YAML_DEPTH = 32
+"""Levels of such a document; what lies deeper is left out."""
 LISTED_DOCUMENT_BYTES = 64 << 10
 """Of a longer `run.json`, a list of runs keeps what it shows and not the rest: there may be
 thousands of them."""
@@ -52,8 +59,10 @@ MANIFEST_BYTES = 256 << 20
 read, because what it lists may not be taken for files that nobody listed."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
+GAP_TOLD = 100
+"""Missing attempts or parts between two that are there: one name says that there are 10^9."""
 EXPORT_COLUMNS = 16_384
-"""Columns of a CSV: a spreadsheet has no more."""
+"""Columns of a table that is handed on: a spreadsheet has no more."""
 LISTED_READERS = 500
 """Ended runs whose readers the monitor keeps, 60 KiB each, besides those on screen; and as many of
 those that may go on. The others are read again when they come into view: a millisecond."""

@@ -192,11 +192,11 @@ def find(wanted: str, root: Path) -> RunRef:
     refs = discover([root])
     if wanted == "latest" and refs:
         return refs[0]
-    paths = [_short(ref, root) for ref in refs]
+    paths = [path_below(ref, root) for ref in refs]
     exact = [ref for ref, path in zip(refs, paths, strict=True) if wanted in (ref.name, path)]
     names = [ref.name for ref in refs]
     matches = exact or _named(wanted, zip(names, refs, strict=True))
-    matches = matches or [ref for ref in refs if wanted and _name_in(ref.name) == wanted]
+    matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
         ids = [_recorded_id(ref) for ref in refs]
@@ -205,7 +205,7 @@ def find(wanted: str, root: Path) -> RunRef:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise AmbiguousRunError(wanted, str(root), [_short(ref, root) for ref in matches])
+        raise AmbiguousRunError(wanted, str(root), [path_below(ref, root) for ref in matches])
     raise RunNotFoundError(wanted, str(root), _near(wanted, names))
 
 
@@ -215,7 +215,7 @@ def _named(wanted: str, named: Iterable[tuple[str, RunRef]]) -> list[RunRef]:
     return [ref for name, ref in begun if name == wanted] or [ref for _, ref in begun]
 
 
-def _name_in(run_id: str) -> str:
+def name_in(run_id: str) -> str:
     """Return `digits` of `20261120-141502-digits-2ck3x9qa`."""
     return "-".join(run_id.split("-")[2:-1])
 
@@ -225,7 +225,8 @@ def _recorded_id(ref: RunRef) -> str:
     return native.recorded_id(ref.path) if ref.source is native else ""
 
 
-def _short(ref: RunRef, root: Path) -> str:
+def path_below(ref: RunRef, root: Path) -> str:
+    """Return the path of a run's directory from the root in which it was found."""
     return str(ref.path.relative_to(root))
 
 

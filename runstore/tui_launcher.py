@@ -13,27 +13,64 @@ from pathlib import Path
 
 import click
 
+from runstore.completion.parameters import DIRECTORY, RUN
 from runstore.errors import RunStoreError
+from runstore.manual import CONTEXT, Manual, ManualCommand
 from runstore.text import guard_streams
 
 USAGE_ERROR = 2
+COMPLETE = "_RUNSTORE_TUI_COMPLETE"
+"""Set by the scripts of `runstore completion`."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-# click.Path would ask the file system, and wait for one that does not answer.
-@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=Path)
+MANUAL = Manual(
+    examples={
+        "Watch the runs below ./runs": "runstore-tui",
+        "Watch two roots, one of them on a share": "runstore-tui runs /mnt/shared/runs",
+        "The list as text, every ten seconds": "watch -n 10 runstore-tui --once",
+        "One run in full, for a mail": "runstore-tui --run latest | mail -s run me@example.org",
+    },
+    statuses={
+        "0": "left with q, or printed",
+        "1": "with --once: a ROOT or a RUN is not there",
+        "2": "wrong usage, or Textual is missing",
+    },
+    variables={
+        "RUNSTORE_ROOT": "the default of ROOT",
+        "RUNSTORE_MAP": "the default of --map",
+        "NO_COLOR": "set to anything: no colours",
+        "COLUMNS": "the width of --once where the output is no terminal, instead of 120",
+        "TERM": "unset, or dumb: as with --once",
+    },
+    see=("runstore ls", "runstore show", "docs/format.md"),
+)
+
+
+class _Command(ManualCommand):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # While a shell completes what comes behind `--run`, click would forget the roots before it.
+        if ctx.resilient_parsing and args[-1:] == ["--run"]:
+            args = args[:-1]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Command, manual=MANUAL, context_settings=CONTEXT)
+@click.argument("roots", nargs=-1, metavar="[ROOT]...", type=DIRECTORY)
 @click.option("--once", is_flag=True, help="Print the screen as plain text and exit.")
 @click.option(
     "--run",
     "wanted",
     multiple=True,
+    type=RUN,
     metavar="RUN",
-    help="With --once: show this run in full (a path, an id, a unique prefix or name, or latest).",
+    help="With --once, which it implies: show this run in full (a path, an id, a unique prefix or "
+    "name, or latest); repeatable.",
 )
 @click.option(
     "--map",
     "column_map",
     metavar="ROLE=COLUMN,…",
+    show_default="$RUNSTORE_MAP",
     envvar="RUNSTORE_MAP",
     help="Columns of other tools' logs that are not known by their names: step=iter,split=mode.",
 )
@@ -50,8 +87,9 @@ def command(
 ) -> None:
     """Watch the runs below each ROOT, live.
 
-    ROOT defaults to $RUNSTORE_ROOT, then to ./runs. Without a terminal the output is that of
-    --once. Press ? for the keys.
+    ROOT defaults to $RUNSTORE_ROOT, then to ./runs; it may be a run itself. Nothing is written
+    there, and no server is started. Without a terminal the output is that of --once. Press ? for
+    the keys.
     """
     watched = roots or (Path(os.environ.get("RUNSTORE_ROOT") or "runs"),)
     require_own_tui()
@@ -77,7 +115,11 @@ def _choose_columns(column_map: str) -> None:
 def main() -> None:
     """Run the command."""
     guard_streams()
-    command(prog_name="runstore-tui")
+    if COMPLETE in os.environ:
+        from runstore.completion.shells import answer_shells
+
+        answer_shells()
+    command.main(complete_var=COMPLETE, prog_name="runstore-tui")
 
 
 def require_own_tui() -> None:

@@ -14,16 +14,21 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from runstore.errors import RunStoreError
+from runstore.manual import CONTEXT, ROOT_VARIABLE, Manual
 from runstore.text import guard_streams, printable
 
+COMPLETE = "_RUNSTORE_COMPLETE"
+"""Set by the scripts of `runstore completion`."""
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
+    "completion": "Print the script that makes a shell complete runs at Tab.",
     "demo": "Train small networks on real digits and watch them.",
     "doctor": "Look for what is wrong with runs, and seal torn files.",
     "exec": "Run a command as a run: its output, its rows, its end.",
-    "export": "Write runs as one CSV or JSON file.",
+    "export": "Write runs as CSV, JSON, Parquet, Markdown, event files.",
     "ls": "List the runs below a root.",
     "resume": "Start a run's command again, as its next attempt.",
     "script": "Print a batch script for Slurm that resumes by itself.",
@@ -31,6 +36,12 @@ COMMANDS = {
     "tail": "Print the newest rows of a run, and follow it.",
     "tensorboard": "Start TensorBoard on the runs below a root.",
 }
+
+MANUAL = Manual(
+    statuses={"0": "done", "1": "not found, or failed: one line on standard error says what"},
+    variables=ROOT_VARIABLE,
+    see=("runstore COMMAND --help", "runstore-tui --help", "docs/"),
+)
 
 
 class LazyGroup(click.Group):
@@ -57,27 +68,42 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"runstore.cli.{cmd_name}").command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Offer the commands without importing them."""
+        found = [name for name in sorted(COMMANDS) if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in found), *options]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what stands behind the commands."""
+        MANUAL.write(formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(package_name="runstore", message="%(prog)s %(version)s")
 def cli() -> None:
     """Runs of PyTorch trainings as files: list, read, follow, export.
 
     RUN is a directory, or below --root an id, a unique prefix or name, or `latest`.
-    `runstore-tui [ROOT]` shows the same live.
+    `runstore-tui [ROOT]` shows the same live. Data goes to standard output, the rest to standard
+    error.
     """
 
 
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and exit status 1."""
     guard_streams()
+    if COMPLETE in os.environ:
+        from runstore.completion.shells import answer_shells
+
+        answer_shells()
     try:
-        cli.main(prog_name="runstore", standalone_mode=True)
+        cli.main(prog_name="runstore", complete_var=COMPLETE, standalone_mode=True)
     except RunStoreError as error:
         _refuse(str(error))
     except OSError as error:

@@ -11,13 +11,28 @@ import orjson
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.errors import UnreadableFileError
+from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.paths import STREAMS, Stream
 from runstore.sources import open_run
 from runstore.sources.reading import RowLine
 from runstore.store import find
 
+MANUAL = Manual(
+    examples={
+        "The epoch table of the newest run": "runstore cat latest epochs",
+        "Steps and losses": "runstore cat digits metrics | jq -r '[.step, .loss] | @tsv'",
+        "What happened, in order": "runstore cat latest events | jq -c '[.event, .step]'",
+    },
+    statuses={
+        "0": "the rows were printed, also when there are none",
+        "1": "no such run, or one of its files cannot be read",
+    },
+    variables=READ_VARIABLES,
+    see=("runstore tail", "runstore export", "docs/format.md"),
+)
 
-@click.command("cat")
+
+@click.command("cat", cls=ManualCommand, manual=MANUAL)
 @run_argument
 @click.argument("stream", type=click.Choice(STREAMS))
 @click.option("--all", "everything", is_flag=True, help="Add superseded rows, marked _superseded.")
@@ -26,8 +41,12 @@ from runstore.store import find
 def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     """Print STREAM of RUN as JSON lines: what counts, in order, over all attempts.
 
+    STREAM is one of metrics (a row per logged step), epochs (a row per finished epoch), reports
+    (classification reports), events (what happened to the run), system (CPU, memory, GPUs), exec
+    (what `runstore exec` notes of its command).
+
     Rows that a later attempt has replaced are left out, and so are damaged lines, which are
-    counted on stderr.
+    counted on standard error.
     """
     bad: list[RowLine] = []
     ref = find(run, root)

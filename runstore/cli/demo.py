@@ -15,7 +15,8 @@ from runstore.cli.options import root_option
 from runstore.cli.output import say
 from runstore.cli.show import page
 from runstore.errors import RunStoreError
-from runstore.reader import RunData
+from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
+from runstore.run_data import RunData
 from runstore.sources import RunRef
 from runstore.store import discover
 from runstore.text import shell_word
@@ -23,10 +24,24 @@ from runstore.text import shell_word
 STOP_S = 10.0
 
 
-@click.command("demo")
+MANUAL = Manual(
+    examples={
+        "Train and watch": "runstore demo",
+        "As text, quickly": "runstore demo --no-tui --epochs 3",
+    },
+    statuses={
+        "0": "trained, or the monitor was left",
+        "1": "torch is missing, or the training failed",
+    },
+    variables=ROOT_VARIABLE,
+    see=("runstore-tui", "docs/training.md"),
+)
+
+
+@click.command("demo", cls=ManualCommand, manual=MANUAL)
 @root_option
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--no-tui", is_flag=True, help="Do not open the monitor.")
+@click.option("--epochs", default=20, type=click.IntRange(1), help="How many each run trains.")
+@click.option("--no-tui", is_flag=True, help="Do not open the monitor: print the result as text.")
 def command(root: Path, epochs: int, no_tui: bool) -> None:
     """Train a small CNN on 1,797 real images of digits, over a 2x2 grid, and watch it.
 

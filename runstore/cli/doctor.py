@@ -15,10 +15,12 @@ import click
 
 from runstore.cli.options import json_option, root_option
 from runstore.cli.output import print_json, say
+from runstore.completion.parameters import DIRECTORY
 from runstore.doctor import SEVERITIES, Doctor, Examined, Finding, Findings, examine_run, has_failed
 from runstore.doctor.file_system import Check, probe, workplace
 from runstore.doctor.repair import Repaired, repair
 from runstore.doctor.two_hosts import measure
+from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.text import printable
 
 COLUMNS = 80
@@ -26,17 +28,31 @@ TOLD_NOTES = 10
 """A note of which there are more is told for the first ones, and counted."""
 
 
-@click.command("doctor")
-@click.argument(
-    "path", metavar="[PATH]", required=False, type=click.Path(readable=False, path_type=Path)
+MANUAL = Manual(
+    examples={
+        "All runs below ./runs": "runstore doctor",
+        "One run, with its checkpoints": "runstore doctor runs/by-hand --checkpoints",
+        "Where runs are damaged, for a script": "runstore doctor --json | jq -r '.findings[].run'",
+        "Whether a mount is fit for runs": "runstore doctor --fs /mnt/shared",
+    },
+    statuses={
+        "0": "nothing wrong; there may be notes",
+        "1": "something is wrong, or there is nothing to look at",
+    },
+    variables=ROOT_VARIABLE,
+    see=("runstore resume", "docs/doctor.md", "docs/reliability.md"),
 )
+
+
+@click.command("doctor", cls=ManualCommand, manual=MANUAL)
+@click.argument("path", metavar="[PATH]", required=False, type=DIRECTORY)
 @root_option
 @click.option("--repair", "repairs", is_flag=True, help="Seal torn tails of dead runs.")
 @click.option("--checkpoints", is_flag=True, help="Compare the checkpoints' checksums too.")
 @click.option(
     "--fs",
     metavar="DIR",
-    type=click.Path(readable=False, path_type=Path),
+    type=DIRECTORY,
     help="Try out what DIR's file system can do.",
 )
 @click.option(
@@ -64,8 +80,6 @@ def command(
 
     --fs tells how a mount behaves: appends, locks, renames, sync times, clocks. Run on two hosts at
     the same time with --wait, also how long each takes to see what the other writes.
-
-    Exit status: 0 nothing wrong (there may be notes), 1 findings, 2 usage.
     """
     if fs is not None:
         if path is not None or repairs or checkpoints:

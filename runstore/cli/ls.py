@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import click
 
-from runstore.cli.options import json_option, map_option, root_option
+from runstore.cli.options import json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
+from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
@@ -25,19 +26,31 @@ LEFT_CELLS = 4
 """Cells of a line in front of those of metrics."""
 
 
-@click.command("ls")
-@click.argument(
-    "where", metavar="[ROOT]", required=False, type=click.Path(readable=False, path_type=Path)
+MANUAL = Manual(
+    examples={
+        "The runs below ./runs": "runstore ls",
+        "Those that crashed": "runstore ls | grep crashed",
+        "The best": "runstore ls --json | jq -r 'max_by(.last[\"val/accuracy\"]) | .id'",
+    },
+    statuses={"0": "listed, also when there are none", "1": "ROOT is not there, or cannot be read"},
+    variables=READ_VARIABLES,
+    see=("runstore show", "runstore-tui", "docs/stability.md"),
 )
+
+
+@click.command("ls", cls=ManualCommand, manual=MANUAL)
+@root_argument
 @root_option
 @map_option
 @json_option
 def command(where: Path | None, root: Path, as_json: bool) -> None:
     """List the runs below ROOT (default: --root), newest first.
 
-    Folders are searched, runs are not. --json prints one array of objects with id, name, path,
-    status, reason, degraded, created, duration_s, attempt, epoch, epochs, step, params, tags, last
-    and best.
+    Folders are searched, runs are not. A line has the run's status, its position, the newest values
+    of the metrics that people look at first, its best epoch, and why it ended as it did; on a
+    terminal it is cut at the right edge.
+
+    --json prints one array with an object for each run, all metrics and parameters included.
     """
     directory = where or root
     refs = discover([directory])

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import click
 
+from runstore.completion.parameters import DIRECTORY, RUN
+
 root_option = click.option(
     "--root",
-    type=click.Path(readable=False, path_type=Path),  # the store says why, with status 1
+    type=DIRECTORY,  # the store says why there are no runs, with status 1
     envvar="RUNSTORE_ROOT",
     default=Path("runs"),
     show_default="./runs, or $RUNSTORE_ROOT",
     help="The directory of runs.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-run_argument = click.argument("run")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs: docs/json.md."
+)
+run_argument = click.argument("run", metavar="RUN", type=RUN)
+runs_argument = click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RUN)
+root_argument = click.argument("where", metavar="[ROOT]", required=False, type=DIRECTORY)
 
 
 def _choose_columns(_context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -31,6 +37,7 @@ def _choose_columns(_context: click.Context, option: click.Parameter, value: str
 map_option = click.option(
     "--map",
     metavar="ROLE=COLUMN,…",
+    show_default="$RUNSTORE_MAP",
     envvar="RUNSTORE_MAP",
     expose_value=False,
     callback=_choose_columns,

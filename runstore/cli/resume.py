@@ -12,16 +12,35 @@ import click
 
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import say
+from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import RunStoreError
+from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.requeued import was_requeued
 from runstore.sources import RunState, ask_scheduler, native, open_run
 from runstore.store import find
 from runstore.text import shell_word
 
+MANUAL = Manual(
+    examples={
+        "On from the newest checkpoint": "runstore resume latest",
+        "With more epochs": "runstore resume digits -- python train.py --epochs 40",
+    },
+    statuses={
+        "N": "that of the command",
+        "1": "no such run, it is alive, or it has finished and no COMMAND is given",
+        "2": "wrong usage, or no command is on record",
+    },
+    variables={
+        **ROOT_VARIABLE,
+        "RUNSTORE_RUN": "set for the command: the run's directory, which runstore.init joins",
+    },
+    see=("runstore exec", "runstore script", "docs/training.md"),
+)
 
-@click.command("resume")
+
+@click.command("resume", cls=ManualCommand, manual=MANUAL)
 @run_argument
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=COMMAND_WORD)
 @root_option
 def command(run: str, command: tuple[str, ...], root: Path) -> None:
     """Start the recorded command of RUN again, where it was started before.

@@ -10,6 +10,7 @@ import click
 from runstore.cli.options import json_option, map_option, root_option, run_argument
 from runstore.cli.output import print_json, table
 from runstore.exec.output_log import last_lines
+from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import duration, local_time, metric, of_total
 from runstore.paths import RunPaths
 from runstore.ranking import is_bookkeeping, rank_metrics
@@ -25,7 +26,22 @@ EPOCHS_SHOWN = 20
 OUTPUT_LINES_SHOWN = 10
 
 
-@click.command("show")
+MANUAL = Manual(
+    examples={
+        "The newest run": "runstore show latest",
+        "A run of somebody else": "runstore show /mnt/shared/runs/by-hand",
+        "Its best epoch, for a script": "runstore show latest --json | jq .best",
+    },
+    statuses={
+        "0": "shown, whatever became of the run",
+        "1": "no such run, or several of that name",
+    },
+    variables=READ_VARIABLES,
+    see=("runstore ls", "runstore cat", "runstore-tui", "docs/stability.md"),
+)
+
+
+@click.command("show", cls=ManualCommand, manual=MANUAL)
 @run_argument
 @root_option
 @map_option
@@ -33,8 +49,8 @@ OUTPUT_LINES_SHOWN = 10
 def command(run: str, root: Path, as_json: bool) -> None:
     """Show RUN: status, parameters, position, epochs, the newest report, warnings.
 
-    --json prints what `ls --json` prints of it, and attempts, epoch_rows, report, warnings,
-    bad_lines.
+    The last 20 epochs are shown, the best one marked *; --json has all of them. Of a command of
+    `runstore exec` there are also its exit status and its last lines.
     """
     state = read_whole(find(run, root)).state
     if as_json:

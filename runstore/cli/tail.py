@@ -11,16 +11,32 @@ from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.errors import UnreadableFileError
 from runstore.follow import follow as follow_rows
+from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.sources import open_run
 from runstore.store import find
 
 FOLLOW_INTERVAL_S = 0.3
 
 
-@click.command("tail")
+MANUAL = Manual(
+    examples={
+        "What was logged last": "runstore tail latest -n 1",
+        "The loss as it comes": "runstore tail -f latest | jq --unbuffered '.[\"train/loss\"]'",
+        "Wait for the end of a run": "runstore tail -f -n 0 latest > /dev/null",
+    },
+    statuses={
+        "0": "printed; with -f, the run has ended",
+        "1": "no such run, or a file of it cannot be read (with -f it is waited for)",
+    },
+    variables=READ_VARIABLES,
+    see=("runstore cat", "runstore show", "runstore-tui"),
+)
+
+
+@click.command("tail", cls=ManualCommand, manual=MANUAL)
 @run_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on printing rows until the run has ended.")
-@click.option("-n", "--lines", default=10, show_default=True, type=click.IntRange(0))
+@click.option("-n", "--lines", default=10, type=click.IntRange(0), help="How many rows.")
 @root_option
 @map_option
 def command(run: str, follow: bool, lines: int, root: Path) -> None:

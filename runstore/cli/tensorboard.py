@@ -17,10 +17,11 @@ from types import FrameType
 
 import click
 
-from runstore.cli.options import root_option
+from runstore.cli.options import root_argument, root_option
 from runstore.cli.output import say
 from runstore.errors import RunStoreError
 from runstore.event_file import event_files
+from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.store import discover
 
 PORT = 6006
@@ -29,11 +30,33 @@ ANYWHERE = ("0.0.0.0", "::")
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command("tensorboard")
-@click.argument("where", metavar="[ROOT]", required=False, type=click.Path(path_type=Path))
+MANUAL = Manual(
+    examples={
+        "On this machine": "runstore tensorboard",
+        "On a share, on another port": "runstore tensorboard /mnt/shared/runs --port 6007",
+    },
+    statuses={
+        "N": "that of TensorBoard",
+        "1": "TensorBoard is not installed, ROOT is not there, or HOST is none of this machine's",
+    },
+    variables={
+        **ROOT_VARIABLE,
+        "SSH_CONNECTION": "set by sshd: tells the line for your own machine",
+    },
+    see=("runstore-tui", "docs/training.md"),
+)
+
+
+@click.command("tensorboard", cls=ManualCommand, manual=MANUAL)
+@root_argument
 @root_option
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--host", default="localhost", show_default=True, help="The address to serve on.")
+@click.option(
+    "--port",
+    default=PORT,
+    type=click.IntRange(0, 65535),
+    help="The port to serve on, or another one where it is taken; 0 for any.",
+)
+@click.option("--host", default="localhost", help="The address to serve on.")
 def command(where: Path | None, root: Path, port: int, host: str) -> None:
     """Start TensorBoard on the runs below ROOT (default: --root), until Ctrl-C.
 

@@ -17,8 +17,8 @@ from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
 from runstore.sources import csv_rows, huggingface, native, plain
 from runstore.sources.reading import RunReader, guarded
+from runstore.sources.silent import SilentReader
 from runstore.state import RunState
-from runstore.status import Status
 
 
 class Source(Protocol):
@@ -142,9 +142,7 @@ def _glance(ref: RunRef, patience: Patience) -> RunReader:
 
 def unanswered(ref: RunRef) -> RunReader:
     """Return a reader of a run whose file system does not answer: it knows just that."""
-    reader = open_run(ref)
-    reader.state.status = Status("unknown", "its file system does not answer")
-    return reader
+    return SilentReader(ref.path, ref.source.NAME)
 
 
 __all__ = [

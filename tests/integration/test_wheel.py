@@ -120,6 +120,13 @@ def test_environment_has_no_training_packages(installed: Installed, tmp_path: Pa
     assert installed.output("python", "-c", code, cwd=tmp_path) == "[]\n"
 
 
+def test_scripts_for_shells_are_part_of_it(installed: Installed, tmp_path: Path) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_RUNSTORE_COMPLETE" in installed.output(
+            "runstore", "completion", shell, cwd=tmp_path
+        )
+
+
 def test_version_is_that_of_the_project_everywhere(installed: Installed, tmp_path: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     code = "import runstore; print(runstore.__version__)"
