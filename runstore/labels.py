@@ -10,22 +10,21 @@ from runstore.sources import RunRef
 
 
 def labels(refs: Sequence[RunRef], root: Path) -> list[str]:
-    """Return a name for each run: its directory's, which is the id of a native run.
+    """Return a name for each run: its id.
 
-    Where several have the same, as `version_0` of two folders, it is the path below `root`, or the
+    Where several have the same, as copies in two folders, it is the path below `root`, or the
     whole path of a run that is not below it.
     """
     shared = _shared(refs)
     return [
-        without_surrogates(_path_below(ref, root) if ref.name in shared else ref.name)
-        for ref in refs
+        without_surrogates(_path_below(ref, root) if ref.id in shared else ref.id) for ref in refs
     ]
 
 
 def _shared(refs: Iterable[RunRef]) -> set[str]:
     """Return the names that more than one directory has."""
     places: dict[str, str] = {}
-    return {ref.name for ref in refs if places.setdefault(ref.name, ref.place) != ref.place}
+    return {ref.id for ref in refs if places.setdefault(ref.id, ref.place) != ref.place}
 
 
 def _path_below(ref: RunRef, root: Path) -> str:

@@ -62,6 +62,6 @@ def command(run: str, follow: bool, lines: int, root: Path) -> None:
             for path, problem in told.items():
                 say(str(UnreadableFileError(path, problem)))
         if not status.alive:
-            say(f"{ref.name}: {status.word}: {status.reason}".removesuffix(": "))
+            say(f"{ref.id}: {status.word}: {status.reason}".removesuffix(": "))
             return
         time.sleep(FOLLOW_INTERVAL_S)

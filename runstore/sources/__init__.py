@@ -15,7 +15,7 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, huggingface, native, plain
+from runstore.sources import csv_rows, huggingface, native, plain, tensorboard
 from runstore.sources.reading import RunReader, guarded
 from runstore.sources.silent import SilentReader
 from runstore.state import RunState
@@ -36,7 +36,7 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, huggingface, plain, csv_rows)
+SOURCES: tuple[Source, ...] = (native, huggingface, tensorboard, plain, csv_rows)
 """In the order in which they are asked."""
 _BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
 """One stray file (an export, say) makes any directory look like a run of these."""
@@ -51,6 +51,8 @@ class RunRef:
     source: Source
     changed: str = ""
     """When the directory was changed, where its name tells no time."""
+    below: int = 0
+    """How much of `place` is in front of its name below the root."""
 
     @property
     def path(self) -> Path:
@@ -61,6 +63,18 @@ class RunRef:
     def name(self) -> str:
         """The directory's name, which is the id of a native run."""
         return self.place.rpartition("/")[2]
+
+    @property
+    def id(self) -> str:
+        """What the run is called in lists.
+
+        Other tools call many runs `version_0`: theirs is the path below the root, as TensorBoard
+        has it. It does not depend on which other runs there are.
+        """
+        if self.source is native:
+            return self.name
+        found = self.place[self.below :] or self.name
+        return found if found not in (".", "..") else self.path.resolve().name
 
     @property
     def sort_key(self) -> str:
@@ -100,7 +114,10 @@ def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
         patient: zeros at the end of a file may still become data, so what follows them waits for
             later polls. Who reads only once must not be patient, or misses it.
     """
-    return ref.source.open_run(ref.path, patient=patient)
+    reader = ref.source.open_run(ref.path, patient=patient)
+    if ref.source is not native:
+        reader.state.called = ref.id
+    return reader
 
 
 def ask_scheduler(readers: Iterable[RunReader]) -> None:
