@@ -52,6 +52,8 @@ OPEN_BYTES_KEPT = 2 << 20
 """`open` events kept whole, the newest attempts'; of older ones what is no list or object."""
 REPORT_BYTES_KEPT = 3 << 20
 """Classification reports, as bytes of their lines, the newest: a matrix is large in memory."""
+TRAINER_STATE_BYTES = 256 << 20
+"""A `trainer_state.json` of transformers: a million log rows. It is read a part at a time."""
 MANIFEST_BYTES = 256 << 20
 """The list of checkpoints: half a million of them. A longer one is refused, as if it could not be
 read, because what it lists may not be taken for files that nobody listed."""
