@@ -227,7 +227,7 @@ class DocumentFile:
             self._parse(data, batch)
         except RecordError as error:
             if data.strip(b"\0 \r\n\t"):
-                batch.bad.append(BadLine(self._name, 0, 0, str(error)))
+                batch.bad.append(BadLine(self._name, error.line, 0, str(error)))
         return batch
 
     def glance(self) -> Batch:
