@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -91,6 +92,7 @@ class _Followed:
     """Every row from the beginning was folded; False after a glance."""
     more: bool = False
     times_again: int = 0
+    has_events: bool = False
     _of: dict[Stream, NamedFile] = field(default_factory=dict)
 
     def of(self, stream: Stream) -> NamedFile:
@@ -201,19 +203,27 @@ class ForeignReader:
             yield unreadable("", self.unlisted)
         if stream in ROWS:
             self.learn_cuts()
-        for file in self._files.values():
-            for batch in _batches(file.open(False)):
-                yield from self._lines(file, stream, batch)
+        files = self._files.values()
+        tables = [self._table(file, file.open(False), stream) for file in files]
+        yield from self._together(stream, tables)
 
     def newest(self, stream: Stream) -> Iterator[RowLine]:
         """Yield the rows that came since the last call; all of them at the first."""
         self._find_files()
-        for file in self._files.values():
-            more = True
-            while more:
-                batch = file.log.poll()
-                more = batch.more
-                yield from self._lines(file, stream, batch)
+        tables = [self._table(file, file.log, stream) for file in self._files.values()]
+        yield from self._together(stream, tables)
+
+    def _table(self, file: _Followed, log: LogFile, stream: Stream) -> Iterator[RowLine]:
+        for batch in _batches(log, self._at_once()):
+            yield from self._lines(file, stream, batch)
+
+    def _at_once(self) -> int:
+        """Return how many bytes of a file are read at once."""
+        return READ_BYTES
+
+    def _together(self, stream: Stream, tables: Sequence[Iterator[RowLine]]) -> Iterator[RowLine]:
+        """Yield the rows that the files have of a stream, one file after the other."""
+        return chain.from_iterable(tables)
 
     def _lines(self, file: _Followed, stream: Stream, batch: Batch) -> Iterator[RowLine]:
         if batch.unread:
@@ -224,8 +234,14 @@ class ForeignReader:
             if found.stream == stream:
                 kept = self._visible(file, found)
                 row = found.row if kept is None else kept
-                line = found.line if row is found.row and found.line else encoded(row)
-                yield RowLine(file.name, found.number, line, row, kept is None)
+                if row is found.row and found.line:
+                    yield RowLine(file.name, found.number, found.line, row, kept is None)
+                else:
+                    yield self._line(file.name, found.number, row, kept is None)
+
+    def _line(self, file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+        """Return a row as it is handed to `_together`."""
+        return row_line(file, number, row, superseded)
 
     def _find_files(self) -> bool:
         try:
@@ -253,6 +269,7 @@ class ForeignReader:
         for file in self._files.values():
             self._forget(file)
         self._files.clear()
+        self._stale.clear()
         self._sizes = None
         self.state.info = {}
 
@@ -262,6 +279,12 @@ class ForeignReader:
 
     def _forget(self, file: _Followed) -> None:
         self._forget_pieces(file)
+        if file.has_events:
+            # A state keeps the events of all files in one place, so the others tell theirs anew.
+            self.state.forget(NamedFile(1, 0, "events"))
+            others = {f.name for f in self._files.values() if f.has_events and f is not file}
+            self._stale |= others
+            file.has_events = False
         for rewinds in self._rewinds.values():
             rewinds.forget(file.place)
 
@@ -304,6 +327,7 @@ class ForeignReader:
                 self._note_created(found)
         if row is None or row.get("event") == "purge":
             return
+        file.has_events = file.has_events or found.stream == "events"
         size = found.size_bytes
         self.state.apply(file.of(found.stream), row, partial=partial, size_bytes=size)
 
@@ -397,10 +421,10 @@ class ForeignReader:
         return Status("unknown", self._layout.EVIDENCE)
 
 
-def _batches(log: LogFile) -> Iterator[Batch]:
+def _batches(log: LogFile, budget: int = READ_BYTES) -> Iterator[Batch]:
     more = True
     while more:
-        batch = log.poll()
+        batch = log.poll(budget)
         more = batch.more
         yield batch
 
@@ -423,10 +447,11 @@ def _is_metric(key: str) -> bool:
     return key not in RESERVED_KEYS and not key.startswith("_")
 
 
-def encoded(row: JsonObject) -> bytes:
-    """Return a row as a line of ours, without newline: NaN and infinities are null, and noted."""
-    kept = {key: value for key, value in row.items() if not isinstance(value, float)}
-    return encode({**kept, **split_nonfinite(metric_values(row))}).rstrip(b"\n")
+def row_line(file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+    """Return a row as a line of ours: NaN and infinities are null, and noted."""
+    values = split_nonfinite(metric_values(row))
+    record = {**row, **values}
+    return RowLine(file, number, encode(record).rstrip(b"\n"), record, superseded)
 
 
 def names_in(directory: Path) -> list[str]:
