@@ -15,7 +15,18 @@ from typing import TypeVar
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
 from runstore.limits import LINKED_DEPTH
 from runstore.paths import looks_like_run_id
-from runstore.sources import RunRef, Source, looked_for, native, recognise
+from runstore.sources import (
+    RunRef,
+    Source,
+    is_by_chance,
+    looked_for,
+    may_hold_runs,
+    native,
+    owns,
+    recognise,
+    recorded_name,
+    unread,
+)
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
@@ -89,7 +100,7 @@ def _walk(
         return
     source = recognise(Path(directory), names)
     found_below = False
-    for name, is_link in _to_search(folders, source, depth):
+    for name, is_link in _to_search(folders, names, source, depth):
         place = _join(directory, name)
         # Asking the kernel for each of a thousand real paths costs more than reading the names.
         own = place if real == directory else _join(real, name)
@@ -103,7 +114,7 @@ def _walk(
         ):
             found_below = True
             yield ref
-    if source is not None and not (depth == 0 and found_below):
+    if source is not None and not (depth == 0 and found_below and is_by_chance(source)):
         yield RunRef(directory, source, _time_key(directory))
     elif depth and not names:
         yield _odd_ref(directory)
@@ -132,17 +143,20 @@ def _join(directory: str, name: str) -> str:
 
 
 def _to_search(
-    folders: list[tuple[str, bool]], source: Source | None, depth: int
+    folders: list[tuple[str, bool]], names: Sequence[str], source: Source | None, depth: int
 ) -> list[tuple[str, bool]]:
     """Return the folders to search in.
 
     None inside a run; but one stray `*.jsonl` (an export, say) makes a folder of runs look like a
-    run of plain lines, and must not hide what is below it. A root that has runs below is no run.
+    run of plain lines, and must not hide what is below it. A root that has runs below is no run
+    then. Runs of other tools may have runs below when they are the root; their own parts are none.
     """
     if source is native:
         return []
-    if source is None or depth == 0:
-        return folders
+    if source is None:
+        return [folder for folder in folders if may_hold_runs(folder[0], names)]
+    if depth == 0:
+        return [folder for folder in folders if not owns(source, folder[0])]
     return [folder for folder in folders if looks_like_run_id(folder[0])]
 
 
@@ -173,8 +187,9 @@ def _time_key(directory: str) -> str:
 def find(wanted: str, root: Path) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
-    An id is the directory's name or, where none matches, the one in `run.json`. A name is what
-    `init(name=…)` put between the id's time and its last letters.
+    An id is the directory's name or, where none matches, the one in `run.json`, or the name that
+    MLflow gave the run. A name is what `init(name=…)` put between the id's time and its last
+    letters.
 
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
@@ -196,7 +211,7 @@ def find(wanted: str, root: Path) -> RunRef:
     matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
-        ids = [_recorded_id(ref) for ref in refs]
+        ids = [recorded_name(ref) for ref in refs]
         matches = _named(wanted, zip(ids, refs, strict=True))
         names = list(dict.fromkeys(filter(None, names + ids)))
     if len(matches) == 1:
@@ -217,11 +232,6 @@ def name_in(run_id: str) -> str:
     return "-".join(run_id.split("-")[2:-1])
 
 
-def _recorded_id(ref: RunRef) -> str:
-    """Return the id in a run's document: renamed and copied directories have another name."""
-    return native.recorded_id(ref.path) if ref.source is native else ""
-
-
 def path_below(ref: RunRef, root: Path) -> str:
     """Return the path of a run's directory from the root in which it was found."""
     return str(ref.path.relative_to(root))
@@ -238,7 +248,8 @@ def _run_at(path: Path, wanted: str) -> RunRef:
     refs = discover([path]) if recognise(path, names) is not None else []
     refs = [ref for ref in refs if ref.path == path]
     if not refs:
-        raise RunNotFoundError(wanted, f"that directory ({looked_for()} were looked for)")
+        searched = f"that directory ({looked_for()} were looked for{unread(path)})"
+        raise RunNotFoundError(wanted, searched)
     return refs[0]
 
 

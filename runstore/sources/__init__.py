@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, native, plain
+from runstore.sources import csv_rows, mlflow, native, plain
 from runstore.sources.reading import RunReader, guarded
 from runstore.state import RunState
 from runstore.status import Status
@@ -35,8 +36,10 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, plain, csv_rows)
+SOURCES: tuple[Source, ...] = (native, mlflow, plain, csv_rows)
 """In the order in which they are asked."""
+_BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
+"""One stray file (an export, say) makes any directory look like a run of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,41 @@ def recognise(directory: Path, names: Sequence[str]) -> Source | None:
     return next((s for s in SOURCES if s.recognises(directory, names)), None)
 
 
+def is_by_chance(source: Source) -> bool:
+    """Tell whether a directory that looks like a run may be a folder of runs with a stray file."""
+    return source in _BY_CHANCE
+
+
+def owns(source: Source, folder: str) -> bool:
+    """Tell whether a folder of that name in a run is a part of it, and no run besides.
+
+    A source may name such folders in `OWN_FOLDERS`, as patterns.
+    """
+    patterns: Sequence[str] = getattr(source, "OWN_FOLDERS", ())
+    return any(fnmatchcase(folder, pattern) for pattern in patterns)
+
+
+def may_hold_runs(folder: str, beside: Sequence[str]) -> bool:
+    """Tell whether to look for runs in a folder of a directory that is none and has these names."""
+    return not mlflow.holds_no_runs(folder, beside)
+
+
+def recorded_name(ref: RunRef) -> str:
+    """Return what a run's document calls it, where its directory may be called otherwise."""
+    if ref.source is native:
+        return native.recorded_id(ref.path)
+    return mlflow.recorded_name(ref.path) if ref.source is mlflow else ""
+
+
 def looked_for() -> str:
     """Return in words what makes a directory a run: `run.json, …, *.jsonl`."""
     return ", ".join(name for source in SOURCES for name in source.LOOKED_FOR)
+
+
+def unread(directory: Path) -> str:
+    """Say what else a directory without runs has that may hold some, as `; …` or nothing."""
+    found = mlflow.unread_store(directory)
+    return f"; {found}" if found else ""
 
 
 def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
@@ -139,8 +174,13 @@ __all__ = [
     "ask_scheduler",
     "glanced",
     "guarded",
+    "is_by_chance",
     "looked_for",
+    "may_hold_runs",
     "open_run",
+    "owns",
     "recognise",
+    "recorded_name",
     "unanswered",
+    "unread",
 ]
