@@ -21,10 +21,13 @@ from runstore.sources import (
     Source,
     is_by_chance,
     looked_for,
+    may_hold_runs,
     native,
     owns,
     recognise,
+    recorded_name,
     tensorboard,
+    unread,
 )
 
 MAX_DEPTH = 12
@@ -190,7 +193,9 @@ def _to_search(
     if source is tensorboard:
         own = tensorboard.folders_of_run(Path(directory), names)
         return [folder for folder in folders if folder[0] not in own]
-    if source is None or is_by_chance(source):
+    if source is None:
+        return [folder for folder in folders if may_hold_runs(folder[0], names)]
+    if is_by_chance(source):
         return folders
     if depth == 0:
         return [folder for folder in folders if not owns(source, folder[0])]
@@ -225,8 +230,8 @@ def find(wanted: str, root: Path) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
     An id is the directory's name (of another tool's run: its path below the root) or, where none
-    matches, the one in `run.json`. A name is what `init(name=…)` put between the id's time and its
-    last letters.
+    matches, the one in `run.json`, or the name that MLflow gave the run. A name is what
+    `init(name=…)` put between the id's time and its last letters.
 
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
@@ -247,7 +252,7 @@ def find(wanted: str, root: Path) -> RunRef:
     matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
-        ids = [_recorded_id(ref) for ref in refs]
+        ids = [recorded_name(ref) for ref in refs]
         matches = _named(wanted, zip(ids, refs, strict=True))
         names = list(dict.fromkeys(filter(None, names + ids)))
     if len(matches) == 1:
@@ -268,11 +273,6 @@ def name_in(run_id: str) -> str:
     return "-".join(run_id.split("-")[2:-1])
 
 
-def _recorded_id(ref: RunRef) -> str:
-    """Return the id in a run's document: renamed and copied directories have another name."""
-    return native.recorded_id(ref.path) if ref.source is native else ""
-
-
 def path_below(ref: RunRef, root: Path) -> str:
     """Return the path of a run's directory from the root in which it was found."""
     return str(ref.path.relative_to(root))
@@ -289,7 +289,8 @@ def _run_at(path: Path, wanted: str) -> RunRef:
     refs = discover([path]) if recognise(path, names) is not None else []
     refs = [ref for ref in refs if ref.path == path]
     if not refs:
-        raise RunNotFoundError(wanted, f"that directory ({looked_for()} were looked for)")
+        searched = f"that directory ({looked_for()} were looked for{unread(path)})"
+        raise RunNotFoundError(wanted, searched)
     return refs[0]
 
 

@@ -12,9 +12,10 @@ from runstore.cli.options import json_option, map_option, root_argument, root_op
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
+from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
-from runstore.sources import RunState, glanced, looked_for, native
+from runstore.sources import RunState, glanced, looked_for, native, unread
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
@@ -60,7 +61,7 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     elif refs:
         print_lines(_lines(states))
     else:
-        say(f"no runs in {directory} yet; looked for {looked_for()}")
+        say(f"no runs in {directory} yet; looked for {looked_for()}{unread(directory)}")
 
 
 class _Listed(NamedTuple):
@@ -76,7 +77,7 @@ class _Listed(NamedTuple):
 def _listed(state: RunState, pool: Pool) -> _Listed:
     best, last = state.best, state.last
     cells = (
-        printable(state.id),
+        printable(_called(state)),
         state.status.word,
         of_total(state.epoch, state.epochs),
         count(state.step),
@@ -90,6 +91,12 @@ def _listed(state: RunState, pool: Pool) -> _Listed:
         Packed({name: last[name] for name in most_telling(last)}, pool),
         state.source,
     )
+
+
+def _called(state: RunState) -> str:
+    """Return the id; of a run whose id is a tool's 32 digits the name, and enough of the id."""
+    short = short_id(state.id)
+    return state.id if short == state.id or state.name == state.id else f"{state.name} {short}"
 
 
 def _lines(states: Iterable[RunState]) -> Iterator[str]:
