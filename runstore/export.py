@@ -16,6 +16,7 @@ from runstore.records import JsonObject, escape_controls, without_surrogates
 from runstore.sources import RunRef
 from runstore.summary import full_summary
 from runstore.text import printable
+from runstore.watching import Watch, unwatched
 
 Table = Literal["metrics", "epochs"]
 _STREAMS: tuple[Stream, ...] = ("metrics", "reports")
@@ -35,18 +36,21 @@ class Written(NamedTuple):
     """There were more metrics than a table has columns."""
 
 
-def write_csv(refs: Sequence[RunRef], table: Table, out: IO[str]) -> Written:
+def write_csv(
+    refs: Sequence[RunRef], table: Table, out: IO[str], watch: Watch = unwatched
+) -> Written:
     """Write the rows of some runs as one wide table, a column per metric.
 
     NaN and infinities are `nan`, `inf` and `-inf`; a value that a row lacks is an empty cell.
+    `watch` sees how far that is.
     """
-    columns, left_out = _columns(refs, table)
+    columns, left_out = _columns(refs, table, watch)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_cell(column) for column in columns])
     places = {column: place for place, column in enumerate(columns)}
     count = 0
     for ref in refs:
-        for row in _rows(ref, table):
+        for row in watch(_rows(ref, table), "writing rows"):
             row["run"] = ref.name
             cells = [""] * len(columns)
             for key, value in row.items():
@@ -57,14 +61,14 @@ def write_csv(refs: Sequence[RunRef], table: Table, out: IO[str]) -> Written:
     return Written(count, left_out)
 
 
-def _columns(refs: Sequence[RunRef], table: Table) -> tuple[list[str], bool]:
+def _columns(refs: Sequence[RunRef], table: Table, watch: Watch) -> tuple[list[str], bool]:
     """Return every key in order of appearance, and whether there were more than columns.
 
     One pass over all rows, since a late metric is normal.
     """
     columns = dict.fromkeys(FIRST_COLUMNS)
     for ref in refs:
-        for row in _rows(ref, table):
+        for row in watch(_rows(ref, table), "looking for columns"):
             columns.update(dict.fromkeys(row))
             if len(columns) > EXPORT_COLUMNS:
                 return list(columns)[:EXPORT_COLUMNS], True
@@ -88,19 +92,19 @@ def _cell(value: Any) -> str:
     return str(value) if isinstance(value, int) else escape_controls(orjson.dumps(value)).decode()
 
 
-def write_json(refs: Sequence[RunRef], out: IO[bytes]) -> None:
+def write_json(refs: Sequence[RunRef], out: IO[bytes], watch: Watch = unwatched) -> None:
     """Write runs as an array of objects: what `show --json` prints, with `metrics` and `reports`.
 
-    A row at a time: a long run need not fit into memory.
+    A row at a time: a long run need not fit into memory. `watch` sees how far that is.
     """
     out.write(b"[")
     for at, ref in enumerate(refs):
         out.write(b",\n " if at else b"\n ")
-        summary = _json(full_summary(read_whole(ref).state))
+        summary = _json(full_summary(read_whole(ref, watch).state))
         out.write(summary[:-1])
         for stream in _STREAMS:
             out.write(b',\n  "%s": [' % stream.encode())
-            for number, line in enumerate(visible_rows(ref, stream)):
+            for number, line in enumerate(watch(visible_rows(ref, stream), "writing rows")):
                 out.write((b",\n   " if number else b"\n   ") + _json(line.row))
             out.write(b"]")
         out.write(b"}")

@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -13,6 +14,7 @@ import click
 
 from runstore.cli.options import root_option, runs_argument
 from runstore.cli.output import say
+from runstore.cli.progress import watched
 from runstore.export import Table, write_csv, write_json
 from runstore.limits import EXPORT_COLUMNS
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
@@ -69,14 +71,16 @@ def command(
     each run: what `runstore show --json` prints, and the rows. Rows that a later attempt has
     replaced are left out.
     """
-    refs = [find(run, root) for run in runs]
+    refs = [find(run, root, watched) for run in runs]
+    # A bar on a terminal would stand between the rows.
+    watch = partial(watched, prints=output is None)
     with _target(output) as file:
         if file_format == "json":
-            write_json(refs, file)
+            write_json(refs, file, watch)
             written = None
         else:
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
-            written = write_csv(refs, table, text)
+            written = write_csv(refs, table, text, watch)
             text.detach()
     if written is not None and written.columns_left_out:
         say(f"there are more metrics: only the first {EXPORT_COLUMNS:,} columns are written")
