@@ -29,22 +29,28 @@ from runstore.sources import (
     tensorboard,
     unread,
 )
+from runstore.watching import Watch, unwatched
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
+LOOKING = "looking for runs"
 UNKNOWN_TIME = "-"
 """Sorts before all times."""
 
 Found = TypeVar("Found")
 
 
-def discover(roots: Sequence[Path]) -> list[RunRef]:
+def discover(roots: Sequence[Path], watch: Watch = unwatched) -> list[RunRef]:
     """Return the runs below some roots, newest first; a root may be a run itself.
+
+    Args:
+        roots: where to look.
+        watch: who sees how far that is.
 
     Raises:
         RootNotFoundError: a root is not there, is a file, or may not be read.
     """
-    refs = list(walk(roots))
+    refs = list(watch(walk(roots), LOOKING))
     sort_newest_first(refs, lambda ref: ref)
     return refs
 
@@ -226,12 +232,13 @@ def _time_key(directory: str) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(modified))
 
 
-def find(wanted: str, root: Path) -> RunRef:
+def find(wanted: str, root: Path, watch: Watch = unwatched) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
     An id is the directory's name (of another tool's run: its path below the root) or, where none
     matches, the one in `run.json`, or the name that MLflow gave the run. A name is what
-    `init(name=…)` put between the id's time and its last letters.
+    `init(name=…)` put between the id's time and its last letters. `watch` sees how
+    far it is.
 
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
@@ -243,7 +250,7 @@ def find(wanted: str, root: Path) -> RunRef:
         return _named_below(_run_at(as_path, wanted), root)
     if os.sep in wanted and not as_path.exists() and not (root / wanted).exists():
         raise RunNotFoundError(wanted, f"that place: there is no such directory, nor in {root}")
-    refs = discover([root])
+    refs = discover([root], watch)
     if wanted == "latest" and refs:
         return refs[0]
     exact = [ref for ref in refs if wanted in (ref.name, ref.id, path_below(ref, root))]
@@ -252,7 +259,7 @@ def find(wanted: str, root: Path) -> RunRef:
     matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
-        ids = [recorded_name(ref) for ref in refs]
+        ids = [recorded_name(ref) for ref in watch(refs, "reading ids", len(refs))]
         matches = _named(wanted, zip(ids, refs, strict=True))
         names = list(dict.fromkeys(filter(None, names + ids)))
     if len(matches) == 1:

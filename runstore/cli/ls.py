@@ -10,6 +10,7 @@ import click
 
 from runstore.cli.options import json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
+from runstore.cli.progress import watched
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.paths import short_id
@@ -54,8 +55,10 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     --json prints one array with an object for each run, all metrics and parameters included.
     """
     directory = where or root
-    refs = discover([directory])
-    states = (reader.state for reader in glanced(refs))
+    refs = discover([directory], watched)
+    # The table is printed behind the last run, the array run by run.
+    readers = watched(glanced(refs), "reading runs", len(refs), prints=as_json)
+    states = (reader.state for reader in readers)
     if as_json:
         print_json_array(summary(state) for state in states)
     elif refs:
