@@ -24,6 +24,7 @@ COMPLETE = "_RUNSTORE_COMPLETE"
 """Set by the scripts of `runstore completion`."""
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
+    "compare": "Show runs side by side: what differs, and how far they came.",
     "completion": "Print the script that makes a shell complete runs at Tab.",
     "demo": "Train small networks on real digits and watch them.",
     "doctor": "Look for what is wrong with runs, and seal torn files.",
