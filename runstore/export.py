@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Literal, NamedTuple
 
 import orjson
 
+from runstore.csv_cells import csv_cell
 from runstore.limits import EXPORT_COLUMNS
 from runstore.paths import Stream
 from runstore.reader import read_whole, visible_rows, with_nonfinite
 from runstore.records import JsonObject, escape_controls, without_surrogates
 from runstore.sources import RunRef
 from runstore.summary import full_summary
-from runstore.text import printable
 
 Table = Literal["metrics", "epochs"]
 _STREAMS: tuple[Stream, ...] = ("metrics", "reports")
 FIRST_COLUMNS = ("run", "step", "epoch", "time")
-CELL_CHARS = 32_767
-"""As many as a cell of a spreadsheet holds."""
-# A spreadsheet takes a cell that begins with one of these for a formula, some also behind blanks,
-# and some take their wide forms of East Asian keyboards.
-_FORMULA = re.compile("\\s*[=+@\uff1d\uff0b\uff0d\uff20-]|[\t\r]")
 
 
 class Written(NamedTuple):
@@ -42,7 +36,7 @@ def write_csv(refs: Sequence[RunRef], table: Table, out: IO[str]) -> Written:
     """
     columns, left_out = _columns(refs, table)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_cell(column) for column in columns])
+    writer.writerow([csv_cell(column) for column in columns])
     places = {column: place for place, column in enumerate(columns)}
     count = 0
     for ref in refs:
@@ -51,7 +45,7 @@ def write_csv(refs: Sequence[RunRef], table: Table, out: IO[str]) -> Written:
             cells = [""] * len(columns)
             for key, value in row.items():
                 if key in places:
-                    cells[places[key]] = _cell(value)
+                    cells[places[key]] = csv_cell(value)
             writer.writerow(cells)
             count += 1
     return Written(count, left_out)
@@ -75,17 +69,6 @@ def _rows(ref: RunRef, table: Table) -> Iterator[JsonObject]:
     for line in visible_rows(ref, table):
         if line.row is not None:
             yield with_nonfinite(line.row)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, str):
-        text = printable(value, limit=CELL_CHARS)
-        return f"'{text}" if _FORMULA.match(value) else text
-    return str(value) if isinstance(value, int) else escape_controls(orjson.dumps(value)).decode()
 
 
 def write_json(refs: Sequence[RunRef], out: IO[bytes]) -> None:

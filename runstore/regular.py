@@ -18,7 +18,7 @@ class NotRegularError(OSError):
     """What is there is no regular file."""
 
 
-def open_regular(path: Path) -> int:
+def open_regular(path: Path | str) -> int:
     """Return a descriptor to read `path`, a regular file.
 
     Raises:
@@ -39,14 +39,14 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-def _check(status: os.stat_result, path: Path) -> None:
+def _check(status: os.stat_result, path: Path | str) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise NotRegularError(errno.ELOOP, "a symbolic link, not a regular file", str(path))
     if not stat.S_ISREG(status.st_mode):
         raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path | str, limit: int) -> bytes:
     """Return the bytes of a small file, at most `limit`.
 
     Raises:
