@@ -31,6 +31,7 @@ COMMANDS = {
     "exec": "Run a command as a run: its output, its rows, its end.",
     "export": "Write runs as CSV, JSON, Parquet, Markdown, event files.",
     "ls": "List the runs below a root.",
+    "query": "Ask the runs below a root a question in SQL.",
     "resume": "Start a run's command again, as its next attempt.",
     "script": "Print a batch script for Slurm that resumes by itself.",
     "show": "Show one run: position, epochs, report, warnings.",
