@@ -30,10 +30,10 @@ PROBLEMS_SHOWN = 3
 MANUAL = Manual(
     examples={
         "The views and their columns": "runstore query",
-        "The best accuracy of each learning rate": "runstore query "
-        "'SELECT lr, max(\"val/accuracy\") FROM epochs JOIN params USING (run) GROUP BY lr'",
-        "Runs that did not end well": "runstore query "
-        "\"SELECT run, reason FROM runs WHERE status IN ('failed', 'crashed')\"",
+        "The lowest loss of each run": "runstore query "
+        "'SELECT run, min(\"val/loss\") FROM epochs GROUP BY run'",
+        "The learning rates of what crashed": "runstore query "
+        "\"FROM runs JOIN params USING (run) WHERE status = 'crashed'\"",
         "A question in a file": "runstore query - < question.sql",
     },
     statuses={
