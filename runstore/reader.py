@@ -57,7 +57,11 @@ def visible_rows(ref: RunRef, stream: Stream) -> Iterator[RowLine]:
 
 
 class RunData:
-    """One run, read once: `runstore.load`."""
+    """One run, read once. Made by `runstore.load`.
+
+    It is what the files said at that moment; rows are read from them when they are asked for. Also
+    a run of plain JSON lines, or of another tool, is one.
+    """
 
     def __init__(self, ref: RunRef) -> None:
         """Read the run that `ref` names."""
@@ -70,7 +74,7 @@ class RunData:
 
     @property
     def id(self) -> str:
-        """The run's id."""
+        """The run's id: its directory's name, unless `run.json` says otherwise."""
         return self.state.id
 
     @property
@@ -80,7 +84,11 @@ class RunData:
 
     @property
     def status(self) -> str:
-        """The status when it was read, one of nine words (docs/format.md)."""
+        """The status when it was read, one of nine words.
+
+        `planned`, `pending`, `running`, `stalled`, `finished`, `failed`, `interrupted`, `crashed`,
+        `unknown`; docs/format.md says what evidence decides.
+        """
         return self.state.status.word
 
     @property
@@ -90,24 +98,50 @@ class RunData:
 
     @property
     def params(self) -> JsonObject:
-        """The hyperparameters."""
+        """The hyperparameters by name, as JSON has them; empty where none are on record."""
         return self.state.params
 
     @property
     def best(self) -> Best | None:
-        """The best epoch."""
+        """The best epoch so far: its `epoch` (from 1), `metric` and `value`.
+
+        By the metric that `init(best=…)` named, `val/loss` unless it was told; None while no epoch
+        has it.
+        """
         return self.state.best
 
     def metrics(self) -> list[JsonObject]:
-        """Return the metrics rows that count, in order; NaN and infinities are floats."""
+        """Return the metrics rows that count, in order; NaN and infinities are floats.
+
+        A dict for each logged step: `step`, `epoch` (inside of one), `time` (Unix seconds UTC), and
+        the values by metric name. Rows that a later attempt has replaced, and damaged lines, are
+        left out (docs/format.md).
+
+        Raises:
+            UnreadableFileError: a file is there and cannot be read.
+        """
         return self._rows("metrics")
 
     def epochs(self) -> list[JsonObject]:
-        """Return one row per finished epoch."""
+        """Return one row per finished epoch, in order; NaN and infinities are floats.
+
+        `step`, `epoch` (from 1), `time` (Unix seconds UTC), `duration_s`, and the means of its
+        splits by `split/name`.
+
+        Raises:
+            UnreadableFileError: a file is there and cannot be read.
+        """
         return self._rows("epochs")
 
     def reports(self) -> list[JsonObject]:
-        """Return one row per classification report."""
+        """Return one row per classification report, in order.
+
+        `step`, `epoch`, `time`, `split`, `labels`, `report` (scikit-learn's `output_dict`) and
+        `confusion` ([true, predicted, count] of each pair of classes that occurs).
+
+        Raises:
+            UnreadableFileError: a file is there and cannot be read.
+        """
         return [line.row for line in visible_rows(self._ref, "reports") if line.row is not None]
 
     def _rows(self, stream: Stream) -> list[JsonObject]:
@@ -117,7 +151,13 @@ class RunData:
     def to_pandas(self, stream: Stream = "metrics") -> pandas.DataFrame:
         """Return a stream's rows as a data frame, one column per key.
 
+        A key that a row lacks is NaN there.
+
+        Args:
+            stream: `metrics`, `epochs`, `reports`, `events`, `system` or `exec`.
+
         Raises:
+            UnreadableFileError: a file is there and cannot be read.
             ModuleNotFoundError: pandas is not installed.
         """
         if importlib.util.find_spec("pandas") is None:
@@ -140,11 +180,13 @@ def load(path: str | Path, *, root: str | Path = "runs") -> RunData:
     """Read a run.
 
     Args:
-        path: its directory; or below `root` its id, a unique prefix or name, or `latest`.
+        path: its directory; or, as a string, below `root` its id, a unique prefix or name, or
+            `latest`.
         root: the directory of runs to look in.
 
     Raises:
-        RunNotFoundError: there is no such run.
+        RootNotFoundError: the root is not there, or cannot be read.
+        RunNotFoundError: there is no such run, or several.
         FormatError: it was written by a newer version.
     """
     run_dir = Path(path)
