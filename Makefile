@@ -54,7 +54,7 @@ faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual
 	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
 
 docs: $(VENV)/dev.stamp ## write the generated parts of README.md and docs/
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m docs.generate
 
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \

@@ -1,7 +1,8 @@
-"""Makes the generated parts of the pages anew: `make docs`. A test fails while they are old.
+"""Makes the generated pages and parts of pages anew: `make docs`. A test fails while they are old.
 
-A part stands behind a comment, `<!-- generated: NAME -->`: the `--help` of a command, the keys of
-the monitor, or the table of a schema below docs/json.
+The pages are those of docs/reference: the Python API and the commands' `--help`. A part stands
+behind a comment, `<!-- generated: NAME -->`: the `--help` of a command, the keys of the monitor, or
+the table of a schema below docs/json.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from docs import api
 from runstore import tui_launcher
-from runstore.cli import cli
+from runstore.cli import COMMANDS, cli
 from tui.keymap import as_markdown
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+REFERENCE = DOCS / "reference"
 _PART = re.compile(
     r"^<!-- generated: (?P<name>[^\n]+) -->\n(?P<old>```text\n.*?^```\n|\n(?:\|[^\n]*\n)*)",
     re.MULTILINE | re.DOTALL,
@@ -28,9 +31,27 @@ _PART = re.compile(
 
 
 def pages() -> dict[Path, str]:
-    """Return every page that has generated parts, as it ought to be."""
+    """Return every page that is generated, or has generated parts, as it ought to be."""
     found = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-    return {path: refreshed(path.read_text("utf-8")) for path in found}
+    with_parts = {path: refreshed(path.read_text("utf-8")) for path in found}
+    return with_parts | {REFERENCE / "python.md": api.page(), REFERENCE / "commands.md": commands()}
+
+
+def commands() -> str:
+    """Return the page of all commands: what each of them prints with `--help`."""
+    names = ["runstore", *(f"runstore {name}" for name in sorted(COMMANDS)), "runstore-tui"]
+    parts = [f"## {name}\n\n```text\n{help_of(f'{name} --help')}```\n" for name in names]
+    return "\n".join([_COMMANDS, *parts])
+
+
+_COMMANDS = """\
+# Commands
+
+<!-- Written by `make docs` from the program; a test fails while it is old. -->
+
+What each command prints with `--help`. What stays the same is in [stability.md](../stability.md),
+the keys of `--json` are in [json.md](../json.md).
+"""
 
 
 def refreshed(page: str) -> str:
@@ -104,7 +125,8 @@ def _kind(own: Any) -> str:
 def main() -> None:
     """Write what has changed."""
     for path, text in pages().items():
-        if path.read_text("utf-8") != text:
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 

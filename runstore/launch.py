@@ -60,7 +60,8 @@ def init(
     gets a `requests/`, whose files `stop` and `checkpoint` ask the run to stop, or to save.
 
     Args:
-        params: the hyperparameters: a dict, an `argparse.Namespace` or a dataclass.
+        params: the hyperparameters: a dict, an `argparse.Namespace` or a dataclass. What JSON does
+            not know is kept as text, and secrets are taken out before it is written.
         root: the directory that gets the run's directory; made when missing.
         name: a few words for people; part of the directory's name.
         tags: words to filter by.
@@ -69,12 +70,14 @@ def init(
             and `params`) and otherwise starts a new run; `must` fails without one; `never` always
             starts a new run; anything else is the run to go on with: a directory, or an id below
             `root`.
-        log_every: a tracked train batch becomes a metrics row every so many steps.
+        log_every: a tracked train batch becomes a metrics row every so many optimizer steps, 1 or
+            more.
         strict: raise on a value that is no number, instead of leaving it out with a warning.
-        best: which epoch is the best one: `METRIC:min` or `METRIC:max`.
+        best: which epoch is the best one: `METRIC:min` or `METRIC:max`, with the metric's name as
+            epochs have it, `split/name`.
         save_every: how often a checkpoint of the registered objects is written, besides the end of
             the last epoch: epochs (`1ep`), optimizer steps (`500st`) or time (`10min`, `30s`).
-        keep_last: how many of the newest checkpoints stay.
+        keep_last: how many of the newest checkpoints stay, 1 or more.
         keep_best: the best epoch's checkpoint is written and stays, as `checkpoints/best.pt`:
             `METRIC:min` or `METRIC:max`.
         exact: refuse to go on from a checkpoint where the numbers would differ from those of an
@@ -85,8 +88,11 @@ def init(
         all_ranks: `log` on other ranks than 0 writes too, to `metrics.rankN-….jsonl`.
         tensorboard: write TensorBoard's event files into the run's directory too. A thread does it;
             a killed process loses their last second. See them with `runstore tensorboard`.
-        system_interval_s: seconds between two rows about CPU, memory, disk, network and GPUs,
-            written by a thread of their own; None for no such rows.
+        system_interval_s: seconds between two rows about CPU, memory, disk, network and GPUs, above
+            0, written by a thread of their own; None for no such rows.
+
+    Returns:
+        The open run.
 
     Raises:
         AttemptError: the run that is to go on is alive in another process.
@@ -94,7 +100,8 @@ def init(
         RunNotFoundError: `resume` names no run.
         RunStoreError: `resume` is `must`, and no launcher gave a run; the launcher's params are no
             JSON object; this is one of several processes that have no process group yet.
-        ValueError: an option that cannot be read.
+        TypeError: `params` is none of these.
+        ValueError: an option that cannot be read, in one line.
         UnusableDirectoryError: a RunStoreError and OSError: no run can be written there.
     """
     parse_best(best)

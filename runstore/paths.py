@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Stream = Literal["events", "metrics", "epochs", "reports", "system", "exec"]
+"""What a run writes, one kind of rows each (docs/format.md)."""
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 _STREAM_FILE = re.compile(

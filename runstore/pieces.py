@@ -21,11 +21,14 @@ REPORTS = "earlier reports"
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best epoch so far."""
+    """The best epoch so far, and the metric that decided."""
 
     epoch: int
+    """From 1."""
     metric: str
+    """`split/name`."""
     value: float
+    """Of that metric, in that epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ _RAW_CONTROL = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\u061
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 JsonObject = dict[str, Any]
+"""A JSON object: strings, numbers, booleans, None, lists and further objects by their keys."""
 
 
 class RecordError(ValueError):

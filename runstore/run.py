@@ -41,8 +41,9 @@ from runstore.values import as_float, as_index, is_late, shown_as_text
 from runstore.writer import RunWriter
 
 Batch = TypeVar("Batch")
+"""Whatever a loader yields: it is handed on as it is."""
 Number = Any
-"""A Python or numpy scalar, or a 0-d array or tensor."""
+"""A Python or numpy scalar, or an array or tensor of one element, on any device."""
 
 _log = logging.getLogger("runstore")
 _dumps = orjson.dumps
@@ -58,11 +59,11 @@ FINISH_WAIT_S = 60.0
 class Run:
     """One attempt of one run, open for logging.
 
-    Made by `runstore.init` or `RunManager.begin_run`. After it is made, no call raises for a
-    fault of the disk, nor for a bad value unless `strict=True`. What raises: a wrong order of stage
-    calls (StageError), and a checkpoint that does not fit, in `register` and in the loops
-    (CheckpointError). A run that is asked to stop leaves the loops by SystemExit; by
-    KeyboardInterrupt if that was Ctrl-C.
+    Made by `runstore.init` or `RunManager.begin_run`; as a context manager it calls `finish`. After
+    it is made, no call raises for a fault of the disk, nor for a bad value unless `strict=True`.
+    What raises: a wrong order of stage calls (StageError), and a checkpoint that does not fit, in
+    `register` and in the loops (CheckpointError). A run that is asked to stop leaves the loops by
+    SystemExit; by KeyboardInterrupt if that was Ctrl-C.
     """
 
     def __init__(
@@ -86,20 +87,21 @@ class Run:
         """
         if log_every < 1:
             raise ValueError(f"log_every is {log_every}, expected 1 or more")
-        self.path = path
-        """The run's directory."""
-        self.id = path.name
+        self.path: Path = path
+        """The run's directory, absolute; of a run that is moved, where it is now."""
+        self.id: str = path.name
         """The run's id, which is its directory's name."""
-        self.params = params
-        """The hyperparameters; of a resumed run those on record, and what a launcher gave, too."""
-        self.attempt = attempt
+        self.params: dict[str, Any] = params
+        """The hyperparameters by name, as they were given; of a resumed run those on record, and
+        what a launcher gave, too."""
+        self.attempt: int = attempt
         """How many times this run was started, from 1."""
         self.log_every = log_every
         self.strict = strict
         checkpoints = checkpoints or Checkpoints()
         point, keep_best = checkpoints.point, checkpoints.rules.keep_best
-        self.step = point.row.step if point else 0
-        """Optimizer steps so far; in a plain loop each tracked train batch is one."""
+        self.step: int = point.row.step if point else 0
+        """Optimizer steps so far, from 0; in a plain loop each tracked train batch is one."""
         self.rank = rank
         """Which of the processes that train together this is; 0 writes."""
         # One reading of the wall clock per attempt: a clock set back must not reorder the rows.
@@ -169,14 +171,19 @@ class Run:
         loses none. Tensors on a GPU are not waited for: their row, and those behind it, are written
         when the values have come. Values become floats; NaN and infinities are kept. What is no
         number is left out with one warning per key. An integer `epoch` or `step` among the values
-        fills that reserved key.
+        fills that reserved key. After the end of the run nothing is written, with one warning.
+
+        The row's form is that of docs/format.md: float64, and `null` with a side note for NaN and
+        infinities; at most 1 MiB.
 
         Args:
-            values: metric names (`split/name` or bare, as in `lr`) and their values.
-            step: the optimizer step; default `run.step`.
+            values: metric names (`split/name` or bare, as in `lr`) and their values: Python or
+                numpy scalars, or arrays and tensors of one element.
+            step: the optimizer step, an integer up to 2**53 - 1; default `run.step`. Where a
+                `Stepper` or `track` counts the steps, it is this row's only.
 
         Raises:
-            BadValueError: a value is no number, and the run is strict.
+            BadValueError: a value is no number, or the step no integer, and the run is strict.
         """
         if self._ended or self._muted:
             self._leave_out_row()
@@ -254,8 +261,9 @@ class Run:
     def summary(self) -> dict[str, float]:
         """What the splits of the newest epoch came to so far: `summary["val/loss"]`.
 
-        The means of what was tracked, with `val/accuracy` and the like, behind each split's loop;
-        NaN where no value was finite. With several processes the same on each of them.
+        By `split/name`, the sample-weighted means of what was tracked, with `val/accuracy`,
+        `val/f1_macro`, `val/mse` and the like, from the end of each split's loop on; NaN where no
+        value was finite. With several processes the same on each of them. A copy.
         """
         return dict(self._stages.summary)
 
@@ -279,24 +287,75 @@ class Run:
         """Yield the epochs 1 to `n`, and write one epoch row behind each.
 
         A second call goes on counting: `n` further epochs. A `break` ends the epoch like its normal
-        end; an exception leaves it open.
+        end; an exception leaves it open. A resumed run begins at the epoch of its checkpoint.
+
+        Args:
+            n: how many epochs; 0 for none.
+
+        Yields:
+            The number of the open epoch, from 1.
+
+        Raises:
+            StageError: it came inside of an open epoch or split.
+            CheckpointError: the run is resumed from a checkpoint, and nothing is registered.
+            SystemExit, KeyboardInterrupt: the run was asked to stop, and has saved.
         """
         return self._stages.epochs(n)
 
     def train(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of `loader` as the split `train`: progress, rate, ETA, durations."""
+        """Yield the batches of `loader` as the split `train`: progress, rate, ETA, durations.
+
+        Between two batches the run saves, and stops when it was asked to. A resumed run passes over
+        the batches that its checkpoint had seen. The split's end adds `train/duration_s` and
+        `train/samples_per_s` to the epoch's row, and the means of what was tracked.
+
+        Args:
+            loader: any iterable of batches; one with `len()` has progress and an ETA. Of a
+                `DataLoader` with a `ResumableSampler` the run sets the epoch and the place.
+
+        Yields:
+            The batches, unchanged.
+
+        Raises:
+            StageError: it came inside of a split of `RunManager.begin_split`.
+            CheckpointError: the run is resumed from a checkpoint, and nothing is registered.
+            SystemExit, KeyboardInterrupt: the run was asked to stop, and has saved.
+        """
         return self._stages.split("train", loader)
 
     def val(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of `loader` as the split `val`: inside, after or without epochs.
 
         It may also come inside of a loop over `train`, every so many steps; the epoch's row then
-        has the last one.
+        has the last one. The split's end writes a metrics row with its means.
+
+        Args:
+            loader: any iterable of batches; one with `len()` has progress and an ETA.
+
+        Yields:
+            The batches, unchanged.
+
+        Raises:
+            StageError: it came inside of an evaluation of `RunManager.begin_split`.
+            CheckpointError: the run is resumed from a checkpoint, and nothing is registered.
+            SystemExit, KeyboardInterrupt: the run was asked to stop, and has saved.
         """
         return self._stages.split("val", loader)
 
     def test(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of `loader` as the split `test`, inside or after the epochs."""
+        """Yield the batches of `loader` as the split `test`, inside or after the epochs; as `val`.
+
+        Args:
+            loader: any iterable of batches; one with `len()` has progress and an ETA.
+
+        Yields:
+            The batches, unchanged.
+
+        Raises:
+            StageError: it came inside of an evaluation of `RunManager.begin_split`.
+            CheckpointError: the run is resumed from a checkpoint, and nothing is registered.
+            SystemExit, KeyboardInterrupt: the run was asked to stop, and has saved.
+        """
         return self._stages.split("test", loader)
 
     def track(
@@ -306,17 +365,21 @@ class Run:
 
         Adds to the split's sample-weighted means (`train/loss`, …). In a train split the batch is
         one step, and every `log_every` steps the values become a metrics row. Tensors on a GPU are
-        summed there and not waited for.
+        summed there and not waited for. With the values v and counts n of its batches, on all
+        ranks, a split's mean is Σ n·v / Σ n. Values that are not finite are left out of it, counted
+        in `SPLIT/nonfinite`, and kept in the rows.
 
         Args:
-            n: how many samples the values are the mean of. Without it every batch weighs the same,
-                and there are no samples per second.
+            n: how many samples the values are the mean of, 0 or more. Without it every batch weighs
+                the same, and there are no samples per second.
             tokens: how many tokens were in the batch, a number or a tensor; the epoch row has the
                 split's tokens per second.
-            values: the batch means, by metric name without the split.
+            values: the batch means, scalars or tensors of one element, by metric name without the
+                split.
 
         Raises:
             StageError: no split is open.
+            BadValueError: a value or a count is no number, and the run is strict.
         """
         self._stages.track(values, n, tokens)
 
@@ -331,13 +394,19 @@ class Run:
     ) -> None:
         """Count a batch of classifications; the split's end writes a report row.
 
+        The numbers are those of scikit-learn's `classification_report(…, output_dict=True)`, bit
+        for bit, and `SPLIT/accuracy` and `SPLIT/f1_macro` join the split's means. Nothing waits for
+        a GPU. Needs torch.
+
         Args:
-            predictions: scores or logits, float [n, k], or predicted classes, integer [n].
-            targets: true classes, integer [n]; -100 marks a sample to leave out, as in PyTorch.
-            target_names: the classes' names, k of them, as in scikit-learn.
-            labels: the classes to report on, as in scikit-learn; default all.
-            zero_division: 0, 1 or NaN: the score of a class where there is nothing to divide by,
-                as in scikit-learn.
+            predictions: scores or logits, float [n, k] with k of 2 or more, whose largest is the
+                predicted class; or predicted classes, integer [n]. Tensors, arrays or lists.
+            targets: true classes, integer [n], 0 to k - 1; -100 marks a sample to leave out, as in
+                PyTorch's `ignore_index`.
+            target_names: the names of `labels`, or of all k classes, in their order.
+            labels: the classes to report on; default those that occur, or all when they are named.
+            zero_division: 0, 1 or NaN: the score of a class where there is nothing to divide by;
+                the averages leave NaN out.
 
         Raises:
             StageError: no split is open.
@@ -349,9 +418,13 @@ class Run:
     def track_regression(self, predictions: Any, targets: Any) -> None:
         """Add a batch of regressions; the split's end has their `mse`, `mae` and `r2`.
 
+        With predictions p and targets t of all batches, as in scikit-learn and in float64: `mse` is
+        the mean of (p - t)², `mae` of |p - t|, and `r2` is 1 - Σ(p - t)² / Σ(t - mean of t)². Pairs
+        that are not finite are left out and counted. Nothing waits for a GPU. Needs torch.
+
         Args:
-            predictions: any shape; each element is a sample.
-            targets: as many elements.
+            predictions: any shape and real dtype; each element is a sample. Tensors, arrays, lists.
+            targets: as many elements, in the same order.
 
         Raises:
             StageError: no split is open.
@@ -391,11 +464,16 @@ class Run:
 
         Anything with `state_dict` and `load_state_dict`, and torch.Generator. In a resumed run
         each object gets its state back at once, so call it before the loops, with the model on its
-        device. With anything registered, checkpoints are written as `init` was told.
+        device. With anything registered, checkpoints are written as `init` was told, and hold the
+        states of Python's, numpy's and torch's random generators too.
+
+        Args:
+            objects: by the name that the checkpoint has for each; the same names when it resumes.
 
         Raises:
             TypeError: an object has no state.
-            CheckpointError: the checkpoint does not fit the objects.
+            CheckpointError: the checkpoint does not fit the objects, or `exact=True` and the resume
+                would not be exact.
         """
         self._registered.add(objects)
         self._restorer.restore(objects)
@@ -403,7 +481,7 @@ class Run:
             self.unmute()
 
     def save(self, *, is_best: bool = False) -> None:
-        """Ask for a checkpoint.
+        """Ask for a checkpoint; without registered objects there is one warning and none.
 
         Inside of `run.train`, and between epochs, it is written when the optimizer step, or the
         epoch's body, is done: only there a resumed run can go on exactly. In an epoch whose batches
@@ -413,6 +491,9 @@ class Run:
 
         Args:
             is_best: also name it `checkpoints/best.pt`, and keep it.
+
+        Raises:
+            BadValueError: nothing is registered, and the run is strict.
         """
         if not self._checkpointer.is_active:
             self.complain("save", "save(): nothing is registered; call run.register(…) first")
@@ -426,7 +507,10 @@ class Run:
 
     @property
     def resumed_from(self) -> int | None:
-        """The step of the checkpoint that this attempt goes on from; None when it began anew."""
+        """The optimizer step of the checkpoint that this attempt goes on from.
+
+        None when it began anew, as the first attempt does.
+        """
         return self._restorer.resumed_from
 
     # ---- what steppers, signals and requests call ------------------------------------------------
@@ -682,7 +766,12 @@ class Run:
         return self._stages.best
 
     def finish(self) -> None:
-        """End the run as `finished`. Called by the `with` statement; a second call does nothing."""
+        """End the run as `finished`. Called by the `with` statement; a second call does nothing.
+
+        It waits up to 60 s for values that are still on a GPU. A disk that takes nothing does not
+        keep it: what could not be written is counted and told. An exception that leaves the `with`
+        block ends the run as `failed`, Ctrl-C and SIGTERM as `interrupted`.
+        """
         if not self._ended:
             self._stages.settle()
             self._tell_what_was_not_done()

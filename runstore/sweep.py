@@ -7,7 +7,9 @@ from itertools import product
 from typing import Any
 
 Params = dict[str, Any]
+"""One set of hyperparameters, by name."""
 Grids = Iterable["Mapping[str, Any] | Grids"]
+"""Grids, sets, and lists of them."""
 _Columns = dict[str, list[Any]]
 
 
@@ -26,9 +28,13 @@ def grid(grids: Grids | None = None, /, **values: Iterable[Any]) -> list[Params]
         grid([grid(opt=["sgd"], lr=[0.1]), grid(opt=["adam"], lr=[1e-3, 1e-4])])       # the same
 
     Args:
-        grids: several grids: what `grid` returned; a mapping of names to lists of values; a
-            mapping of names to single values, which is one set; or lists of those.
-        values: one grid. With `grids`, every grid has these names too.
+        grids: several grids, whose sets follow each other: what `grid` returned; a mapping of names
+            to lists of values; a mapping of names to single values, which is one set; or lists of
+            those.
+        values: one grid: lists of values by name. With `grids`, every grid has these names too.
+
+    Returns:
+        A list of dicts, one per set, each ready for `init(params)`.
 
     Raises:
         TypeError: values are not a list (a bare string or number), or `grids` are no such list.

@@ -19,6 +19,7 @@ from runstore.train import ranks
 from runstore.train.rng import get_rng_state, seed_all, set_rng_state
 
 Sample_co = TypeVar("Sample_co", covariant=True)
+"""Whatever a dataset has for an index."""
 
 # Odd 64-bit constants of splitmix64 (Steele, Lea, Flood 2014), whose output passes BigCrush.
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -47,7 +48,8 @@ class ResumableSampler(Sampler[int]):
 
     `run.train(loader)` tells it the epoch and skips what was done before a resume; elsewhere call
     `set_epoch`. Every rank gets each `world_size`-th sample of one permutation, so the ranks'
-    shards are disjoint.
+    shards are disjoint. `len(sampler)` is how many samples this rank gets. The permutation is
+    `torch.randperm` with a seed mixed by splitmix64 (Steele, Lea, Flood 2014).
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class ResumableSampler(Sampler[int]):
 
         Args:
             n: how many there are, or the dataset.
-            seed: of the permutations and of `SeededDataset`.
+            seed: of the permutations and of `SeededDataset`; any integer.
             shuffle: False for evaluation: the samples in their order.
             drop_last: leave out up to `world_size - 1` samples so that all ranks get equally many;
                 training under DDP needs that. Default: as `shuffle`, so that an evaluation sees
@@ -72,10 +74,15 @@ class ResumableSampler(Sampler[int]):
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = shuffle if drop_last is None else drop_last
-        self.epoch = 0
+        self.epoch: int = 0
+        """Whose permutation the next iteration gives."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Use the permutation of `epoch` from the next iteration on."""
+        """Use the permutation of `epoch` from the next iteration on.
+
+        Args:
+            epoch: any integer; `run.train` counts from 1.
+        """
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -97,11 +104,14 @@ class ResumableSampler(Sampler[int]):
             yield SeededIndex(index, mix(self.seed, self.epoch, index))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the order is a function of."""
+        """Return what the order is a function of: `n`, `seed` and `epoch`, all integers."""
         return {"n": self.n, "seed": self.seed, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over seed and epoch.
+
+        Args:
+            state: what `state_dict` returned.
 
         Raises:
             ValueError: the dataset had another length.
@@ -127,7 +137,9 @@ def mix(*numbers: int) -> int:
     return state
 
 
-class _MapDataset(Protocol[Sample_co]):
+class MapDataset(Protocol[Sample_co]):
+    """Anything with `len()` and samples by their index, as PyTorch's map-style datasets are."""
+
     def __getitem__(self, index: int, /) -> Sample_co: ...
 
     def __len__(self) -> int: ...
@@ -141,9 +153,15 @@ class SeededDataset(Dataset[Sample_co], Generic[Sample_co]):
     the like see the same numbers with and without workers.
     """
 
-    def __init__(self, dataset: _MapDataset[Sample_co]) -> None:
-        """Wrap `dataset`."""
-        self.dataset = dataset
+    def __init__(self, dataset: MapDataset[Sample_co]) -> None:
+        """Wrap `dataset`.
+
+        Args:
+            dataset: anything with `len()` and samples by their index, 0 to n - 1. Its augmentation
+                may draw from Python's `random`, numpy's and torch's global generators.
+        """
+        self.dataset: MapDataset[Sample_co] = dataset
+        """The dataset that is wrapped."""
 
     def __len__(self) -> int:
         """Return the number of samples."""

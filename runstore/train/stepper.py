@@ -71,10 +71,12 @@ class Stepper:
             run: counts the steps and writes what they were.
             model: plain, compiled, or in a `DistributedDataParallel`; already on its device.
             optimizer: one that needs no closure.
-            scheduler: stepped behind every optimizer step that was taken.
-            mixed_precision: `no`, `fp16` (with loss scaling) or `bf16`.
-            gradient_accumulation_steps: micro-batches of a window.
-            max_grad_norm: the norm to clip the window's gradient to; default none.
+            scheduler: stepped behind every optimizer step that was taken; one of PyTorch's, or
+                anything with `step()`. None for none.
+            mixed_precision: `no`, `fp16` (with loss scaling) or `bf16`, of `torch.autocast`.
+            gradient_accumulation_steps: micro-batches of a window, 1 or more.
+            max_grad_norm: the 2-norm to clip the window's whole gradient to, above 0, as
+                `torch.nn.utils.clip_grad_norm_` does; None for no clipping.
 
         Raises:
             ValueError: an argument that cannot work, in one line.
@@ -92,10 +94,12 @@ class Stepper:
         self._device_type = next(model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(self._device_type, enabled=mixed_precision == "fp16")
         """The loss scaler; disabled unless fp16."""
-        self.skipped_steps = 0
-        """Windows whose gradient had overflowed in fp16."""
+        self.skipped_steps: int = 0
+        """How many windows had a gradient that overflowed in fp16, and took no step."""
         self.last_step: dict[str, Any] = {}
-        """Facts of the newest window, as they are written: `lr`, `grad_norm`, and so on."""
+        """Facts of the newest window, as they are written: `lr` (`lr/1`, … of further parameter
+        groups), `grad_norm` (the 2-norm before clipping), and in fp16 `loss_scale` and
+        `skipped_steps`. Floats, or 0-d tensors on an accelerator."""
         self._wrappers = _wrappers_of(model)
         self._is_shared = bool(self._wrappers) and ranks.is_distributed()
         # What one micro-batch usually has: only a scale, to keep small numbers out of fp16's abyss.
@@ -243,11 +247,14 @@ class Stepper:
         return self._closes and self._end_window()
 
     def finish_window(self) -> bool:
-        """Take the step of a window that was left short; return as `step` does.
+        """Take the step of a window that was left short.
 
         The run calls it at the end of a train split whose end nobody could foresee. Under
         `DistributedDataParallel` the ranks have not communicated in such a window: they do here,
         and therefore all ranks must call it, also one that has no open window.
+
+        Returns:
+            Whether the weights moved, as `step` does.
         """
         self._has_forward = self._has_backward = False
         if not self._is_open_anywhere():
@@ -354,6 +361,9 @@ class Stepper:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict()`.
+
+        Args:
+            state: what `state_dict` returned.
 
         Raises:
             RunStoreError: it is of another precision; a scaler would silently ignore that.

@@ -19,7 +19,6 @@ import pytest
 from click.testing import CliRunner
 
 import runstore
-from runstore import tui_launcher
 from runstore.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +55,6 @@ _FENCE = re.compile(
 GENERATED: dict[str, click.Command] = {
     "runstore --help": cli,
     "runstore doctor --help": cli,
-    "runstore-tui --help": tui_launcher.command,
 }
 
 

@@ -424,7 +424,7 @@ def test_plain_json_lines_are_read_beside_native_runs(tmp_path: Path) -> None:
     write_run(tmp_path, "native", line(1, loss=1.0))
     plain = tmp_path / "plain"
     plain.mkdir()
-    (plain / "log.jsonl").write_text('{"loss": 2, "mode": "train"}\n{"loss": 3.5}\nnot JSON\n')
+    (plain / "log.jsonl").write_text('{"loss": 2, "note": "train"}\n{"loss": 3.5}\nnot JSON\n')
     (plain / "epochs.jsonl").write_text('{"epoch": 1, "step": 2, "val/loss": 2.0}\n')
     rows = ask("SELECT run, step, loss FROM metrics ORDER BY loss", tmp_path)
     assert [tuple(row.values()) for row in rows] == [
