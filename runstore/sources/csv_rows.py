@@ -32,7 +32,7 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
 
 def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
     """Return a reader; nothing is read yet."""
-    return ForeignReader(directory, _LAYOUT, patient=patient)
+    return ForeignReader(directory, RowsLayout(NAME, EVIDENCE, _is_log, CsvFile), patient=patient)
 
 
 def _is_log(directory: Path, name: str) -> bool:
@@ -65,9 +65,6 @@ class CsvFile(RowsFile):
 
     def _take_header(self, table: _Table) -> None:
         self._table, self._columns = table, Columns(paired=table.names)
-
-
-_LAYOUT = RowsLayout(NAME, EVIDENCE, _is_log, CsvFile)
 
 
 class _Table:
