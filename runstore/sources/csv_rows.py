@@ -21,6 +21,9 @@ NAME = "csv"
 LOOKED_FOR: tuple[str, ...] = ("*.csv with a step or epoch column",)
 EVIDENCE = "a table of rows, no process on record"
 HEADER_BYTES = 64 << 10
+"""A longer header is none; …"""
+USUAL_HEADER_BYTES = 1 << 10
+"""… most are shorter than that: a root is searched again and again, and may hold a thousand."""
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",\t;"
 
@@ -38,8 +41,11 @@ def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
 def _is_log(directory: Path, name: str) -> bool:
     if not name.endswith(SUFFIXES):
         return False
-    line, newline, _ = first_bytes(directory / name, HEADER_BYTES).partition(b"\n")
-    return bool(newline) and is_log_header(_Table(line).names)
+    for size_bytes in (USUAL_HEADER_BYTES, HEADER_BYTES):
+        line, newline, _ = first_bytes(directory / name, size_bytes).partition(b"\n")
+        if newline:
+            return is_log_header(_Table(line).names)
+    return False
 
 
 class CsvFile(RowsFile):
