@@ -52,7 +52,7 @@ def _check(status: os.stat_result, path: Path | str) -> None:
         raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path | str, limit: int) -> bytes:
     """Return the bytes of a small file, at most `limit`.
 
     Raises:
