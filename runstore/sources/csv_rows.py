@@ -21,6 +21,9 @@ NAME = "csv"
 LOOKED_FOR: tuple[str, ...] = ("*.csv with a step or epoch column",)
 EVIDENCE = "a table of rows, no process on record"
 HEADER_BYTES = 64 << 10
+"""A longer header is none; …"""
+USUAL_HEADER_BYTES = 1 << 10
+"""… most are shorter than that: a root is searched again and again, and may hold a thousand."""
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = ",\t;"
 
@@ -32,14 +35,17 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
 
 def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
     """Return a reader; nothing is read yet."""
-    return ForeignReader(directory, _LAYOUT, patient=patient)
+    return ForeignReader(directory, RowsLayout(NAME, EVIDENCE, _is_log, CsvFile), patient=patient)
 
 
 def _is_log(directory: Path, name: str) -> bool:
     if not name.endswith(SUFFIXES):
         return False
-    line, newline, _ = first_bytes(directory / name, HEADER_BYTES).partition(b"\n")
-    return bool(newline) and is_log_header(_Table(line).names)
+    for size_bytes in (USUAL_HEADER_BYTES, HEADER_BYTES):
+        line, newline, _ = first_bytes(directory / name, size_bytes).partition(b"\n")
+        if newline:
+            return is_log_header(_Table(line).names)
+    return False
 
 
 class CsvFile(RowsFile):
@@ -65,9 +71,6 @@ class CsvFile(RowsFile):
 
     def _take_header(self, table: _Table) -> None:
         self._table, self._columns = table, Columns(paired=table.names)
-
-
-_LAYOUT = RowsLayout(NAME, EVIDENCE, _is_log, CsvFile)
 
 
 class _Table:

@@ -42,7 +42,7 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
 
 def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
     """Return a reader; nothing is read yet."""
-    return ForeignReader(directory, _LAYOUT, patient=patient)
+    return ForeignReader(directory, RowsLayout(NAME, EVIDENCE, _holds_rows, _open), patient=patient)
 
 
 def _holds_rows(directory: Path, name: str) -> bool:
@@ -77,9 +77,6 @@ def _open(path: Path, patient: bool) -> RowsFile:
     if path.name.endswith(".log"):
         return TextLogFile(path, patient)
     return JsonRowsFile(path, patient, is_epochs=path.name.startswith("epoch"))
-
-
-_LAYOUT = RowsLayout(NAME, EVIDENCE, _holds_rows, _open)
 
 
 def _decoded(line: bytes) -> tuple[JsonObject, bool]:

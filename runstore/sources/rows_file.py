@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from runstore.cursor import READ_BYTES
 from runstore.records import JsonObject
+from runstore.regular import first_bytes
 from runstore.sources.columns import Columns
 from runstore.sources.counting import Counting
 from runstore.sources.foreign import Opener, names_in
@@ -18,7 +19,7 @@ from runstore.sources.log_files import Batch, ForeignRow, LineFile, LogFile
 
 @dataclass(slots=True)
 class RowsLayout:
-    """A directory of such files, each a log of its own (a `Layout`)."""
+    """A directory of such files, each a log of its own (a `Layout`), for one reader."""
 
     NAME: str
     EVIDENCE: str
@@ -26,11 +27,23 @@ class RowsLayout:
     """Tells of a directory and a name in it whether that is such a file."""
     open: Callable[[Path, bool], LogFile]
     IS_ONE_SERIES: bool = False
+    _held: set[str] = field(default_factory=set)
+    """Those that were seen to be such files: to look into each again at every poll would cost more
+    than what is new."""
 
     def find(self, directory: Path) -> Mapping[str, Opener]:
         """Return the files of rows."""
-        names = [name for name in names_in(directory) if self.holds_rows(directory, name)]
-        return {name: partial(self.open, directory / name) for name in names}
+        names = [n for n in names_in(directory) if self._holds(directory, n)]
+        return {n: partial(self.open, directory / n) for n in names}
+
+    def _holds(self, directory: Path, name: str) -> bool:
+        if name in self._held:
+            return True
+        holds = self.holds_rows(directory, name)
+        # What is in an empty file is not known yet.
+        if holds and first_bytes(directory / name, 1):
+            self._held.add(name)
+        return holds
 
 
 class RowsFile(ABC):

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.integration.peer_writers import ROOT
@@ -16,7 +16,7 @@ CALLS = "read,pread64,readv,preadv,preadv2,mmap"
 _STARTED = re.compile(r"(\d+) +(\w+)\((.*)")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)")
 _FILE = re.compile(r"\d+<(/[^>]*)>")
-_RESULT = re.compile(r"= (\d+)$")
+_RESULT = re.compile(r"= (\d+|0x[0-9a-f]+)$")
 
 
 class Trace:
@@ -43,7 +43,7 @@ class Trace:
         return sum(bytes_by_call(whole.decode(errors="replace").splitlines(), self._directory))
 
 
-def bytes_by_call(lines: Iterable[str], directory: Path) -> Iterable[int]:
+def bytes_by_call(lines: Iterable[str], directory: Path) -> Iterator[int]:
     """Yield what each call on a file below a directory read, from the lines of a trace."""
     waiting: dict[str, str] = {}
     for line in lines:
@@ -52,12 +52,13 @@ def bytes_by_call(lines: Iterable[str], directory: Path) -> Iterable[int]:
             told = waiting.pop(thread, "") + told
         elif started := _STARTED.match(line):
             thread, call, told = started.groups()
+            if "<unfinished" in told:
+                waiting[thread] = told.partition("<unfinished")[0]
+                continue
         else:
             continue
         file, result = _FILE.search(told), _RESULT.search(told)
-        if "<unfinished" in told:
-            waiting[thread] = told
-        elif file and result and Path(file[1]).is_relative_to(directory):
+        if file and result and Path(file[1]).is_relative_to(directory):
             assert call != "mmap", f"{file[1]} is mapped: its reading cannot be counted"
             yield int(result[1])
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+PEERS_STAMP = ROOT / ".venv-peers" / "stamp"
+"""Is there when all of them are installed."""
 # Nobody's network, accounts or threads; warnings of other projects are not ours to mend.
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),

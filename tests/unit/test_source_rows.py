@@ -20,6 +20,7 @@ from runstore.cli import cli
 from runstore.follow import follow
 from runstore.sources import columns, csv_rows, plain
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.rows_file import RowsLayout
 from runstore.store import discover, find
 
 LONG = 6000
@@ -398,3 +399,20 @@ def test_newest_rows_and_those_to_come(tmp_path: Path) -> None:
         file.write("20,10.0\n")
     assert [json.loads(row) for row in follower.poll()] == [{"step": 20, "loss": 10.0}]
     assert follower.poll() == []
+
+
+def test_files_are_looked_into_until_they_are_known_to_hold_rows(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def holds_rows(directory: Path, name: str) -> bool:
+        asked.append(name)
+        return name != "data.csv"
+
+    layout = RowsLayout("csv", "", holds_rows, csv_rows.CsvFile)
+    (tmp_path / "a.csv").write_text("step,loss\n")
+    (tmp_path / "b.csv").touch()
+    (tmp_path / "data.csv").write_text("x,y\n")
+    assert list(layout.find(tmp_path)) == ["a.csv", "b.csv"]
+    (tmp_path / "b.csv").write_text("step,loss\n")
+    assert list(layout.find(tmp_path)) == list(layout.find(tmp_path)) == ["a.csv", "b.csv"]
+    assert asked == ["a.csv", "b.csv", "data.csv", "b.csv", "data.csv", "data.csv"]
