@@ -22,6 +22,8 @@ YAML_VALUES = 50_000
 """Values in such a document; those that an alias repeats count each time."""
 YAML_DEPTH = 32
 """Levels of such a document; what lies deeper is left out."""
+VALUE_FILES = 1000
+"""Parameters, and tags, of a run that keeps each in a file of its own (MLflow), the first found."""
 LISTED_DOCUMENT_BYTES = 64 << 10
 """Of a longer `run.json`, a list of runs keeps what it shows and not the rest: there may be
 thousands of them."""

@@ -13,20 +13,27 @@ from runstore.sources import RunReader, RunRef, ask_scheduler, glanced, open_run
 from runstore.sources.native import NativeReader
 from runstore.sources.reading import RowLine
 from runstore.state import RunState
+from runstore.watching import Watch, unwatched
 
 
-def read_whole(ref: RunRef) -> RunReader:
-    """Return a reader that has read all there is.
+def read_whole(ref: RunRef, watch: Watch = unwatched) -> RunReader:
+    """Return a reader that has read all there is; `watch` sees how far that is.
 
     Raises:
         FormatError: the run was written in a newer format.
     """
     reader = open_run(ref, patient=False)
-    reader.poll()
-    while reader.behind:
-        reader.poll()
+    for _ in watch(_polls(reader), "reading MiB"):
+        pass
     ask_scheduler([reader])
     return checked(reader)
+
+
+def _polls(reader: RunReader) -> Iterator[bool]:
+    """Read all there is, a MiB at a time."""
+    yield reader.poll()
+    while reader.behind:
+        yield reader.poll()
 
 
 def visible_rows(ref: RunRef, stream: Stream, reader: RunReader | None = None) -> Iterator[RowLine]:

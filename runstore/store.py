@@ -21,27 +21,36 @@ from runstore.sources import (
     Source,
     is_by_chance,
     looked_for,
+    may_hold_runs,
     native,
     owns,
     recognise,
+    recorded_name,
     tensorboard,
+    unread,
 )
+from runstore.watching import Watch, unwatched
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
+LOOKING = "looking for runs"
 UNKNOWN_TIME = "-"
 """Sorts before all times."""
 
 Found = TypeVar("Found")
 
 
-def discover(roots: Sequence[Path]) -> list[RunRef]:
+def discover(roots: Sequence[Path], watch: Watch = unwatched) -> list[RunRef]:
     """Return the runs below some roots, newest first; a root may be a run itself.
+
+    Args:
+        roots: where to look.
+        watch: who sees how far that is.
 
     Raises:
         RootNotFoundError: a root is not there, is a file, or may not be read.
     """
-    refs = list(walk(roots))
+    refs = list(watch(walk(roots), LOOKING))
     sort_newest_first(refs, lambda ref: ref)
     return refs
 
@@ -190,7 +199,9 @@ def _to_search(
     if source is tensorboard:
         own = tensorboard.folders_of_run(Path(directory), names)
         return [folder for folder in folders if folder[0] not in own]
-    if source is None or is_by_chance(source):
+    if source is None:
+        return [folder for folder in folders if may_hold_runs(folder[0], names)]
+    if is_by_chance(source):
         return folders
     if depth == 0:
         return [folder for folder in folders if not owns(source, folder[0])]
@@ -221,12 +232,13 @@ def _time_key(directory: str) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(modified))
 
 
-def find(wanted: str, root: Path) -> RunRef:
+def find(wanted: str, root: Path, watch: Watch = unwatched) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
     An id is the directory's name (of another tool's run: its path below the root) or, where none
-    matches, the one in `run.json`. A name is what `init(name=…)` put between the id's time and its
-    last letters.
+    matches, the one in `run.json`, or the name that MLflow gave the run. A name is what
+    `init(name=…)` put between the id's time and its last letters. `watch` sees how
+    far it is.
 
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
@@ -238,7 +250,7 @@ def find(wanted: str, root: Path) -> RunRef:
         return _named_below(_run_at(as_path, wanted), root)
     if os.sep in wanted and not as_path.exists() and not (root / wanted).exists():
         raise RunNotFoundError(wanted, f"that place: there is no such directory, nor in {root}")
-    refs = discover([root])
+    refs = discover([root], watch)
     if wanted == "latest" and refs:
         return refs[0]
     exact = [ref for ref in refs if wanted in (ref.name, ref.id, path_below(ref, root))]
@@ -247,7 +259,7 @@ def find(wanted: str, root: Path) -> RunRef:
     matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
-        ids = [_recorded_id(ref) for ref in refs]
+        ids = [recorded_name(ref) for ref in watch(refs, "reading ids", len(refs))]
         matches = _named(wanted, zip(ids, refs, strict=True))
         names = list(dict.fromkeys(filter(None, names + ids)))
     if len(matches) == 1:
@@ -268,11 +280,6 @@ def name_in(run_id: str) -> str:
     return "-".join(run_id.split("-")[2:-1])
 
 
-def _recorded_id(ref: RunRef) -> str:
-    """Return the id in a run's document: renamed and copied directories have another name."""
-    return native.recorded_id(ref.path) if ref.source is native else ""
-
-
 def path_below(ref: RunRef, root: Path) -> str:
     """Return the path of a run's directory from the root in which it was found."""
     return str(ref.path.relative_to(root))
@@ -289,7 +296,8 @@ def _run_at(path: Path, wanted: str) -> RunRef:
     refs = discover([path]) if recognise(path, names) is not None else []
     refs = [ref for ref in refs if ref.path == path]
     if not refs:
-        raise RunNotFoundError(wanted, f"that directory ({looked_for()} were looked for)")
+        searched = f"that directory ({looked_for()} were looked for{unread(path)})"
+        raise RunNotFoundError(wanted, searched)
     return refs[0]
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal, get_args
 
@@ -14,6 +15,7 @@ import click
 from runstore.atomic import replaced_file
 from runstore.cli.options import map_option, root_option, runs_argument
 from runstore.cli.output import say
+from runstore.cli.progress import watched
 from runstore.export.csv_table import write_csv
 from runstore.export.event_files import write_event_files
 from runstore.export.json_document import write_json, write_json_lines
@@ -99,12 +101,14 @@ def command(
     A file gets its name when it is complete.
     """
     _check_usage(file_format, table, shape, output)
-    refs = [find(run, root) for run in runs]
+    refs = [find(run, root, watched) for run in runs]
     if file_format == "tensorboard" and output is not None:
         written: Written | None = write_event_files(refs, root, output)
     else:
         of_runs = file_format == "markdown" and shape == "wide"
-        rows = Rows(refs, root, table or ("runs" if of_runs else "metrics"), shape)
+        # A bar on a terminal would stand between the rows.
+        watch = partial(watched, prints=output is None)
+        rows = Rows(refs, root, table or ("runs" if of_runs else "metrics"), shape, watch)
         with _target(output) as file:
             written = _write(file_format, refs, rows, file)
     if written is not None and written.left_out:

@@ -28,21 +28,22 @@ def write_csv(rows: Rows, out: IO[str]) -> Written:
     """
     columns, more = rows.columns()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_cell(column) for column in columns])
+    writer.writerow([csv_cell(column) for column in columns])
     places = {column: place for place, column in enumerate(columns)}
     count = 0
     for row in rows:
         cells = [""] * len(columns)
         for key, value in row.items():
             if key in places:
-                cells[places[key]] = _cell(value)
+                cells[places[key]] = csv_cell(value)
         writer.writerow(cells)
         count += 1
     left_out = f"there are more metrics: only the first {EXPORT_COLUMNS:,} columns are written"
     return Written(count, left_out if more else "")
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """Return a value as a cell; a text that a spreadsheet would take for a formula is quoted."""
     if value is None:
         return ""
     if isinstance(value, float):

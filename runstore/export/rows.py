@@ -16,6 +16,7 @@ from runstore.reader import glance, known_state, table_rows
 from runstore.records import JsonObject, metric_values
 from runstore.sources import RunRef
 from runstore.tables import Table, columns_of, run_row, runs_table
+from runstore.watching import Watch, unwatched
 
 Shape = Literal["wide", "long"]
 LONG_TABLES: tuple[Table, ...] = ("metrics", "epochs", "system")
@@ -49,6 +50,8 @@ class Rows:
     root: Path
     table: Table = "metrics"
     shape: Shape = "wide"
+    watch: Watch = unwatched
+    """Sees each row that is read."""
 
     @cached_property
     def names(self) -> list[str]:
@@ -68,6 +71,9 @@ class Rows:
             FormatError: a run was written in a newer format.
             UnreadableFileError: a file of one is there and cannot be read.
         """
+        yield from self.watch(self._rows(), "rows")
+
+    def _rows(self) -> Iterator[JsonObject]:
         if self.table == "runs":
             yield from self.runs
             return

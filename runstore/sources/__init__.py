@@ -15,7 +15,7 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, huggingface, lightning, native, plain, tensorboard
+from runstore.sources import csv_rows, huggingface, lightning, mlflow, native, plain, tensorboard
 from runstore.sources.reading import RunReader, guarded
 from runstore.sources.silent import SilentReader
 from runstore.state import RunState
@@ -36,7 +36,15 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, huggingface, lightning, tensorboard, plain, csv_rows)
+SOURCES: tuple[Source, ...] = (
+    native,
+    mlflow,
+    huggingface,
+    lightning,
+    tensorboard,
+    plain,
+    csv_rows,
+)
 """In the order in which they are asked."""
 _BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
 """One stray file (an export, say) makes any directory look like a run of these."""
@@ -101,9 +109,27 @@ def owns(source: Source, folder: str) -> bool:
     return any(fnmatchcase(folder, pattern) for pattern in patterns)
 
 
+def may_hold_runs(folder: str, beside: Sequence[str]) -> bool:
+    """Tell whether to look for runs in a folder of a directory that is none and has these names."""
+    return not mlflow.holds_no_runs(folder, beside)
+
+
+def recorded_name(ref: RunRef) -> str:
+    """Return what a run's document calls it, where its directory may be called otherwise."""
+    if ref.source is native:
+        return native.recorded_id(ref.path)
+    return mlflow.recorded_name(ref.path) if ref.source is mlflow else ""
+
+
 def looked_for() -> str:
     """Return in words what makes a directory a run: `run.json, …, *.jsonl`."""
     return ", ".join(name for source in SOURCES for name in source.LOOKED_FOR)
+
+
+def unread(directory: Path) -> str:
+    """Say what else a directory without runs has that may hold some, as `; …` or nothing."""
+    found = mlflow.unread_store(directory)
+    return f"; {found}" if found else ""
 
 
 def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
@@ -173,8 +199,11 @@ __all__ = [
     "guarded",
     "is_by_chance",
     "looked_for",
+    "may_hold_runs",
     "open_run",
     "owns",
     "recognise",
+    "recorded_name",
     "unanswered",
+    "unread",
 ]

@@ -248,8 +248,11 @@ class ForeignReader:
                 if row is found.row and found.line:
                     yield RowLine(file.name, found.number, found.line, row, kept is None)
                 else:
-                    record = as_record(row)
-                    yield RowLine(file.name, found.number, encoded(record), record, kept is None)
+                    yield self._line(file.name, found.number, row, kept is None)
+
+    def _line(self, file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+        """Return a row as it is handed to `_together`."""
+        return row_line(file, number, row, superseded)
 
     def _find_files(self) -> bool:
         try:
@@ -500,15 +503,11 @@ def _is_metric(key: str) -> bool:
     return key not in RESERVED_KEYS and not key.startswith("_")
 
 
-def as_record(row: JsonObject) -> JsonObject:
-    """Return a row as it is in a line of ours: NaN and infinities are null, and noted."""
-    # In the order of the row, which is that of the columns of a table.
-    return {**row, **split_nonfinite(metric_values(row))}
-
-
-def encoded(record: JsonObject) -> bytes:
-    """Return such a row as a line, without newline."""
-    return encode(record).rstrip(b"\n")
+def row_line(file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+    """Return a row as a line of ours: NaN and infinities are null, and noted."""
+    values = split_nonfinite(metric_values(row))
+    record = {**row, **values}
+    return RowLine(file, number, encode(record).rstrip(b"\n"), record, superseded)
 
 
 def names_in(directory: Path) -> list[str]:

@@ -123,6 +123,20 @@ def test_looking_at_a_run_opens_its_own_files_only_and_writes_none(
     check_what_was_opened(traced(tool, tmp_path / "log", ["-m", *command]), planted, tmp_path)
 
 
+def test_query_opens_besides_only_what_is_temporary_and_leaves_nothing(
+    planted: Path, tmp_path: Path, tool: Tool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    scratch = tmp_path_factory.mktemp("scratch")
+    sql = "SELECT count(*) FROM metrics JOIN runs USING (run) JOIN params USING (run)"
+    command = ["-m", "runstore.cli", "query", sql, str(planted.parent)]
+    log = traced(tool, tmp_path / "log", command, TMPDIR=str(scratch))
+    rest = [line for line in log.splitlines() if str(scratch) not in line]
+    # What lies within a directory is removed by its name alone.
+    rest = [line for line in rest if not re.search(r'unlinkat\(\d+, "[^/"]*"', line)]
+    check_what_was_opened("\n".join(rest), planted, tmp_path)
+    assert list(scratch.iterdir()) == []
+
+
 def test_watching_a_run_opens_its_own_files_only_and_writes_none(
     planted: Path, tmp_path: Path, tool: Tool, wait_until: WaitUntil
 ) -> None:

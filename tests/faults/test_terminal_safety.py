@@ -43,6 +43,9 @@ def lines_of(command: str, run: str, root: str) -> list[list[str]]:
                    for more in ([], ["--table", "epochs"], ["--table", "reports"],
                                 ["--table", "runs"], ["--shape", "long"])],
         "ls": [[root], ["--json", root], [ARGUMENT]],
+        "query": [[*form, sql, root] for form in ([], ["--json"], ["--jsonl"], ["--csv"])
+                  for sql in ("FROM runs", "FROM params", "FROM metrics", "FROM reports", ARGUMENT)]
+                 + [["--root", root], ["--json", "--root", root]],
         "resume": [["--root", root, run], [run, "--", ARGUMENT]],
         "script": [["--", ARGUMENT], ["--name", ARGUMENT, "--time", ARGUMENT, "--", "x"]],
         "show": [[run], ["--json", run], ["--root", root, ARGUMENT[:20]]],

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     *("torch", "textual", "rich", "sklearn", "numpy", "tensorboard"),
-    *("pandas", "polars", "pyarrow", "tui"),
+    *("pandas", "polars", "pyarrow", "duckdb", "tui"),
 )
 # train/ is the one place for torch; the launcher is the one door to the screen.
 EXEMPT = {"runstore.train", "runstore.tui_launcher"}

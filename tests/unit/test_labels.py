@@ -5,24 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from runstore.labels import labels
-from runstore.sources import RunRef, plain
+from runstore.sources import RunRef, Source, native, plain
 
 
-def named(*places: str, root: str = "runs") -> list[str]:
-    return labels([RunRef(place, plain) for place in places], Path(root))
+def named(*places: str, source: Source = plain) -> list[str]:
+    return labels([RunRef(place, source) for place in places], Path("runs"))
 
 
-def test_name_of_a_directory_where_no_other_has_it() -> None:
-    assert named("runs/a", "runs/x/b", "elsewhere/c") == ["a", "b", "c"]
+def test_id_of_a_native_run_is_its_name_and_of_others_the_path_below_the_root() -> None:
+    places = ("runs/a", "runs/x/b", "elsewhere/c")
+    assert named(*places, source=native) == ["a", "b", "c"]
+    assert named(*places) == ["a", "x/b", "c"]
 
 
-def test_path_where_several_share_a_name() -> None:
-    assert named("runs/x/v0", "runs/y/v0", "other/v0", "runs/v1") == [
+def test_path_where_several_share_an_id() -> None:
+    assert named("runs/x/v0", "runs/y/v0", "other/v0", "runs/v1", source=native) == [
         "x/v0",
         "y/v0",
         "other/v0",
         "v1",
     ]
+    assert named("runs/v0", "other/v0") == ["v0", "other/v0"]
 
 
 def test_run_that_is_named_twice_shares_its_name_with_nobody() -> None:
