@@ -15,7 +15,7 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, huggingface, mlflow, native, plain, tensorboard
+from runstore.sources import csv_rows, huggingface, lightning, mlflow, native, plain, tensorboard
 from runstore.sources.reading import RunReader, guarded
 from runstore.sources.silent import SilentReader
 from runstore.state import RunState
@@ -36,7 +36,15 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, mlflow, huggingface, tensorboard, plain, csv_rows)
+SOURCES: tuple[Source, ...] = (
+    native,
+    mlflow,
+    huggingface,
+    lightning,
+    tensorboard,
+    plain,
+    csv_rows,
+)
 """In the order in which they are asked."""
 _BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
 """One stray file (an export, say) makes any directory look like a run of these."""

@@ -108,12 +108,15 @@ def canonical(name: str) -> str:
 class Columns:
     """Turns the records of one log into rows; remembers what it has learnt of their names."""
 
-    def __init__(self, *, paired: Iterable[str] = ()) -> None:
+    def __init__(
+        self, *, paired: Iterable[str] = (), aliases: Mapping[str, str] | None = None
+    ) -> None:
         """Use the columns that were chosen for this process.
 
         `paired` names all columns, where they are known: a `loss` beside a `val_loss` is that of
-        the training.
+        the training. Columns in `aliases` are taken as if they had the names there.
         """
+        self._aliases = aliases or {}
         self._by_role = {role: _plain(column) for role, column in _chosen.items()}
         self.split = ""
         """The split that the last record named in a column."""
@@ -149,6 +152,10 @@ class Columns:
                 metrics[role] = value
         row.update(_of_split(metrics, self.split) if self.split else metrics)
         return row
+
+    def called(self, name: str) -> str:
+        """Return the metric's name that a column has here, or what it is otherwise: `=step`."""
+        return self._names.get(name) or self._learn(name)
 
     def _is_row(self, record: JsonObject) -> bool:
         """Tell whether a record is a row as it is; most logs are made of such."""
@@ -197,11 +204,12 @@ class Columns:
             metrics[_metric_name(name, role)] = value if found is NO_NUMBER else found
 
     def _learn(self, name: str) -> str:
-        plain = _plain(name)
+        called = self._aliases.get(name, name)
+        plain = _plain(called)
         role = self._role(plain)
         if role == "step":
             self._steps[name] = STEP_NAMES.index(plain) if plain in STEP_NAMES else -1
-        found = canonical(name.strip())
+        found = canonical(called.strip())
         if found in self._trained and "/" not in found:
             found = found if found in BARE else f"train/{found}"
         if found in RESERVED_KEYS:

@@ -44,18 +44,18 @@ def _is_log(directory: Path, name: str) -> bool:
     for size_bytes in (USUAL_HEADER_BYTES, HEADER_BYTES):
         line, newline, _ = first_bytes(directory / name, size_bytes).partition(b"\n")
         if newline:
-            return is_log_header(_Table(line).names)
+            return is_log_header(Table(line).names)
     return False
 
 
 class CsvFile(RowsFile):
     """One table that grows; also one that is written anew when a column is added."""
 
-    _table: _Table | None = None
+    _table: Table | None = None
 
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
         if self._table is None or number == 1:
-            self._take_header(_Table(line))
+            self._take_header(Table(line))
             return
         cells = self._table.cells(line)
         if cells == self._table.names or not line.strip():
@@ -63,17 +63,17 @@ class CsvFile(RowsFile):
             return
         if len(cells) != len(self._table.names):
             if is_log_header(cells):
-                self._take_header(_Table(line))
+                self._take_header(Table(line))
                 return
             raise RecordError(f"{len(cells)} cells, the header has {len(self._table.names)}")
         record = dict(zip(self._table.names, cells, strict=True))
         self._add(record, number, batch, len(line))
 
-    def _take_header(self, table: _Table) -> None:
+    def _take_header(self, table: Table) -> None:
         self._table, self._columns = table, Columns(paired=table.names)
 
 
-class _Table:
+class Table:
     """The header of a table, and how its lines are split."""
 
     def __init__(self, line: bytes) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from runstore.records import RESERVED_KEYS, JsonObject
 
-_EVALUATED = "val/"
+EVALUATED = "val/"
+FINAL = "final/"
+"""In place of `EVALUATED` what is no point of a curve: an evaluation behind the training, of the
+model that is kept, which may be an earlier one."""
 _MEAN = "_epoch"
 """Lightning writes `train_loss_epoch` beside …"""
 _OF_A_BATCH = "_step"
@@ -52,6 +55,11 @@ class EpochRows:
 
 
 def _kind(name: str) -> int:
-    if name in RESERVED_KEYS or name.endswith(_OF_A_BATCH):
+    if name in RESERVED_KEYS or name.startswith(FINAL) or name.endswith(_OF_A_BATCH):
         return _LEFT_OUT
-    return _OF_AN_EPOCH if name.startswith(_EVALUATED) or name.endswith(_MEAN) else _KEPT
+    return _OF_AN_EPOCH if name.startswith(EVALUATED) or name.endswith(_MEAN) else _KEPT
+
+
+def final_name(name: str) -> str:
+    """Return `final/loss` for `val/loss`; other names as they are."""
+    return FINAL + name.removeprefix(EVALUATED) if name.startswith(EVALUATED) else name

@@ -116,14 +116,27 @@ class LineFile:
         start = self._tail.offset
         return self._batch(self._tail.poll(budget), start)
 
-    def glance(self) -> Batch:
-        """Return the first rows, and the last ones."""
+    def glance(
+        self,
+        between: Callable[[int, int], Batch] | None = None,
+        *,
+        first_bytes: int = GLANCE_BYTES,
+    ) -> Batch:
+        """Return the first rows, and the last ones.
+
+        `between` returns what is worth knowing of the bytes that are passed over; it gets where
+        they begin and end.
+        """
         first = Batch()
         if self._tail.offset == 0:
-            first = self.poll(GLANCE_BYTES)
+            first = self.poll(first_bytes)
             if not first.more:
                 return first
-        last = self._batch(self._tail.jump(GLANCE_BYTES), self._tail.offset)
+        at = self._tail.offset
+        chunk = self._tail.jump(GLANCE_BYTES)
+        last = self._batch(chunk, chunk.offset)
+        if between is not None and chunk.offset > at and not chunk.restarted:
+            first = joined(first, between(at, chunk.offset))
         return joined(first, last)
 
     def _batch(self, chunk: Chunk, start: int) -> Batch:

@@ -226,8 +226,8 @@ class TrainerLog:
             self._go_on(state, max(left, 1), batch)
             return
         is_searched = start <= GLANCE_EVALUATIONS_BYTES
-        entries = [*(state.evaluations(start) if is_searched else ()), *parsed(last)]
-        batch.rows += _telling([row for entry in entries for row in self._rows.take(entry, 0)])
+        for entry in (*(state.evaluations(start) if is_searched else ()), *parsed(last)):
+            batch.rows += self._rows.take(entry, 0)
         batch.size_bytes = len(last) + (start if is_searched else 0)
         self._is_behind, self._is_jumped = False, True
 
@@ -249,17 +249,6 @@ class TrainerLog:
             end: JsonObject = {"event": "end", "status": "finished", "reason": reason}
             step = integer(facts, "global_step")
             batch.rows.append(_event({**end, "step": step, "duration_s": self._rows.runtime_s}))
-
-
-def _telling(rows: list[ForeignRow]) -> list[ForeignRow]:
-    """Return the rows that a glance shows something of: those of epochs, and the latest values."""
-    seen: set[str] = set()
-    found: list[ForeignRow] = []
-    for row in reversed(rows):
-        if row.stream == "epochs" or not seen.issuperset(row.row):
-            found.append(row)
-            seen.update(row.row if row.stream == "metrics" else ())
-    return found[::-1]
 
 
 def _signature(path: Path) -> Signature:

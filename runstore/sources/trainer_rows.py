@@ -15,19 +15,17 @@ from collections.abc import Iterator
 
 from runstore.records import JsonObject, number
 from runstore.sources.columns import SPLITS
-from runstore.sources.epoch_rows import EpochRows
+from runstore.sources.epoch_rows import EVALUATED, EpochRows, final_name
 from runstore.sources.log_files import ForeignRow
 
 OF_NO_SPLIT = frozenset(
     ("learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen", "num_tokens")
 )
 OF_WHOLE_TRAINING = "train_"
-PREFIXES = {"eval_": "val/", "test_": "test/"}
+PREFIXES = {"eval_": EVALUATED, "test_": "test/"}
 RUNTIME = "train_runtime"
 """Seconds that the training took; in the last entry."""
 _SPEEDS = ("runtime", "_per_second", "_time")
-_EVALUATED = "val/"
-_FINAL = "final/"
 BYTES_PER_VALUE = 32
 
 
@@ -92,7 +90,7 @@ class TrainerRows:
 
     def _learn(self, name: str) -> str:
         found = self._names[name] = metric_name(name)
-        if found.startswith(_EVALUATED):
+        if found.startswith(EVALUATED):
             self._evaluated.add(found)
         return found
 
@@ -101,8 +99,7 @@ class TrainerRows:
         step, known = row.get("step"), self._evaluated_at
         names = self._evaluated & row.keys()
         if self._is_over and any(name in known and known[name] == step for name in names):
-            renamed = {name: _FINAL + name.removeprefix(_EVALUATED) for name in names}
-            return {renamed.get(name, name): value for name, value in row.items()}
+            return {final_name(name): value for name, value in row.items()}
         for name in names:
             value = row[name]
             if value == value:
