@@ -15,7 +15,7 @@ from typing import TypeVar
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
 from runstore.limits import LINKED_DEPTH
 from runstore.paths import looks_like_run_id
-from runstore.sources import RunRef, Source, looked_for, native, recognise
+from runstore.sources import RunRef, Source, is_by_chance, looked_for, native, owns, recognise
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
@@ -103,7 +103,7 @@ def _walk(
         ):
             found_below = True
             yield ref
-    if source is not None and not (depth == 0 and found_below):
+    if source is not None and not (depth == 0 and found_below and is_by_chance(source)):
         yield RunRef(directory, source, _time_key(directory))
     elif depth and not names:
         yield _odd_ref(directory)
@@ -137,12 +137,15 @@ def _to_search(
     """Return the folders to search in.
 
     None inside a run; but one stray `*.jsonl` (an export, say) makes a folder of runs look like a
-    run of plain lines, and must not hide what is below it. A root that has runs below is no run.
+    run of plain lines, and must not hide what is below it. A root that has runs below is no run
+    then. Runs of other tools may have runs below when they are the root; their own parts are none.
     """
     if source is native:
         return []
-    if source is None or depth == 0:
+    if source is None:
         return folders
+    if depth == 0:
+        return [folder for folder in folders if not owns(source, folder[0])]
     return [folder for folder in folders if looks_like_run_id(folder[0])]
 
 

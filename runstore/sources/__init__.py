@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,8 @@ class Source(Protocol):
 
 SOURCES: tuple[Source, ...] = (native, plain, csv_rows)
 """In the order in which they are asked."""
+_BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
+"""One stray file (an export, say) makes any directory look like a run of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,20 @@ class RunRef:
 def recognise(directory: Path, names: Sequence[str]) -> Source | None:
     """Return the source that reads a directory with these entries, or None."""
     return next((s for s in SOURCES if s.recognises(directory, names)), None)
+
+
+def is_by_chance(source: Source) -> bool:
+    """Tell whether a directory that looks like a run may be a folder of runs with a stray file."""
+    return source in _BY_CHANCE
+
+
+def owns(source: Source, folder: str) -> bool:
+    """Tell whether a folder of that name in a run is a part of it, and no run besides.
+
+    A source may name such folders in `OWN_FOLDERS`, as patterns.
+    """
+    patterns: Sequence[str] = getattr(source, "OWN_FOLDERS", ())
+    return any(fnmatchcase(folder, pattern) for pattern in patterns)
 
 
 def looked_for() -> str:
@@ -139,8 +156,10 @@ __all__ = [
     "ask_scheduler",
     "glanced",
     "guarded",
+    "is_by_chance",
     "looked_for",
     "open_run",
+    "owns",
     "recognise",
     "unanswered",
 ]
