@@ -15,6 +15,13 @@ DOCUMENT_BYTES = 4 << 20
 DOCUMENT_CONTAINERS = 100_000
 """Objects and arrays in a document: `{}` is two bytes in a file and 64 in memory, and more in each
 other."""
+YAML_BYTES = 512 << 10
+"""What other tools write beside their logs (`meta.yaml`, `hparams.yaml`): people read it. Parsed it
+takes half a second without libyaml."""
+YAML_VALUES = 50_000
+"""Values in such a document; those that an alias repeats count each time."""
+YAML_DEPTH = 32
+"""Levels of such a document; what lies deeper is left out."""
 LISTED_DOCUMENT_BYTES = 64 << 10
 """Of a longer `run.json`, a list of runs keeps what it shows and not the rest: there may be
 thousands of them."""

@@ -31,6 +31,8 @@ class Frames:
     ones are passed over unread."""
     needed: int = 0
     """So many bytes from `consumed` on have to be there to go on; 0 where any more may do."""
+    passes_over: bool = False
+    """What is `needed` is passed over: it has to be there, and is not read."""
     damage: str = ""
     """Why what begins at `consumed` is no record."""
     resume: int = 0
@@ -79,6 +81,7 @@ class RecordTail(Cursor):
         self._number = 1
         self._is_damaged = False
         self._needed = 0
+        self._passes_over = False
 
     @property
     def unfinished(self) -> bool:
@@ -102,6 +105,7 @@ class RecordTail(Cursor):
             found = resync(os.pread(fd, back, start))
             if found is not None:
                 self._number = self._needed = 0
+                self._passes_over = False
                 self._move_to(fd, start + found)
 
         return self._look(Records, lambda *opened: self._take(READ_BYTES, *opened), go)
@@ -111,9 +115,12 @@ class RecordTail(Cursor):
         unread = max(0, end - self.offset)
         if self._is_damaged or not unread or unread < self._needed:
             return found
-        data = os.pread(fd, min(max(budget, self._needed), unread), self.offset)
+        at_least = 0 if self._passes_over else self._needed
+        data = os.pread(fd, min(max(budget, at_least), unread), self.offset)
         frames = self._split(data, self.offset, end)
-        if not self._must_wait(frames, data, at_rest):
+        if self._must_wait(frames, data, at_rest):
+            frames.resume = 0
+        else:
             self._note_damage(frames, found)
         found.payloads = frames.payloads
         found.numbers = self._numbered(frames)
@@ -129,15 +136,17 @@ class RecordTail(Cursor):
 
     def _must_wait(self, frames: Frames, data: bytes, at_rest: bool) -> bool:
         """Tell whether what is no record may still become one: its bytes are zeros so far."""
-        zeros = frames.damage and b"\0" * 8 in data[frames.consumed :]
-        if zeros and self._may_wait(at_rest):
-            return True
+        if frames.damage:
+            unread = data[frames.consumed :]
+            zeros = b"\0" * 8 in unread or unread.endswith(b"\0")
+            if zeros and self._may_wait(at_rest):
+                return True
         self._zero_retries = 0
         return False
 
     def _note_damage(self, frames: Frames, found: Records) -> None:
         damage, at = frames.damage, self.offset + frames.consumed
-        if frames.needed > RECORD_BYTES:
+        if frames.needed > RECORD_BYTES and not frames.passes_over:
             damage, frames.resume = f"a record of {frames.needed:,} bytes", 0
         if damage:
             found.damaged.append((at, damage))
@@ -148,19 +157,16 @@ class RecordTail(Cursor):
         count = len(frames.payloads)
         if not self._number:
             return [0] * count
-        numbers, number, skipped = [], self._number, iter([*frames.skipped, -1])
-        next_skipped = next(skipped)
-        for place in range(count + 1):
-            while next_skipped == place:
-                number, next_skipped = number + 1, next(skipped)
-            if place < count:
-                numbers.append(number)
-                number += 1
-        self._number = number + bool(frames.damage and frames.resume)
+        numbers: list[int] = []
+        number, place = self._number, 0
+        for behind in (*frames.skipped, count):
+            numbers += range(number, number + behind - place)
+            number, place = number + behind - place + 1, behind
+        self._number = number - 1 + bool(frames.damage and frames.resume)
         return numbers
 
     def _go_on(self, fd: int, frames: Frames, data: bytes) -> None:
-        self._needed = frames.needed
+        self._needed, self._passes_over = frames.needed, frames.passes_over
         further = frames.consumed
         if self.offset == 0 and further <= len(data):
             self._move_within(data, further)

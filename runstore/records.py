@@ -43,7 +43,10 @@ JsonObject = dict[str, Any]
 
 
 class RecordError(ValueError):
-    """A line that is not a record, with the reason in a few words."""
+    """A line or a document that is not a record, with the reason in a few words."""
+
+    line = 0
+    """Where in a document, from 1; 0 where that is not known."""
 
 
 def encode(record: Mapping[str, Any]) -> bytes:

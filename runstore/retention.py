@@ -6,7 +6,7 @@ counted in its piece, and told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
 from runstore.limits import (
@@ -18,7 +18,7 @@ from runstore.limits import (
     METRICS_PER_RUN,
     REPORT_BYTES_KEPT,
 )
-from runstore.pieces import Piece
+from runstore.pieces import Block, Piece
 from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject
 from runstore.series import BUCKETS
 
@@ -68,11 +68,24 @@ class Retention:
             self._make_room_for_curves(piece, row)
         buckets, curves = room.buckets, room.curves
         piece.add_values(row, step, room, partial=partial)
-        if room.curves != curves and room.buckets != buckets:
-            for other in self._pieces.values():
-                other.shrink(room.buckets)
+        if room.curves != curves:
+            self._shrink_from(buckets)
 
-    def _make_room_for_curves(self, piece: Piece, row: JsonObject) -> None:
+    def add_block(self, piece: Piece, block: Block) -> None:
+        """Have a piece take in rows that are alike."""
+        room = self._room
+        if room.curves + len(block.values) > CURVES_PER_RUN:
+            self._make_room_for_curves(piece, block.values)
+        buckets = room.buckets
+        piece.add_block(block, room)
+        self._shrink_from(buckets)
+
+    def _shrink_from(self, buckets: int) -> None:
+        if self._room.buckets != buckets:
+            for other in self._pieces.values():
+                other.shrink(self._room.buckets)
+
+    def _make_room_for_curves(self, piece: Piece, row: Collection[str]) -> None:
         wanted = sum(key not in piece.last for key in row)
         while self._room.curves + wanted > CURVES_PER_RUN:
             oldest = self._oldest(lambda other: bool(other.last))

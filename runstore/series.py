@@ -71,10 +71,28 @@ class Series:
         else:
             self._grow_bucket(x, y)
         self._filled += 1
-        if self._filled == self._stride:
-            self._filled = 0
-            if len(self._lows) >= self.buckets:
-                self._merge_pairs()
+        self._close_full_bucket()
+
+    def extend(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+        """Add points in the order of x: the same as adding one after the other, and faster."""
+        total = sum(ys)
+        if total - total != 0.0:
+            for x, y in zip(xs, ys, strict=True):
+                self.add(x, y)
+            return
+        at = 0
+        while at < len(ys):
+            behind = min(len(ys), at + self._stride - self._filled)
+            part = ys[at:behind]
+            # Of points in order, the ends and the extremes are all that a bucket knows.
+            self._filled += len(part)
+            put = self._open_bucket if self._filled == len(part) else self._grow_bucket
+            put(xs[at], min(part))
+            self._grow_bucket(xs[behind - 1], max(part))
+            self._close_full_bucket()
+            at = behind
+        self.count += len(ys)
+        self.last = (xs[-1], ys[-1]) if ys else self.last
 
     def shrink(self, buckets: int) -> None:
         """Keep at most so many buckets from now on."""
@@ -97,6 +115,12 @@ class Series:
             self.last = None
         is_counted = not self.nonfinite or len(self._lows) == before
         return is_counted and (not self._lows or self._x_highs[-1] < x)
+
+    def _close_full_bucket(self) -> None:
+        if self._filled == self._stride:
+            self._filled = 0
+            if len(self._lows) >= self.buckets:
+                self._merge_pairs()
 
     def _open_bucket(self, x: float, y: float) -> None:
         self._x_lows.append(x)

@@ -32,7 +32,7 @@ from runstore.limits import (
     WARNINGS_KEPT,
 )
 from runstore.paths import StreamFile
-from runstore.pieces import VALUES, Best, Piece, better
+from runstore.pieces import VALUES, Best, Block, Piece, better
 from runstore.progress import Progress
 from runstore.records import JsonObject, flat, integer, number
 from runstore.retention import SMALL_BYTES, Retention, without_nesting
@@ -311,6 +311,14 @@ class RunState:
         if len(kept) < len(row):
             piece.left_out[VALUES] += max(0, len(row) - METRICS_PER_RUN)
 
+    def apply_block(self, file: StreamFile, block: Block) -> None:
+        """Fold in rows of a log that names no attempts: the same as one after the other."""
+        self.version += 1
+        piece = self._piece(file)
+        if piece.first_step is None:
+            piece.first_step = block.steps[0]
+        self._retention.add_block(piece, block)
+
     def _piece(self, file: StreamFile) -> Piece:
         piece = self._pieces.get(file.name)
         if piece is None:
@@ -509,7 +517,7 @@ class RunState:
         if known != (None, None):
             return max(epoch for epoch in known if epoch is not None)
         rows = [self.epoch_rows[-1]] if self.epoch_rows else []
-        epochs = [integer(row, "epoch") for row in (*rows, self.last_row)]
+        epochs = [integer(row, "epoch") for row in (*rows, *self._last_rows())]
         return max((epoch for epoch in epochs if epoch is not None), default=None)
 
     @property
@@ -523,7 +531,8 @@ class RunState:
     def step(self) -> int | None:
         """The newest optimizer step."""
         live = self._live_progress()
-        steps = [integer(self.last_row, "step"), live.step if live else None]
+        steps = [integer(row, "step") for row in self._last_rows()]
+        steps.append(live.step if live else None)
         if self.epoch_rows:
             steps.append(integer(self.epoch_rows[-1], "step"))
         return max((step for step in steps if step is not None), default=None)
@@ -612,8 +621,15 @@ class RunState:
     @property
     def last_row(self) -> JsonObject:
         """The newest metrics row, whole."""
-        rows = [piece.last_row for piece in self._ordered("metrics") if piece.last_row]
+        rows = self._last_rows()
         return rows[-1] if rows else {}
+
+    def _last_rows(self) -> list[JsonObject]:
+        """Return the newest row, last, and before it those of files that are written beside it."""
+        rows = [piece.last_row for piece in self._ordered("metrics") if piece.last_row]
+        if self.source == "native":
+            return rows[-1:]
+        return sorted(rows, key=lambda row: number(row, "time") or -math.inf)
 
     @property
     def row_count(self) -> int:

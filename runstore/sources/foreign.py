@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
 from runstore.liveness import STALL_S, span
 from runstore.paths import Stream, StreamFile
+from runstore.pieces import Block
 from runstore.records import (
     RESERVED_KEYS,
     JsonObject,
@@ -27,6 +29,7 @@ from runstore.records import (
     split_nonfinite,
 )
 from runstore.regular import why_unreadable
+from runstore.sources.alike import Alike, alike
 from runstore.sources.log_files import Batch, ForeignRow, LogFile, merged_info
 from runstore.sources.reading import RowLine, unreadable
 from runstore.sources.rewinds import Rewinds
@@ -91,6 +94,7 @@ class _Followed:
     """Every row from the beginning was folded; False after a glance."""
     more: bool = False
     times_again: int = 0
+    has_events: bool = False
     _of: dict[Stream, NamedFile] = field(default_factory=dict)
 
     def of(self, stream: Stream) -> NamedFile:
@@ -192,7 +196,7 @@ class ForeignReader:
         self._has_learnt = True
         for file in self._files.values():
             for batch in _batches(file.open(False)):
-                self._note_steps(file, batch)
+                self._note_steps(file, alike(batch.rows))
 
     def rows(self, stream: Stream) -> Iterator[RowLine]:
         """Yield every row of a stream, file by file; void ones are marked."""
@@ -201,19 +205,27 @@ class ForeignReader:
             yield unreadable("", self.unlisted)
         if stream in ROWS:
             self.learn_cuts()
-        for file in self._files.values():
-            for batch in _batches(file.open(False)):
-                yield from self._lines(file, stream, batch)
+        files = self._files.values()
+        tables = [self._table(file, file.open(False), stream) for file in files]
+        yield from self._together(stream, tables)
 
     def newest(self, stream: Stream) -> Iterator[RowLine]:
         """Yield the rows that came since the last call; all of them at the first."""
         self._find_files()
-        for file in self._files.values():
-            more = True
-            while more:
-                batch = file.log.poll()
-                more = batch.more
-                yield from self._lines(file, stream, batch)
+        tables = [self._table(file, file.log, stream) for file in self._files.values()]
+        yield from self._together(stream, tables)
+
+    def _table(self, file: _Followed, log: LogFile, stream: Stream) -> Iterator[RowLine]:
+        for batch in _batches(log, self._at_once()):
+            yield from self._lines(file, stream, batch)
+
+    def _at_once(self) -> int:
+        """Return how many bytes of a file are read at once."""
+        return READ_BYTES
+
+    def _together(self, stream: Stream, tables: Sequence[Iterator[RowLine]]) -> Iterator[RowLine]:
+        """Yield the rows that the files have of a stream, one file after the other."""
+        return chain.from_iterable(tables)
 
     def _lines(self, file: _Followed, stream: Stream, batch: Batch) -> Iterator[RowLine]:
         if batch.unread:
@@ -224,8 +236,11 @@ class ForeignReader:
             if found.stream == stream:
                 kept = self._visible(file, found)
                 row = found.row if kept is None else kept
-                line = found.line if row is found.row and found.line else encoded(row)
-                yield RowLine(file.name, found.number, line, row, kept is None)
+                if row is found.row and found.line:
+                    yield RowLine(file.name, found.number, found.line, row, kept is None)
+                else:
+                    record = as_record(row)
+                    yield RowLine(file.name, found.number, encoded(record), record, kept is None)
 
     def _find_files(self) -> bool:
         try:
@@ -253,6 +268,7 @@ class ForeignReader:
         for file in self._files.values():
             self._forget(file)
         self._files.clear()
+        self._stale.clear()
         self._sizes = None
         self.state.info = {}
 
@@ -262,6 +278,12 @@ class ForeignReader:
 
     def _forget(self, file: _Followed) -> None:
         self._forget_pieces(file)
+        if file.has_events:
+            # A state keeps the events of all files in one place, so the others tell theirs anew.
+            self.state.forget(NamedFile(1, 0, "events"))
+            others = {f.name for f in self._files.values() if f.has_events and f is not file}
+            self._stale |= others
+            file.has_events = False
         for rewinds in self._rewinds.values():
             rewinds.forget(file.place)
 
@@ -281,19 +303,39 @@ class ForeignReader:
         state.problems.pop(file.name, None)
         if batch.restarted:
             self._forget(file)
-        if not partial:
-            for (stream, key), step in self._note_steps(file, batch).items():
-                self._cut(file, stream, step, key)
         if batch.info:
             # First: it may say what makes an epoch the best one.
             state.info = merged_info(state.info, batch.info)
             state.version += 1
-        for found in batch.rows:
-            self._fold_row(file, found, partial=partial)
+        if partial:
+            for found in _newest(batch.rows):
+                self._fold_row(file, found, partial=True)
+        else:
+            self._fold_rows(file, batch)
         for bad in batch.bad:
             state.add_bad_line(bad)
         torn = state.note_last_line(file.name, batch.torn)
         return bool(batch.rows or batch.bad or batch.info or batch.restarted or torn)
+
+    def _fold_rows(self, file: _Followed, batch: Batch) -> None:
+        groups = list(alike(batch.rows))
+        for (stream, key), step in self._note_steps(file, groups).items():
+            self._cut(file, stream, step, key)
+        for group in groups:
+            block = group.block
+            if block is None or not self._fold_block(file, group, block):
+                for found in group.rows:
+                    self._fold_row(file, found, partial=False)
+
+    def _fold_block(self, file: _Followed, group: Alike, block: Block) -> bool:
+        """Fold rows at once, unless a value of them may be void."""
+        number = group.rows[0].number
+        if not self._rewinds["metrics"].hides_none(file.place, number, block.values):
+            return False
+        if "created" not in self.state.info:
+            self._note_created(group.rows[0])
+        self.state.apply_block(file.of("metrics"), block)
+        return True
 
     def _fold_row(self, file: _Followed, found: ForeignRow, *, partial: bool) -> None:
         row: JsonObject | None = found.row
@@ -304,6 +346,7 @@ class ForeignReader:
                 self._note_created(found)
         if row is None or row.get("event") == "purge":
             return
+        file.has_events = file.has_events or found.stream == "events"
         size = found.size_bytes
         self.state.apply(file.of(found.stream), row, partial=partial, size_bytes=size)
 
@@ -311,29 +354,37 @@ class ForeignReader:
         if time_s := number(found.row, "time"):
             self.state.info["created"] = time_s
 
-    def _note_steps(self, file: _Followed, batch: Batch) -> dict[tuple[Stream, str], float]:
+    def _note_steps(
+        self, file: _Followed, groups: Iterable[Alike]
+    ) -> dict[tuple[Stream, str], float]:
         """Note the steps of new rows; return from which on what was folded is void, by metric."""
         void: dict[tuple[Stream, str], float] = {}
-        place = file.place
-        for found in batch.rows:
-            rewinds = self._rewinds.get(found.stream)
-            step = _step(found)
-            if step is None or not found.number:
-                continue
-            if rewinds is None:
-                if found.row.get("event") == "purge":
-                    self._purge(place, found.number, step)
-            elif not rewinds.is_noted(place, found.number):
-                keys = [key for key in found.row if key not in RESERVED_KEYS and key[:1] != "_"]
-                for key in rewinds.note_row(place, found.number, step, keys):
-                    metric = (found.stream, key)
-                    void[metric] = min(step, void.get(metric, step))
+        for group in groups:
+            block = group.block
+            if block is None or not self._rewinds["metrics"].note_block(
+                file.place, [found.number for found in group.rows], block.steps, block.values
+            ):
+                for found in group.rows:
+                    self._note_row(file.place, found, void)
         return void
+
+    def _note_row(
+        self, place: int, found: ForeignRow, void: dict[tuple[Stream, str], float]
+    ) -> None:
+        rewinds = self._rewinds.get(found.stream)
+        step = _step(found)
+        if step is None or not found.number:
+            return
+        if rewinds is not None:
+            for key in rewinds.note_row(place, found.number, step, found.metrics()):
+                metric = (found.stream, key)
+                void[metric] = min(step, void.get(metric, step))
+        elif found.row.get("event") == "purge":
+            self._purge(place, found.number, step)
 
     def _purge(self, place: int, number: int, step: float) -> None:
         for rewinds in self._rewinds.values():
-            if not rewinds.is_noted(place, number):
-                rewinds.purge(place, number, step)
+            if rewinds.purge(place, number, step):
                 self._stale |= {f.name for f in self._files.values() if f.place <= place}
 
     def _cut(self, file: _Followed, stream: Stream, step: float, key: str) -> None:
@@ -356,11 +407,11 @@ class ForeignReader:
         if not rewinds or step is None or not found.number:
             return found.row
         place, number = file.place, found.number
-        void = [k for k in found.row if _is_metric(k) and rewinds.hides(place, number, step, k)]
+        void = [k for k in found.metrics() if rewinds.hides(place, number, step, k)]
         if not void:
             return found.row
         kept = {key: value for key, value in found.row.items() if key not in void}
-        return kept if any(map(_is_metric, kept)) else None
+        return kept if len(void) < len(found.metrics()) else None
 
     # ---- status --------------------------------------------------------------------------------
 
@@ -380,7 +431,11 @@ class ForeignReader:
         That there was something to read proves nothing: long files are read in pieces.
         """
         before = self._sizes
-        self._sizes = {name: file.log.size for name, file in self._files.items()}
+        known = before or {}
+        # A file that is read again from its beginning was not looked at yet.
+        self._sizes = {
+            name: file.log.size or known.get(name, 0) for name, file in self._files.items()
+        }
         if before is None:
             return False
         return any(size > before.get(name, 0) for name, size in self._sizes.items())
@@ -397,12 +452,23 @@ class ForeignReader:
         return Status("unknown", self._layout.EVIDENCE)
 
 
-def _batches(log: LogFile) -> Iterator[Batch]:
+def _batches(log: LogFile, budget: int = READ_BYTES) -> Iterator[Batch]:
     more = True
     while more:
-        batch = log.poll()
+        batch = log.poll(budget)
         more = batch.more
         yield batch
+
+
+def _newest(rows: Sequence[ForeignRow]) -> list[ForeignRow]:
+    """Return the rows that a glance shows something of: most have only earlier values."""
+    seen: set[str] = set()
+    found: list[ForeignRow] = []
+    for row in reversed(rows):
+        if row.stream != "metrics" or row is rows[0] or not seen.issuperset(row.row):
+            seen.update(row.row if row.stream == "metrics" else ())
+            found.append(row)
+    return found[::-1]
 
 
 def _jumped(batch: Batch) -> bool:
@@ -423,10 +489,19 @@ def _is_metric(key: str) -> bool:
     return key not in RESERVED_KEYS and not key.startswith("_")
 
 
-def encoded(row: JsonObject) -> bytes:
-    """Return a row as a line of ours, without newline: NaN and infinities are null, and noted."""
-    kept = {key: value for key, value in row.items() if not isinstance(value, float)}
-    return encode({**kept, **split_nonfinite(metric_values(row))}).rstrip(b"\n")
+def as_record(row: JsonObject) -> JsonObject:
+    """Return a row as it is in a line of ours: NaN and infinities are null, and noted."""
+    kept = {
+        key: value
+        for key, value in row.items()
+        if not isinstance(value, float) or not _is_metric(key)
+    }
+    return {**kept, **split_nonfinite(metric_values(row))}
+
+
+def encoded(record: JsonObject) -> bytes:
+    """Return such a row as a line, without newline."""
+    return encode(record).rstrip(b"\n")
 
 
 def names_in(directory: Path) -> list[str]:

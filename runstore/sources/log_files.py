@@ -14,7 +14,7 @@ from typing import Protocol
 from runstore.cursor import READ_BYTES, Look
 from runstore.paths import Stream
 from runstore.record_tail import Records, RecordTail, Resync, Split
-from runstore.records import JsonObject, RecordError
+from runstore.records import RESERVED_KEYS, JsonObject, RecordError
 from runstore.regular import read_regular, why_unreadable
 from runstore.sources.reading import GLANCE_BYTES, OVERSIZED
 from runstore.state import BadLine
@@ -41,6 +41,10 @@ class ForeignRow:
     size_bytes: int
     line: bytes = b""
     """The line itself, where it is JSON and says just the same as `row`."""
+
+    def metrics(self) -> list[str]:
+        """Return the names of its metrics."""
+        return [key for key in self.row if key not in RESERVED_KEYS and key[:1] != "_"]
 
 
 @dataclass(slots=True)
@@ -227,7 +231,7 @@ class DocumentFile:
             self._parse(data, batch)
         except RecordError as error:
             if data.strip(b"\0 \r\n\t"):
-                batch.bad.append(BadLine(self._name, 0, 0, str(error)))
+                batch.bad.append(BadLine(self._name, error.line, 0, str(error)))
         return batch
 
     def glance(self) -> Batch:

@@ -8,8 +8,9 @@ training and validation apart.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from runstore.limits import METRICS_PER_RUN
@@ -23,6 +24,8 @@ class _Steps:
 
     last: float
     low: float
+    at: int
+    """The number of the row that was noted last."""
     rewound_at: list[int] = field(default_factory=list)
     """The numbers of the rows at which it went back, …"""
     rewound_to: list[float] = field(default_factory=list)
@@ -60,12 +63,11 @@ class Rewinds:
         """Tell whether any value may be void."""
         return self._any
 
-    def is_noted(self, file: int, number: int) -> bool:
-        """Tell whether a row was noted before: a file may be read again."""
-        return number <= self._noted.get(file, 0)
-
     def note_row(self, file: int, number: int, step: float, keys: Sequence[str]) -> list[str]:
         """Note the metrics of a row, and return those of which earlier values are void now.
+
+        What was noted before is passed over: a file may be read again, and of a row that was read
+        while it was the last one, more may have come.
 
         Args:
             file: the number of the file, in the order of time.
@@ -73,13 +75,18 @@ class Rewinds:
             step: its step.
             keys: the names of its metrics.
         """
+        noted = self._noted.get(file, 0)
+        if number < noted:
+            return []
         self._noted[file] = number
         known = self._files.setdefault(file, {})
         void: list[str] = []
         for key in keys:
             steps = known.get(key)
+            if steps is not None and number == noted and steps.at == number:
+                continue
             if steps is not None and step > steps.last:
-                steps.last = step
+                steps.last, steps.at = step, number
             elif self._goes_back(known, key, file, number, step):
                 void.append(key)
         self._any = (
@@ -99,25 +106,74 @@ class Rewinds:
         if steps is not None:
             self.went_back = self.went_back or step < steps.last
             steps.go_back(number, step)
-            steps.last, steps.low = step, min(steps.low, step)
+            steps.last, steps.low, steps.at = step, min(steps.low, step), number
             return True
         if len(known) < METRICS_PER_RUN:
-            known[key] = _Steps(step, step)
-        lasts = [
-            earlier[key].last
-            for other, earlier in (self._files.items() if self._is_one_series else ())
-            if other < file and key in earlier
-        ]
+            known[key] = _Steps(step, step, number)
+        lasts = self._lasts_before(file, key)
         self.went_back = self.went_back or any(last > step for last in lasts)
         return any(last >= step for last in lasts)
 
-    def purge(self, file: int, number: int, step: float) -> None:
-        """Note that a writer said that every metric goes on at a step."""
+    def _lasts_before(self, file: int, key: str) -> list[float]:
+        """Return the last steps that a metric has in earlier files of the same log."""
+        if not self._is_one_series:
+            return []
+        return [
+            known[key].last for other, known in self._files.items() if other < file and key in known
+        ]
+
+    def note_block(
+        self, file: int, numbers: Sequence[int], steps: Sequence[int], keys: Collection[str]
+    ) -> bool:
+        """Note rows with the same metrics, whose steps grow; return whether that could be done.
+
+        It cannot, and nothing is noted, where one of them may void a value, or was noted before.
+        """
+        known = self._files.setdefault(file, {})
+        is_new = numbers[0] > self._noted.get(file, 0) and file == max(self._files)
+        if not is_new or not all(self._goes_on(known, key, file, steps[0]) for key in keys):
+            return False
+        self._noted[file] = numbers[-1]
+        for key in keys:
+            if len(known) < METRICS_PER_RUN or key in known:
+                found = known.setdefault(key, _Steps(steps[0], steps[0], 0))
+                found.last, found.at = steps[-1], numbers[-1]
+        return True
+
+    def _goes_on(self, known: dict[str, _Steps], key: str, file: int, step: float) -> bool:
+        if key in known:
+            return known[key].last < step
+        return all(last < step for last in self._lasts_before(file, key))
+
+    def hides_none(self, file: int, number: int, keys: Collection[str]) -> bool:
+        """Tell that no value of these metrics is void in this row and those behind it."""
+        if not self._any:
+            return True
+        known = self._files.get(file, {})
+        found = [steps for key in (*keys, EVERY_METRIC) if (steps := known.get(key))]
+        is_behind = all(not s.rewound_at or s.rewound_at[-1] <= number for s in found)
+        return is_behind and file == max(self._files, default=file)
+
+    def purge(self, file: int, number: int, step: float) -> bool:
+        """Note that a writer said that every metric goes on at a step; tell if any value is void.
+
+        Nothing happens where that was noted before.
+        """
+        if number <= self._noted.get(file, 0):
+            return False
         self._noted[file] = number
-        steps = self._files.setdefault(file, {}).setdefault(EVERY_METRIC, _Steps(step, step))
+        is_void = any(
+            steps.last >= step
+            for other, known in self._files.items()
+            for steps in known.values()
+            if other <= file
+        )
+        steps = self._files.setdefault(file, {}).setdefault(EVERY_METRIC, _Steps(step, step, 0))
         steps.go_back(number, step)
-        steps.low = min(steps.low, step)
+        # It is no metric, and has no last value.
+        steps.low, steps.last = min(steps.low, step), -math.inf
         self._any = True
+        return is_void
 
     def hides(self, file: int, number: int, step: float, key: str) -> bool:
         """Tell whether a value is void, as far as was noted."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from runstore.pieces import Best
-from runstore.records import JsonObject
+from runstore.records import JsonObject, decode
+from runstore.sources.csv_rows import open_run as csv_run
 from runstore.sources.foreign import ForeignReader, Opener, names_in
-from runstore.sources.log_files import Batch, ForeignRow, LineFile
+from runstore.sources.log_files import Batch, DocumentFile, ForeignRow, LineFile
 from runstore.sources.plain import open_run as plain_run
 from runstore.status import Status
 
@@ -121,3 +122,68 @@ def test_epoch_is_that_of_the_newest_row_also_behind_the_last_evaluation(tmp_pat
     reader = plain_run(tmp_path)
     reader.poll()
     assert reader.state.epoch == 2
+
+
+class Documents:
+    """A layout of documents that hold one status each, or a host."""
+
+    NAME = "test"
+    EVIDENCE = "nothing is known"
+    IS_ONE_SERIES = False
+
+    def find(self, directory: Path) -> Mapping[str, Opener]:
+        return {name: partial(self._open, directory / name) for name in names_in(directory)}
+
+    def _open(self, path: Path, patient: bool) -> DocumentFile:
+        return DocumentFile(path, path.name, self._parse, 100)
+
+    def _parse(self, data: bytes, batch: Batch) -> None:
+        kind, _, word = data.decode().partition(" ")
+        batch.rows.append(ForeignRow("events", {"event": kind, "status": word}, 1, len(data)))
+
+
+def test_end_that_a_document_does_not_tell_any_more_is_forgotten(tmp_path: Path) -> None:
+    """A run that was over may go on; what other files tell of it stays."""
+    (tmp_path / "a").write_text("end finished")
+    (tmp_path / "b").write_text("warning word")
+    reader = ForeignReader(tmp_path, Documents())
+    reader.poll()
+    assert reader.state.status.word == "finished"
+    (tmp_path / "a").write_text("open again")
+    reader.poll()
+    reader.poll()
+    assert reader.state.status.word == "unknown"
+    assert sorted(str(event["event"]) for event in reader.state.events) == ["open", "warning"]
+
+
+def test_run_that_is_read_again_because_it_went_back_does_not_run(tmp_path: Path) -> None:
+    """Its files did not grow."""
+    steps = [*range(1, 5001), *range(2500, 2600)]
+    rows = "".join(f'{{"step":{step},"loss":1.5}}\n' for step in steps)
+    (tmp_path / "m.jsonl").write_text(rows)
+    reader = plain_run(tmp_path)
+    words = set()
+    for _ in range(20):
+        reader.poll(20_000)
+        words.add(reader.state.status.word)
+    (curve,) = reader.state.series["loss"]
+    assert (curve.count, words) == (2599, {"unknown"})
+
+
+def test_row_that_is_printed_anew_keeps_its_time(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("step,time,loss\n1,1790000000.5,nan\n")
+    (line,) = csv_run(tmp_path).rows("metrics")
+    assert decode(line.line) == {
+        "step": 1, "time": 1790000000.5, "loss": None, "_nonfinite": {"loss": "nan"},
+    }  # fmt: skip
+
+
+def test_glance_of_a_long_log_has_the_newest_value_of_each_metric(tmp_path: Path) -> None:
+    rows = [f'{{"step":{n},"time":{1.79e9 + n},"a":{n}.5}}\n' for n in range(2000)]
+    rows[-50] = '{"step":1950,"time":1790001950,"b":7.5}\n'
+    (tmp_path / "m.jsonl").write_text("".join(rows))
+    reader = plain_run(tmp_path)
+    reader.glance()
+    state = reader.state
+    assert (state.last, state.step, state.series) == ({"a": 1999.5, "b": 7.5}, 1999, {})
+    assert state.created == 1.79e9

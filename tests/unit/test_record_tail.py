@@ -163,6 +163,56 @@ def test_zeros_that_stay_are_damage(tmp_path: Path) -> None:
     assert len(impatient.damaged) == 1
 
 
+def test_numbers_stay_while_damage_in_front_of_a_record_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(framed(b"one") + bytes(12) + framed(b"three"))
+    follower = Follower(path)
+    for _ in range(5):
+        follower.poll()
+    assert follower.found == [(1, b"one")]
+    path.write_bytes(framed(b"one") + framed(b"two\0\0\0\0\0") + framed(b"three"))
+    follower.poll()
+    assert follower.found[-1] == (3, b"three")
+
+
+def test_zeros_at_the_very_end_are_waited_for_however_few(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(framed(b"one") + bytes(2))
+    follower = Follower(path)
+    follower.poll()
+    path.write_bytes(framed(b"one") + framed(b"two"))
+    follower.poll()
+    assert (follower.found, follower.damaged) == ([(1, b"one"), (2, b"two")], [])
+
+
+def test_huge_record_that_is_passed_over_is_waited_for_and_not_read(tmp_path: Path) -> None:
+    """A graph of some hundred MiB that is being written."""
+
+    def passes(data: bytes, offset: int, end: int) -> Frames:
+        if data.startswith(b"R"):
+            return Frames(payloads=[data[:1]], consumed=1)
+        if end - offset < 2 * RECORD_BYTES:
+            return Frames(needed=2 * RECORD_BYTES, passes_over=True)
+        return Frames(skipped=[0], consumed=2 * RECORD_BYTES)
+
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 100)
+    tail = RecordTail(path, split=passes)
+    first = tail.poll()
+    assert (first.damaged, first.more, tail.unfinished) == ([], False, True)
+    with path.open("ab") as file:
+        file.truncate(2 * RECORD_BYTES)
+        file.seek(2 * RECORD_BYTES)
+        file.write(b"R")
+    more = True
+    found: list[tuple[int, bytes]] = []
+    while more:
+        records = tail.poll(100)
+        more = records.more
+        found += zip(records.numbers, records.payloads, strict=True)
+    assert found == [(2, b"R")]
+
+
 def test_record_that_claims_to_be_huge_is_damage(tmp_path: Path) -> None:
     def claims(data: bytes, offset: int, end: int) -> Frames:
         return Frames(needed=RECORD_BYTES + 1)

@@ -93,10 +93,51 @@ def test_purge_voids_every_metric_from_its_step_on_and_none_behind_it() -> None:
     assert not rewinds.hides(2, 2, 7, "b")
 
 
-def test_rows_that_are_read_again_are_known() -> None:
+def test_rows_that_are_read_again_void_nothing() -> None:
     rewinds = Rewinds(is_one_series=True)
-    rewinds.note_row(1, 1, 5, ["a"])
-    assert rewinds.is_noted(1, 1)
-    assert not rewinds.is_noted(1, 2)
+    for _ in range(2):
+        assert rewinds.note_row(1, 1, 5, ["a"]) == []
+        assert rewinds.note_row(1, 2, 6, ["a"]) == []
+    assert not rewinds
     rewinds.forget(1)
-    assert not rewinds.is_noted(1, 1)
+    assert rewinds.note_row(1, 1, 7, ["a"]) == []
+
+
+def test_last_row_may_have_grown_when_it_is_read_again() -> None:
+    """Values of one step that were written one by one are one row."""
+    rewinds = Rewinds(is_one_series=True)
+    assert rewinds.note_row(1, 3, 5, ["a"]) == []
+    assert rewinds.note_row(1, 3, 5, ["a", "b"]) == []
+    assert rewinds.note_row(1, 4, 5, ["a", "b"]) == ["a", "b"]
+    assert rewinds.hides(1, 3, 5, "b")
+
+
+@given(rows=ROWS, sizes=st.lists(st.integers(1, 4)))
+def test_rows_noted_together_hide_what_they_hide_one_by_one(
+    rows: list[tuple[int, int, list[str]]], sizes: list[int]
+) -> None:
+    together = Rewinds(is_one_series=True)
+    counts: dict[int, int] = {}
+    expanded: list[tuple[int, int, list[str]]] = []
+    for (file, step, keys), size in zip(rows, [*sizes, *[1] * len(rows)], strict=False):
+        numbers = range(counts.get(file, 0) + 1, counts.get(file, 0) + 1 + size)
+        counts[file] = numbers[-1]
+        steps = range(step, step + size)
+        if not together.note_block(file, numbers, steps, keys):
+            for number, one in zip(numbers, steps, strict=True):
+                together.note_row(file, number, one, keys)
+        expanded += [(file, one, keys) for one in steps]
+    values = values_of(expanded)
+    assert shown(together, values) == visible(values)
+    for file, number, step, key in values:
+        if together.hides_none(file, number, [key]):
+            assert not together.hides(file, number, step, key)
+
+
+def test_purge_tells_whether_there_was_anything_to_void() -> None:
+    rewinds = Rewinds(is_one_series=True)
+    assert not rewinds.purge(1, 1, 0)
+    rewinds.note_row(1, 2, 5, ["a"])
+    assert not rewinds.purge(1, 3, 6)
+    assert rewinds.purge(1, 4, 5)
+    assert not rewinds.purge(1, 4, 5)

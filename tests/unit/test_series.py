@@ -47,6 +47,26 @@ def test_every_drawn_value_was_logged(values: list[float]) -> None:
     assert {*finite(columns.lows), *finite(columns.highs)} <= {*finite(values)}
 
 
+@given(st.lists(POINTS, max_size=8), st.sampled_from([4, 7, 64]))
+def test_points_that_are_added_at_once_are_those_added_one_by_one(
+    parts: list[list[float]], buckets: int
+) -> None:
+    one_by_one, at_once = Series(buckets), Series(buckets)
+    x = 0
+    for part in parts:
+        xs = [float(x + place) for place in range(len(part))]
+        x += len(part)
+        at_once.extend(xs, part)
+        for point in zip(xs, part, strict=True):
+            one_by_one.add(*point)
+    assert told(at_once) == told(one_by_one)
+
+
+def told(series: Series) -> str:
+    """All that a series is, as text: NaN is not equal to itself."""
+    return repr([getattr(series, name) for name in Series.__slots__])
+
+
 def test_one_spike_among_ten_million_steps_is_still_there() -> None:
     series = Series()
     for step in range(100_000):

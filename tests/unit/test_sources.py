@@ -373,6 +373,14 @@ def test_several_plain_files_keep_apart_and_epochs_are_known(tmp_path: Path) -> 
     assert reader.state.bad_line_count == 0
 
 
+def test_row_that_is_no_json_keeps_its_time_and_its_words(tmp_path: Path) -> None:
+    """`json.dumps` writes NaN, which is printed as `null` with a note."""
+    (tmp_path / "m.jsonl").write_text('{"step":1,"time":1795206504.5,"loss":NaN}\n')
+    (line,) = plain_run(tmp_path, patient=False).rows("metrics")
+    expected = {"step": 1, "time": 1795206504.5, "loss": None, "_nonfinite": {"loss": "nan"}}
+    assert line.row == json.loads(line.line) == expected
+
+
 def test_rows_of_a_plain_directory_are_those_of_its_files(tmp_path: Path) -> None:
     values = [{"step": n, "loss": n / 2} for n in range(10)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values))

@@ -1,0 +1,62 @@
+"""Rows of a log that are alike, taken together: a long log is folded several times as fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+from runstore.pieces import Block
+from runstore.records import number
+from runstore.retention import SMALL_BYTES
+from runstore.sources.log_files import ForeignRow
+
+FEWEST = 4
+"""Fewer rows are not worth it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Rows of a stream that follow each other and have the same keys."""
+
+    rows: Sequence[ForeignRow]
+    block: Block | None
+    """The same rows as columns; None where they have to be taken one by one."""
+
+
+def alike(rows: Iterable[ForeignRow]) -> Iterator[Alike]:
+    """Yield all rows in groups."""
+    for (stream, keys), found in groupby(rows, lambda row: (row.stream, tuple(row.row))):
+        group = list(found)
+        can_be_block = stream == "metrics" and len(group) >= FEWEST and "step" in keys
+        yield Alike(group, _block(group) if can_be_block else None)
+
+
+def _block(group: Sequence[ForeignRow]) -> Block | None:
+    """Return rows as columns, where each is numbered and small, with a later step and floats."""
+    steps = [found.row["step"] for found in group]
+    is_ordered = set(map(type, steps)) == {int} and all(a < b for a, b in pairwise(steps))
+    if not is_ordered or not all(
+        found.number and found.size_bytes <= SMALL_BYTES for found in group
+    ):
+        return None
+    values = {}
+    for key in group[0].metrics():
+        column = _floats([found.row[key] for found in group])
+        if column is None:
+            return None
+        values[key] = column
+    last = group[-1].row
+    return Block(steps, values, number(last, "time") or 0.0, last)
+
+
+def _floats(column: list[Any]) -> list[float] | None:
+    """Return numbers as floats; None where one is something else."""
+    types = set(map(type, column))
+    if types == {float}:
+        return column
+    try:
+        return list(map(float, column)) if types <= {float, int} else None
+    except OverflowError:
+        return None
