@@ -15,7 +15,7 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, native, plain
+from runstore.sources import csv_rows, native, plain, wandb
 from runstore.sources.reading import RunReader, guarded
 from runstore.state import RunState
 from runstore.status import Status
@@ -36,7 +36,7 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, plain, csv_rows)
+SOURCES: tuple[Source, ...] = (native, wandb, plain, csv_rows)
 """In the order in which they are asked."""
 _BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
 """One stray file (an export, say) makes any directory look like a run of these."""
