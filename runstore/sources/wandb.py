@@ -8,6 +8,7 @@ killed run lacks its last seconds. No process is on record, only how a run has e
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,6 +30,7 @@ LOOKED_FOR: tuple[str, ...] = ("run-*.wandb",)
 OWN_FOLDERS = ("files", "logs", "tmp")
 EVIDENCE = "no exit on record; W&B adds to its file every 15 s while a run goes on"
 SUFFIX = ".wandb"
+_RUN_NAME = re.compile(r"(?:offline-)?run-[0-9]{8}_[0-9]{6}-.+")
 HEADER = b":W&B\xe1\xbe\x00"
 """Name, magic number and version of the format, 0."""
 METADATA = "files/wandb-metadata.json"
@@ -36,8 +38,9 @@ OTHERS_TOLD = 5
 
 
 def recognises(directory: Path, names: Sequence[str]) -> bool:
-    """A `.wandb` file makes the directory a run."""
-    return any(name.endswith(SUFFIX) for name in names)
+    """A `.wandb` file makes the directory a run, or its name: `files` comes before the log."""
+    is_named = bool(names) and _RUN_NAME.fullmatch(directory.name) is not None
+    return is_named or any(name.endswith(SUFFIX) for name in names)
 
 
 def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:

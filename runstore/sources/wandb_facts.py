@@ -9,7 +9,7 @@ from typing import Any
 from runstore.limits import DOCUMENT_BYTES, DOCUMENT_CONTAINERS, TEXT_CHARS
 from runstore.records import JsonObject, RecordError, decode_document
 from runstore.sources.log_files import Batch
-from runstore.sources.wandb_items import MOST_PARTS, Items, Keys, Value, parts
+from runstore.sources.wandb_items import MOST_PARTS, Keys, Value, items, parts
 from runstore.sources.wire import Field, signed, text
 from runstore.values import as_json
 
@@ -42,7 +42,6 @@ class Params:
     def __init__(self) -> None:
         """Know none."""
         self.values: JsonObject = {}
-        self._items = Items()
         self._sizes: Counter[str] = Counter()
         """How many bytes each had in the file."""
         self._size = 0
@@ -53,7 +52,7 @@ class Params:
         Raises:
             RecordError: it is damaged, or there would be more than is kept.
         """
-        for keys, value in self._items.read(data, message, UPDATE):
+        for keys, value, _ in items(data, message, UPDATE):
             if keys[:1] in ((), ("_wandb",)):
                 continue
             size = len(value) if isinstance(value, bytes) else 0

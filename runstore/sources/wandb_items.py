@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from runstore.limits import EXPORT_COLUMNS, MAX_LINE_BYTES, METRICS_PER_RUN, TEXT_CHARS
 from runstore.records import number
@@ -23,68 +23,102 @@ Keys = tuple[str, ...]
 Value = bytes | float | None
 """JSON, or a number."""
 
-KEY, NESTED_KEY = 1, 2
+NESTED_KEY = 2
 MOST_PARTS = 100_000
 """Of one message; a record may have millions of two bytes each."""
 MOST_NESTED = 16
+SHORTEST = 7
+"""So many bytes an item with a number has at least."""
 MEDIA = "_type"
 """The key that an image, a histogram or a table has inside, beside sizes and other numbers."""
 _QUOTED = {b'"NaN"': math.nan, b'"Infinity"': math.inf, b'"-Infinity"': -math.inf}
 _NUMERIC = frozenset(b"-0123456789NI")
 _LONG = 128
 """Lengths below this are one byte."""
-_KEY_TAG, _NESTED_TAG, _VALUE_TAG = 0x0A, 0x12, b"\x82\x01"
+_KEY_TAG, _NESTED_TAG = 0x0A, 0x12
+_VALUE_TAGS = [b"\x82\x01" + bytes([length]) for length in range(_LONG)]
+"""How `value_json` begins, by its length."""
 
 
-class Items:
-    """Reads the items of many messages, most of which have the same keys."""
+class Item(NamedTuple):
+    """A key with its value."""
+
+    keys: Keys
+    value: Value
+    has_path: bool = False
+    """It is a path of keys, though perhaps of one."""
+
+
+class Numbers:
+    """Reads the numbers in many messages of items, most of which have the same keys."""
 
     def __init__(self) -> None:
         """Know no key."""
-        self._paths: dict[bytes, Keys] = {}
-        """The bytes in front of a value to the path that they say."""
+        self._names: dict[bytes, str] = {}
+        """The bytes in front of a value to the one key that they say."""
 
     def read(
         self, data: bytes, message: Field, field_number: int, *, only_keys: bool = False
-    ) -> Iterator[tuple[Keys, Value]]:
-        """Yield paths and values of a message's items, which are its fields `field_number`.
+    ) -> dict[str, float]:
+        """Return the numbers among a message's items, by their names; of very many the first.
 
-        With `only_keys` those that have a `key` and no path.
+        Args:
+            data: a record.
+            message: where the message lies in it.
+            field_number: of the items.
+            only_keys: leave out items that have a path of keys.
 
         Raises:
             RecordError: it is damaged.
         """
-        at, end, tag, paths = message.start, message.end, field_number << 3 | BYTES, self._paths
+        values: dict[str, float] = {}
+        others: list[Item] = []
+        at, end, tag, names = message.start, message.end, field_number << 3 | BYTES, self._names
         for _ in range(MOST_PARTS):
-            if at >= end:
-                return
+            if end - at < SHORTEST:
+                break
             # The usual item is told by a few bytes; to take all its fields apart takes ten times
             # as long, and there may be a million of them.
-            if end - at > 6 and data[at] == tag and data[at + 1] < _LONG and data[at + 3] < _LONG:
+            if data[at] == tag and data[at + 1] < _LONG and data[at + 3] < _LONG:
                 stop, value = at + 2 + data[at + 1], at + 4 + data[at + 3]
-                if only_keys and data[at + 2] == _NESTED_TAG and value <= stop <= end:
+                if only_keys and data[at + 2] == _NESTED_TAG and stop <= end:
                     at = stop
                     continue
-                if value + 3 <= stop <= end and data[value : value + 2] == _VALUE_TAG:
-                    path = paths.get(data[at + 2 : value]) or self._learn(data[at + 2 : value])
-                    if path and value + 3 + data[value + 2] == stop:
-                        yield path, data[value + 3 : stop]
-                        at = stop
-                        continue
-            field = next(fields(data, at, end))
-            at = field.end
-            if field.number == field_number:
-                has_path, path, found = _item(data, field)
-                if not (has_path and only_keys):
-                    yield path, found
+                name = names.get(data[at + 2 : value]) if value + 2 < stop <= end else None
+                if name is not None and data[value : value + 3] == _VALUE_TAGS[stop - value - 3]:
+                    written, at = data[value + 3 : stop], stop
+                    try:
+                        values[name] = float(written)
+                    except ValueError:
+                        others.append(Item((name,), written))
+                    continue
+            at = self._read_slowly(data, at, end, tag, only_keys, others)
+        return values | _numbers(others) if others else values
 
-    def _learn(self, written: bytes) -> Keys:
-        if written[0] not in (_KEY_TAG, _NESTED_TAG):
-            return ()
-        path = (written[2 : 2 + TEXT_CHARS].decode("utf-8", "replace"),)
-        if len(self._paths) < METRICS_PER_RUN:
-            self._paths[written] = path
-        return path
+    def _read_slowly(
+        self, data: bytes, at: int, end: int, tag: int, only_keys: bool, others: list[Item]
+    ) -> int:
+        """Read any field; return where it ends."""
+        field = next(fields(data, at, end))
+        if field.number != tag >> 3:
+            return field.end
+        item = _item(data, field)
+        if not (item.has_path and only_keys):
+            others.append(item)
+        if len(item.keys) == 1 and len(self._names) < METRICS_PER_RUN:
+            begin, size = data[field.start], data[field.start + 1]
+            if begin in (_KEY_TAG, _NESTED_TAG) and size < _LONG:
+                self._names[data[field.start : field.start + 2 + size]] = item.keys[0]
+        return field.end
+
+
+def items(data: bytes, message: Field, field_number: int) -> Iterator[Item]:
+    """Yield a message's items, which are its fields `field_number`.
+
+    Raises:
+        RecordError: it is damaged.
+    """
+    return (_item(data, field) for field in parts(data, message) if field.number == field_number)
 
 
 def parts(data: bytes, message: Field) -> Iterator[Field]:
@@ -96,14 +130,14 @@ def parts(data: bytes, message: Field) -> Iterator[Field]:
     return islice(fields(data, message.start, message.end), MOST_PARTS)
 
 
-def _item(data: bytes, item: Field) -> tuple[bool, Keys, Value]:
-    path: Keys = ()
+def _item(data: bytes, item: Field) -> Item:
+    keys: Keys = ()
     value: Value = None
     has_path = False
     for part in parts(data, item):
         match part.number:
-            case 1 | 2 if len(path) < MOST_NESTED:  # key, nested_key
-                path = (*path, text(data, part, TEXT_CHARS))
+            case 1 | 2 if len(keys) < MOST_NESTED:  # key, nested_key
+                keys = (*keys, text(data, part, TEXT_CHARS))
                 has_path = part.number == NESTED_KEY
             case 16 | 8:  # value_json, json
                 value = data[part.start : part.end]
@@ -111,34 +145,31 @@ def _item(data: bytes, item: Field) -> tuple[bool, Keys, Value]:
                 value = floating(data, part)
             case 5:  # integer, in zigzag
                 value = float((part.value >> 1) ^ -(part.value & 1))
-    return has_path, path, value
+    return Item(keys, value, has_path)
 
 
-def numbers(items: Iterator[tuple[Keys, Value]]) -> dict[str, float]:
-    """Return those of some items that are numbers, by their names; of very many the first."""
-    values: dict[str, float] = {}
-    nested: dict[Keys, float] = {}
+def _numbers(found: Iterable[Item]) -> dict[str, float]:
+    """Return the numbers among some items, but not those inside of media."""
+    values: dict[Keys, float] = {}
     media: set[Keys] = set()
-    for path, value in items:
-        found = as_number(value)
-        if found is None:
-            if path[-1:] == (MEDIA,):
-                media.add(path[:-1])
-            elif isinstance(value, bytes) and value.startswith(b"{"):
-                nested.update(_within(path, _object(value)))
-        elif len(path) == 1:
-            values[path[0]] = found
-        else:
-            nested[path] = found
-        if len(values) + len(nested) >= EXPORT_COLUMNS:
+    for keys, value, _ in found:
+        known = _as_number(value)
+        if known is not None:
+            values[keys] = known
+        elif keys[-1:] == (MEDIA,):
+            media.add(keys[:-1])
+        elif isinstance(value, bytes) and value.startswith(b"{"):
+            values.update(_within(keys, _object(value)))
+        if len(values) >= EXPORT_COLUMNS:
             break
-    for path, found in nested.items():
-        if not any(path[:length] in media for length in range(1, len(path))):
-            values[".".join(path)] = found
-    return values
+    return {
+        ".".join(keys): value
+        for keys, value in values.items()
+        if not any(keys[:length] in media for length in range(1, len(keys)))
+    }
 
 
-def as_number(value: Value) -> float | None:
+def _as_number(value: Value) -> float | None:
     """Return a value as a number; None where it is something else."""
     if not isinstance(value, bytes):
         return value

@@ -13,7 +13,7 @@ from runstore.limits import METRICS_PER_RUN, TEXT_CHARS
 from runstore.records import JsonObject, RecordError
 from runstore.sources.log_files import Batch, ForeignRow
 from runstore.sources.wandb_facts import Params, environment_facts, run_facts, timestamp
-from runstore.sources.wandb_items import Items, numbers, parts
+from runstore.sources.wandb_items import Numbers, parts
 from runstore.sources.wandb_rows import Learnt, Rows
 from runstore.sources.wire import BYTES, VARINT, Field, signed, text, varint
 
@@ -87,7 +87,7 @@ class Records:
         """Know nothing but what was learnt; `others` names other runs of an id."""
         self.rows = Rows(learnt)
         self._others = others
-        self._items = Items()
+        self._numbers = Numbers()
         self._params = Params()
         self._info: JsonObject = {}
         self._system: dict[str, tuple[str, float]] = {}
@@ -145,7 +145,7 @@ class Records:
 
     def _stats(self, data: bytes, message: Field, number: int, batch: Batch) -> None:
         """Add a sample of the machine, as a row of `system`."""
-        values = numbers(self._items.read(data, message, 3))
+        values = self._numbers.read(data, message, 3)
         time = next(
             (timestamp(data, f) for f in parts(data, message) if f.number == 2),
             None,

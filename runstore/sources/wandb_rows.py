@@ -14,7 +14,7 @@ from runstore.records import RESERVED_KEYS, JsonObject, integer
 from runstore.sources.columns import EPOCH_NAMES, OF_A_SPLIT, STEP_NAMES, canonical, chosen
 from runstore.sources.counting import Counting
 from runstore.sources.log_files import Batch, ForeignRow
-from runstore.sources.wandb_items import Items, numbers, parts
+from runstore.sources.wandb_items import Numbers, parts
 from runstore.sources.wandb_steps import Steps
 from runstore.sources.wire import Field, text
 
@@ -54,7 +54,7 @@ class Rows:
         self._steps = Steps(is_by_calls=learnt.is_by_calls or chosen("step") == CALL)
         self._counting = Counting()
         self._counting.contradicted = learnt.has_many_rows_per_epoch
-        self._items = Items()
+        self._numbers = Numbers()
         self._metrics: dict[str, str] = {}
         """Key to the metric's name; empty for what is no metric."""
         self._counts: list[tuple[int, str]] = []
@@ -86,7 +86,7 @@ class Rows:
 
     def history(self, data: bytes, message: Field, number: int, batch: Batch) -> None:
         """Add a row of the history to a batch."""
-        values = numbers(self._items.read(data, message, ITEM))
+        values = self._numbers.read(data, message, ITEM)
         metrics, epoch = self._split(values)
         call = integer(values, CALL)
         self._calls = self._calls + 1 if call is None else call
@@ -110,7 +110,7 @@ class Rows:
 
         What W&B puts there is also in the history, or has a path of keys.
         """
-        values = numbers(self._items.read(data, message, UPDATE, only_keys=True))
+        values = self._numbers.read(data, message, UPDATE, only_keys=True)
         known = self._summary
         fresh = {
             name: value

@@ -21,7 +21,7 @@ from runstore.reader import load
 from runstore.sources import columns, recognise, wandb
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.leveldb_log import BlockTail
-from runstore.sources.wandb_items import MOST_PARTS, Items
+from runstore.sources.wandb_items import MOST_PARTS, items
 from runstore.sources.wandb_records import HISTORY, kind_of
 from runstore.status import Status
 from runstore.store import discover, find
@@ -103,9 +103,9 @@ def test_writer_of_these_tests_writes_what_wandb_writes(path: Path) -> None:
     for number, payload in enumerate(found, 1):
         message = kind_of(payload)
         if message.number == HISTORY and "-" not in path.parent.parent.name:
-            items = dict(Items().read(payload, message, 1))
-            if all(len(keys) == 1 for keys in items):
-                written = {k[0]: v.decode() for k, v in items.items() if isinstance(v, bytes)}
+            found_items = {item.keys: item.value for item in items(payload, message, 1)}
+            if all(len(keys) == 1 for keys in found_items):
+                written = {k[0]: v.decode() for k, v in found_items.items() if isinstance(v, bytes)}
                 assert history(number, written) == payload
 
 
@@ -256,6 +256,18 @@ def test_what_lies_in_a_runs_folders_is_no_run(tmp_path: Path) -> None:
     assert find(str(run), tmp_path).path == run
 
 
+def test_run_is_there_before_its_log_is(tmp_path: Path) -> None:
+    """W&B makes the folders first; what is in them is none of the runs."""
+    run = tmp_path / "wandb" / "run-20261128_120000-a1"
+    (run / "files").mkdir(parents=True)
+    (found,) = discover([tmp_path])
+    assert (found.path, found.source) == (run, wandb)
+    reader = poll(wandb.open_run(run))
+    assert reader.state.status == Status("unknown", wandb.EVIDENCE)
+    (run / "run-a1.wandb").write_bytes(framed([row(0, loss=1.0)]))
+    assert poll(reader).state.last == {"loss": 1.0}
+
+
 def test_mark_of_a_synced_run_is_no_log(tmp_path: Path) -> None:
     assert recognise(tmp_path, ["run-a1.wandb.synced", "files"]) is not wandb
     assert recognise(tmp_path, ["run-a1.wandb.synced", "run-a1.wandb"]) is wandb
@@ -369,8 +381,8 @@ def test_damaged_block_is_counted_with_its_place_and_the_rest_is_read(log: Path)
         b"\x08",
         b"\x08\x01\x12\xff\xff\xff\xff\x0f",
         b"\xff" * 40,
-        record(1, 2, b"\x0a\x05\x12\x09"),
-        record(1, 2, b"\x0b"),
+        record(1, 2, b"\x0a\x05\x12\x09abc"),
+        record(1, 2, b"\x0b" * 9),
         record(1, 17, b"\x22\x7f"),
         record(1, 7, b"\x12\x02\x0a\x7f"),
     ],
