@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tools whose logs are read, apart from what runstore itself is tested with.
+PEERS := .venv-peers
 # Workers for the tests that can share the machine.
 JOBS ?= 2
 ARGS ?=
@@ -15,7 +17,7 @@ TRIALS ?= 3
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format integration faults faults-lab bench clean
+.PHONY: help demo test check format integration peers faults faults-lab docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,8 +40,10 @@ format: $(VENV)/dev.stamp ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 
 # One at a time: these tests measure latencies and kill processes.
-integration: $(VENV)/dev.stamp ## the heavier tests: real servers, many kills, the built wheel
+integration: $(VENV)/dev.stamp $(PEERS)/stamp ## the heavier tests: real servers, many kills, the built wheel
 	@$(BIN)/python -m pytest -m integration $(ARGS)
+
+peers: $(PEERS)/stamp ## install the tools whose logs are read (part of integration)
 
 # The seed of a sample is the commit's, so that each commit tries another part; it is printed.
 faults: $(VENV)/dev.stamp ## every system call fails in turn, and more (SAMPLE=0.1 SEED=abc)
@@ -49,12 +53,15 @@ faults: $(VENV)/dev.stamp ## every system call fails in turn, and more (SAMPLE=0
 faults-lab: $(VENV)/dev.stamp ## as root: power loss, full disks, NFS in virtual machines (ONLY=nfs)
 	@$(BIN)/python -m tests.faults.lab --trials $(TRIALS) $(ARGS) $(ONLY)
 
+docs: $(VENV)/dev.stamp ## write the generated parts of README.md and docs/
+	@$(BIN)/python docs/generate.py
+
 bench: $(VENV)/dev.stamp ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do \
 	  echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
-clean: ## remove .venv and all caches
-	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, .venv-peers and all caches
+	rm -rf $(VENV) $(PEERS) .lab .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # -- the environment --------------------------------------------------------------------------
 
@@ -77,11 +84,19 @@ $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch $@ $(VENV)/demo.stamp
 
+# Gigabytes of modules, of which the tests import a part: those are compiled when they are imported.
+$(PEERS)/stamp: $(PEERS)/bin/python requirements-peers.txt
+	@echo "make: installing other tools into $(PEERS) (takes minutes the first time)"
+	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
+	  $(PEERS)/bin/python -m pip install $$quiet --no-input --disable-pip-version-check \
+	    --no-compile -r requirements-peers.txt
+	@touch $@
+
 # --clear: also when the interpreter that an earlier .venv points to is gone, stamps and all.
-$(BIN)/python:
+$(BIN)/python $(PEERS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: runstore needs Python 3.11 or newer, and '$(PYTHON)' is not;" \
 	    "name one with make PYTHON=python3.12"; exit 1; } >&2
-	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	@$(PYTHON) -m venv --clear $(@D:/bin=) || { rm -rf $(@D:/bin=); \
 	  echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv"; \
 	  exit 1; } >&2

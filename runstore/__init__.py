@@ -11,11 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
     from runstore.launch import init
     from runstore.manager import RunManager
-    from runstore.reader import RunData, load
     from runstore.run import Run
+    from runstore.run_data import RunData, load
     from runstore.sweep import grid
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ResumableSampler",
     "Run",
+    "RunCollection",
     "RunData",
     "RunManager",
     "RunStoreError",
@@ -33,19 +35,22 @@ __all__ = [
     "grid",
     "init",
     "load",
+    "load_all",
 ]
 
 _HOMES = {
     "ResumableSampler": "runstore.train.sampler",
     "SeededDataset": "runstore.train.sampler",
     "Run": "runstore.run",
-    "RunData": "runstore.reader",
+    "RunCollection": "runstore.collection",
+    "RunData": "runstore.run_data",
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
     "Stepper": "runstore.train.stepper",
     "grid": "runstore.sweep",
     "init": "runstore.launch",
-    "load": "runstore.reader",
+    "load": "runstore.run_data",
+    "load_all": "runstore.collection",
 }
 
 

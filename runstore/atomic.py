@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_document(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -48,6 +51,56 @@ def replace_document(directory: int, name: str, data: bytes, *, durable: bool = 
         raise
     if durable:
         sync_descriptor(directory)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of `path` once all of it is written.
+
+    Until then it lies beside it under a name that begins with a dot; on a failure it goes, and
+    what was at `path` stays. Of a link its target is replaced. What is no regular file, as a pipe
+    or `/dev/stdout`, is written to as it is.
+
+    Raises:
+        OSError: the disk is full, the directory is gone, …; it names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.tmp")
+    mode = _mode(path)
+    try:
+        if mode is not None and not stat.S_ISREG(mode):
+            with path.open("wb") as file:
+                yield file
+            return
+        with _removed_on_failure(beside), beside.open("wb") as file:
+            yield file
+            file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), stat.S_IMODE(mode))
+            os.fsync(file.fileno())
+            beside.rename(target)
+    except OSError as error:
+        # A write that fails names no file.
+        if error.filename in (None, str(beside)):
+            error.filename = str(path)
+        raise
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
 
 
 def rewrite_in_place(directory: int, name: str, data: bytes, *, durable: bool = True) -> None:

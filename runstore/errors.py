@@ -11,6 +11,7 @@
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
     ├── ColumnMapError         a --map that names no column
+    ├── MissingPackageError    an optional package that is not installed
     └── BadValueError          a value that cannot be logged (raised only with strict=True)
 
 Each message says what was asked, what was found and what to do; the facts are attributes.
@@ -110,6 +111,15 @@ class ColumnMapError(RunStoreError):
             f"{part!r}: expected step, epoch, time or split, =, and the name of a column, "
             "such as --map step=iter,split=mode"
         )
+
+
+class MissingPackageError(RunStoreError, ModuleNotFoundError):
+    """What was asked for needs a package that is not installed."""
+
+    def __init__(self, package: str, asked: str) -> None:
+        """Refuse what was `asked` for, a name of a function or an option."""
+        RunStoreError.__init__(self, f"{asked} needs {package}: pip install {package}")
+        self.name = package
 
 
 class BadValueError(RunStoreError):

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,8 +27,15 @@ PURGING_FILE_VERSION = "brain.Event:1"
 class EventFile:
     """Writes summaries into a new file of a directory. For one thread at a time."""
 
-    def __init__(self, directory: Path, *, suffix: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, suffix: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
         """Create the file; its name sorts behind those of all event files that are there.
+
+        Args:
+            directory: where it is to be.
+            suffix: what its name ends with.
+            clock: gives the Unix seconds of what has no time of its own.
 
         Raises:
             ImportError: tensorboard is not installed.
@@ -46,6 +53,7 @@ class EventFile:
         self._tensor_pb2, self._types_pb2 = tensor_pb2, types_pb2
         self._api_pb2, self._plugin_data_pb2 = api_pb2, plugin_data_pb2
         self._hparams, self._text = hparams, text
+        self._clock = clock
         self.path = directory / (_next_name(os.listdir(directory)) + suffix)
         self._file = self.path.open("xb")
         self._writer = _writer_into(self._file)
@@ -111,7 +119,7 @@ class EventFile:
         all of them, so the columns would be those of one run. Without any, it has the parameters
         and metrics of every run.
         """
-        info = self._plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        info = self._plugin_data_pb2.SessionStartInfo(start_time_secs=self._clock())
         for name, value in without_surrogates(params).items():
             key = "bool_value" if isinstance(value, bool) else "number_value"
             kind = "string_value" if isinstance(value, str) else key
@@ -119,10 +127,11 @@ class EventFile:
         data = self._plugin_data_pb2.HParamsPluginData(session_start_info=info)
         self._hparams_summary(self._hparams.SESSION_START_INFO_TAG, data)
 
-    def end_session(self, *, success: bool) -> None:
-        """Write that the session has ended, and how."""
+    def end_session(self, *, success: bool, time_s: float | None = None) -> None:
+        """Write that the session has ended, how, and in which Unix second; None for now."""
         status = self._api_pb2.STATUS_SUCCESS if success else self._api_pb2.STATUS_FAILURE
-        info = self._plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+        ended = self._clock() if time_s is None else time_s
+        info = self._plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ended)
         data = self._plugin_data_pb2.HParamsPluginData(session_end_info=info)
         self._hparams_summary(self._hparams.SESSION_END_INFO_TAG, data)
 
@@ -135,7 +144,7 @@ class EventFile:
         self._add(summary=self._summary_pb2.Summary(value=[value]), **fields)
 
     def _add(self, **fields: Any) -> None:
-        self._writer.add_event(self._event(**{"wall_time": time.time(), **fields}))
+        self._writer.add_event(self._event(**{"wall_time": self._clock(), **fields}))
 
     def flush(self) -> None:
         """Hand what was written to the kernel."""

@@ -22,6 +22,8 @@ YAML_VALUES = 50_000
 """Values in such a document; those that an alias repeats count each time."""
 YAML_DEPTH = 32
 """Levels of such a document; what lies deeper is left out."""
+VALUE_FILES = 1000
+"""Parameters, and tags, of a run that keeps each in a file of its own (MLflow), the first found."""
 LISTED_DOCUMENT_BYTES = 64 << 10
 """Of a longer `run.json`, a list of runs keeps what it shows and not the rest: there may be
 thousands of them."""
@@ -52,13 +54,17 @@ OPEN_BYTES_KEPT = 2 << 20
 """`open` events kept whole, the newest attempts'; of older ones what is no list or object."""
 REPORT_BYTES_KEPT = 3 << 20
 """Classification reports, as bytes of their lines, the newest: a matrix is large in memory."""
+TRAINER_STATE_BYTES = 256 << 20
+"""A `trainer_state.json` of transformers: a million log rows. It is read a part at a time."""
 MANIFEST_BYTES = 256 << 20
 """The list of checkpoints: half a million of them. A longer one is refused, as if it could not be
 read, because what it lists may not be taken for files that nobody listed."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
+GAP_TOLD = 100
+"""Missing attempts or parts between two that are there: one name says that there are 10^9."""
 EXPORT_COLUMNS = 16_384
-"""Columns of a CSV: a spreadsheet has no more."""
+"""Columns of a table that is handed on: a spreadsheet has no more."""
 LISTED_READERS = 500
 """Ended runs whose readers the monitor keeps, 60 KiB each, besides those on screen; and as many of
 those that may go on. The others are read again when they come into view: a millisecond."""

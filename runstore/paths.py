@@ -19,6 +19,7 @@ _STREAM_FILE = re.compile(
 )
 _CHECKPOINT_FILE = re.compile(r"step-[0-9]{8,}-[0-9]{4,}(?:\.[0-9]+)?\.pt")
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[a-z0-9_.+]+-)*[a-z2-7]{6,}")
+_HEX_ID = re.compile(r"[0-9a-f]{32}")
 # In the order in which they sort, so that the milliseconds in them do too.
 _ID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
 
@@ -142,6 +143,11 @@ def new_run_id(name: str | None, *, now: float | None = None) -> str:
 def id_order(run_id: str) -> str:
     """Return what sorts run ids by the time of their creation, whatever their names."""
     return f"{run_id[:15]}-{run_id.rpartition('-')[2]}"
+
+
+def short_id(run_id: str) -> str:
+    """Return the first eight of the 32 digits that some tools name runs by; others as they are."""
+    return run_id[:8] if _HEX_ID.fullmatch(run_id) else run_id
 
 
 def slugify(name: str, *, limit: int = 40) -> str:

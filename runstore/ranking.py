@@ -9,7 +9,11 @@ RANKED_METRICS = 50
 """Metrics of one run that may become a column of a list."""
 SPLITS = ("train", "val", "valid", "validation", "eval", "test")
 _BY_MEANING = ("loss", "accuracy", "acc", "f1", "auc", "mae", "mse", "rmse", "perplexity")
-_BOOKKEEPING = ("duration_s", "_per_s", "samples", "nonfinite", "batches")
+_BOOKKEEPING = (
+    *("duration_s", "_per_s", "samples", "nonfinite", "batches"),
+    # What transformers calls them.
+    *("runtime", "_per_second"),
+)
 _NOTED = ("duration_s", "samples_per_s", "nonfinite")
 
 

@@ -2,145 +2,104 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from itertools import chain
 
-from runstore.errors import RunNotFoundError, UnreadableFileError
+from runstore.errors import UnreadableFileError
 from runstore.paths import Stream
-from runstore.pieces import Best
-from runstore.records import NONFINITE_KEY, JsonObject, metric_values
-from runstore.sources import RunReader, RunRef, ask_scheduler, open_run
+from runstore.records import JsonObject, with_nonfinite
+from runstore.reports import class_rows
+from runstore.sources import RunReader, RunRef, ask_scheduler, glanced, open_run
+from runstore.sources.native import NativeReader
 from runstore.sources.reading import RowLine
 from runstore.state import RunState
-from runstore.store import find
-
-if TYPE_CHECKING:
-    import pandas
+from runstore.watching import Watch, unwatched
 
 
-def read_whole(ref: RunRef) -> RunReader:
-    """Return a reader that has read all there is.
+def read_whole(ref: RunRef, watch: Watch = unwatched) -> RunReader:
+    """Return a reader that has read all there is; `watch` sees how far that is.
 
     Raises:
         FormatError: the run was written in a newer format.
     """
     reader = open_run(ref, patient=False)
-    reader.poll()
-    while reader.behind:
-        reader.poll()
+    for _ in watch(_polls(reader), "reading MiB"):
+        pass
     ask_scheduler([reader])
-    if reader.refused is not None:
-        raise reader.refused
-    return reader
+    return checked(reader)
 
 
-def visible_rows(ref: RunRef, stream: Stream) -> Iterator[RowLine]:
+def _polls(reader: RunReader) -> Iterator[bool]:
+    """Read all there is, a MiB at a time."""
+    yield reader.poll()
+    while reader.behind:
+        yield reader.poll()
+
+
+def visible_rows(ref: RunRef, stream: Stream, reader: RunReader | None = None) -> Iterator[RowLine]:
     """Yield the rows of a stream that count, in order.
+
+    Args:
+        ref: the run.
+        stream: the stream.
+        reader: one of the run that is there already, if any.
 
     Raises:
         UnreadableFileError: a file is there and cannot be read.
     """
-    for line in open_run(ref, patient=False).rows(stream):
+    for line in (reader or open_run(ref, patient=False)).rows(stream):
         if line.error is not None and not line.number:
             raise UnreadableFileError(ref.path / line.file, line.error)
         if line.row is not None and not line.superseded:
             yield line
 
 
-class RunData:
-    """One run, read once: `runstore.load`."""
+def table_rows(
+    ref: RunRef, stream: Stream, reader: RunReader | None = None
+) -> Iterator[JsonObject]:
+    """Return the rows of a stream's table: flat, NaN and infinities as floats.
 
-    def __init__(self, ref: RunRef) -> None:
-        """Read the run that `ref` names."""
-        self._ref = ref
-        self.state: RunState = read_whole(ref).state
-
-    def __repr__(self) -> str:
-        """Return `<runstore run 2026…-digits-… finished, 10 epochs>`."""
-        return f"<runstore run {self.id} {self.status}, {len(self.state.epoch_rows)} epochs>"
-
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return self.state.id
-
-    @property
-    def path(self) -> Path:
-        """The run's directory."""
-        return self.state.path
-
-    @property
-    def status(self) -> str:
-        """The status when it was read, one of nine words (docs/format.md)."""
-        return self.state.status.word
-
-    @property
-    def reason(self) -> str:
-        """The evidence for the status, in words; empty when it needs none."""
-        return self.state.status.reason
-
-    @property
-    def params(self) -> JsonObject:
-        """The hyperparameters."""
-        return self.state.params
-
-    @property
-    def best(self) -> Best | None:
-        """The best epoch."""
-        return self.state.best
-
-    def metrics(self) -> list[JsonObject]:
-        """Return the metrics rows that count, in order; NaN and infinities are floats."""
-        return self._rows("metrics")
-
-    def epochs(self) -> list[JsonObject]:
-        """Return one row per finished epoch."""
-        return self._rows("epochs")
-
-    def reports(self) -> list[JsonObject]:
-        """Return one row per classification report."""
-        return [line.row for line in visible_rows(self._ref, "reports") if line.row is not None]
-
-    def _rows(self, stream: Stream) -> list[JsonObject]:
-        lines = visible_rows(self._ref, stream)
-        return [with_nonfinite(line.row) for line in lines if line.row is not None]
-
-    def to_pandas(self, stream: Stream = "metrics") -> pandas.DataFrame:
-        """Return a stream's rows as a data frame, one column per key.
-
-        Raises:
-            ModuleNotFoundError: pandas is not installed.
-        """
-        if importlib.util.find_spec("pandas") is None:
-            raise ModuleNotFoundError("to_pandas needs pandas: pip install pandas")
-        import pandas as pd
-
-        rows: list[Any] = self.reports() if stream == "reports" else self._rows(stream)
-        return pd.DataFrame(rows)
-
-
-def with_nonfinite(row: JsonObject) -> JsonObject:
-    """Return a row with NaN and infinities as floats, and without the side note."""
-    if NONFINITE_KEY not in row:
-        return row
-    values = metric_values(row)
-    return {k: values.get(k, v) for k, v in row.items() if k != NONFINITE_KEY}
-
-
-def load(path: str | Path, *, root: str | Path = "runs") -> RunData:
-    """Read a run.
+    A report is a row for each class and each average, any other line a row.
 
     Args:
-        path: its directory; or below `root` its id, a unique prefix or name, or `latest`.
-        root: the directory of runs to look in.
+        ref: the run.
+        stream: the stream.
+        reader: one that has had a look at the run, if any.
 
     Raises:
-        RunNotFoundError: there is no such run.
-        FormatError: it was written by a newer version.
+        FormatError: the run was written in a newer format.
+        UnreadableFileError: a file is there and cannot be read; also while rows are taken.
     """
-    run_dir = Path(path)
-    if isinstance(path, Path) and not run_dir.is_dir():
-        raise RunNotFoundError(str(path), str(run_dir.parent))
-    return RunData(find(str(path), Path(root)))
+    reader = checked(reader) if reader is not None else glance(ref)
+    rows = (line.row for line in visible_rows(ref, stream, reader) if line.row is not None)
+    if stream == "reports":
+        return chain.from_iterable(map(class_rows, rows))
+    return map(with_nonfinite, rows)
+
+
+def glance(ref: RunRef) -> RunReader:
+    """Return a reader that has had one look at a run, a few KiB.
+
+    Raises:
+        FormatError: the run was written in a newer format.
+    """
+    (reader,) = glanced([ref])
+    return checked(reader)
+
+
+def known_state(reader: RunReader) -> RunState:
+    """Return what a look at a run has told, with all of its parameters."""
+    if isinstance(reader, NativeReader):
+        reader.read_document()
+    return reader.state
+
+
+def checked(reader: RunReader) -> RunReader:
+    """Return a reader that has had a look at its run.
+
+    Raises:
+        FormatError: the run was written in a newer format.
+    """
+    if reader.refused is not None:
+        raise reader.refused
+    return reader

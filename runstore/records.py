@@ -177,13 +177,22 @@ def metric_values(record: Mapping[str, Any]) -> dict[str, float]:
         if type(value) is float:
             values[key] = value
         elif type(value) is int:
-            values[key] = _as_float(value)
+            values[key] = int_as_float(value)
         elif value is None and isinstance(notes, dict) and notes.get(key) in _NONFINITE_NAMES:
             values[key] = _NONFINITE_NAMES[notes[key]]
     return values
 
 
-def _as_float(value: int) -> float:
+def with_nonfinite(row: JsonObject) -> JsonObject:
+    """Return a row with NaN and infinities as floats, and without the side note."""
+    if NONFINITE_KEY not in row:
+        return row
+    values = metric_values(row)
+    return {k: values.get(k, v) for k, v in row.items() if k != NONFINITE_KEY}
+
+
+def int_as_float(value: int) -> float:
+    """Return an integer of any size as a float, infinite where there is none so large."""
     try:
         return float(value)
     except OverflowError:
@@ -192,7 +201,11 @@ def _as_float(value: int) -> float:
 
 def integer(record: Mapping[str, Any], key: str) -> int | None:
     """Return an integer field of a record, or None when it is missing, huge, or something else."""
-    value = record.get(key)
+    return whole(record.get(key))
+
+
+def whole(value: Any) -> int | None:
+    """Return an integer, also one that is written as a float; None for anything else."""
     if type(value) is float and value.is_integer() and abs(value) <= 2.0**63:
         return int(value)
     return value if type(value) is int else None
@@ -201,7 +214,7 @@ def integer(record: Mapping[str, Any], key: str) -> int | None:
 def number(record: Mapping[str, Any], key: str) -> float | None:
     """Return a numeric field of a record as a float, or None when it is missing."""
     value = record.get(key)
-    return _as_float(value) if type(value) is int else value if type(value) is float else None
+    return int_as_float(value) if type(value) is int else value if type(value) is float else None
 
 
 def flat(record: JsonObject) -> JsonObject:

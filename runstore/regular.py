@@ -18,13 +18,18 @@ class NotRegularError(OSError):
     """What is there is no regular file."""
 
 
-def open_regular(path: Path) -> int:
+def open_regular(path: Path | str) -> int:
     """Return a descriptor to read `path`, a regular file.
 
     Raises:
         NotRegularError: it is a link, directory, FIFO, socket or device.
         OSError: it is missing, or cannot be opened.
     """
+    return opened_regular(path)[0]
+
+
+def opened_regular(path: Path | str) -> tuple[int, os.stat_result]:
+    """Return a descriptor as `open_regular` does, and what `fstat` says of it."""
     try:
         # Looked at first, because opening a device can have effects; and again once it is open.
         _check(os.lstat(path), path)
@@ -32,14 +37,15 @@ def open_regular(path: Path) -> int:
     except ValueError:
         raise FileNotFoundError(errno.ENOENT, "a name with a NUL byte") from None
     try:
-        _check(os.fstat(descriptor), path)
+        status = os.fstat(descriptor)
+        _check(status, path)
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, status
 
 
-def _check(status: os.stat_result, path: Path) -> None:
+def _check(status: os.stat_result, path: Path | str) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise NotRegularError(errno.ELOOP, "a symbolic link, not a regular file", str(path))
     if not stat.S_ISREG(status.st_mode):

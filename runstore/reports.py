@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -274,6 +274,35 @@ def _largest_cells(true: Any, predicted: Any, weights: Any, room: int) -> list[l
     return [list(cell) for cell in sorted(kept)]
 
 
+def class_rows(row: JsonObject) -> Iterator[JsonObject]:
+    """Yield the lines of a report as flat rows: one for each class and each average.
+
+    They have `split`, `label`, and the four `COLUMNS` as floats; of the accuracy, which has one
+    score only, that is `f1-score`, as scikit-learn prints it. Anything that is not a report gives
+    none.
+    """
+    report = row.get("report")
+    if not isinstance(report, dict):
+        return
+    common = {key: row.get(key) for key in ("step", "epoch", "time", "split")}
+    for label, values in report.items():
+        scores = _scores_of(values, report)
+        numbers = {column: _as_score(scores[column]) for column in COLUMNS if column in scores}
+        yield {**common, "label": label, **numbers}
+
+
+def _as_score(value: object) -> object:
+    # null is a score that is undefined by zero_division=nan.
+    return math.nan if value is None else value
+
+
+def _scores_of(values: Any, report: JsonObject) -> JsonObject:
+    """Return the scores of one line; the accuracy is printed where the F1 scores are."""
+    if isinstance(values, dict):
+        return values
+    return {"f1-score": values, "support": _total_support(report)}
+
+
 def text_report(row: JsonObject) -> list[str]:
     """Return the lines that scikit-learn prints for what a `reports` row holds.
 
@@ -291,9 +320,7 @@ def text_report(row: JsonObject) -> list[str]:
 
 
 def _text_row(name: str, report: JsonObject, width: int) -> str:
-    values = report[name]
-    if not isinstance(values, dict):  # the accuracy, which has one score only
-        values = {"f1-score": values, "support": _total_support(report)}
+    values = _scores_of(report[name], report)
     scores = (_score(values, column) for column in COLUMNS[:3])
     return f"{name:>{width}s} " + "".join(f" {s:>9}" for s in (*scores, _support(values)))
 

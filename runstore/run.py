@@ -19,6 +19,7 @@ from runstore.checkpoints import ResumePoint
 from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
 from runstore.metric_rows import MetricRows
+from runstore.notebook import position, run_page
 from runstore.paths import RunPaths, Stream
 from runstore.pieces import Best
 from runstore.position import Position
@@ -35,7 +36,7 @@ from runstore.stages import Stages
 from runstore.stops import Stop, take_requests
 from runstore.system import SystemSampler
 from runstore.tensorboard import open_mirror
-from runstore.text import shell_word
+from runstore.text import printable, shell_word
 from runstore.values import as_float, as_index, is_late, shown_as_text
 from runstore.writer import RunWriter
 
@@ -118,6 +119,7 @@ class Run:
         self._position = Position()
         self._stages = Stages(self, self._position, best, keep_best[0] if keep_best else None)
         self._ended = False
+        self._status = "running"
         self._why_ended = "the run has ended"
         # Re-entrant: SIGTERM may come while the main thread is inside.
         self._end_lock = threading.RLock()
@@ -725,6 +727,7 @@ class Run:
             facts["lost_ranks"] = lost
         with self._end_lock:
             already, self._ended = self._ended, True
+            self._status = status
             try:
                 if self._sampler is not None:
                     self._sampler.stop()
@@ -815,5 +818,16 @@ class Run:
         )
 
     def __repr__(self) -> str:
-        """Return `<runstore.Run 2026…-digits-… step 120>`."""
-        return f"<runstore.Run {self.id} step {self.step}>"
+        """Return `<runstore.Run 2026…-digits-… running, epoch 3/10, step 120>`."""
+        stands = position(self.epoch, self._position.epochs, self.step)
+        return printable(f"<runstore.Run {self.id} {', '.join([self._status, *stands])}>")
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: where the run stands, and what it came to so far."""
+        stands = position(self.epoch, self._position.epochs, self.step)
+        facts = {
+            "status": self._status,
+            "position": ", ".join(stands),
+            "directory": str(self.path),
+        }
+        return run_page(self.id, facts, self.params, self.summary, (), self.best)

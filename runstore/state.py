@@ -137,6 +137,8 @@ class RunState:
         """Start with nothing known about the run at `path`."""
         self.path = path
         self.source = source
+        self.called = ""
+        """Its id in lists, where that is not the directory's name."""
         self.info: JsonObject = {}
         """`run.json`."""
         self.progress: Progress | None = None
@@ -420,7 +422,7 @@ class RunState:
     @property
     def id(self) -> str:
         """The run's id: the directory's name unless `run.json` says otherwise."""
-        return self._text("id") or self.path.name
+        return self._text("id") or self.called or self.path.name
 
     @property
     def name(self) -> str:

@@ -9,29 +9,48 @@ import difflib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
 from runstore.limits import LINKED_DEPTH
 from runstore.paths import looks_like_run_id
-from runstore.sources import RunRef, Source, is_by_chance, looked_for, native, owns, recognise
+from runstore.sources import (
+    RunRef,
+    Source,
+    is_by_chance,
+    looked_for,
+    may_hold_runs,
+    native,
+    owns,
+    recognise,
+    recorded_name,
+    tensorboard,
+    unread,
+)
+from runstore.watching import Watch, unwatched
 
 MAX_DEPTH = 12
 """Folders nested deeper than this are not searched."""
+LOOKING = "looking for runs"
 UNKNOWN_TIME = "-"
 """Sorts before all times."""
 
 Found = TypeVar("Found")
 
 
-def discover(roots: Sequence[Path]) -> list[RunRef]:
+def discover(roots: Sequence[Path], watch: Watch = unwatched) -> list[RunRef]:
     """Return the runs below some roots, newest first; a root may be a run itself.
+
+    Args:
+        roots: where to look.
+        watch: who sees how far that is.
 
     Raises:
         RootNotFoundError: a root is not there, is a file, or may not be read.
     """
-    refs = list(walk(roots))
+    refs = list(watch(walk(roots), LOOKING))
     sort_newest_first(refs, lambda ref: ref)
     return refs
 
@@ -47,7 +66,7 @@ def walk(roots: Sequence[Path]) -> Iterator[RunRef]:
         problem = root_problem(root)
         if problem is not None:
             raise RootNotFoundError(root, problem)
-        yield from _walk(str(root), os.path.realpath(root), seen, 0)
+        yield from _Walk(root, seen, is_only_root=len(roots) == 1).runs()
 
 
 def sort_newest_first(found: list[Found], ref_of: Callable[[Found], RunRef]) -> None:
@@ -72,41 +91,71 @@ def root_problem(root: Path) -> str | None:
     return None
 
 
-def _walk(
-    directory: str, real: str, seen: set[str], depth: int, deepest: int = MAX_DEPTH
-) -> Iterator[RunRef]:
-    """Yield the runs in and below a directory, each real directory once."""
-    if real in seen or depth > deepest:
-        return
-    seen.add(real)
-    if depth and looks_like_run_id(directory.rpartition("/")[2]):
-        yield RunRef(directory, native)
-        return
-    try:
-        names, folders = _listed(directory)
-    except OSError:
-        yield _odd_ref(directory)
-        return
-    source = recognise(Path(directory), names)
-    found_below = False
-    for name, is_link in _to_search(folders, source, depth):
-        place = _join(directory, name)
+class _Place(NamedTuple):
+    """A directory that a walk comes to."""
+
+    path: str
+    real: str
+    depth: int = 0
+    deepest: int = MAX_DEPTH
+    is_within: bool = False
+    """It lies in a run: what is no run there is no business of ours."""
+
+    def inside(self, name: str, *, is_link: bool, is_within: bool) -> _Place:
+        """Return a folder in it."""
+        path = _join(self.path, name)
+        if is_link:
+            # It may lead to `/`: it is followed, but not far.
+            deepest = min(self.deepest, self.depth + 1 + LINKED_DEPTH)
+            return _Place(path, os.path.realpath(path), self.depth + 1, deepest, is_within)
         # Asking the kernel for each of a thousand real paths costs more than reading the names.
-        own = place if real == directory else _join(real, name)
-        for ref in _walk(
-            place,
-            os.path.realpath(place) if is_link else own,
-            seen,
-            depth + 1,
-            # A link may lead to `/`: it is followed, but not far.
-            min(deepest, depth + 1 + LINKED_DEPTH) if is_link else deepest,
-        ):
-            found_below = True
-            yield ref
-    if source is not None and not (depth == 0 and found_below and is_by_chance(source)):
-        yield RunRef(directory, source, _time_key(directory))
-    elif depth and not names:
-        yield _odd_ref(directory)
+        real = path if self.real == self.path else _join(self.real, name)
+        return _Place(path, real, self.depth + 1, self.deepest, is_within)
+
+
+class _Walk:
+    """Finds the runs below one root."""
+
+    def __init__(self, root: Path, seen: set[str], *, is_only_root: bool) -> None:
+        """Pass over the real directories in `seen`, which grows."""
+        self._root, self._seen = str(root), seen
+        above = self._root if is_only_root else str(root.parent)
+        self._below = 0 if above == "." else len(above.rstrip("/")) + 1
+
+    def runs(self) -> Iterator[RunRef]:
+        """Yield them, in any order."""
+        return self._runs(_Place(self._root, os.path.realpath(self._root)))
+
+    def _runs(self, place: _Place) -> Iterator[RunRef]:
+        """Yield the runs in and below a directory, each real directory once."""
+        directory, depth = place.path, place.depth
+        if place.real in self._seen or depth > place.deepest:
+            return
+        self._seen.add(place.real)
+        if depth and looks_like_run_id(directory.rpartition("/")[2]):
+            yield RunRef(directory, native)
+            return
+        try:
+            names, folders = _listed(directory)
+        except OSError:
+            if not place.is_within:
+                yield _odd_ref(directory)
+            return
+        source = recognise(Path(directory), names)
+        if place.is_within and source is not None and is_by_chance(source):
+            source = None
+        # A root of runs may hold a stray table.
+        is_guess = depth == 0 and source is not None and is_by_chance(source)
+        is_within = place.is_within or not (source is None or is_guess)
+        found_below = False
+        for name, is_link in _to_search(directory, names, folders, source, depth):
+            for ref in self._runs(place.inside(name, is_link=is_link, is_within=is_within)):
+                found_below = True
+                yield ref
+        if source is not None and not (is_guess and found_below):
+            yield RunRef(directory, source, _time_key(directory), self._below)
+        elif depth and not names and not place.is_within:
+            yield _odd_ref(directory)
 
 
 def _listed(directory: str) -> tuple[list[str], list[tuple[str, bool]]]:
@@ -134,17 +183,27 @@ def _join(directory: str, name: str) -> str:
 
 
 def _to_search(
-    folders: list[tuple[str, bool]], source: Source | None, depth: int
+    directory: str,
+    names: Sequence[str],
+    folders: list[tuple[str, bool]],
+    source: Source | None,
+    depth: int,
 ) -> list[tuple[str, bool]]:
     """Return the folders to search in.
 
-    None inside a run; but one stray `*.jsonl` (an export, say) makes a folder of runs look like a
-    run of plain lines, and must not hide what is below it. A root that has runs below is no run
-    then. Runs of other tools may have runs below when they are the root; their own parts are none.
+    None inside a run; but one stray `*.jsonl` or table (an export, say) makes a folder of runs look
+    like a run, and must not hide what is below it. A root that has runs below is no run then.
+    TensorBoard has runs within runs; what others have below a root is none where it is a part of
+    them.
     """
     if source is native:
         return []
+    if source is tensorboard:
+        own = tensorboard.folders_of_run(Path(directory), names)
+        return [folder for folder in folders if folder[0] not in own]
     if source is None:
+        return [folder for folder in folders if may_hold_runs(folder[0], names)]
+    if is_by_chance(source):
         return folders
     if depth == 0:
         return [folder for folder in folders if not owns(source, folder[0])]
@@ -175,11 +234,13 @@ def _time_key(directory: str) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(modified))
 
 
-def find(wanted: str, root: Path) -> RunRef:
+def find(wanted: str, root: Path, watch: Watch = unwatched) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
-    An id is the directory's name or, where none matches, the one in `run.json`. A name is what
-    `init(name=…)` put between the id's time and its last letters.
+    An id is the directory's name (of another tool's run: its path below the root) or, where none
+    matches, the one in `run.json`, or the name that MLflow gave the run. A name is what
+    `init(name=…)` put between the id's time and its last letters. `watch` sees how
+    far it is.
 
     Raises:
         RootNotFoundError: the root is not there (and `wanted` is no path).
@@ -188,20 +249,19 @@ def find(wanted: str, root: Path) -> RunRef:
     """
     as_path = Path(wanted)
     if wanted and as_path.is_dir() and (os.sep in wanted or not (root / wanted).is_dir()):
-        return _run_at(as_path, wanted)
+        return _named_below(_run_at(as_path, wanted), root)
     if os.sep in wanted and not as_path.exists() and not (root / wanted).exists():
         raise RunNotFoundError(wanted, f"that place: there is no such directory, nor in {root}")
-    refs = discover([root])
+    refs = discover([root], watch)
     if wanted == "latest" and refs:
         return refs[0]
-    paths = [path_below(ref, root) for ref in refs]
-    exact = [ref for ref, path in zip(refs, paths, strict=True) if wanted in (ref.name, path)]
+    exact = [ref for ref in refs if wanted in (ref.name, ref.id, path_below(ref, root))]
     names = [ref.name for ref in refs]
     matches = exact or _named(wanted, zip(names, refs, strict=True))
     matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
     if not matches and wanted:
         # Documents are opened only now: most runs are asked for by their directory's name.
-        ids = [_recorded_id(ref) for ref in refs]
+        ids = [recorded_name(ref) for ref in watch(refs, "reading ids", len(refs))]
         matches = _named(wanted, zip(ids, refs, strict=True))
         names = list(dict.fromkeys(filter(None, names + ids)))
     if len(matches) == 1:
@@ -222,11 +282,6 @@ def name_in(run_id: str) -> str:
     return "-".join(run_id.split("-")[2:-1])
 
 
-def _recorded_id(ref: RunRef) -> str:
-    """Return the id in a run's document: renamed and copied directories have another name."""
-    return native.recorded_id(ref.path) if ref.source is native else ""
-
-
 def path_below(ref: RunRef, root: Path) -> str:
     """Return the path of a run's directory from the root in which it was found."""
     return str(ref.path.relative_to(root))
@@ -243,8 +298,15 @@ def _run_at(path: Path, wanted: str) -> RunRef:
     refs = discover([path]) if recognise(path, names) is not None else []
     refs = [ref for ref in refs if ref.path == path]
     if not refs:
-        raise RunNotFoundError(wanted, f"that directory ({looked_for()} were looked for)")
+        searched = f"that directory ({looked_for()} were looked for{unread(path)})"
+        raise RunNotFoundError(wanted, searched)
     return refs[0]
+
+
+def _named_below(ref: RunRef, root: Path) -> RunRef:
+    """Return a run with the id that it has in the list of its root."""
+    before = f"{root}/"
+    return replace(ref, below=len(before)) if ref.place.startswith(before) else ref
 
 
 def _near(wanted: str, names: Sequence[str]) -> list[str]:

@@ -11,18 +11,6 @@ from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
 from runstore.state import Attempt, RunState
 
-EXIT_KEYS = (
-    "code",
-    "signal",
-    "core",
-    "oom_kill",
-    "duration_s",
-    "max_rss_gib",
-    "user_s",
-    "system_s",
-)
-"""What `runstore exec` says of a command's end."""
-
 
 def summary(state: RunState) -> JsonObject:
     """Return what a list of runs needs to know of one."""
@@ -43,18 +31,22 @@ def summary(state: RunState) -> JsonObject:
         "step": state.step,
         "params": state.params,
         "tags": state.tags,
-        "last": split_nonfinite(_measured(state.last)),
+        "last": split_nonfinite(measured(state)),
         "best": asdict(best) if best else None,
     }
 
 
-def _measured(last: Mapping[str, float]) -> dict[str, float]:
-    """Return what was logged: without the durations and speeds that runs note by themselves."""
-    return {name: value for name, value in last.items() if not is_noted(name)}
+def measured(state: RunState) -> dict[str, float]:
+    """Return the latest values that were logged.
+
+    That is without the durations and speeds that runs note by themselves.
+    """
+    return {name: value for name, value in state.last.items() if not is_noted(name)}
 
 
 def full_summary(state: RunState) -> JsonObject:
     """Return `summary` with what a page about one run needs besides."""
+    git = state.info.get("git")
     return {
         **summary(state),
         "attempts": [_attempt(state.attempts[n]) for n in sorted(state.attempts)],
@@ -64,9 +56,9 @@ def full_summary(state: RunState) -> JsonObject:
         "bad_lines": [
             {"place": bad.place, **asdict(bad)} for bad in (*state.bad_lines, *state.torn_lines)
         ],
-        "command": state.info.get("command"),
+        "command": _command(state.info),
         "command_redacted": state.info.get("command_redacted") is True,
-        "git": state.info.get("git"),
+        "git": git if isinstance(git, dict) else None,
     }
 
 
@@ -82,11 +74,41 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "attempt": attempt.number,
         "started": number(opened, "time"),
-        "host": opened.get("host"),
+        "host": _text(opened, "host"),
         "pid": integer(opened, "pid"),
         "ended": number(ended, "time"),
-        "status": ended.get("status"),
-        "reason": ended.get("reason"),
+        "status": _text(ended, "status"),
+        "reason": _text(ended, "reason"),
         "step": integer(ended, "step"),
-        "exit": {key: exited.get(key) for key in EXIT_KEYS} if exited else None,
+        "exit": _exit(exited) if exited else None,
     }
+
+
+def _exit(exited: JsonObject) -> dict[str, Any]:
+    """Return what `runstore exec` says of a command's end."""
+    amounts = ("duration_s", "max_rss_gib", "user_s", "system_s")
+    return {
+        "code": integer(exited, "code"),
+        "signal": _text(exited, "signal"),
+        "core": _flag(exited, "core"),
+        "oom_kill": _flag(exited, "oom_kill"),
+        **{key: number(exited, key) for key in amounts},
+    }
+
+
+# Whoever reads the JSON relies on its types; a damaged file, or another writer's, on nothing.
+
+
+def _text(record: JsonObject, key: str) -> str | None:
+    value = record.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _flag(record: JsonObject, key: str) -> bool | None:
+    value = record.get(key)
+    return value if isinstance(value, bool) else None
+
+
+def _command(info: Mapping[str, Any]) -> list[str] | None:
+    command = info.get("command")
+    return list(map(str, command)) if isinstance(command, list) else None

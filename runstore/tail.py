@@ -61,12 +61,17 @@ class Tail(Cursor):
         """Go to `back` bytes before the end, and return the whole lines from there.
 
         For a look at the last rows of a large file. Nothing happens when the cursor is there or
-        further already.
+        further already. Where the last line is longer than `back`, it is read all the same.
         """
 
         def go(fd: int, end: int) -> None:
-            if end - back > self.offset:
-                self._skip_to(fd, end - back)
+            start = self._line_behind(fd, end - back) if end - back > self.offset else None
+            if start is not None and start >= end:
+                start = self._last_line(fd, end)
+            if start is not None:
+                self._line_number = 0
+                self._oversized = False
+                self._move_to(fd, start)
 
         return self._look(Chunk, lambda *opened: self._take_lines(READ_BYTES, *opened), go)
 
@@ -140,12 +145,13 @@ class Tail(Cursor):
         # From the beginning, as is each file of a hundred thousand runs.
         self._move_within(data, end)
 
-    def _skip_to(self, fd: int, start: int) -> None:
-        """Put the cursor on the first line that begins at or behind `start`."""
-        data = os.pread(fd, MAX_LINE_BYTES, start - 1)
-        newline = data.find(b"\n")
-        if newline < 0:
-            return
-        self._line_number = 0
-        self._oversized = False
-        self._move_to(fd, start + newline)
+    def _line_behind(self, fd: int, start: int) -> int | None:
+        """Return where the first line begins that does so at or behind `start`, if any."""
+        newline = os.pread(fd, MAX_LINE_BYTES, start - 1).find(b"\n")
+        return None if newline < 0 else start + newline
+
+    def _last_line(self, fd: int, end: int) -> int | None:
+        """Return where the line begins whose newline is the last byte; None if not behind here."""
+        start = max(self.offset, end - MAX_LINE_BYTES)
+        newline = os.pread(fd, end - 1 - start, start).rfind(b"\n")
+        return None if newline < 0 else start + newline + 1

@@ -158,7 +158,7 @@ class Mirror:
             stream, row = self._rows.popleft()
             self._taken += len(row)
             try:
-                _write(self._file, stream, row)
+                write_row(self._file, stream, row)
             except (TypeError, ValueError, AttributeError, KeyError) as error:
                 self._tell(f"a row of {stream} cannot be shown in TensorBoard: {error}")
             if self._came - self._taken < MANY_VALUES and not self._stop.is_set():
@@ -187,8 +187,12 @@ class Mirror:
 # ---- rows → summaries ----------------------------------------------------------------------------
 
 
-def _write(file: EventFile, stream: Stream, row: JsonObject) -> None:
-    """Write what TensorBoard shows of a row. (Samples, which are images, will be one more case.)"""
+def write_row(file: EventFile, stream: Stream, row: JsonObject) -> None:
+    """Write what TensorBoard shows of a row. (Samples, which are images, will be one more case.)
+
+    Raises:
+        TypeError, ValueError, AttributeError, KeyError: it is not what a row of the stream is.
+    """
     step, wall_time = integer(row, "step") or 0, number(row, "time") or 0.0
     if stream == "reports":
         _write_report(file, row, step, wall_time)

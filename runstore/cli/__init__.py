@@ -24,11 +24,12 @@ COMPLETE = "_RUNSTORE_COMPLETE"
 """Set by the scripts of `runstore completion`."""
 COMMANDS = {
     "cat": "Print a stream of a run as JSON lines.",
+    "compare": "Show runs side by side: what differs, and how far they came.",
     "completion": "Print the script that makes a shell complete runs at Tab.",
     "demo": "Train small networks on real digits and watch them.",
     "doctor": "Look for what is wrong with runs, and seal torn files.",
     "exec": "Run a command as a run: its output, its rows, its end.",
-    "export": "Write runs as one CSV or JSON file.",
+    "export": "Write runs as CSV, JSON, Parquet, Markdown, event files.",
     "ls": "List the runs below a root.",
     "resume": "Start a run's command again, as its next attempt.",
     "script": "Print a batch script for Slurm that resumes by itself.",

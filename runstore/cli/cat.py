@@ -10,6 +10,7 @@ import orjson
 
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
+from runstore.cli.progress import watched
 from runstore.errors import UnreadableFileError
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.paths import STREAMS, Stream
@@ -49,8 +50,9 @@ def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     counted on standard error.
     """
     bad: list[RowLine] = []
-    ref = find(run, root)
-    print_rows(_lines(open_run(ref, patient=False).rows(stream), everything, bad))
+    ref = find(run, root, watched)
+    rows = open_run(ref, patient=False).rows(stream)
+    print_rows(_lines(watched(rows, "printing rows", prints=True), everything, bad))
     unread = [line for line in bad if not line.number]
     bad = [line for line in bad if line.number]
     if bad:

@@ -13,10 +13,11 @@ import click
 
 from runstore.cli.options import root_option
 from runstore.cli.output import say
+from runstore.cli.progress import watched
 from runstore.cli.show import page
 from runstore.errors import RunStoreError
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.reader import RunData
+from runstore.run_data import RunData
 from runstore.sources import RunRef
 from runstore.store import discover
 from runstore.text import shell_word
@@ -49,7 +50,7 @@ def command(root: Path, epochs: int, no_tui: bool) -> None:
     them. Without a terminal it trains, and prints the list of runs and the best one.
     """
     _require_packages()
-    before = {ref.path for ref in discover([root])} if root.is_dir() else set()
+    before = {ref.path for ref in discover([root], watched)} if root.is_dir() else set()
     root.mkdir(parents=True, exist_ok=True)
     training = [sys.executable, "-m", "runstore.train.demo"]
     training += ["--root", str(root), "--epochs", str(epochs)]

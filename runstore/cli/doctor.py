@@ -8,6 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 
 from runstore.cli.options import json_option, root_option
 from runstore.cli.output import print_json, say
+from runstore.cli.progress import watched
 from runstore.completion.parameters import DIRECTORY
 from runstore.doctor import SEVERITIES, Doctor, Examined, Finding, Findings, examine_run, has_failed
 from runstore.doctor.file_system import Check, probe, workplace
@@ -87,7 +89,9 @@ def command(
         sys.exit(int(_file_system(fs, wait_s, as_json)))
     if wait_s is not None:
         raise click.UsageError("--wait goes with --fs DIR")
-    doctor = Doctor(path or root, hashed=checkpoints)
+    # The text is printed run by run, the document at the end.
+    watch = partial(watched, prints=not as_json)
+    doctor = Doctor(path or root, hashed=checkpoints, watch=watch)
     visits = (_visit(found, repairs, checkpoints) for found in doctor.examine())
     failed = _as_json(doctor, visits) if as_json else _as_text(doctor, visits)
     sys.exit(int(failed))
@@ -218,7 +222,7 @@ def _file_system(directory: Path, wait_s: float | None, as_json: bool) -> bool:
     """Try out a directory, print what was found, and tell whether anything is wrong."""
     other: str | None = None
     with workplace(directory) as place:
-        checks = probe(directory, place)
+        checks = probe(directory, place, watched)
         if not as_json:
             _print_checks(f"{directory} from {socket.gethostname()}", checks)
         if wait_s is not None:

@@ -10,11 +10,13 @@ import click
 
 from runstore.cli.options import json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
+from runstore.cli.progress import watched
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
+from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
-from runstore.sources import RunState, glanced, looked_for, native
+from runstore.sources import RunState, glanced, looked_for, native, unread
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
@@ -53,14 +55,16 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     --json prints one array with an object for each run, all metrics and parameters included.
     """
     directory = where or root
-    refs = discover([directory])
-    states = (reader.state for reader in glanced(refs))
+    refs = discover([directory], watched)
+    # The table is printed behind the last run, the array run by run.
+    readers = watched(glanced(refs), "reading runs", len(refs), prints=as_json)
+    states = (reader.state for reader in readers)
     if as_json:
         print_json_array(summary(state) for state in states)
     elif refs:
         print_lines(_lines(states))
     else:
-        say(f"no runs in {directory} yet; looked for {looked_for()}")
+        say(f"no runs in {directory} yet; looked for {looked_for()}{unread(directory)}")
 
 
 class _Listed(NamedTuple):
@@ -76,7 +80,7 @@ class _Listed(NamedTuple):
 def _listed(state: RunState, pool: Pool) -> _Listed:
     best, last = state.best, state.last
     cells = (
-        printable(state.id),
+        printable(_called(state)),
         state.status.word,
         of_total(state.epoch, state.epochs),
         count(state.step),
@@ -90,6 +94,12 @@ def _listed(state: RunState, pool: Pool) -> _Listed:
         Packed({name: last[name] for name in most_telling(last)}, pool),
         state.source,
     )
+
+
+def _called(state: RunState) -> str:
+    """Return the id; of a run whose id is a tool's 32 digits the name, and enough of the id."""
+    short = short_id(state.id)
+    return state.id if short == state.id or state.name == state.id else f"{state.name} {short}"
 
 
 def _lines(states: Iterable[RunState]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import orjson
 
+from runstore.cli.progress import hide
 from runstore.records import escape_controls, without_surrogates
 from runstore.text import printable
 
@@ -57,6 +58,7 @@ def print_rows(rows: Iterable[bytes]) -> None:
 
 def say(message: str) -> None:
     """Print a line that is not data."""
+    hide()
     click.echo(f"runstore: {printable(message)}", err=True)
 
 

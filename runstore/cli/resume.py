@@ -12,6 +12,7 @@ import click
 
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import say
+from runstore.cli.progress import watched
 from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import RunStoreError
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
@@ -49,7 +50,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     that is whole, or from the beginning without one. Standard streams and the exit status are the
     command's own. `-- COMMAND` replaces the recorded command.
     """
-    ref = find(run, root)
+    ref = find(run, root, watched)
     reader = open_run(ref)
     reader.glance()
     ask_scheduler([reader])

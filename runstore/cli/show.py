@@ -9,6 +9,7 @@ import click
 
 from runstore.cli.options import json_option, map_option, root_option, run_argument
 from runstore.cli.output import print_json, table
+from runstore.cli.progress import watched
 from runstore.exec.output_log import last_lines
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import duration, local_time, metric, of_total
@@ -52,7 +53,7 @@ def command(run: str, root: Path, as_json: bool) -> None:
     The last 20 epochs are shown, the best one marked *; --json has all of them. Of a command of
     `runstore exec` there are also its exit status and its last lines.
     """
-    state = read_whole(find(run, root)).state
+    state = read_whole(find(run, root, watched), watched).state
     if as_json:
         print_json(full_summary(state))
         return

@@ -9,6 +9,7 @@ import click
 
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
+from runstore.cli.progress import watched
 from runstore.errors import UnreadableFileError
 from runstore.follow import follow as follow_rows
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
@@ -45,7 +46,7 @@ def command(run: str, follow: bool, lines: int, root: Path) -> None:
     With -f it goes on, over all attempts, until the run has ended; also behind a file that cannot
     be read for a while.
     """
-    ref = find(run, root)
+    ref = find(run, root, watched)
     follower = follow_rows(ref)
     print_rows(follower.newest(lines))
     for path, problem in follower.unread.items() if not follow else ():
@@ -62,6 +63,6 @@ def command(run: str, follow: bool, lines: int, root: Path) -> None:
             for path, problem in told.items():
                 say(str(UnreadableFileError(path, problem)))
         if not status.alive:
-            say(f"{ref.name}: {status.word}: {status.reason}".removesuffix(": "))
+            say(f"{ref.id}: {status.word}: {status.reason}".removesuffix(": "))
             return
         time.sleep(FOLLOW_INTERVAL_S)

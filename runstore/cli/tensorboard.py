@@ -19,6 +19,7 @@ import click
 
 from runstore.cli.options import root_argument, root_option
 from runstore.cli.output import say
+from runstore.cli.progress import watched
 from runstore.errors import RunStoreError
 from runstore.event_file import event_files
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
@@ -79,7 +80,7 @@ def command(where: Path | None, root: Path, port: int, host: str) -> None:
 
 
 def _say_what_it_will_show(directory: Path) -> None:
-    runs = discover([directory])
+    runs = discover([directory], watched)
     mirrored = sum(bool(event_files(run.path)) for run in runs)
     say(f"{mirrored} of {len(runs)} runs in {directory} have event files for TensorBoard")
     if mirrored < len(runs):

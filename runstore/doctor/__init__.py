@@ -11,16 +11,25 @@ from runstore.doctor.findings import SEVERITIES, Finding, Findings, has_failed
 from runstore.doctor.run import Examined, examine_run
 from runstore.doctor.surroundings import check_room
 from runstore.store import discover
+from runstore.watching import Watch, unwatched
 
 
 class Doctor:
     """Looks at a root of runs, or at one run."""
 
-    def __init__(self, path: Path, *, now: float | None = None, hashed: bool = False) -> None:
-        """Look below `path`; see `examine_run` for the rest."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now: float | None = None,
+        hashed: bool = False,
+        watch: Watch = unwatched,
+    ) -> None:
+        """Look below `path`; `watch` sees how far that is. See `examine_run` for the rest."""
         self.path = path
         self._now = now
         self._hashed = hashed
+        self._watch = watch
         self._ids: defaultdict[str, list[str]] = defaultdict(list)
         self.runs = 0
         """How many were looked at so far."""
@@ -31,7 +40,8 @@ class Doctor:
         Raises:
             RootNotFoundError: there is no such directory.
         """
-        for ref in discover([self.path]):
+        refs = discover([self.path], self._watch)
+        for ref in self._watch(refs, "looking at runs", len(refs)):
             found = examine_run(ref, now=self._now, hashed=self._hashed)
             self.runs += 1
             if found.id:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runstore.doctor.findings import Findings, Severity
+from runstore.doctor.findings import Findings, Severity, missing_numbers
 from runstore.doctor.rows import CheckedFile, Times
 from runstore.liveness import ENDINGS
 from runstore.numbers import duration
@@ -174,7 +174,7 @@ def check_attempts(
     for number_ in sorted(with_rows - set(attempts)):
         name = StreamFile(number_, 0, "events").name
         findings.add("missing_events", f"attempt {number_} has rows and no events", file=name)
-    for number_ in sorted(set(range(1, max(with_files, default=0))) - with_files):
+    for number_ in missing_numbers(with_files, 1):
         name = StreamFile(number_, 0, "events").name
         findings.add("missing_attempt", f"nothing of attempt {number_} is there", file=name)
     if attempts:

@@ -24,6 +24,7 @@ from pathlib import Path
 from runstore.doctor.findings import Severity
 from runstore.mounts import file_system_type, is_network
 from runstore.paths import slugify
+from runstore.watching import Watch, unwatched
 
 PREFIX = ".runstore-doctor-"
 """Begins the name of the directory that a probe makes; no reader of runs looks into it."""
@@ -70,12 +71,13 @@ def workplace(directory: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def probe(directory: Path, place: Path) -> list[Check]:
+def probe(directory: Path, place: Path, watch: Watch = unwatched) -> list[Check]:
     """Try out what runstore relies on, and what it would like to know.
 
     Args:
         directory: what was asked about.
         place: a directory in it, made by `workplace`.
+        watch: who sees how far that is.
     """
     tries: dict[str, Callable[[Path], Check]] = {
         "append": _append,
@@ -89,7 +91,8 @@ def probe(directory: Path, place: Path) -> list[Check]:
         "mtime": _mtime,
         "clock": clock,
     }
-    return [_kind(directory), *(_tried(name, one, place) for name, one in tries.items())]
+    trying = watch(tries.items(), "trying", len(tries))
+    return [_kind(directory), *(_tried(name, one, place) for name, one in trying)]
 
 
 def _tried(name: str, one: Callable[[Path], Check], place: Path) -> Check:

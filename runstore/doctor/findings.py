@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
+from runstore.limits import GAP_TOLD
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """The worst first. Notes are no reason for another exit status than 0."""
@@ -167,6 +169,17 @@ class Findings:
         """Yield them, the worst first, otherwise as they were found."""
         found = [replace(one, count=self._counts[key]) for key, one in self._first.items()]
         return iter(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
+
+
+def missing_numbers(present: Iterable[int], first: int) -> Iterator[int]:
+    """Yield the numbers from `first` on that are missing below one that is there.
+
+    Of a long gap the first ones.
+    """
+    expected = first
+    for number in sorted(present):
+        yield from range(expected, min(number, expected + GAP_TOLD))
+        expected = number + 1
 
 
 def has_failed(findings: Iterable[Finding]) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from runstore.checkpoints import CheckpointRow
 from runstore.doctor.attempts import AttemptFacts, Cut, Opener
-from runstore.doctor.findings import Findings
+from runstore.doctor.findings import Findings, missing_numbers
 from runstore.doctor.lines import LineFile, ends_line, first_line
 from runstore.doctor.rows import RowCheck, Times
-from runstore.paths import StreamFile
+from runstore.paths import Stream, StreamFile
 from runstore.records import JsonObject, integer
 from runstore.sources.native import LIFECYCLE
 
@@ -122,15 +123,14 @@ def check_numbering(
 
 
 def _missing_parts(files: Iterable[StreamFile]) -> set[str]:
-    newest: dict[tuple[int, str, int], StreamFile] = {}
-    for file in sorted(files):
-        newest[file.attempt, file.stream, file.rank] = file
-    expected = {
-        StreamFile(file.attempt, part, file.stream, file.rank).name
-        for file in newest.values()
-        for part in range(file.part)
+    parts: defaultdict[tuple[int, Stream, int], set[int]] = defaultdict(set)
+    for file in files:
+        parts[file.attempt, file.stream, file.rank].add(file.part)
+    return {
+        StreamFile(attempt, part, stream, rank).name
+        for (attempt, stream, rank), present in parts.items()
+        for part in missing_numbers(present, 0)
     }
-    return expected - {file.name for file in files}
 
 
 def check_cuts(

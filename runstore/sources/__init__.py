@@ -15,10 +15,10 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, native, plain, wandb
+from runstore.sources import csv_rows, huggingface, mlflow, native, plain, tensorboard, wandb
 from runstore.sources.reading import RunReader, guarded
+from runstore.sources.silent import SilentReader
 from runstore.state import RunState
-from runstore.status import Status
 
 
 class Source(Protocol):
@@ -36,7 +36,7 @@ class Source(Protocol):
         """Return a reader; nothing is read yet."""
 
 
-SOURCES: tuple[Source, ...] = (native, wandb, plain, csv_rows)
+SOURCES: tuple[Source, ...] = (native, wandb, mlflow, huggingface, tensorboard, plain, csv_rows)
 """In the order in which they are asked."""
 _BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
 """One stray file (an export, say) makes any directory look like a run of these."""
@@ -51,6 +51,8 @@ class RunRef:
     source: Source
     changed: str = ""
     """When the directory was changed, where its name tells no time."""
+    below: int = 0
+    """How much of `place` is in front of its name below the root."""
 
     @property
     def path(self) -> Path:
@@ -61,6 +63,18 @@ class RunRef:
     def name(self) -> str:
         """The directory's name, which is the id of a native run."""
         return self.place.rpartition("/")[2]
+
+    @property
+    def id(self) -> str:
+        """What the run is called in lists.
+
+        Other tools call many runs `version_0`: theirs is the path below the root, as TensorBoard
+        has it. It does not depend on which other runs there are.
+        """
+        if self.source is native:
+            return self.name
+        found = self.place[self.below :] or self.name
+        return found if found not in (".", "..") else self.path.resolve().name
 
     @property
     def sort_key(self) -> str:
@@ -87,9 +101,27 @@ def owns(source: Source, folder: str) -> bool:
     return any(fnmatchcase(folder, pattern) for pattern in patterns)
 
 
+def may_hold_runs(folder: str, beside: Sequence[str]) -> bool:
+    """Tell whether to look for runs in a folder of a directory that is none and has these names."""
+    return not mlflow.holds_no_runs(folder, beside)
+
+
+def recorded_name(ref: RunRef) -> str:
+    """Return what a run's document calls it, where its directory may be called otherwise."""
+    if ref.source is native:
+        return native.recorded_id(ref.path)
+    return mlflow.recorded_name(ref.path) if ref.source is mlflow else ""
+
+
 def looked_for() -> str:
     """Return in words what makes a directory a run: `run.json, …, *.jsonl`."""
     return ", ".join(name for source in SOURCES for name in source.LOOKED_FOR)
+
+
+def unread(directory: Path) -> str:
+    """Say what else a directory without runs has that may hold some, as `; …` or nothing."""
+    found = mlflow.unread_store(directory)
+    return f"; {found}" if found else ""
 
 
 def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
@@ -100,7 +132,10 @@ def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
         patient: zeros at the end of a file may still become data, so what follows them waits for
             later polls. Who reads only once must not be patient, or misses it.
     """
-    return ref.source.open_run(ref.path, patient=patient)
+    reader = ref.source.open_run(ref.path, patient=patient)
+    if ref.source is not native:
+        reader.state.called = ref.id
+    return reader
 
 
 def ask_scheduler(readers: Iterable[RunReader]) -> None:
@@ -142,9 +177,7 @@ def _glance(ref: RunRef, patience: Patience) -> RunReader:
 
 def unanswered(ref: RunRef) -> RunReader:
     """Return a reader of a run whose file system does not answer: it knows just that."""
-    reader = open_run(ref)
-    reader.state.status = Status("unknown", "its file system does not answer")
-    return reader
+    return SilentReader(ref.path, ref.source.NAME)
 
 
 __all__ = [
@@ -158,8 +191,11 @@ __all__ = [
     "guarded",
     "is_by_chance",
     "looked_for",
+    "may_hold_runs",
     "open_run",
     "owns",
     "recognise",
+    "recorded_name",
     "unanswered",
+    "unread",
 ]

@@ -44,6 +44,8 @@ the one point of a long curve that holds values from before and behind that step
 PATIENCE = 3
 """A log that was silent for so many times its longest pause so far is stalled: many loggers write
 once in a hundred steps, or with each checkpoint."""
+LATE_S = 5.0
+"""Rows may be that much later than the end of a run: a thread writes them."""
 HIDDEN = "values behind a step to which the run went back are hidden; inferred from the steps"
 
 Opener = Callable[[bool], LogFile]
@@ -95,7 +97,14 @@ class _Followed:
     more: bool = False
     times_again: int = 0
     has_events: bool = False
+    size_before: int = 0
+    """Its size before it was read again."""
     _of: dict[Stream, NamedFile] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes at the last look."""
+        return self.log.size or self.size_before
 
     def of(self, stream: Stream) -> NamedFile:
         """Return what stands for the file's rows of a stream in a state."""
@@ -154,7 +163,7 @@ class ForeignReader:
     @property
     def size_bytes(self) -> int:
         """How long all files are, as of the last look at each."""
-        return sum(file.log.size for file in self._files.values())
+        return sum(file.size for file in self._files.values())
 
     def glance(self) -> bool:
         """Read the first and the newest rows of each file."""
@@ -239,8 +248,11 @@ class ForeignReader:
                 if row is found.row and found.line:
                     yield RowLine(file.name, found.number, found.line, row, kept is None)
                 else:
-                    record = as_record(row)
-                    yield RowLine(file.name, found.number, encoded(record), record, kept is None)
+                    yield self._line(file.name, found.number, row, kept is None)
+
+    def _line(self, file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+        """Return a row as it is handed to `_together`."""
+        return row_line(file, number, row, superseded)
 
     def _find_files(self) -> bool:
         try:
@@ -274,6 +286,7 @@ class ForeignReader:
 
     def _begin_again(self, file: _Followed) -> None:
         self._forget_pieces(file)
+        file.size_before = file.size
         file.log, file.complete, file.more = file.open(self._patient), True, True
 
     def _forget(self, file: _Followed) -> None:
@@ -339,11 +352,10 @@ class ForeignReader:
 
     def _fold_row(self, file: _Followed, found: ForeignRow, *, partial: bool) -> None:
         row: JsonObject | None = found.row
-        if found.stream in ROWS:
-            if self._rewinds[found.stream]:
-                row = self._visible(file, found)
-            if "created" not in self.state.info:
-                self._note_created(found)
+        if found.stream in ROWS and self._rewinds[found.stream]:
+            row = self._visible(file, found)
+        if "created" not in self.state.info:
+            self._note_created(found)
         if row is None or row.get("event") == "purge":
             return
         file.has_events = file.has_events or found.stream == "events"
@@ -431,11 +443,7 @@ class ForeignReader:
         That there was something to read proves nothing: long files are read in pieces.
         """
         before = self._sizes
-        known = before or {}
-        # A file that is read again from its beginning was not looked at yet.
-        self._sizes = {
-            name: file.log.size or known.get(name, 0) for name, file in self._files.items()
-        }
+        self._sizes = {name: file.size for name, file in self._files.items()}
         if before is None:
             return False
         return any(size > before.get(name, 0) for name, size in self._sizes.items())
@@ -443,13 +451,19 @@ class ForeignReader:
     def _status(self, now: float) -> Status:
         if self.unlisted:
             return Status("unknown", f"cannot be read: {self.unlisted}")
-        if (ended := self.state.ended) is not None and isinstance(ended.get("status"), str):
+        ended = self.state.ended
+        if ended and isinstance(ended.get("status"), str) and not self._went_on(ended):
             return Status(ended["status"], str(ended.get("reason") or ""))
         if self._grew is not None and now - self._grew < self._pause_s:
             return Status("running", "rows arrive")
         if self._grew is not None:
             return Status("stalled", f"no row for {span(now - self._grew)}")
         return Status("unknown", self._layout.EVIDENCE)
+
+    def _went_on(self, ended: JsonObject) -> bool:
+        """Tell whether rows came well behind the end: the run was started again in its place."""
+        end, last = number(ended, "time"), self.state.last_row_time
+        return end is not None and last is not None and last - end > LATE_S
 
 
 def _batches(log: LogFile, budget: int = READ_BYTES) -> Iterator[Batch]:
@@ -489,19 +503,11 @@ def _is_metric(key: str) -> bool:
     return key not in RESERVED_KEYS and not key.startswith("_")
 
 
-def as_record(row: JsonObject) -> JsonObject:
-    """Return a row as it is in a line of ours: NaN and infinities are null, and noted."""
-    kept = {
-        key: value
-        for key, value in row.items()
-        if not isinstance(value, float) or not _is_metric(key)
-    }
-    return {**kept, **split_nonfinite(metric_values(row))}
-
-
-def encoded(record: JsonObject) -> bytes:
-    """Return such a row as a line, without newline."""
-    return encode(record).rstrip(b"\n")
+def row_line(file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+    """Return a row as a line of ours: NaN and infinities are null, and noted."""
+    values = split_nonfinite(metric_values(row))
+    record = {**row, **values}
+    return RowLine(file, number, encode(record).rstrip(b"\n"), record, superseded)
 
 
 def names_in(directory: Path) -> list[str]:

@@ -106,6 +106,11 @@ class LineFile:
         """Its size in bytes at the last look."""
         return self._tail.size
 
+    @property
+    def reached_end(self) -> bool:
+        """Whether the last look came to its end."""
+        return self._tail.reached_end
+
     def poll(self, budget: int = READ_BYTES) -> Batch:
         """Return what is new."""
         start = self._tail.offset

@@ -219,6 +219,10 @@ class NativeReader:
         files = [file for file in self._files.values() if file.name.stream in streams]
         return sorted(files, key=lambda file: (streams.index(file.name.stream), file.name))
 
+    def read_document(self) -> None:
+        """Read all of a long `run.json` of which a glance has kept what a list shows."""
+        self._read_run_document(True)
+
     def _read_documents(self, *, whole: bool = True) -> bool:
         return self._read_run_document(whole) | self._read_progress()
 

@@ -62,7 +62,7 @@ class RunReader(Protocol):
         """How long all files are that are read, as of the last look at each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowLine:
     """One line of a stream's file, as it stands there."""
 
@@ -88,18 +88,18 @@ def file_rows(
         limit: the byte at which its valid rows end.
         hidden_from: the step from which its rows are hidden.
     """
-    tail = Tail(path, patient=False)
+    tail, name = Tail(path, patient=False), path.name
     more = True
     while more:
         chunk = tail.poll()
         more = chunk.more
         if chunk.unread:
-            yield unreadable(path.name, chunk.problem or "")
+            yield unreadable(name, chunk.problem or "")
         if chunk.oversized:
-            yield RowLine(path.name, chunk.line_number, b"", None, False, OVERSIZED)
+            yield RowLine(name, chunk.line_number, b"", None, False, OVERSIZED)
         for index, (line, end) in enumerate(zip(chunk.lines, chunk.ends(), strict=True)):
             behind_cut = limit is not None and end > limit
-            yield _row_line(path.name, chunk.line_number + index, line, behind_cut, hidden_from)
+            yield _row_line(name, chunk.line_number + index, line, behind_cut, hidden_from)
 
 
 def unreadable(file: str, problem: str) -> RowLine:
@@ -115,9 +115,10 @@ def _row_line(
     except RecordError as error:
         return RowLine(file, number, line, None, behind_cut, str(error))
     line = line.removeprefix(BYTE_ORDER_MARK)
-    step = integer(row, "step")
-    hidden = hidden_from is not None and step is not None and step >= hidden_from
-    return RowLine(file, number, line, row, behind_cut or hidden)
+    if hidden_from is not None:
+        step = integer(row, "step")
+        behind_cut = behind_cut or (step is not None and step >= hidden_from)
+    return RowLine(file, number, line, row, behind_cut)
 
 
 @dataclass(slots=True)

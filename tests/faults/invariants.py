@@ -14,8 +14,8 @@ import runstore
 from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.liveness import ENDINGS
 from runstore.paths import Stream, StreamFile
-from runstore.reader import RunData
 from runstore.records import JsonObject
+from runstore.run_data import RunData
 from runstore.sources import open_run
 from runstore.store import find
 from tests.faults.harness import REFUSED, Outcome

@@ -33,6 +33,8 @@ VIEWS = {
     "show": ["runstore.cli", "show", "{run}"],
     "cat": ["runstore.cli", "cat", "{run}", "metrics"],
     "export": ["runstore.cli", "export", "--format", "json", "{run}"],
+    "export-jsonl": ["runstore.cli", "export", "--format", "jsonl", "{run}"],
+    "export-markdown": ["runstore.cli", "export", "--format", "markdown", "{run}"],
     "tail": ["runstore.cli", "tail", "{run}"],
     "once": ["runstore.tui_launcher", "--once", "--run", "{run}", "{root}"],
 }

@@ -132,3 +132,37 @@ def test_tab_is_answered(tmp_path: Path, repo_root: Path, which: str) -> None:
     words = {line.split("\t")[1] for line in done.stdout.splitlines()}
     # Which of two folders is looked into first is up to the file system.
     assert words <= ({run.name, run.name[:8]} if which == "run" else {run.name[:8]})
+
+
+LOADS = """
+import sys, warnings
+import runstore
+
+runs = runstore.load_all(sys.argv[1])
+frame = runs.to_polars("runs")
+print(*frame["status"], *frame["reason"])
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    print(*runs.to_polars()["run"].unique(maintain_order=True))
+print(*(one.message for one in told))
+"""
+
+
+@pytest.mark.timeout(120)
+def test_frames_have_the_other_runs_and_name_the_one(tmp_path: Path, repo_root: Path) -> None:
+    root = tmp_path / "runs"
+    oldest, hung, newest = (make_run(root, name) for name in ("oldest", "middle", "newest"))
+    (tmp_path / "loads.py").write_text(LOADS)
+    done = subprocess.run(
+        beside_dead_server(hung, "loads", root),
+        env={**os.environ, "PYTHONPATH": f"{repo_root}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    of_runs, names, told = done.stdout.splitlines()
+    assert of_runs.split(maxsplit=3)[:3] == ["finished", "unknown", "finished"]
+    assert "its file system does not answer" in of_runs
+    assert names.split() == [newest.name, oldest.name]
+    assert told.startswith(f"run {hung.name} is left out: ")
+    assert "its file system does not answer" in told

@@ -38,8 +38,10 @@ def lines_of(command: str, run: str, root: str) -> list[list[str]]:
     known = {
         "cat": [[run, stream] for stream in STREAMS] + [["--all", run, "metrics"]],
         "demo": [["--no-tui", "--epochs", ARGUMENT]],
-        "export": [["--format", form, *more, run] for form in ("csv", "json")
-                   for more in ([], ["--table", "epochs"])],
+        "export": [["--format", form, *more, run]
+                   for form in ("csv", "json", "jsonl", "markdown", "parquet", "tensorboard")
+                   for more in ([], ["--table", "epochs"], ["--table", "reports"],
+                                ["--table", "runs"], ["--shape", "long"])],
         "ls": [[root], ["--json", root], [ARGUMENT]],
         "resume": [["--root", root, run], [run, "--", ARGUMENT]],
         "script": [["--", ARGUMENT], ["--name", ARGUMENT, "--time", ARGUMENT, "--", "x"]],

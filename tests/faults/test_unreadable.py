@@ -13,7 +13,7 @@ import pytest
 import runstore
 from runstore.errors import RunStoreError
 from runstore.follow import RowFollower
-from runstore.reader import load
+from runstore.run_data import load
 from runstore.sources import open_run
 from runstore.store import find
 from tests.conftest import WaitUntil
@@ -59,7 +59,8 @@ COMMANDS = (
     ("cat", "RUN", "metrics"),
     ("tail", "RUN"),
     ("export", "RUN", "--format", "csv"),
-    ("export", "RUN", "--format", "json"),
+    *(("export", "RUN", "--format", form) for form in ("json", "jsonl", "parquet")),
+    ("export", "RUN", "--format", "tensorboard", "-o", "DIR"),
 )
 
 
@@ -70,7 +71,8 @@ def test_rows_that_cannot_be_read_are_a_failure_and_not_no_rows(
 ) -> None:
     run_dir = make_run(tmp_path / "runs")
     missing = run_dir / "metrics-0001.jsonl" if which == "the rows" else run_dir
-    arguments = [run_dir if word == "RUN" else word for word in command]
+    places: dict[str, str | Path] = {"RUN": run_dir, "DIR": tmp_path / "out"}
+    arguments = [places.get(word, word) for word in command]
     done = without(missing, *arguments, "--root", tmp_path / "runs")
     assert done.returncode == 1, done
     (line,) = done.stderr.splitlines()

@@ -35,12 +35,15 @@ def views(root: str, run: str) -> Views:
         "tail": ["tail", run],
         "csv": ["export", "--format", "csv", run],
         "json": ["export", "--format", "json", run],
+        "jsonl": ["export", "--format", "jsonl", run],
+        "markdown": ["export", "--format", "markdown", run],
     }
     found: Views = {name: partial(_command, main, line) for name, line in commands.items()}
     monitor = ["--once", "--run", run, root]
     return found | {
         "once": partial(_command, tui_launcher.main, monitor),
         "load": lambda: repr(runstore.load(Path(run))),
+        "notebook": lambda: runstore.load(Path(run))._repr_html_(),
     }
 
 

@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "textual", "rich", "sklearn", "numpy", "tensorboard", "pandas", "tui")
+HEAVY = (
+    *("torch", "textual", "rich", "sklearn", "numpy", "tensorboard"),
+    *("pandas", "polars", "pyarrow", "tui"),
+)
 # train/ is the one place for torch; the launcher is the one door to the screen.
 EXEMPT = {"runstore.train", "runstore.tui_launcher"}
 

@@ -1,148 +1,160 @@
-"""Columns of other tools' logs: step, epoch, time and split by the names that the field uses."""
+"""Rows become typed columns, whatever comes late, is missing or is mixed."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runstore.errors import ColumnMapError
-from runstore.sources import columns
-from runstore.sources.columns import Columns, canonical, is_log_header, parse_map
+from runstore import columns as columns_module
+from runstore.columns import Column, Columns, of_facts, text_of
+from runstore.limits import EXPORT_COLUMNS
+from runstore.records import JsonObject
 
-
-@pytest.fixture(autouse=True)
-def usual_names() -> Iterator[None]:
-    yield
-    columns.choose({})
-
-
-def row(record: dict[str, Any]) -> dict[str, Any]:
-    return Columns().row(record)
+NUMBERS = st.one_of(st.floats(), st.integers(-(2**70), 2**70))
+VALUES = st.one_of(NUMBERS, st.none(), st.booleans(), st.text(max_size=3), st.just([1, "x"]))
+ROWS = st.lists(st.dictionaries(st.sampled_from(["a", "b", "c", "step", "_x"]), VALUES), max_size=6)
 
 
-@pytest.mark.parametrize(
-    ("record", "expected"),
-    [
-        # detectron2: `time` is the seconds of an iteration.
-        (
-            {"iteration": 19, "total_loss": 2.5, "time": 0.31, "lr": 0.01},
-            {"step": 19, "total_loss": 2.5, "time_s": 0.31, "lr": 0.01},
-        ),
-        # MMEngine: both names of the step.
-        ({"iter": 10, "step": 10, "epoch": 1, "loss": 1.5}, {"step": 10, "epoch": 1, "loss": 1.5}),
-        # fairseq: numbers as texts, the split before each name.
-        (
-            {"epoch": 1, "train_loss": "8.1", "train_num_updates": "500"},
-            {"epoch": 1, "step": 500, "train/loss": 8.1},
-        ),
-        (
-            {"epoch": 1, "valid_loss": "7.9", "valid_num_updates": "500"},
-            {"epoch": 1, "step": 500, "val/loss": 7.9},
-        ),
-        # The split in a column, bare rates stay bare.
-        (
-            {"mode": "val", "iter": 3, "acc": 0.5, "lr": 0.1, "extra/x": 1.0},
-            {"step": 3, "val/acc": 0.5, "lr": 0.1, "extra/x": 1.0},
-        ),
-        # Stable-Baselines3.
-        (
-            {"time/total_timesteps": 2048, "rollout/ep_rew_mean": 21.5},
-            {"step": 2048, "rollout/ep_rew_mean": 21.5},
-        ),
-        (
-            {"train": {"loss": 1.0, "acc": {"top1": 0.5}}},
-            {"train/loss": 1.0, "train/acc/top1": 0.5},
-        ),
-        ({"Step": 3, " Loss ": 2.0}, {"step": 3, "Loss": 2.0}),
-        ({"step": 1.0, "epoch": 0.25}, {"step": 1, "epoch": 1}),
-        ({"step": 1, "timestamp": 1795206504854}, {"step": 1, "time": 1795206504.854}),
-        ({"step": 1, "time": "2026-11-20T14:15:02+00:00"}, {"step": 1, "time": 1795184102.0}),
-        ({"_step": 7, "step": 3, "x": 1.0}, {"step": 3, "x": 1.0}),
-    ],
-)
-def test_record_of_a_known_tool_is_a_row(record: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert row(record) == expected
+def values_of(column: Column) -> list[Any]:
+    """Return what a column holds, None where a value is missing."""
+    if column.kind == "text":
+        return list(column.values)
+    known = bool if column.kind == "flag" else lambda value: value
+    pairs = zip(column.values, column.valid, strict=True)
+    return [known(value) if valid else None for value, valid in pairs]
 
 
-def test_row_of_ours_stays_as_it_is() -> None:
-    ours = {"step": 1200, "epoch": 3, "time": 1795206504.854, "train/loss": 0.31, "lr": 0.001}
-    taken = Columns()
-    assert taken.row(dict(ours)) == ours
-    assert taken.row(ours) is ours
+def table_of(rows: list[JsonObject]) -> dict[str, tuple[str, list[Any]]]:
+    columns = Columns()
+    for row in rows:
+        columns.add(row)
+    return {name: (one.kind, values_of(one)) for name, one in columns.finish().items()}
 
 
-def test_texts_that_are_no_numbers_are_kept_and_are_no_metrics() -> None:
-    found = row({"step": 1, "note": "warm-up", "tags": ["a"], "ok": True, "empty": ""})
-    assert found == {"step": 1, "note": "warm-up", "tags": ["a"], "ok": True}
+def test_a_metric_that_comes_late_is_missing_before() -> None:
+    table = table_of([{"step": 1, "a": 0.5}, {"step": 2}, {"step": 3, "b": math.inf}])
+    assert table["step"] == ("integer", [1, 2, 3])
+    assert table["epoch"] == ("integer", [None, None, None])
+    assert table["a"] == ("number", [0.5, None, None])
+    assert table["b"] == ("number", [None, None, math.inf])
 
 
-def test_nan_in_a_text_is_a_number() -> None:
-    assert math.isnan(row({"step": 1, "loss": "nan"})["loss"])
+def test_nan_is_a_value_and_null_is_none() -> None:
+    kind, (nan, missing) = table_of([{"a": math.nan}, {"a": None}])["a"]
+    assert (kind, math.isnan(nan), missing) == ("number", True, None)
 
 
-def test_a_step_that_is_none_does_not_take_the_reserved_key() -> None:
-    assert row({"step": "warm-up", "loss": 1.0}) == {"step_value": "warm-up", "loss": 1.0}
-    assert row({"step": 0.5, "loss": 1.0}) == {"step_value": 0.5, "loss": 1.0}
+def test_what_is_no_number_is_missing_in_a_metric() -> None:
+    rows: list[JsonObject] = [{"a": "warmup"}, {"a": 2}, {"a": True}, {"a": [1]}, {"a": 0.5}]
+    assert table_of(rows)["a"] == ("number", [None, 2.0, None, None, 0.5])
 
 
-def test_training_column_beside_a_validation_one_is_of_the_training() -> None:
-    table = Columns(paired=["epoch", "loss", "val_loss", "lr", "accuracy"])
-    record = {"epoch": 1, "loss": 1.0, "val_loss": 2.0, "lr": 0.1, "accuracy": 0.5}
-    assert set(table.row(record)) == {"epoch", "train/loss", "val/loss", "lr", "accuracy"}
+def test_texts_booleans_and_lists_keep_their_kind_until_they_are_mixed() -> None:
+    rows: list[JsonObject] = [{"t": "x", "f": True, "m": False, "n": {"k": [1]}}, {"m": "y"}]
+    table = table_of(rows)
+    assert table["t"] == ("text", ["x", None])
+    assert table["f"] == ("flag", [True, None])
+    assert table["m"] == ("text", ["false", "y"])
+    assert table["n"] == ("text", ['{"k":[1]}', None])
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("val_loss", "val/loss"),
-        ("valid_acc", "val/acc"),
-        ("eval_loss", "val/loss"),
-        ("train_loss_epoch", "train/loss_epoch"),
-        ("test_f1", "test/f1"),
-        ("value_loss", "value_loss"),
-        ("val/loss", "val/loss"),
-        ("eval/loss", "eval/loss"),
-        ("val_", "val_"),
-        ("loss", "loss"),
-    ],
-)
-def test_split_before_an_underscore_is_ours(name: str, expected: str) -> None:
-    assert canonical(name) == expected
+def test_step_is_an_integer_or_missing() -> None:
+    rows: list[JsonObject] = [{"step": s} for s in (3.0, "4", 1.5, True, 2**64, None, -7)]
+    assert table_of(rows)["step"] == ("integer", [3, None, None, None, None, None, -7])
 
 
-def test_chosen_columns_come_before_known_names() -> None:
-    columns.choose(parse_map("step=tick, split=part"))
-    found = row({"tick": 4, "step": 9, "loss": 1.0})
-    assert found == {"step": 4, "step_value": 9, "loss": 1.0}
-    assert row({"tick": 4, "part": "dev", "loss": 1.0}) == {"step": 4, "val/loss": 1.0}
+def test_names_with_an_underscore_in_front_are_no_columns() -> None:
+    assert "_x" not in table_of([{"_x": 1.0}])
 
 
-@pytest.mark.parametrize("text", ["step", "steps=iter", "step=", "=iter", "step=iter,x"])
-def test_map_that_says_nothing_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ColumnMapError, match=r"expected step, epoch, time or split") as refused:
-        parse_map(text)
-    assert "\n" not in str(refused.value)
+def test_chosen_columns_only() -> None:
+    columns = Columns(only=["b"])
+    columns.add({"step": 1, "a": 1.0, "b": 2.0})
+    assert list(columns.finish()) == ["step", "epoch", "time", "b"]
 
 
-def test_header_of_a_log_names_a_step_or_an_epoch() -> None:
-    assert is_log_header(["epoch", "loss"])
-    assert is_log_header([" Step", "Value"])
-    assert not is_log_header(["sepal_length", "species"])
-    assert not is_log_header(["epoch"])
-    columns.choose({"step": "tick"})
-    assert is_log_header(["tick", "loss"])
+def test_columns_beyond_the_most_are_left_out_and_told() -> None:
+    columns = Columns()
+    for start in range(0, 20_000, 1000):
+        columns.add({f"m{number}": 1.0 for number in range(start, start + 1000)})
+    assert len(columns.finish()) == EXPORT_COLUMNS
+    assert columns.left_out
 
 
-def test_deep_and_wide_records_are_bounded() -> None:
-    deep: Any = 1.0
-    for _ in range(50):
-        deep = {"a": deep}
-    assert row({"step": 1, "x": deep}) == {"step": 1}
-    many = Columns()
-    for number in range(300):
-        many.row({"step": 1, f"k{number}": 1.0})
-    assert json.dumps(many.row({"step": 2, "k1": 2.0})) == '{"step": 2, "k1": 2.0}'
+def expected(rows: list[JsonObject], name: str) -> list[Any]:
+    """Return a column by the rules, value by value."""
+    values = [row.get(name) for row in rows]
+    present = [value for value in values if value is not None]
+    is_number = [type(value) in (int, float) for value in present]
+    if name == "step":
+        return [_step(value) for value in values]
+    if any(is_number):
+        return [_float(v) if type(v) in (int, float) else None for v in values]
+    if all(isinstance(value, bool) for value in present):
+        return values
+    return [None if value is None else text_of(value) for value in values]
+
+
+def _step(value: object) -> int | None:
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2.0**63
+    found = int(value) if whole and isinstance(value, float) else value
+    return found if type(found) is int and abs(found) < 2**63 else None
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
+
+
+@given(ROWS, ROWS, st.sampled_from([1, 3, 1 << 15]), st.sampled_from([0, 8]))
+def test_table_holds_what_the_rows_say_however_it_grew(
+    first: list[JsonObject], second: list[JsonObject], at_once: int, sparse: int
+) -> None:
+    whole = Columns({"run": "text", "step": "integer"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns_module, "PENDING_CELLS", at_once)
+        patch.setattr(columns_module, "SPARSE", sparse)
+        for name, rows in (("A", first), ("B", second)):
+            part = Columns({"step": "integer"})
+            for row in rows:
+                part.add(row)
+            whole.extend(part, name)
+        found = whole.finish()
+    rows = first + second
+    assert values_of(found["run"]) == ["A"] * len(first) + ["B"] * len(second)
+    for name in "abc":
+        wanted = expected(rows, name)
+        got = values_of(found[name]) if name in found else [None] * len(rows)
+        assert list(map(repr, got)) == list(map(repr, wanted))
+    assert values_of(found["step"]) == expected(rows, "step")
+
+
+def facts(*rows: JsonObject) -> dict[str, tuple[str, list[Any]]]:
+    table = of_facts(rows, {"run": "text"}, len).finish()
+    return {name: (one.kind, values_of(one)) for name, one in table.items()}
+
+
+def test_facts_keep_integers_and_lose_no_value_where_they_are_mixed() -> None:
+    table = facts(
+        {"run": "A", "batch": 32, "lr": 1, "decay": "auto", "amp": True, "none": None},
+        {"run": "B", "batch": 64, "lr": 0.1, "decay": 0.5, "amp": None},
+    )
+    assert table["batch"] == ("integer", [32, 64])
+    assert table["lr"] == ("number", [1.0, 0.1])
+    assert table["decay"] == ("text", ["auto", "0.5"])
+    assert table["amp"] == ("flag", [True, None])
+    assert "none" not in table
+
+
+def test_what_is_nested_too_deeply_for_text_is_said() -> None:
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    assert text_of(deep) == "(nested too deeply)"
+    assert text_of([1, "ä"]) == '[1,"ä"]'

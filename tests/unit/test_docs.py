@@ -32,6 +32,7 @@ PAGES = (
     "docs/reliability.md",
     "docs/stability.md",
     "docs/doctor.md",
+    "docs/json.md",
     "docs/contributing.md",
     "CHANGELOG.md",
 )

@@ -15,7 +15,7 @@ import pytest
 
 from runstore.errors import AttemptError
 from runstore.exec.recorder import Recorder
-from runstore.reader import load
+from runstore.run_data import load
 from runstore.sources.native import NativeReader
 from runstore.status import Status
 from runstore.writer import RunWriter

@@ -10,7 +10,7 @@ import pytest
 
 import runstore
 from runstore.errors import RunNotFoundError
-from runstore.reader import with_nonfinite
+from runstore.records import with_nonfinite
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_loaded_run_has_rows_status_and_params(run_dir: Path) -> None:
     assert losses[0] == losses[2] == 1.0
     assert math.isnan(losses[1])
     assert data.reports() == []
-    assert "finished, 2 epochs" in repr(data)
+    assert repr(data) == f"<runstore run {run_dir.name} finished, epoch 2/2, step 4>"
 
 
 def test_data_frame_without_pandas_says_what_to_install(

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runstore import load
 from runstore.cli import cli
 from runstore.follow import follow
-from runstore.reader import load
 from runstore.sources import columns, csv_rows, plain
 from runstore.sources.foreign import ForeignReader
 from runstore.store import discover, find

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import runstore
 from runstore.cli import cli
 from runstore.pieces import Best
-from runstore.reader import load
 from runstore.sources import columns, recognise, wandb
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.leveldb_log import BlockTail
@@ -683,4 +683,4 @@ def test_commands_show_a_run() -> None:
     assert [row["step"] for row in rows if "val/bpb" in row] == [0, 30, 60, 90]
     exported = run("export", sample("nanochat"), "--format", "csv")
     assert "train/loss" in exported.splitlines()[0]
-    assert load(sample("nanochat")).metrics()[-1]["core"] == 0.25
+    assert runstore.load(sample("nanochat")).metrics()[-1]["core"] == 0.25

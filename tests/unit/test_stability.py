@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import runstore
-from runstore import Run, RunData, RunManager
+from runstore import Run, RunCollection, RunData, RunManager
 from runstore.cli import COMMANDS
-from runstore.state import RunState
-from runstore.summary import full_summary, summary
+from runstore.tables import RUN_COLUMNS, TABLES, columns_of
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_python_names_are_those_the_package_exports(page: str) -> None:
     assert listed <= set(dir(runstore))
 
 
-@pytest.mark.parametrize("kind", [RunManager, RunData])
+@pytest.mark.parametrize("kind", [RunManager, RunData, RunCollection])
 def test_listed_members_exist(page: str, kind: type) -> None:
     assert names_after(page, f"Members of a `{kind.__name__}`:") <= set(dir(kind))
 
@@ -57,9 +56,12 @@ def test_listed_commands_are_those_of_the_command_line(page: str) -> None:
     assert set(re.findall(r"^\| `runstore (\w+)", page, re.MULTILINE)) == set(COMMANDS)
 
 
-def test_listed_json_keys_are_printed(page: str, tmp_path: Path) -> None:
-    state = RunState(tmp_path)
-    listed = names_after(page, "Keys of each object of `runstore ls --json`:")
-    assert listed <= set(summary(state))
-    added = names_after(page, "Keys that `runstore show --json` adds:")
-    assert added <= set(full_summary(state)) - set(summary(state))
+def test_listed_columns_are_those_of_the_tables(page: str) -> None:
+    columns: dict[str, list[str]] = {}
+    for names, _, front in re.findall(r"^\| (`.*?) \| (.*?) \| (`run`.*?) \|$", page, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            columns[name] = re.findall(r"`([\w.-]+)`", front.partition(";")[0])
+    assert columns.pop("runs") == list(RUN_COLUMNS)
+    assert set(columns) == set(TABLES) - {"runs"}
+    for stream, listed in columns.items():
+        assert listed == ["run", *columns_of(stream)]  # type: ignore[arg-type]

@@ -263,6 +263,17 @@ def test_jump_returns_the_last_whole_lines(
     shown = sum(len(line) + 1 for line in chunk.lines)
     longest_line = max(widths) + 1
     assert min(path.stat().st_size, back) - longest_line < shown <= max(back, longest_line)
+    assert count >= 1
+
+
+def test_jump_finds_a_last_line_that_is_longer(tmp_path: Path) -> None:
+    """A row of some hundred metrics is longer than what a list reads of a file."""
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"a\n" * 100 + b"x" * 50_000 + b"\n")
+    tail = Tail(path)
+    assert tail.jump(8192).lines == [b"x" * 50_000]
+    append(path, b"b\n")
+    assert tail.jump(8192).lines == [b"b"]
 
 
 def test_jump_goes_on_where_it_was_when_little_came(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runstore.errors import AttemptError
-from runstore.reader import load
+from runstore.run_data import load
 from runstore.sources.native import NativeReader
 from runstore.writer import RunWriter
 

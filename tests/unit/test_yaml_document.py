@@ -95,7 +95,6 @@ def test_plain_document_is_what_pyyaml_reads(values: dict[str, Any], flow: bool)
         (-math.inf, "-inf"),
         (b"\x00\x01", "AAE=\n"),
     ],
-    ids=repr,
 )
 def test_python_object_is_its_plain_value(value: object, shown: object) -> None:
     if isinstance(value, pathlib.PurePath) and value.is_absolute():

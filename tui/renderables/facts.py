@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
 from runstore.ranking import SPLITS, rank_metrics, split_metric
@@ -128,7 +129,7 @@ class _Namesakes:
 def _difference(facts: Facts, keys: Collection[str]) -> tuple[str, str]:
     differing = {key: value for key, value in facts.params.items() if key in keys}
     if not differing:
-        tail = facts.id.rpartition("-")[2] if facts.id != facts.name else ""
+        tail = short_id(facts.id).rpartition("-")[2] if facts.id != facts.name else ""
         return tail, tail
     long = " ".join(f"{key}={value}" for key, value in differing.items())
     return long, " ".join(differing.values())

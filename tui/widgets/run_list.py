@@ -133,7 +133,7 @@ class RunList(LinesWidget, can_focus=True):
         out: list[Line] = [(Span(" "), *run_table.header(columns))]
         role = "cursor" if self.has_focus else "cursor-blurred"
         for index, entry in enumerate(visible, self._top):
-            name, fact = from_file(entry.ref.name), facts.get(entry.key)
+            name, fact = from_file(entry.ref.id), facts.get(entry.key)
             row = run_table.row(fact, columns) if fact else run_table.unread_row(name, columns)
             row = fit_line((Span(" "), *row), width)
             out.append((Span("", role), *row) if index == self._cursor else row)

@@ -1,0 +1,113 @@
+"""Makes the generated parts of the pages anew: `make docs`. A test fails while they are old.
+
+A part stands behind a comment, `<!-- generated: NAME -->`: the `--help` of a command, the keys of
+the monitor, or the table of a schema below docs/json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from runstore import tui_launcher
+from runstore.cli import cli
+from tui.keymap import as_markdown
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+_PART = re.compile(
+    r"^<!-- generated: (?P<name>[^\n]+) -->\n(?P<old>```text\n.*?^```\n|\n(?:\|[^\n]*\n)*)",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def pages() -> dict[Path, str]:
+    """Return every page that has generated parts, as it ought to be."""
+    found = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+    return {path: refreshed(path.read_text("utf-8")) for path in found}
+
+
+def refreshed(page: str) -> str:
+    """Return a page with its generated parts made anew."""
+    return _PART.sub(
+        lambda part: f"<!-- generated: {part['name']} -->\n{_part(part['name'])}", page
+    )
+
+
+def _part(name: str) -> str:
+    if name == "keys":
+        return f"\n{as_markdown()}\n"
+    if name.endswith(" --help"):
+        return f"```text\n{help_of(name)}```\n"
+    kind, _, what = name.partition(" ")
+    if kind != "json":
+        raise ValueError(f"{name}: nobody knows how to generate that")
+    return f"\n{_table(what)}"
+
+
+def help_of(line: str) -> str:
+    """Return what a program prints, as on a terminal of 80 columns."""
+    program, *arguments = line.split()
+    command = tui_launcher.command if program == "runstore-tui" else cli
+    wide = {"COLUMNS": "80"}
+    return CliRunner().invoke(command, arguments, prog_name=program, env=wide).stdout
+
+
+# ---- schemas -----------------------------------------------------------------------------------
+
+
+def schema(name: str) -> Any:
+    """Return the schema of what a command prints: `ls`, `show`, `doctor`, …"""
+    return json.loads((DOCS / "json" / f"{name}.schema.json").read_text("utf-8"))
+
+
+def _table(name: str) -> str:
+    """Return the keys of a schema as a table; `show` without those that `ls` has."""
+    known = schema("ls")["items"]["properties"] if name == "show" else {}
+    rows = [
+        f"| `{place}` | {_kind(own)} | {own.get('description', '')} |\n"
+        for place, own in _properties(schema(name), "")
+        if known.get(place) != own and place.partition(".")[0] not in known
+    ]
+    return "".join(["| key | type | meaning |\n| --- | --- | --- |\n", *rows])
+
+
+def _properties(of: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the properties of an object, those of objects inside of it included."""
+    for inner in (of, *of.get("anyOf", ())):
+        for key, own in inner.get("properties", {}).items():
+            here = f"{place}.{key}" if place else key
+            yield here, own
+            yield from _properties(own, here)
+        if isinstance(inner.get("items"), dict):
+            yield from _properties(inner["items"], f"{place}[]" if place else "")
+
+
+def _kind(own: Any) -> str:
+    """Return a property's type in words: `string or null`."""
+    if "enum" in own:
+        return ", ".join("null" if word is None else f"`{word}`" for word in own["enum"])
+    kinds = own.get("type") or [one["type"] for one in own["anyOf"]]
+    words = [kinds] if isinstance(kinds, str) else kinds
+    return " or ".join(sorted(words, key=lambda word: word == "null"))
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Write what has changed."""
+    for path, text in pages().items():
+        if path.read_text("utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()
