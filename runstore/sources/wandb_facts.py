@@ -27,10 +27,11 @@ _RUN_TEXTS = {
     13: "host",
 }
 """Fields of `RunRecord`."""
+_SHOWN_AS_TAGS = ("project", "group", "job_type", "sweep")
 _CONFIG, _TAGS, _START_TIME, _RESUMED, _GIT, _RESUME = 4, 10, 17, 18, 21, 24
 _ENVIRONMENT_TEXTS = {1: "platform", 2: "python", 6: "program", 12: "host", 13: "user"}
 """Fields of `EnvironmentRecord`."""
-_STARTED_AT, _ARGUMENTS, _ENVIRONMENT_GIT = 3, 5, 9
+_ARGUMENTS, _ENVIRONMENT_GIT = 5, 9
 _GIT_TEXTS = {1: "remote", 2: "commit"}
 MOST_TAGS = 1000
 MOST_ARGUMENTS = 10_000
@@ -87,7 +88,8 @@ def run_facts(data: bytes, message: Field, params: Params) -> JsonObject:
             facts["git"] = _texts(data, field, _GIT_TEXTS)
         elif field.number in (_RESUMED, _RESUME):
             facts["is_resumed"] = True
-    return {**facts, "tags": tags} if tags else facts
+    told = [f"{key}={facts[key]}" for key in _SHOWN_AS_TAGS if facts.get(key)]
+    return {**facts, "tags": [*tags, *told]}
 
 
 def environment_facts(data: bytes, message: Field) -> JsonObject:

@@ -145,7 +145,7 @@ def their_metrics(items: Mapping[str, Any], before: str = "") -> Iterator[tuple[
 def test_facts_of_a_run(case: str) -> None:
     state = read(sample(case)).state
     assert (state.name, state.id) == ("second name", sample(case).name)
-    assert state.tags == ["a", "b", "late"]
+    assert state.tags == ["a", "b", "late", "project=samples"]
     assert state.params == {
         "lr": 0.1,
         "opt": {"name": "sgd"},
