@@ -13,6 +13,7 @@ Built for files that another machine writes, a copy tool replaces, or a crash da
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import zlib
@@ -172,3 +173,12 @@ def _unreadable(found: Looked, error: OSError) -> Looked:
     found.problem = why_unreadable(error)
     found.unread = not isinstance(error, NotRegularError)
     return found
+
+
+def behind_hole(fd: int, at: int, end: int) -> int:
+    """Return the first byte from `at` on that is no hole, at most `end`."""
+    try:
+        return min(end, os.lseek(fd, at, os.SEEK_DATA))
+    except OSError as error:
+        # ENXIO: nothing but a hole. Otherwise: a file system that cannot tell.
+        return end if error.errno == errno.ENXIO else at

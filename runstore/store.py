@@ -170,6 +170,8 @@ def _listed(directory: str) -> tuple[list[str], list[tuple[str, bool]]]:
             names.append(entry.name)
             if not entry.name.startswith(".") and _is_directory(entry):
                 folders.append((entry.name, entry.is_symlink()))
+    # A directory is known by its own name, not by that of a link beside it: W&B's `latest-run`.
+    folders.sort(key=lambda folder: folder[1])
     return names, folders
 
 

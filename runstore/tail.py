@@ -5,12 +5,11 @@ A line counts when its newline is there. `cursor` says how the place in the file
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from runstore.cursor import READ_BYTES, Cursor, Look
+from runstore.cursor import READ_BYTES, Cursor, Look, behind_hole
 from runstore.limits import LINES_AT_ONCE, MAX_LINE_BYTES
 
 PASSED_OVER_BYTES = 64 << 20
@@ -116,7 +115,7 @@ class Tail(Cursor):
         at, stop = self.offset, min(end, self.offset + PASSED_OVER_BYTES)
         buffer = bytearray(READ_BYTES)
         while self._oversized and at < stop:
-            at = _behind_hole(fd, at, end)
+            at = behind_hole(fd, at, end)
             got = os.preadv(fd, [buffer], at) if at < end else 0
             newline = buffer.find(b"\n", 0, min(got, end - at))
             self._oversized = newline < 0
@@ -156,12 +155,3 @@ class Tail(Cursor):
         start = max(self.offset, end - MAX_LINE_BYTES)
         newline = os.pread(fd, end - 1 - start, start).rfind(b"\n")
         return None if newline < 0 else start + newline + 1
-
-
-def _behind_hole(fd: int, at: int, end: int) -> int:
-    """Return the first byte from `at` on that is no hole, at most `end`."""
-    try:
-        return min(end, os.lseek(fd, at, os.SEEK_DATA))
-    except OSError as error:
-        # ENXIO: nothing but a hole. Otherwise: a file system that cannot tell.
-        return end if error.errno == errno.ENXIO else at

@@ -15,7 +15,16 @@ from typing import Protocol
 from runstore.paths import id_order
 from runstore.patience import Patience
 from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import csv_rows, huggingface, lightning, mlflow, native, plain, tensorboard
+from runstore.sources import (
+    csv_rows,
+    huggingface,
+    lightning,
+    mlflow,
+    native,
+    plain,
+    tensorboard,
+    wandb,
+)
 from runstore.sources.reading import RunReader, guarded
 from runstore.sources.silent import SilentReader
 from runstore.state import RunState
@@ -38,6 +47,7 @@ class Source(Protocol):
 
 SOURCES: tuple[Source, ...] = (
     native,
+    wandb,
     mlflow,
     huggingface,
     lightning,

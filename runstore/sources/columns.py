@@ -91,6 +91,11 @@ def choose(mapping: Mapping[str, str]) -> None:
     _chosen.update(mapping)
 
 
+def chosen(role: str) -> str:
+    """Return the column that was chosen for a role; nothing where none was."""
+    return _chosen.get(role, "")
+
+
 def is_log_header(names: Iterable[str]) -> bool:
     """Tell whether a table with these columns is a log: it has a step or an epoch, and more."""
     known = {_plain(name) for name in names}

@@ -67,6 +67,14 @@ def test_links_to_folders_are_followed_but_not_in_circles(root: Path, tmp_path: 
     assert sorted(found) == sorted([FIRST, SECOND, THIRD, "20260105-000000-far-eeeeeeee"])
 
 
+def test_folder_is_known_by_its_own_name_whatever_links_lie_beside_it(tmp_path: Path) -> None:
+    """W&B's `latest-run` leads to a run in the same folder."""
+    for name in "abcdefgh":
+        (tmp_path / name).symlink_to(FIRST)
+    make_run(tmp_path / FIRST)
+    assert names(discover([tmp_path])) == [FIRST]
+
+
 def test_hidden_folders_are_not_searched(root: Path) -> None:
     make_run(root / ".trash" / "old")
     assert len(discover([root])) == 3
