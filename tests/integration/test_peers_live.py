@@ -131,7 +131,7 @@ PEERS = (
     ),
 )  # fmt: skip
 
-NOT_YET = frozenset("lightning-csv wandb".split())
+NOT_YET: frozenset[str] = frozenset()
 """Of `PEERS`, those that no source reads yet; empty this when their sources are there."""
 
 SETTLED_BYTES = 10_000
