@@ -39,7 +39,12 @@ class RunCollection(Sequence[RunData]):
     """
 
     def __init__(self, refs: Sequence[RunRef], root: Path) -> None:
-        """Hold the runs that `refs` name; `root` is the directory that they were looked for in."""
+        """Hold runs that were found. `load_all` makes collections.
+
+        Args:
+            refs: the runs, newest first.
+            root: the directory that they were looked for in.
+        """
         self._refs, self._root = refs, root
 
     def __len__(self) -> int:
@@ -70,7 +75,11 @@ class RunCollection(Sequence[RunData]):
         return printable(f"<runstore runs: {len(self):,} below {self._root}{newest}>")
 
     def filter(self, keep: Callable[[RunData], bool]) -> RunCollection:
-        """Return the runs for which `keep` is true: `runs.filter(lambda run: "a" in run.tags)`."""
+        """Return the runs for which `keep` is true: `runs.filter(lambda run: "a" in run.tags)`.
+
+        Args:
+            keep: is asked about each run, after one look at it.
+        """
         kept = [ref for ref, run in zip(self._refs, self, strict=True) if keep(run)]
         return RunCollection(kept, self._root)
 
@@ -108,6 +117,11 @@ class RunCollection(Sequence[RunData]):
         self, stream: Table = "metrics", *, metrics: Collection[str] | None = None
     ) -> polars.DataFrame:
         """Return one data frame of polars of all runs, as `to_pandas` does.
+
+        Args:
+            stream: `metrics`, `epochs`, `reports`, `system` or `runs`.
+            metrics: the names of the columns besides run, step, epoch and time; None for all, up to
+                16,384.
 
         Raises:
             MissingPackageError: polars is not installed; also a ModuleNotFoundError.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,8 @@ class Piece:
         metric, _, direction = rule.rpartition(":")
         for row in rows:
             epoch, value = integer(row, "epoch"), number(row, metric)
-            if epoch is not None and value is not None:
+            # A diverged epoch is no best one; rows of other tools hold NaN as it is.
+            if epoch is not None and value is not None and math.isfinite(value):
                 self.best = better(self.best, Best(epoch, metric, value), direction)
 
     def add_report(self, row: JsonObject, size_bytes: int) -> None:

@@ -40,7 +40,12 @@ class RunData:
     """
 
     def __init__(self, ref: RunRef, reader: RunReader | None = None) -> None:
-        """Take the run that `ref` names, and a reader that has had a look at it, if any."""
+        """Take a run that was found. `load` makes these.
+
+        Args:
+            ref: the run.
+            reader: one that has had a look at it, if any.
+        """
         self._ref = ref
         self._reader = reader
 
@@ -129,7 +134,7 @@ class RunData:
 
     @property
     def tags(self) -> list[str]:
-        """The tags."""
+        """The words that the run was given to be found by, in order; empty where there are none."""
         return self._known.tags
 
     @property
@@ -212,6 +217,11 @@ class RunData:
 
         As `to_pandas`, with types Int64, Float64, String and Boolean; a value that a row does not
         have is null, and NaN is NaN.
+
+        Args:
+            stream: `metrics`, `epochs`, `reports`, `system`, `events` or `exec`.
+            metrics: the names of the columns besides step, epoch and time; None for all, up to
+                16,384.
 
         Raises:
             MissingPackageError: polars is not installed; also a ModuleNotFoundError.

@@ -18,6 +18,7 @@ from runstore.summary import measured, summary
 from runstore.values import flattened
 
 Table = Literal["metrics", "epochs", "reports", "system", "runs"]
+"""A table of one or many runs: the rows of a stream, or a row for each run."""
 TABLES: tuple[Table, ...] = get_args(Table)
 _EVENT_COLUMNS: Mapping[str, Kind] = {"event": "text", **ROW_COLUMNS}
 _COLUMNS: Mapping[Stream, Mapping[str, Kind]] = {

@@ -258,11 +258,17 @@ def _flat(inner: Mapping[str, Any], before: str, depth: int = 1) -> Iterable[tup
             yield from _flat(value, f"{before}{key}/", depth + 1)
 
 
-def _of_split(metrics: Mapping[str, float | None], split: str) -> dict[str, float | None]:
+def _of_split(values: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Return values with the split in front of the names of metrics."""
     return {
-        name if "/" in name or name in BARE else f"{split}/{name}": value
-        for name, value in metrics.items()
+        f"{split}/{name}" if _is_of_split(name, value) else name: value
+        for name, value in values.items()
     }
+
+
+def _is_of_split(name: str, value: object) -> bool:
+    is_number = value is None or type(value) in (float, int)
+    return is_number and "/" not in name and name not in BARE
 
 
 def _number(value: Any) -> Any:

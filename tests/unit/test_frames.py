@@ -170,22 +170,22 @@ def test_plain_lines_with_torn_damaged_and_odd_ones(tmp_path: Path) -> None:
         b'{"step":1,"loss":2,"split":"train","ok":true,"note":"begin"}',
         b"{broken",
         b'{"step":2.0,"loss":1.5,"split":"val","note":7}',
-        b'{"step":"3","loss":"nan","split":"val"}',
+        b'{"step":"3","loss":"oops","split":"val"}',
         b'{"loss":0.5,"ok":false}',
         b'{"step":5,"lo',
     ]
     (tmp_path / "x" / "metrics.jsonl").write_bytes(b"\n".join(lines))
     run = runstore.load(tmp_path / "x")
     assert from_polars(run.to_polars()) == [
-        {"step": 1, "loss": 2.0, "split": "train", "ok": True},
-        {"step": 2, "loss": 1.5, "split": "val", "note": 7.0},
-        {"split": "val"},
+        {"step": 1, "train/loss": 2.0, "ok": True, "note": "begin"},
+        {"step": 2, "val/loss": 1.5, "val/note": 7.0},
+        {"step": 3},
         {"loss": 0.5, "ok": False},
     ]
     frame = run.to_pandas()
     assert (str(frame["step"].dtype), str(frame["ok"].dtype)) == ("Int64", "boolean")
-    assert frame["split"].tolist()[:3] == ["train", "val", "val"]
-    assert pd.isna(frame["split"].tolist()[3])
+    assert frame["train/loss"].tolist()[0] == 2.0
+    assert pd.isna(frame["val/loss"].tolist()[3])
 
 
 def test_frame_of_the_fixture_equals_its_rows(repo_root: Path) -> None:
