@@ -57,7 +57,8 @@ def command(run: str, stream: Stream, everything: bool, root: Path) -> None:
     bad = [line for line in bad if line.number]
     if bad:
         lines = "1 bad line" if len(bad) == 1 else f"{len(bad):,} bad lines"
-        say(f"{lines} left out, first {bad[0].file}:{bad[0].number}: {bad[0].error}")
+        number = f":{bad[0].number}" if bad[0].number > 0 else ""
+        say(f"{lines} left out, first {bad[0].file}{number}: {bad[0].error}")
     for line in unread:
         raise UnreadableFileError(ref.path / line.file, line.error or "")
 

@@ -31,7 +31,7 @@ from runstore.records import (
 from runstore.regular import why_unreadable
 from runstore.sources.alike import Alike, alike
 from runstore.sources.log_files import Batch, ForeignRow, LogFile, merged_info
-from runstore.sources.reading import RowLine, unreadable
+from runstore.sources.reading import RowLine, damaged, unreadable
 from runstore.sources.rewinds import Rewinds
 from runstore.state import RunState
 from runstore.status import Status
@@ -240,7 +240,7 @@ class ForeignReader:
         if batch.unread:
             yield unreadable(file.name, batch.problem or "")
         for bad in batch.bad if stream == "metrics" else ():
-            yield RowLine(file.name, bad.line, b"", None, False, bad.reason)
+            yield damaged(file.name, bad)
         for found in batch.rows:
             if found.stream == stream:
                 kept = self._visible(file, found)

@@ -18,6 +18,8 @@ from runstore.tail import Chunk, Tail
 GLANCE_BYTES = 8 << 10
 """What a glance reads at the end of a large file: enough for the last rows."""
 OVERSIZED = "a line over 1 MiB"
+UNNUMBERED = -1
+"""The number of damage in a file that has no lines, whose place the error says."""
 GLANCE_EVENTS_BYTES = 64 << 10
 GLANCE_EPOCHS_BYTES = 4 << 20
 """A glance judges the best epoch from all rows of a file up to this size, and keeps none."""
@@ -68,7 +70,8 @@ class RowLine:
 
     file: str
     number: int
-    """From 1; 0 for a file that cannot be read further, for the reason that `error` says."""
+    """From 1; 0 for a file that cannot be read further, for the reason that `error` says; or
+    `UNNUMBERED`."""
     line: bytes
     """Without its newline, and without a byte order mark; empty when it is over 1 MiB."""
     row: JsonObject | None
@@ -105,6 +108,14 @@ def file_rows(
 def unreadable(file: str, problem: str) -> RowLine:
     """Return what stands for the rows of a file that cannot be read."""
     return RowLine(file, 0, b"", None, False, problem)
+
+
+def damaged(file: str, bad: BadLine) -> RowLine:
+    """Return what stands for damage in a file."""
+    if bad.line:
+        return RowLine(file, bad.line, b"", None, False, bad.reason)
+    reason = f"{bad.reason} (at byte {bad.offset:,})"
+    return RowLine(file, UNNUMBERED, b"", None, False, reason)
 
 
 def _row_line(

@@ -375,6 +375,18 @@ def test_damaged_block_is_counted_with_its_place_and_the_rest_is_read(log: Path)
     assert len(left) == state.row_count
 
 
+def test_commands_print_the_rows_around_damage_and_tell_its_place(log: Path) -> None:
+    content = bytearray(framed(rows(2000)))
+    content[BLOCK + 5000] ^= 1
+    log.write_bytes(content)
+    done = CliRunner().invoke(cli, ["cat", str(log.parent), "metrics"])
+    assert done.exit_code == 0
+    assert 1500 < len(done.stdout.splitlines()) < 2000
+    assert "1 bad line left out, first run-a1.wandb: a record whose checksum" in done.stderr
+    assert "(at byte 37," in done.stderr
+    assert len(runstore.load(log.parent).metrics()) == len(done.stdout.splitlines())
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
