@@ -79,7 +79,7 @@ def comparable(row: dict[str, float]) -> Row:
     return {
         canonical(key): repr(float(value))
         for key, value in row.items()
-        if key[:1] != "_" and key not in COUNTS
+        if key[:1] != "_" and key not in COUNTS and key.rpartition("/")[2] not in COUNTS
     }
 
 
