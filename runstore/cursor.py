@@ -90,8 +90,8 @@ class Cursor:
             blank: makes what is returned when there is nothing.
             take: reads on from `offset`; gets the descriptor, the end of what may be read, and
                 whether the file is at rest.
-            before: is called with descriptor and end, to move the cursor; not in a file that is
-                another one, which is read from its beginning.
+            before: is called with descriptor and end, to move the cursor; not in a file that did
+                not change, nor in one that is another one, which is read from its beginning.
         """
         try:
             fd = open_regular(self.path)
@@ -101,9 +101,15 @@ class Cursor:
             return _unreadable(blank(), error)
         try:
             status = os.fstat(fd)
+            signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if signature == self._signature:
+                return blank()
             if before is not None and self._still_the_same(fd, status.st_size):
                 before(fd, self._readable(status.st_size))
-            return self._take_new(fd, status, blank, take)
+            found = self._take_new(fd, status, take)
+            if not found.more and not self._zero_retries:
+                self._signature = signature
+            return found
         except OSError as error:
             return _unreadable(blank(), error)
         finally:
@@ -113,12 +119,8 @@ class Cursor:
         self,
         fd: int,
         status: os.stat_result,
-        blank: Callable[[], Looked],
         take: Callable[[int, int, bool], Looked],
     ) -> Looked:
-        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
-        if signature == self._signature:
-            return blank()
         self._signature = None
         restarted = self.offset > 0 and not self._still_the_same(fd, status.st_size)
         if restarted:
@@ -127,8 +129,6 @@ class Cursor:
         at_rest = time.time() - status.st_mtime > AT_REST_S
         found = take(fd, self._readable(status.st_size), at_rest)
         found.restarted = restarted
-        if not found.more and not self._zero_retries:
-            self._signature = signature
         return found
 
     def _readable(self, size: int) -> int:

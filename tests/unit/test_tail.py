@@ -287,6 +287,28 @@ def test_jump_goes_on_where_it_was_when_little_came(tmp_path: Path) -> None:
     assert tail.jump(10).lines == [b"c"]
 
 
+def test_jump_in_a_file_that_did_not_change_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monitor glances at a run of another tool several times a second."""
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"a\n" * 100)
+    tail = Tail(path)
+    tail.jump(10)
+    pread, sizes = os.pread, list[int]()
+
+    def counted(descriptor: int, size: int, offset: int) -> bytes:
+        sizes.append(size)
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert tail.jump(10) == Chunk()
+    assert sizes == []
+    append(path, b"b\n")
+    assert tail.jump(10).lines == [b"b"]
+    assert sizes != []
+
+
 def test_jump_in_a_file_that_was_written_anew_and_is_longer_begins_again(tmp_path: Path) -> None:
     """Some loggers write the whole table anew when a column is added."""
     path = tmp_path / "m.csv"
