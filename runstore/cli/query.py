@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from runstore.cli.results import (
 )
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.sql.database import Answer, query, schema
+from runstore.sql.scratch import remove_all
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PROBLEMS_SHOWN = 3
@@ -75,7 +77,7 @@ def command(
         _print_schema(Path(sql) if sql else root, as_json=as_json)
         return
     text = sys.stdin.buffer.read().decode("utf-8", "replace") if sql == "-" else sql
-    with _ended_by_signals(), query(text, where or root, everything=everything) as answer:
+    with _leaving_nothing(), query(text, where or root, everything=everything) as answer:
         _print(answer, as_json=as_json, as_lines=as_lines, as_csv=as_csv)
         for note in answer.notes:
             say(note)
@@ -113,27 +115,23 @@ def _print_schema(root: Path, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Turn signals into the end of what runs, so that nothing temporary is left behind."""
-    ended_by = 0
+def _leaving_nothing() -> Iterator[None]:
+    """Let signals end the process as they do, but remove first what is temporary.
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        nonlocal ended_by
-        if not ended_by:
-            ended_by = number
-            raise KeyboardInterrupt
-
+    An exception would not do: DuckDB loses those that come while it prepares a query.
+    """
     before = {number: signal.getsignal(number) for number in ENDING}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, end)
+            signal.signal(number, _end)
     try:
         yield
-    except (KeyboardInterrupt, RuntimeError):
-        # DuckDB turns what a signal raises into an error of its own.
-        if ended_by:
-            sys.exit(128 + ended_by)
-        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    remove_all()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,16 +13,24 @@ from runstore.errors import RunStoreError
 from runstore.regular import open_regular
 
 COPY_BYTES = 1 << 20
+_open: set[Path] = set()
+"""The directories that are there now."""
+
+
+def remove_all() -> None:
+    """Remove every temporary directory: for who is about to be ended by a signal."""
+    for path in list(_open):
+        # Once more: another thread of DuckDB's may put a file there meanwhile.
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Scratch:
     """A temporary directory, readable by its owner only; `$TMPDIR` says where."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(
-            prefix="runstore-query-", ignore_cleanup_errors=True
-        )
-        self.path = Path(self._directory.name)
+        self.path = Path(tempfile.mkdtemp(prefix="runstore-query-"))
+        _open.add(self.path)
         self._count = 0
 
     def __enter__(self) -> Scratch:
@@ -33,7 +42,8 @@ class Scratch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._directory.cleanup()
+        shutil.rmtree(self.path, ignore_errors=True)
+        _open.discard(self.path)
 
     def next_path(self) -> Path:
         """Return the path of a file that is not there yet."""
