@@ -22,7 +22,7 @@ from runstore.records import JsonObject, RecordError, integer, number
 from runstore.regular import why_unreadable
 from runstore.sources.log_files import Batch, ForeignRow, merged_info
 from runstore.sources.trainer_rows import BYTES_PER_VALUE, TrainerRows
-from runstore.sources.trainer_state import TrainerState, open_state, parsed
+from runstore.sources.trainer_state import TrainerState, open_state, parsed, step_in
 from runstore.state import BadLine
 
 STATE = "trainer_state.json"
@@ -151,17 +151,18 @@ class TrainerLog:
         return sorted(found, reverse=True)
 
     def _step_in(self, path: Path) -> float:
-        """Return the step of a state whose path does not tell it; of one that is not whole, that
-        it is the newest: it is being written."""
+        """Return the step of a state whose path does not tell it.
+
+        Where its first bytes do not either, that it is the newest: it is being written.
+        """
         try:
             signature = _signature(path)
-            if self._stepped is None or self._stepped[0] != signature:
-                self._stepped = signature, math.inf
-                with open_state(path) as state:
-                    self._stepped = signature, integer(state.facts, "global_step") or 0
-            return self._stepped[1]
-        except (OSError, RecordError):
+        except OSError:
             return math.inf
+        if self._stepped is None or self._stepped[0] != signature:
+            found = step_in(path)
+            self._stepped = signature, math.inf if found is None else found
+        return self._stepped[1]
 
     def _take_in(self, saved: _Saved, take: Take, batch: Batch) -> BadLine | None:
         """Have a state taken in; return why that cannot be.

@@ -27,16 +27,20 @@ from runstore.limits import (
     TRAINER_STATE_BYTES,
 )
 from runstore.records import JsonObject, RecordError
-from runstore.regular import open_regular
+from runstore.regular import first_bytes, open_regular
 
 LOG = "log_history"
-ENDS_BYTES = 64 << 10
-"""Read at both ends of a document; what is around the log is 2 KiB."""
+WHOLE_BYTES = 64 << 10
+"""So short a document is read once."""
+HEAD_BYTES = (2 << 10, 64 << 10)
+TAIL_BYTES = (4 << 10, 64 << 10)
+"""Read at the ends of others, and more where that did not do; what is around the log is 2 KiB."""
 HALF = "half a document: it is being written, or was cut off"
 _LOG_BEGINS = b'\n  "%s": [' % LOG.encode()
 _LOG_ENDS = re.compile(rb"\n  \](?:,\n  \"|\n\})")
 _BEHIND_LOG = b'\n  "max_steps": '
 """A field that sorts behind the log, and that every version has."""
+_STEP = re.compile(rb'\n  "global_step": (\d{1,18}),')
 _ENTRY = b"\n    {"
 _ENTRY_ENDS = b"\n    }"
 _EVALUATED = b'\n      "eval_'
@@ -140,34 +144,53 @@ def open_state(path: Path) -> Iterator[TrainerState]:
     descriptor = open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
-        yield _located(lambda offset, count: os.pread(descriptor, count, offset), size)
+        if size > WHOLE_BYTES:
+            yield _located(lambda offset, count: os.pread(descriptor, count, offset), size)
+        else:
+            data = os.pread(descriptor, size, 0)
+            yield _located(lambda offset, count: data[offset : offset + count], len(data))
     finally:
         os.close(descriptor)
+
+
+def step_in(path: Path) -> int | None:
+    """Return the step of a state without reading it; None where its first bytes do not tell."""
+    found = _STEP.search(first_bytes(path, HEAD_BYTES[0]))
+    return int(found[1]) if found else None
 
 
 def _located(read: Read, size: int) -> TrainerState:
     if size > TRAINER_STATE_BYTES:
         raise RecordError(f"{size:,} bytes long, the most is {TRAINER_STATE_BYTES:,}")
-    head = read(0, ENDS_BYTES)
-    before = head.find(_LOG_BEGINS)
-    if not head.startswith(b"{\n") or before < 0:
-        return _laid_out(read, size)
-    if not read(max(0, size - 8), 8).rstrip(b"\n").endswith(b"\n}"):
+    for count in HEAD_BYTES:
+        head = read(0, count)
+        before = head.find(_LOG_BEGINS)
+        if not head.startswith(b"{\n"):
+            break
+        if before >= 0:
+            return _around(head[:before], read, size)
+    return _laid_out(read, size)
+
+
+def _around(before: bytes, read: Read, size: int) -> TrainerState:
+    """Return a document as Trainer lays it out, by the bytes before its log."""
+    if not read(max(0, size - 4), 4).rstrip(b"\n").endswith(b"\n}"):
         raise RecordError(HALF)
-    begin = before + len(_LOG_BEGINS)
+    begin = len(before) + len(_LOG_BEGINS)
     end = _end_of_log(read, begin, size)
-    return TrainerState(_facts(head[:before], read, end, size), end - begin, begin, read)
+    return TrainerState(_facts(before, read, end, size), end - begin, begin, read)
 
 
 def _end_of_log(read: Read, begin: int, size: int) -> int:
     if read(begin, 1) == b"]":
         return begin
-    start = max(begin, size - ENDS_BYTES)
-    tail = read(start, size - start)
-    found = _LOG_ENDS.search(tail)
-    # What is behind the log may be longer than that, and have lists too.
-    if found and (start == begin or tail.find(_BEHIND_LOG, found.start()) >= 0):
-        return start + found.start()
+    for count in TAIL_BYTES:
+        start = max(begin, size - count)
+        tail = read(start, size - start)
+        found = _LOG_ENDS.search(tail)
+        # What is behind the log may be longer than that, and have lists too.
+        if found and (start == begin or tail.find(_BEHIND_LOG, found.start()) >= 0):
+            return start + found.start()
     return _first_end(read, begin, size)
 
 
@@ -208,13 +231,8 @@ def _laid_out(read: Read, size: int) -> TrainerState:
     if not isinstance(found, dict) or not isinstance(found.get(LOG), list):
         raise RecordError(f"no object with a list {LOG}")
     text = json.dumps(found, indent=2, sort_keys=True).encode()
-    before = text.index(_LOG_BEGINS)
-    begin = before + len(_LOG_BEGINS)
-
-    def read_text(offset: int, count: int) -> bytes:
-        return text[offset : offset + count]
-
-    end = begin if text[begin : begin + 1] == b"]" else _first_end(read_text, begin, len(text))
-    return TrainerState(
-        _facts(text[:before], read_text, end, len(text)), end - begin, begin, read_text
+    return _around(
+        text[: text.index(_LOG_BEGINS)],
+        lambda offset, count: text[offset : offset + count],
+        len(text),
     )

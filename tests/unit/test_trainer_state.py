@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runstore.limits import MAX_LINE_BYTES
 from runstore.records import RecordError
-from runstore.sources.trainer_state import ENDS_BYTES, HALF, open_state, parsed
+from runstore.sources.trainer_state import HALF, TAIL_BYTES, open_state, parsed, step_in
 
 FACTS: dict[str, Any] = {
     "best_metric": None,
@@ -125,9 +125,23 @@ def test_document_that_is_laid_out_otherwise_is_read_too(
         assert same(state.facts, FACTS)
 
 
+@given(log=entries)
+def test_step_is_known_by_the_first_bytes(path: Path, log: list[Any]) -> None:
+    path.write_bytes(written(log))
+    assert step_in(path) == 20
+    path.write_bytes(written([], {"best_model_checkpoint": "a" * 3000, "max_steps": 5}))
+    assert step_in(path) is None
+
+
+def test_path_of_the_best_checkpoint_may_be_long(path: Path) -> None:
+    log = [{"step": n, "loss": 1.0} for n in range(3000)]
+    path.write_bytes(written(log, {**FACTS, "best_model_checkpoint": "a" * 5000}))
+    assert read(path, 1 << 16) == log
+
+
 def test_what_is_behind_the_log_may_be_long_and_have_lists(path: Path) -> None:
     log = [{"step": n, "loss": 1.0} for n in range(10_000)]
-    behind = {"zzz": ["a"] * ENDS_BYTES, "zz": [[1], [2]]}
+    behind = {"zzz": ["a"] * TAIL_BYTES[-1], "zz": [[1], [2]]}
     path.write_bytes(written(log, {**FACTS, "stateful_callbacks": behind}))
     assert read(path, 1 << 16) == log
     with open_state(path) as state:
