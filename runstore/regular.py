@@ -75,12 +75,17 @@ def why_unreadable(error: OSError) -> str:
 
 def first_bytes(path: Path, count: int) -> bytes:
     """Return at most `count` bytes from the beginning of a file; none where it cannot be read."""
+    return bytes_at(path, 0, count)
+
+
+def bytes_at(path: Path, offset: int, count: int) -> bytes:
+    """Return at most `count` bytes of a file from an offset; none where it cannot be read."""
     try:
         descriptor = open_regular(path)
     except OSError:
         return b""
     try:
-        return os.pread(descriptor, count, 0)
+        return os.pread(descriptor, count, offset)
     except OSError:
         return b""
     finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runstore.limits import YAML_BYTES
 from runstore.records import JsonObject, RecordError
-from runstore.regular import first_bytes
+from runstore.regular import bytes_at
 from runstore.sources.columns import Columns, canonical
 from runstore.sources.counting import Counting
 from runstore.sources.csv_rows import CsvFile, Table
@@ -170,7 +170,7 @@ class LightningFile(CsvFile):
         batch, column = Batch(), self._loss
         if column < 0 or end > GLANCE_EVALUATIONS_BYTES:
             return batch
-        for line in first_bytes(self._path, end)[start:].split(b"\n"):
+        for line in bytes_at(self._path, start, end - start).split(b"\n"):
             cells = line.split(b",", column + 1)
             if len(cells) > column and cells[column].strip():
                 with suppress(RecordError):  # it is told when all is read
