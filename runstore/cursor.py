@@ -104,9 +104,10 @@ class Cursor:
             signature = (status.st_ino, status.st_size, status.st_mtime_ns)
             if signature == self._signature:
                 return blank()
-            if before is not None and self._still_the_same(fd, status.st_size):
+            restarted = self.offset > 0 and not self._still_the_same(fd, status.st_size)
+            if before is not None and not restarted:
                 before(fd, self._readable(status.st_size))
-            found = self._take_new(fd, status, take)
+            found = self._take_new(fd, status, take, restarted)
             if not found.more and not self._zero_retries:
                 self._signature = signature
             return found
@@ -120,9 +121,9 @@ class Cursor:
         fd: int,
         status: os.stat_result,
         take: Callable[[int, int, bool], Looked],
+        restarted: bool,
     ) -> Looked:
         self._signature = None
-        restarted = self.offset > 0 and not self._still_the_same(fd, status.st_size)
         if restarted:
             self._rewind()
         self.size = status.st_size
