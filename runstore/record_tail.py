@@ -18,11 +18,19 @@ RECORD_BYTES = 64 << 20
 """The longest record that is read into memory; a file that asks for more is damaged."""
 
 
+class Several(bytes):
+    """The bytes of several records that a format hands over together."""
+
+    records: int
+
+
 @dataclass(slots=True)
 class Frames:
     """The records in some bytes of a file."""
 
     payloads: list[bytes] = field(default_factory=list)
+    """Of one record each, or `Several`."""
+    has_several: bool = False
     skipped: list[int] = field(default_factory=list)
     """Places among the payloads, from 0, in front of which a record was passed over; it has a
     number too."""
@@ -59,7 +67,8 @@ class Records(Look):
 
     payloads: list[bytes] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    """Of each its number in the file, from 1; 0 when unknown (reading began in the middle)."""
+    """Of each its number in the file, from 1; 0 when unknown (reading began in the middle). Of
+    several that of the first."""
     damaged: list[tuple[int, str]] = field(default_factory=list)
     """Offsets of what is no record, and why."""
 
@@ -160,8 +169,14 @@ class RecordTail(Cursor):
         numbers: list[int] = []
         number, place = self._number, 0
         for behind in (*frames.skipped, count):
-            numbers += range(number, number + behind - place)
-            number, place = number + behind - place + 1, behind
+            if frames.has_several:
+                for payload in frames.payloads[place:behind]:
+                    numbers.append(number)
+                    number += payload.records if isinstance(payload, Several) else 1
+            else:
+                numbers += range(number, number + behind - place)
+                number += behind - place
+            number, place = number + 1, behind
         self._number = number - 1 + bool(frames.damage and frames.resume)
         return numbers
 

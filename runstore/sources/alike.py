@@ -10,27 +10,49 @@ from typing import Any
 from runstore.pieces import Block
 from runstore.records import number
 from runstore.retention import SMALL_BYTES
-from runstore.sources.log_files import ForeignRow
+from runstore.sources.log_files import ForeignRow, ForeignRows
 
 FEWEST = 4
 """Fewer rows are not worth it."""
+SEVERAL = "several"
 
 
 @dataclass(frozen=True, slots=True)
 class Alike:
     """Rows of a stream that follow each other and have the same keys."""
 
-    rows: Sequence[ForeignRow]
+    rows: Sequence[ForeignRow] | ForeignRows
     block: Block | None
     """The same rows as columns; None where they have to be taken one by one."""
+    numbers: Sequence[int] = ()
+    """Of the rows of a block."""
+
+    @property
+    def first(self) -> ForeignRow:
+        """The first row."""
+        return next(iter(self.rows))
 
 
 def alike(rows: Iterable[ForeignRow]) -> Iterator[Alike]:
     """Yield all rows in groups."""
-    for (stream, keys), found in groupby(rows, lambda row: (row.stream, tuple(row.row))):
+    for (stream, keys), found in groupby(rows, _looks):
         group = list(found)
+        if stream == SEVERAL:
+            yield from (_as_found(one) for one in group)
+            continue
         can_be_block = stream == "metrics" and len(group) >= FEWEST and "step" in keys
-        yield Alike(group, _block(group) if can_be_block else None)
+        block = _block(group) if can_be_block else None
+        yield Alike(group, block, [one.number for one in group] if block else ())
+
+
+def _looks(found: ForeignRow) -> tuple[str, tuple[str, ...]]:
+    is_several = isinstance(found, ForeignRows)
+    return (SEVERAL, ()) if is_several else (found.stream, tuple(found.row))
+
+
+def _as_found(found: ForeignRow) -> Alike:
+    assert isinstance(found, ForeignRows)
+    return Alike(found, found.block, found.numbers)
 
 
 def _block(group: Sequence[ForeignRow]) -> Block | None:

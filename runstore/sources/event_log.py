@@ -10,7 +10,6 @@ from runstore.record_tail import Records, RecordTail
 from runstore.records import JsonObject
 from runstore.sources.event_rows import SHORTEST, VALUE_END, EventRows, step_of
 from runstore.sources.log_files import Batch, joined, looked
-from runstore.sources.reading import GLANCE_BYTES
 from runstore.sources.tag_names import TagNames
 from runstore.sources.tf_events import PEEK_BYTES, can_skip
 from runstore.sources.tfrecord import RecordSplit, next_record
@@ -18,12 +17,16 @@ from runstore.state import BadLine
 
 LONG_BYTES = 16 << 10
 """Longer records are looked at before they are read: images, audio, graphs."""
-GLANCED_BYTES = 32 << 10
-"""What a glance looks at, at the end of a long file: the last 700 scalars."""
-FIRST_KEPT = 8
+FIRST_BYTES, GLANCED_BYTES = 4 << 10, 16 << 10
+"""What a glance looks at, at both ends of a long file: at the end some 350 scalars."""
+FIRST_KEPT = 4
 """Records at the beginning of a file that a glance keeps: they tell when it began."""
 
 _SPLIT = RecordSplit(long_bytes=LONG_BYTES, peek_bytes=PEEK_BYTES, skip=can_skip)
+_ONE_BY_ONE = RecordSplit(
+    long_bytes=LONG_BYTES, peek_bytes=PEEK_BYTES, skip=can_skip, has_stretches=False
+)
+"""For few records that is faster."""
 _NAME = re.compile(r"(?s).*?tfevents\.[0-9]+\.(.*?)(?:\.[0-9]+\.[0-9]+)?(?:\.v2)?")
 """`events.out.tfevents.SECONDS.HOST.PID.NUMBER.v2`; tensorboardX has only the host."""
 
@@ -31,15 +34,28 @@ _NAME = re.compile(r"(?s).*?tfevents\.[0-9]+\.(.*?)(?:\.[0-9]+\.[0-9]+)?(?:\.v2)
 class EventLog:
     """One event file that is followed (a `LogFile`)."""
 
-    def __init__(self, path: Path, name: str, split: str, patient: bool) -> None:
-        """Follow `path`, which the user sees as `name`; see `TagNames` for `split`."""
+    def __init__(
+        self, path: Path, name: str, split: str, patient: bool, *, takes_params: bool = True
+    ) -> None:
+        """Follow `path`, which the user sees as `name`.
+
+        Args:
+            path: the file.
+            name: how the user sees it.
+            split: see `TagNames`.
+            patient: see `Cursor`.
+            takes_params: see `EventRows`.
+        """
+        self._takes_params = takes_params
         self._tail = RecordTail(path, split=_SPLIT, patient=patient)
-        self._name, self._split = name, split
+        self._name, self._split, self._patient = name, split, patient
         self._begin()
 
     def _begin(self) -> None:
         opened = writer_of(self._tail.path.name)
-        self._rows = EventRows(self._name, TagNames(self._split), opened)
+        self._rows = EventRows(
+            self._name, TagNames(self._split), opened, takes_params=self._takes_params
+        )
 
     @property
     def size(self) -> int:
@@ -55,7 +71,8 @@ class EventLog:
         """Return the first row, and the last values of the metrics in the last events."""
         first = Batch()
         if self._tail.offset == 0:
-            records = self._tail.poll(GLANCE_BYTES)
+            self._tail = RecordTail(self._tail.path, split=_ONE_BY_ONE, patient=self._patient)
+            records = self._tail.poll(FIRST_BYTES)
             if not records.more:
                 return self._batch(records, 0)
             first = self._batch(_newest(records, FIRST_KEPT), 0)

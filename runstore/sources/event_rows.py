@@ -5,23 +5,28 @@ number is that of the first event with the step, wherever what was read at once 
 
 Nearly all events are like an earlier one of the same tag but for time, step and value. So what is
 behind the step of an event, without the value, is looked up as a whole, and only what was never
-seen is taken apart. That is faster than tensorboard's own classes, compiled as they are: 2.4 µs an
-event instead of 3.5 µs, and nothing to import.
+seen is taken apart. Stretches that are alike are taken apart at once. So the rows are there in a
+quarter of the time that tensorboard's own classes need, compiled as they are, and nothing has to be
+installed: there is one way to read them.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable, Sequence
+from itertools import count, repeat
 
 from runstore.limits import METRICS_PER_RUN
+from runstore.pieces import Block
 from runstore.record_tail import Records
 from runstore.records import JsonObject, RecordError
 from runstore.sources.hparams import read_session
-from runstore.sources.log_files import Batch, ForeignRow, merged_info
+from runstore.sources.log_files import Batch, ForeignRow, ForeignRows, merged_info
+from runstore.sources.stretches import FOOTER_BYTES, Stretch
 from runstore.sources.tag_names import TagNames
 from runstore.sources.tf_events import SCALARS, Event, Value, read_event
-from runstore.sources.tfrecord import CHECKED_BYTES, FOOTER_BYTES, WRONG_DATA, is_right
+from runstore.sources.tfrecord import CHECKED_BYTES, WRONG_DATA, is_right
 from runstore.sources.wire import signed, varint
 from runstore.state import BadLine
 
@@ -32,17 +37,30 @@ VALUE_END = 4 + FOOTER_BYTES
 """A value at the end of an event begins so many bytes before the end of its record."""
 SHORTEST = 24
 
-_TIME, _STEP = 0x09, 0x10
-"""The first bytes of these fields of an event."""
+_TIME, _STEP, _SIMPLE_VALUE = 0x09, 0x10, b"\x15"
+"""The first bytes of these fields of an event, and of a value."""
+_tags: dict[bytes, str] = {}
+"""What is between step and value of an event that needs nothing else to be understood, to its tag:
+the runs of a tree have the same ones."""
 _double, _float = struct.Struct("<d").unpack_from, struct.Struct("<f").unpack_from
 
 
 class EventRows:
     """Turns the events of one file, in order, into rows."""
 
-    def __init__(self, name: str, names: TagNames, opened: JsonObject) -> None:
-        """Name metrics by `names`; `name` is the file's, `opened` what is known of its writer."""
+    def __init__(
+        self, name: str, names: TagNames, opened: JsonObject, *, takes_params: bool = True
+    ) -> None:
+        """Know no events yet.
+
+        Args:
+            name: the file's, as the user sees it.
+            names: what metrics are called.
+            opened: what is known of the writer.
+            takes_params: hyperparameters are taken from here.
+        """
         self._name, self._names, self._opened = name, names, opened
+        self._takes_params = takes_params
         self._keys: dict[bytes, str] = {}
         """What is between the step and the value of an event that ends with it, to the name."""
         self._ends: dict[int, int] = {}
@@ -64,7 +82,7 @@ class EventRows:
         rows = batch.rows
         if self._held is not None:
             rows.append(self._held)
-        self._add_all(records, batch)
+        self._add_all(zip(records.payloads, records.numbers, strict=True), batch)
         is_open = bool(rows) and rows[-1].row is self._row
         self._held = rows.pop() if is_open and records.more else None
         self._row = self._held.row if self._held else None
@@ -72,11 +90,16 @@ class EventRows:
             for found in rows:
                 _make_epoch_whole(found.row)
 
-    def _add_all(self, records: Records, batch: Batch) -> None:
+    def _add_all(self, records: Iterable[tuple[bytes, int]], batch: Batch) -> None:
         keys, framed, ends = self._keys, self._framed_keys, self._ends
         add_row = batch.rows.append
         row, step = self._row, self._step
-        for record, number in zip(records.payloads, records.numbers, strict=True):
+        for record, number in records:
+            if type(record) is Stretch:
+                self._row, self._step = row, step
+                self._add_stretch(record, number, batch)
+                row, step = self._row, self._step
+                continue
             size = len(record)
             if size > SHORTEST and record[0] == _TIME:
                 this, at = step_of(record) if record[9] == _STEP else (0, 9)
@@ -100,8 +123,41 @@ class EventRows:
             row, step = self._row, self._step
         self._row, self._step = row, step
 
+    def _add_stretch(self, stretch: Stretch, number: int, batch: Batch) -> None:
+        """Add rows at once, unless there is anything odd about them."""
+        found = self._block(stretch) if number else None
+        if found is None:
+            numbers = count(number) if number else repeat(0)
+            self._add_all(zip(stretch.payloads(), numbers, strict=False), batch)
+            return
+        block, times = found
+        of_rows = range(number, number + stretch.records, len(block.values))
+        size = stretch.row.size
+        batch.rows.append(
+            ForeignRows("metrics", block.last_row, of_rows[-1], size, b"", block, times, of_rows)
+        )
+        self._row, self._step, self._first = None, block.steps[-1], of_rows[-1]
+
+    def _block(self, stretch: Stretch) -> tuple[Block, Sequence[float]] | None:
+        names = [self._keys.get(key) for key in stretch.tags()]
+        known = [name for name in names if name is not None and name != "epoch"]
+        if len(set(known)) < len(names):
+            return None
+        steps, (times, columns) = stretch.steps, stretch.columns()
+        total = sum(times)
+        are_moments = min(times) > 0.0 and max(times) < LATEST_S and total - total == 0.0
+        if steps[0] == self._step or not are_moments:
+            return None
+        values = dict(zip(known, columns, strict=True))
+        last = {name: column[-1] for name, column in values.items()}
+        row = {"step": steps[-1], "time": times[-1], **last}
+        return Block(steps, values, times[-1], row), times
+
     def _add_unknown(self, record: bytes, number: int, batch: Batch) -> None:
         """Add an event that is unlike all before, as damaged ones are."""
+        if self._learn_from_others(record):
+            self._add_all([(record, number)], batch)
+            return
         end, reason = len(record) - FOOTER_BYTES, ""
         if end <= CHECKED_BYTES and not is_right(record[:end], record[end:]):
             reason = WRONG_DATA
@@ -132,7 +188,7 @@ class EventRows:
 
     def _take_session(self, content: bytes, number: int, batch: Batch) -> None:
         session = read_session(content)
-        if session.params:
+        if session.params and self._takes_params:
             batch.info = merged_info(batch.info, {"params": session.params})
         # torch and Lightning write an end without a time beside the parameters, before anything.
         if session.status and session.ended:
@@ -159,6 +215,18 @@ class EventRows:
             batch.rows.append(ForeignRow(stream, self._row, self._first, size))
         self._row[key] = value.number
 
+    def _learn_from_others(self, record: bytes) -> bool:
+        """Tell whether an event looks like one of another file, and remember what that said."""
+        if len(record) <= SHORTEST or record[0] != _TIME or self._is_full():
+            return False
+        _, at = step_of(record) if record[9] == _STEP else (0, 9)
+        key = record[at:-VALUE_END]
+        tag = _tags.get(key)
+        stream, name = self._names.of(tag) if tag else ("events", "")
+        if stream == "metrics":
+            self._keys[key] = name
+        return stream == "metrics"
+
     def _is_full(self) -> bool:
         return len(self._keys) + len(self._framed_keys) >= SHAPES_KEPT
 
@@ -175,6 +243,8 @@ class EventRows:
                 self._ends[len(record) - at] = len(record) - value.float_at
             else:
                 self._keys[before] = key
+                if before.endswith(_SIMPLE_VALUE) and len(_tags) < SHAPES_KEPT:
+                    _tags[before] = value.tag
 
 
 def _begun(step: int, time: float) -> JsonObject:

@@ -241,7 +241,7 @@ class ForeignReader:
             yield unreadable(file.name, batch.problem or "")
         for bad in batch.bad if stream == "metrics" else ():
             yield damaged(file.name, bad)
-        for found in batch.rows:
+        for found in batch.each_row():
             if found.stream == stream:
                 kept = self._visible(file, found)
                 row = found.row if kept is None else kept
@@ -321,7 +321,7 @@ class ForeignReader:
             state.info = merged_info(state.info, batch.info)
             state.version += 1
         if partial:
-            for found in _newest(batch.rows):
+            for found in _newest(list(batch.each_row())):
                 self._fold_row(file, found, partial=True)
         else:
             self._fold_rows(file, batch)
@@ -342,11 +342,11 @@ class ForeignReader:
 
     def _fold_block(self, file: _Followed, group: Alike, block: Block) -> bool:
         """Fold rows at once, unless a value of them may be void."""
-        number = group.rows[0].number
+        number = group.numbers[0]
         if not self._rewinds["metrics"].hides_none(file.place, number, block.values):
             return False
         if "created" not in self.state.info:
-            self._note_created(group.rows[0])
+            self._note_created(group.first)
         self.state.apply_block(file.of("metrics"), block)
         return True
 
@@ -374,7 +374,7 @@ class ForeignReader:
         for group in groups:
             block = group.block
             if block is None or not self._rewinds["metrics"].note_block(
-                file.place, [found.number for found in group.rows], block.steps, block.values
+                file.place, group.numbers, block.steps, block.values
             ):
                 for found in group.rows:
                     self._note_row(file.place, found, void)
@@ -486,7 +486,7 @@ def _newest(rows: Sequence[ForeignRow]) -> list[ForeignRow]:
 
 
 def _jumped(batch: Batch) -> bool:
-    return any(not found.number for found in batch.rows)
+    return any(not found.number for found in batch.each_row())
 
 
 def _step(found: ForeignRow) -> float | None:

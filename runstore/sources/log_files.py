@@ -6,13 +6,14 @@ replaced files need is done here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from runstore.cursor import READ_BYTES, Look
 from runstore.paths import Stream
+from runstore.pieces import Block
 from runstore.record_tail import Records, RecordTail, Resync, Split
 from runstore.records import RESERVED_KEYS, JsonObject, RecordError
 from runstore.regular import read_regular, why_unreadable
@@ -22,6 +23,9 @@ from runstore.tail import Chunk, Tail
 
 RECORDS_GLANCE_BYTES = 64 << 10
 """What a glance reads at the end of a long file of records, in which it has to find one first."""
+
+
+NO_ROWS = Block((), {}, 0.0, {})
 
 
 @dataclass(slots=True)
@@ -48,10 +52,29 @@ class ForeignRow:
 
 
 @dataclass(slots=True)
+class ForeignRows(ForeignRow):
+    """Rows of metrics that a source has found as columns; `row` and `number` are the last one's."""
+
+    block: Block = NO_ROWS
+    times: Sequence[float] = ()
+    numbers: range = range(0)
+
+    def __iter__(self) -> Iterator[ForeignRow]:
+        """Yield the rows one by one."""
+        names = tuple(self.block.values)
+        columns = zip(*self.block.values.values(), strict=True)
+        rows = zip(self.block.steps, self.times, self.numbers, columns, strict=True)
+        for step, time, number, values in rows:
+            row = {"step": step, "time": time, **dict(zip(names, values, strict=True))}
+            yield ForeignRow("metrics", row, number, self.size_bytes)
+
+
+@dataclass(slots=True)
 class Batch:
     """What one look at a file has brought."""
 
     rows: list[ForeignRow] = field(default_factory=list)
+    """In the order of the file; `ForeignRows` among them, which `each_row` takes apart."""
     info: JsonObject = field(default_factory=dict)
     """Facts about the run, as in `run.json`: `name`, `params`, `tags`, `created` …; `params` adds
     to those that are known."""
@@ -66,6 +89,14 @@ class Batch:
     """The file is a regular one, which may hold rows."""
     size_bytes: int = 0
     """How far it went on in the file."""
+
+    def each_row(self) -> Iterator[ForeignRow]:
+        """Yield all rows one by one."""
+        for found in self.rows:
+            if isinstance(found, ForeignRows):
+                yield from found
+            else:
+                yield found
 
 
 class LogFile(Protocol):

@@ -16,16 +16,25 @@ import struct
 from typing import Protocol
 
 from runstore.record_tail import Frames
+from runstore.sources.stretches import (
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    PAGE_BYTES,
+    Stretch,
+    find_stretch,
+)
 
-HEADER_BYTES, FOOTER_BYTES = 12, 4
-PAGE_BYTES = 4096
 CHECKED_BYTES = 512
 """Longer data holds no single number, and is not checked: that takes 0.1 µs a byte."""
 SEARCHED_BYTES = 1 << 20
 """How far the next record is looked for behind what is none."""
 LENGTHS_KEPT = 1 << 14
+LOOK_AGAIN_BYTES = 1 << 10
+"""So far behind a place where no stretch was found one is looked for again; twice as far each
+time."""
 WRONG_DATA = "a record with a wrong checksum"
 NO_RECORD = "no record"
+_READ, _SKIPPED, _WAITS = "read", "skipped", "waits"
 
 _POLYNOMIAL = 0x82F63B78
 _MASK = 0xA282EAD8
@@ -59,39 +68,51 @@ class Skip(Protocol):
 class RecordSplit:
     """Splits the bytes of a file into records (a `record_tail.Split`)."""
 
-    def __init__(self, *, long_bytes: int, peek_bytes: int, skip: Skip) -> None:
-        """Ask `skip` about records over `long_bytes`; `peek_bytes` of one have to be enough."""
+    def __init__(
+        self, *, long_bytes: int, peek_bytes: int, skip: Skip, has_stretches: bool = True
+    ) -> None:
+        """Take records out of files.
+
+        Args:
+            long_bytes: `skip` is asked about longer ones.
+            peek_bytes: so many of one have to be enough for that.
+            skip: tells whether to pass over a record.
+            has_stretches: records that are alike are handed over together, as a `Stretch`.
+        """
         self._long_bytes, self._peek_bytes, self._skip = long_bytes, peek_bytes, skip
+        self._has_stretches = has_stretches
 
     def __call__(self, data: bytes, offset: int, end: int) -> Frames:
         """Return the whole records in `data`: the data of each, and behind it its checksum."""
         frames = Frames(needed=HEADER_BYTES)
         add, lengths, long_bytes = frames.payloads.append, _lengths, self._long_bytes
         at, size, stop = 0, len(data), end - offset
-        page = PAGE_BYTES - offset % PAGE_BYTES
+        stretches, page = _Stretches(data, offset), _next_page(offset, 0)
+        if not self._has_stretches:
+            stretches.turn = size
         while size - at >= HEADER_BYTES:
+            if at >= stretches.turn and (stretch := stretches.take(at)) is not None:
+                add(stretch)
+                at += len(stretch)
+                frames.has_several, page = True, _next_page(offset, at)
+                continue
             header = data[at : at + HEADER_BYTES]
             length = lengths.get(header, -1)
             if length < 0 and (length := checked_length(header)) < 0:
                 return _not_a_record(frames, data, at, stop)
             behind = at + HEADER_BYTES + length + FOOTER_BYTES
             if length > long_bytes:
-                skip = self._skip(data, at + HEADER_BYTES, length)
-                if skip is None:
-                    frames.needed = HEADER_BYTES + self._peek_bytes
+                fate = self._fate(frames, data, at, behind, stop)
+                if fate == _WAITS:
                     break
-                if skip and behind > stop:
-                    frames.needed, frames.passes_over = behind - at, True
-                    break
-                if skip:
-                    frames.skipped.append(len(frames.payloads))
+                if fate == _SKIPPED:
                     at = behind
                     continue
             if behind > size:
                 frames.needed = behind - at
                 break
             if behind >= page or behind == stop:
-                page += (behind - page) // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES
+                page = _next_page(offset, behind)
                 if not _is_right(data, at, behind):
                     frames.consumed, frames.resume, frames.damage = at, behind, WRONG_DATA
                     return frames
@@ -99,6 +120,53 @@ class RecordSplit:
             at = behind
         frames.consumed = at
         return frames
+
+    def _fate(self, frames: Frames, data: bytes, at: int, behind: int, stop: int) -> str:
+        """Tell what becomes of a long record, and note what is needed where it has to wait."""
+        start = at + HEADER_BYTES
+        skip = self._skip(data, start, behind - FOOTER_BYTES - start)
+        if skip is None:
+            frames.needed = HEADER_BYTES + self._peek_bytes
+            return _WAITS
+        if not skip:
+            return _READ
+        if behind > stop:
+            frames.needed, frames.passes_over = behind - at, True
+            return _WAITS
+        frames.skipped.append(len(frames.payloads))
+        return _SKIPPED
+
+
+def _next_page(offset: int, at: int) -> int:
+    """Return where, in bytes that lie at an offset, the page ends that one of them is in."""
+    return at + PAGE_BYTES - (offset + at) % PAGE_BYTES
+
+
+class _Stretches:
+    """The stretches in some bytes of a file, one after the other."""
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        """Look in `data`, which lies at an offset of the file."""
+        self._data, self._offset = data, offset
+        self._found: Stretch | None = None
+        self._again_bytes = LOOK_AGAIN_BYTES
+        self.turn = 0
+        """Where to ask again."""
+
+    def take(self, at: int) -> Stretch | None:
+        """Return the stretch that begins at a record, or look for the next one."""
+        found, self._found = self._found, None
+        if found is not None and at == self.turn:
+            # Behind it there is often a step with one more metric.
+            self.turn, self._again_bytes = at + len(found) + found.row.size, LOOK_AGAIN_BYTES
+            return found
+        further = find_stretch(self._data, at, self._offset, _lengths, _is_right)
+        if further is not None:
+            self.turn, self._found = further
+        else:
+            self.turn = at + self._again_bytes
+            self._again_bytes *= 2
+        return None
 
 
 def _not_a_record(frames: Frames, data: bytes, at: int, stop: int) -> Frames:

@@ -243,7 +243,7 @@ def test_images_are_not_read_however_large(tmp_path: Path) -> None:
     found, more = Batch(), True
     while more:
         batch = log.poll(4096)
-        found.rows += batch.rows
+        found.rows += batch.each_row()
         more = batch.more
     assert [(row.number, row.row.get("a")) for row in found.rows] == [(1, None), (2, 1.0), (4, 3.0)]
 

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c as reference
 
 from runstore.record_tail import Frames
+from runstore.sources.stretches import HEADER_BYTES, PAGE_BYTES
 from runstore.sources.tfrecord import (
     CHECKED_BYTES,
-    HEADER_BYTES,
     NO_RECORD,
-    PAGE_BYTES,
     WRONG_DATA,
     RecordSplit,
     masked_crc32c,
