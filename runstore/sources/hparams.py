@@ -1,20 +1,36 @@
-"""Hyperparameters, and how a session ended, as TensorBoard's plugin of that name is told them.
+"""Hyperparameters: Lightning's document, and what TensorBoard's plugin of that name is told.
 
-The messages are those of tensorboard/plugins/hparams/plugin_data.proto and api.proto, and the
-values are google.protobuf.Value.
+The plugin's messages are those of tensorboard/plugins/hparams/plugin_data.proto and api.proto, and
+the values are google.protobuf.Value. They also tell how a session ended.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
-from runstore.limits import METRICS_PER_RUN, TEXT_CHARS
+from runstore.limits import METRICS_PER_RUN, TEXT_CHARS, YAML_BYTES
 from runstore.records import MAX_INT, JsonObject
+from runstore.sources.log_files import Batch, DocumentFile
 from runstore.sources.wire import BYTES, FIXED64, VARINT, Field, fields, floating, text
+
+HPARAMS_FILE = "hparams.yaml"
 
 _STATUS = {1: "finished", 2: "failed"}
 """`Status` of api.proto: success, failure; the others say that it goes on."""
+
+
+def hparams_document(path: Path, patient: bool) -> DocumentFile:
+    """Return what follows the `hparams.yaml` of a run; see `foreign.Opener`."""
+    return DocumentFile(path, path.name, _take_document, YAML_BYTES)
+
+
+def _take_document(data: bytes, batch: Batch) -> None:
+    # PyYAML takes longer to import than a run to read.
+    from runstore.sources.yaml_document import decode_yaml
+
+    batch.info["params"] = decode_yaml(data)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from runstore.limits import FILES_PER_RUN
 from runstore.sources.columns import SPLITS
 from runstore.sources.event_log import EventLog
 from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.hparams import HPARAMS_FILE, hparams_document
 
 NAME = "tensorboard"
 LOOKED_FOR: tuple[str, ...] = ("*tfevents*",)
@@ -87,27 +88,35 @@ class _EventFiles:
     IS_ONE_SERIES = True
 
     def find(self, directory: Path) -> Mapping[str, Opener]:
-        """Return the event files in the order of their names, those of a split together."""
+        """Return the event files in the order of their names, those of a split together.
+
+        Lightning's `hparams.yaml` beside them says more of the hyperparameters than they do.
+        """
         names = names_in(directory)
-        found = _event_files(directory, names, "")
+        has_params = HPARAMS_FILE in names
+        found = _event_files(directory, names, "", takes_params=not has_params)
         for folder in folders_of_run(directory, names):
             try:
                 inside = names_in(directory / folder)
             except OSError:
                 continue
-            found |= _event_files(directory, inside, folder)
-        return dict(islice(found.items(), max(0, len(found) - FILES_PER_RUN), None))
+            found |= _event_files(directory, inside, folder, takes_params=not has_params)
+        newest = dict(islice(found.items(), max(0, len(found) - FILES_PER_RUN), None))
+        if has_params:
+            return {HPARAMS_FILE: partial(hparams_document, directory / HPARAMS_FILE), **newest}
+        return newest
 
 
-def _event_files(directory: Path, names: Sequence[str], folder: str) -> dict[str, Opener]:
+def _event_files(
+    directory: Path, names: Sequence[str], folder: str, *, takes_params: bool
+) -> dict[str, Opener]:
     before = f"{folder}/" if folder else ""
     split = SPLITS.get(folder, "")
     paths = [f"{before}{name}" for name in names if is_event_file(name)]
-    return {path: partial(_open, directory / path, path, split) for path in paths}
-
-
-def _open(path: Path, name: str, split: str, patient: bool) -> EventLog:
-    return EventLog(path, name, split, patient)
+    return {
+        path: partial(EventLog, directory / path, path, split, takes_params=takes_params)
+        for path in paths
+    }
 
 
 _LAYOUT = _EventFiles()

@@ -31,6 +31,7 @@ from tests.event_files import (
     BEGUN,
     NAME,
     read,
+    read_on,
     rows,
     scalar,
     session_start,
@@ -155,6 +156,22 @@ def test_parameters_and_end_that_torch_writes_at_once_do_not_end_the_run(tmp_pat
     state = read(tmp_path).state
     assert state.params == {"lr": 0.1, "opt": "adam", "nesterov": True}
     assert state.status.word == "unknown"
+
+
+def test_document_of_lightning_says_what_the_parameters_are(tmp_path: Path) -> None:
+    """Its logger writes them twice: nested in the document, flat and as doubles in the events."""
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_hparams({"model/layers": 3}, {}, run_name=".")
+        writer.add_scalar("train_loss", 0.5, 1)
+    reader = read(tmp_path)
+    assert reader.state.params == {"model/layers": 3}
+    (tmp_path / "hparams.yaml").write_text("model:\n  layers: 3\nname: x\n")
+    read_on(reader)
+    assert reader.state.params == {"model": {"layers": 3}, "name": "x"}
+    assert reader.state.last == {"train/loss": 0.5}
+    (tmp_path / "hparams.yaml").write_text("model: [\n")
+    read_on(reader)
+    assert [bad.file for bad in reader.state.bad_lines] == ["hparams.yaml"]
 
 
 def test_end_with_a_time_is_the_end_until_more_comes(tmp_path: Path) -> None:
