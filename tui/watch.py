@@ -186,7 +186,8 @@ class Watcher(threading.Thread):
                 behind = self.catalog.follow(selected)
         left = self._look_at_shown(now, self._allowance(now))
         waiting, left = self._look_first(left)
-        self._look_again(now, left)
+        if not waiting:
+            self._look_again(now, left)
         JOBS.refresh_soon()
         return behind or waiting
 

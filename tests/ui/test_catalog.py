@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from runstore.limits import LISTED_READERS
 from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
 from tests.conftest import WaitUntil
-from tui.catalog import READ_IN_FULL, Catalog
+from tui.catalog import READ_IN_FULL, Catalog, Entry
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
 from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher
@@ -295,6 +296,33 @@ def test_runs_of_a_file_server_are_first_read_at_its_pace(tmp_path: Path) -> Non
         read.append(sum(entry.glanced for entry in catalog.entries))
         clock.now += NETWORK.turn_s
     assert read == [10 + NETWORK.per_turn * turn for turn in (1, 2, 3)]
+
+
+class Noting(Catalog):
+    """Notes which runs are looked at; each look takes as long as a live run is left alone."""
+
+    def __init__(self, roots: Sequence[Path], clock: Clock) -> None:
+        super().__init__(roots)
+        self._now = clock
+        self.read: list[str] = []
+
+    def glance(self, entry: Entry) -> None:
+        self.read.append(entry.key)
+        self._now.now += LOCAL.alive_s
+        super().glance(entry)
+
+
+def test_no_run_is_read_again_before_all_were_read_once(tmp_path: Path) -> None:
+    """A thousand that may still grow would take the time of those that nobody has seen."""
+    for number in range(30):
+        write_rows(tmp_path, f"run{number:02d}", 1, 1)
+    clock = Clock()
+    catalog = Noting([tmp_path], clock)
+    watcher = Watcher(catalog, clock)
+    catalog.scan()
+    while not all(entry.glanced for entry in catalog.entries):
+        watcher.turn()
+    assert len(set(catalog.read[:30])) == 30
 
 
 def test_watcher_tells_a_failure_and_goes_on(tmp_path: Path, wait_until: WaitUntil) -> None:
