@@ -20,6 +20,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import pyte
@@ -99,8 +100,15 @@ def _write_run(root: Path, number: int, name: str, status: str, rows: bytes) -> 
     )
 
 
-def time_to_draw(command: list[str], drawn: Callable[[Screen], bool], patience_s: float) -> float:
-    """Start `command` in a terminal and return the seconds until the screen is as it should be."""
+class Drawn(NamedTuple):
+    seconds: float
+    """From the start of the program until its screen was as it should be."""
+    peak_mib: float
+    """The most memory that it had."""
+
+
+def time_to_draw(command: list[str], drawn: Callable[[Screen], bool], patience_s: float) -> Drawn:
+    """Start `command` in a terminal, and end it after so many seconds; tell when it was drawn."""
     begun = time.perf_counter()
     pid, fd = pty.fork()
     if pid == 0:
@@ -111,9 +119,10 @@ def time_to_draw(command: list[str], drawn: Callable[[Screen], bool], patience_s
         chunks = _collect(fd, begun, patience_s)
     finally:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _, _, usage = os.wait4(pid, 0)
         os.close(fd)
-    return _first_drawn(chunks, drawn)
+    per_mib = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return Drawn(_first_drawn(chunks, drawn), usage.ru_maxrss / per_mib)
 
 
 def _collect(fd: int, begun: float, seconds: float) -> list[tuple[float, bytes]]:
@@ -179,8 +188,9 @@ def main() -> int:
         monitor = [sys.executable, "-m", "runstore.tui_launcher", directory]
         tiny_s, monitor_s = [], []
         for _ in range(ROUNDS):
-            tiny_s.append(time_to_draw(tiny, lambda s: any("drawn" in line for line in s), 2.0))
-            monitor_s.append(time_to_draw(monitor, all_rows_true(expected), 4.0))
+            app = time_to_draw(tiny, lambda s: any("drawn" in line for line in s), 2.0)
+            tiny_s.append(app.seconds)
+            monitor_s.append(time_to_draw(monitor, all_rows_true(expected), 4.0).seconds)
     return _report(tiny_s, monitor_s)
 
 
