@@ -155,12 +155,11 @@ class EventRows:
 
     def _add_unknown(self, record: bytes, number: int, batch: Batch) -> None:
         """Add an event that is unlike all before, as damaged ones are."""
-        if self._learn_from_others(record):
-            self._add_all([(record, number)], batch)
-            return
         end, reason = len(record) - FOOTER_BYTES, ""
         if end <= CHECKED_BYTES and not is_right(record[:end], record[end:]):
             reason = WRONG_DATA
+        elif self._learn_from_others(record):
+            self._add_all([(record, number)], batch)
         else:
             try:
                 self._take(read_event(record, end), record, number, batch)

@@ -15,7 +15,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from runstore.limits import YAML_BYTES
 from runstore.records import JsonObject, RecordError
 from runstore.regular import bytes_at
 from runstore.sources.columns import Columns, canonical
@@ -23,12 +22,12 @@ from runstore.sources.counting import Counting
 from runstore.sources.csv_rows import CsvFile, Table
 from runstore.sources.epoch_rows import EVALUATED, EpochRows, final_name
 from runstore.sources.foreign import ForeignReader, Opener, names_in
-from runstore.sources.log_files import Batch, DocumentFile, ForeignRow
+from runstore.sources.hparams import HPARAMS_FILE, hparams_document
+from runstore.sources.log_files import Batch, ForeignRow
 
 NAME = "lightning"
 TABLE = "metrics.csv"
-HPARAMS = "hparams.yaml"
-LOOKED_FOR: tuple[str, ...] = (f"{TABLE} beside {HPARAMS}", f"version_N/{TABLE}")
+LOOKED_FOR: tuple[str, ...] = (f"{TABLE} beside {HPARAMS_FILE}", f"version_N/{TABLE}")
 EVIDENCE = "a table of CSVLogger, no process on record"
 OWN_FOLDERS = ("checkpoints",)
 PAUSE_S = 600.0
@@ -59,7 +58,7 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
     if TABLE not in names:
         return False
     name = directory.name or Path(os.path.realpath(directory)).name
-    return HPARAMS in names or _VERSION.fullmatch(name) is not None
+    return HPARAMS_FILE in names or _VERSION.fullmatch(name) is not None
 
 
 def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
@@ -77,20 +76,9 @@ class _Layout:
     def find(self, directory: Path) -> Mapping[str, Opener]:
         """Return the table, which need not be there yet, and the hyperparameters."""
         found: dict[str, Opener] = {TABLE: partial(LightningFile, directory / TABLE)}
-        if HPARAMS in names_in(directory):
-            found[HPARAMS] = partial(_hparams, directory / HPARAMS)
+        if HPARAMS_FILE in names_in(directory):
+            found[HPARAMS_FILE] = partial(hparams_document, directory / HPARAMS_FILE)
         return found
-
-
-def _hparams(path: Path, patient: bool) -> DocumentFile:
-    return DocumentFile(path, path.name, _take_hparams, YAML_BYTES)
-
-
-def _take_hparams(data: bytes, batch: Batch) -> None:
-    # PyYAML takes longer to import than a run to read.
-    from runstore.sources.yaml_document import decode_yaml
-
-    batch.info["params"] = decode_yaml(data)
 
 
 class LightningFile(CsvFile):
