@@ -68,12 +68,7 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable
     if not refs:
         yield f"no runs yet in {places}; looked for: {looked_for()}"
         return
-    columns = run_table.plan_columns(
-        width,
-        metrics,
-        max(map(run_table.name_width, tell_apart(found))),
-        max(len(run_table.epoch_text(facts)) for facts in found),
-    )
+    columns = run_table.plan_columns(width, metrics, tell_apart(found))
     yield plain(run_table.header(columns)).rstrip()
     for facts in tell_apart(found):
         yield plain(run_table.row(facts, columns)).rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from runstore.state import RunState
@@ -48,7 +49,26 @@ def test_equal_parameters_leave_the_end_of_the_id() -> None:
 def test_a_narrow_list_keeps_the_difference_before_the_name() -> None:
     shown = [facts("a", "mobilenet", batch_size=32), facts("b", "mobilenet", batch_size=128)]
     named = list(tell_apart(shown))
-    wide = run_table.plan_columns(160, (), max(map(run_table.name_width, named)))
+    wide = run_table.plan_columns(160, (), named)
     narrow = run_table.Columns(9, 5, 4, (), percent=False, took=False)
     assert "mobilenet batch_size=128" in plain(run_table.row(named[1], wide))
     assert " 128" in plain(run_table.row(named[1], narrow))
+
+
+def titles(width: int, *shown: Facts) -> list[str]:
+    return plain(run_table.header(run_table.plan_columns(width, ["train/loss"], shown))).split()
+
+
+def test_where_a_run_of_another_tool_is_listed_each_says_whose_it_is() -> None:
+    own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
+    assert "SOURCE" not in titles(160, own)
+    assert "SOURCE" in titles(80, own, other)
+    columns = run_table.plan_columns(80, ["train/loss"], [own, other])
+    assert "native" in plain(run_table.row(own, columns)).split()
+    assert "tensorboard" in plain(run_table.row(other, columns)).split()
+
+
+def test_a_metric_comes_before_the_source_where_both_have_no_room() -> None:
+    other = replace(facts("b", "b"), source="tensorboard")
+    assert titles(60, other)[-1] == "train/loss"
+    assert "SOURCE" not in titles(60, other)

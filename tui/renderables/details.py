@@ -13,6 +13,7 @@ from runstore.state import RunState
 from .bars import ENDED, bar
 from .facts import (
     GLYPHS,
+    NATIVE,
     STATUS_ROLES,
     epoch_fraction,
     live_progress,
@@ -54,7 +55,7 @@ def _status(state: RunState, width: int) -> list[Line]:
             if state.status.alive
             else f"took {duration(state.duration_s)}"
         )
-    if state.source != "native":
+    if state.source != NATIVE:
         facts.append(f"source: {from_file(state.source)}")
     lines = [line(Span(head, role), "  ", Span(reason, "dim"))]
     if state.id != state.name or not reason:

@@ -14,6 +14,7 @@ from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
 from runstore.ranking import SPLITS, rank_metrics, split_metric
+from runstore.sources import native
 from runstore.state import RunState
 
 from .text import from_file
@@ -38,6 +39,7 @@ STATUS_ROLES = {
     "crashed": "bad",
 }
 WORDS = tuple(GLYPHS)
+NATIVE = native.NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Facts:
     damaged: bool
     """Lines or files of it could not be read, or cannot be written."""
     id: str = ""
+    source: str = NATIVE
+    """Whose files they are: `native`, `tensorboard`, `wandb` …"""
     params: Mapping[str, str] = field(default_factory=dict)
     apart: tuple[str, str] = ("", "")
     """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
@@ -79,6 +83,7 @@ def facts_of(state: RunState) -> Facts:
         last=state.last,
         damaged=bool(state.bad_line_count or state.torn_lines or state.problems or state.degraded),
         id=from_file(state.id),
+        source=state.source,
         params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runstore.numbers import NOTHING, duration, metric, percent, rate
 
 from .bars import ENDED, bar
-from .facts import GLYPHS, STATUS_ROLES, Facts
+from .facts import GLYPHS, NATIVE, STATUS_ROLES, Facts
 from .text import Line, Span, fit, from_file, line, shorten
 
 STATUS_WIDTH = 13
@@ -16,6 +16,7 @@ STATUS_WIDTH = 13
 RATE_WIDTH = 6
 TIME_WIDTH = 6
 PERCENT_WIDTH = 4
+MIN_EPOCH, MAX_EPOCH = 5, 9
 MIN_NAME = 14
 SHORTEST_NAME = 8
 """What a name may shrink to so that one metric fits."""
@@ -34,19 +35,23 @@ class Columns:
     percent: bool
     took: bool
     """Whether there is room for the duration."""
+    source: int = 0
+    """Of the tool that wrote the run; 0 without that column."""
 
 
-def plan_columns(
-    width: int, metrics: Sequence[str], longest_name: int, longest_epoch: int = 5
-) -> Columns:
-    """Return the columns for a list of `width` cells.
+def plan_columns(width: int, metrics: Sequence[str], facts: Iterable[Facts]) -> Columns:
+    """Return the columns for a list of `width` cells that shows these runs.
 
-    The name gets what it needs and two metrics come before anything else that is optional.
+    The name gets what it needs and two metrics come before anything else that is optional. Where
+    a run of another tool is among them, each says whose it is, if one metric still fits.
     """
-    epoch = max(5, min(9, longest_epoch))
+    longest_name, epoch, source = _longest(facts)
     fixed = STATUS_WIDTH + 1 + epoch + 1 + RATE_WIDTH + 1 + TIME_WIDTH + 1
     bar_width = 4 if width < 72 else 6 if width < 100 else 10
     room = width - fixed - bar_width - 1
+    if room - source - 1 < SHORTEST_NAME + MIN_METRIC + 1:
+        source = 0
+    room -= source + bool(source)
     wanted_name = max(MIN_NAME, min(36, longest_name))
     chosen: list[tuple[str, int]] = []
     for name in metrics:
@@ -64,7 +69,19 @@ def plan_columns(
     room -= (TIME_WIDTH + 1) * took
     # What is left over goes to the bar, up to a length where more says nothing more.
     spare = max(0, min(24 - bar_width, room - wanted_name))
-    return Columns(max(1, room - spare), epoch, bar_width + spare, tuple(chosen), has_percent, took)
+    bar_width, rest = bar_width + spare, max(1, room - spare)
+    return Columns(rest, epoch, bar_width, tuple(chosen), has_percent, took, source)
+
+
+def _longest(facts: Iterable[Facts]) -> tuple[int, int, int]:
+    """Return the cells that the names, the epochs and the sources want."""
+    name, epoch, source, foreign = 0, MIN_EPOCH, len("SOURCE"), False
+    for one in facts:
+        name = max(name, name_width(one))
+        epoch = max(epoch, len(epoch_text(one)))
+        source = max(source, len(one.source))
+        foreign = foreign or one.source != NATIVE
+    return name, min(MAX_EPOCH, epoch), source * foreign
 
 
 def header(columns: Columns) -> Line:
@@ -72,6 +89,7 @@ def header(columns: Columns) -> Line:
     cells = [
         fit("  STATUS", STATUS_WIDTH),
         fit("RUN", columns.name),
+        *([fit("SOURCE", columns.source)] if columns.source else []),
         fit("EPOCH", columns.epoch, right=True),
         fit("", columns.bar),
         *([" " * PERCENT_WIDTH] if columns.percent else []),
@@ -93,6 +111,8 @@ def row(facts: Facts, columns: Columns) -> Line:
     alive = facts.word in ("running", "stalled")
     status = fit(f"{GLYPHS.get(facts.word, '?')} {facts.word}", STATUS_WIDTH)
     spans = [Span(status, role), Span(" "), *_name(facts, columns.name), Span(" ")]
+    if columns.source:
+        spans += [Span(fit(facts.source, columns.source), "dim"), Span(" ")]
     spans += [Span(fit(epoch_text(facts), columns.epoch, right=True)), Span(" ")]
     spans += [*bar(facts.fraction, columns.bar, "bar" if alive else ENDED), Span(" ")]
     if columns.percent:

@@ -129,7 +129,7 @@ class RunList(LinesWidget, can_focus=True):
         self.is_waiting = False
         read = {e.key: fact for e in visible if (fact := self._facts_of(e)) is not None}
         facts = dict(zip(read, tell_apart(list(read.values())), strict=True))
-        columns = self._columns(width - 2, list(facts.values()))
+        columns = run_table.plan_columns(width - 2, self.metrics, facts.values())
         out: list[Line] = [(Span(" "), *run_table.header(columns))]
         role = "cursor" if self.has_focus else "cursor-blurred"
         for index, entry in enumerate(visible, self._top):
@@ -138,11 +138,6 @@ class RunList(LinesWidget, can_focus=True):
             row = fit_line((Span(" "), *row), width)
             out.append((Span("", role), *row) if index == self._cursor else row)
         return out
-
-    def _columns(self, width: int, facts: Sequence[Facts]) -> run_table.Columns:
-        longest_name = max(map(run_table.name_width, facts), default=0)
-        longest_epoch = max((len(run_table.epoch_text(fact)) for fact in facts), default=0)
-        return run_table.plan_columns(width, self.metrics, longest_name, longest_epoch)
 
     def _facts_of(self, entry: Entry) -> Facts | None:
         """Return the facts of a run, from the last time it changed; None before it was read."""
