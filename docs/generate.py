@@ -77,7 +77,12 @@ def help_of(line: str) -> str:
     program, *arguments = line.split()
     command = tui_launcher.command if program == "runstore-tui" else cli
     wide = {"COLUMNS": "80"}
-    return CliRunner().invoke(command, arguments, prog_name=program, env=wide).stdout
+    done = CliRunner().invoke(
+        command, arguments, prog_name=program, env=wide, catch_exceptions=False
+    )
+    if done.exit_code:
+        raise RuntimeError(f"{line}: exit status {done.exit_code}: {done.output}")
+    return done.stdout
 
 
 # ---- schemas -----------------------------------------------------------------------------------

@@ -225,7 +225,7 @@ def million_keys(run: Path) -> None:
             file.write(b'{"step":%d,"time":1.0,%s}\n' % (step, ",".join(names).encode()))
 
 
-@case(steps=range(1, 21), told="metrics")
+@case(steps=range(1, 21), told="metrics", heavy=True)
 def wide_rows(run: Path) -> None:
     """20 rows of nearly 1 MiB with 100,000 keys, each row with its own."""
     with metrics(run).open("wb") as file:
@@ -234,7 +234,7 @@ def wide_rows(run: Path) -> None:
             file.write(b'{"step":%d,"time":1.0,%s}\n' % (step, names.encode()))
 
 
-@case(steps=range(1, 41), told="metrics")
+@case(steps=range(1, 41), told="metrics", heavy=True)
 def wide_epochs(run: Path) -> None:
     """Rows and epochs of 1 MiB, the same keys in each."""
     names = ",".join(f'"m{i:x}":1.5' for i in range(80_000)).encode()
@@ -263,7 +263,7 @@ def document_too_deep(run: Path) -> None:
     (run / "run.json").write_bytes(b'{"params":' * 100_000 + b"1" + b"}" * 100_000)
 
 
-@case(steps=[1])
+@case(steps=[1], heavy=True)
 def huge_strings(run: Path) -> None:
     """As long as a line or a document may be, in every field that is a string."""
     long = "\x1b[2J" + "x" * 380_000
@@ -346,7 +346,7 @@ def numbers_at_the_limit(run: Path) -> None:
 # ---- what lies -----------------------------------------------------------------------------------
 
 
-@case(steps=[1, 2, 3])
+@case(steps=[1, 2, 3], heavy=True)
 def hostile_cuts(run: Path) -> None:
     """Cuts that are no sizes, or of files that are none of the run's."""
     (run / "metrics-0001.jsonl").write_bytes(good(1) + good(2))
@@ -463,7 +463,7 @@ def sockets(run: Path) -> None:
     specials(run, bind)
 
 
-@case(steps=[1])
+@case(steps=[1], heavy=True)
 def folders_in_circles(run: Path) -> None:
     metrics(run).write_bytes(good(1))
     (run.parent / "around").symlink_to(run.parent)

@@ -24,9 +24,8 @@ def peak_mib(pid: int) -> float:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "heavy", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["light", "heavy"]
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("heavy", [False, True], ids=["light", "heavy"])
 def test_every_run_can_be_looked_at_live(
     tmp_path: Path, wait_until: WaitUntil, sample: Sample, heavy: bool
 ) -> None:

@@ -13,7 +13,7 @@ import runstore
 from tests.conftest import WaitUntil
 from tests.terminal import Terminal
 
-pytestmark = pytest.mark.needs_tool("unshare")
+pytestmark = [pytest.mark.faults, pytest.mark.needs_tool("unshare")]
 
 
 def make_run(root: Path, name: str, rows: int = 3) -> Path:

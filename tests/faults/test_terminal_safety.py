@@ -105,9 +105,8 @@ def test_monitor_as_text_hands_the_terminal_nothing(
         terminal.close()
 
 
-@pytest.mark.parametrize(
-    ("columns", "rows"), [pytest.param(80, 24, marks=pytest.mark.faults), (160, 45)]
-)
+@pytest.mark.faults
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (160, 45)])
 def test_no_view_of_the_monitor_hands_the_terminal_what_a_run_says(
     columns: int, rows: int, hostile: tuple[Path, Path], wait_until: WaitUntil
 ) -> None:
