@@ -27,6 +27,7 @@ from runstore.regular import NotRegularError, open_regular, why_unreadable
 READ_BYTES = 1 << 20
 GUARD_BYTES = 4096
 FIRST_BYTES = 256
+NO_BYTES = b"", b""
 ZERO_RETRIES = 20
 AT_REST_S = 600.0
 """A file not touched for so long has no data on the way. The times come from two clocks, the file
@@ -70,12 +71,15 @@ class Cursor:
         self.size = 0
         """The file's size at the last look."""
         self._signature: tuple[int, int, int] | None = None
+        self._around = NO_BYTES
+        """While the file is looked at: the bytes of which `_guard` and `_first` are checksums."""
         self._rewind()
 
     def _rewind(self) -> None:
         self.offset = 0
         self._guard = 0
         self._first = 0
+        self._around = NO_BYTES
         self._zero_retries = 0
 
     def _look(
@@ -114,6 +118,7 @@ class Cursor:
         except OSError as error:
             return _unreadable(blank(), error)
         finally:
+            self._around = NO_BYTES
             os.close(fd)
 
     def _take_new(
@@ -139,13 +144,15 @@ class Cursor:
         """Tell whether the bytes that were read are still there."""
         if size < self.offset:
             return False
-        return self._checksums(fd) == (self._guard, self._first)
+        self._around = self._read_around(fd)
+        before, first = self._around
+        return (zlib.crc32(before), zlib.crc32(first)) == (self._guard, self._first)
 
-    def _checksums(self, fd: int) -> tuple[int, int]:
+    def _read_around(self, fd: int) -> tuple[bytes, bytes]:
+        """Return the bytes in front of the cursor, and the first ones of the file."""
         start = max(0, self.offset - GUARD_BYTES)
         before = os.pread(fd, self.offset - start, start)
-        first = os.pread(fd, min(FIRST_BYTES, self.offset), 0)
-        return zlib.crc32(before), zlib.crc32(first)
+        return before, os.pread(fd, min(FIRST_BYTES, self.offset), 0)
 
     def _may_wait(self, at_rest: bool) -> bool:
         """Count a look at zeros that may still become data; False when it is time to give up."""
@@ -155,14 +162,20 @@ class Cursor:
         return True
 
     def _move_to(self, fd: int, offset: int) -> None:
+        """Move anywhere."""
         self.offset = offset
-        self._guard, self._first = self._checksums(fd)
+        self._remember(*self._read_around(fd))
 
-    def _move_within(self, data: bytes, offset: int) -> None:
-        """Move to an offset in `data`, which is the file from its beginning: two reads less."""
-        self.offset = offset
-        self._guard = zlib.crc32(data[max(0, offset - GUARD_BYTES) : offset])
-        self._first = zlib.crc32(data[: min(FIRST_BYTES, offset)])
+    def _move_over(self, data: bytes) -> None:
+        """Move behind bytes that were read at the cursor: nothing is read again."""
+        before, first = self._around
+        self.offset += len(data)
+        before = (before + data[-GUARD_BYTES:])[-GUARD_BYTES:]
+        self._remember(before, first + data[: FIRST_BYTES - len(first)])
+
+    def _remember(self, before: bytes, first: bytes) -> None:
+        self._around = before, first
+        self._guard, self._first = zlib.crc32(before), zlib.crc32(first)
 
     @property
     def reached_end(self) -> bool:

@@ -183,7 +183,7 @@ class RecordTail(Cursor):
     def _go_on(self, fd: int, frames: Frames, data: bytes) -> None:
         self._needed, self._passes_over = frames.needed, frames.passes_over
         further = frames.consumed
-        if self.offset == 0 and further <= len(data):
-            self._move_within(data, further)
-        elif further:
+        if further <= len(data):
+            self._move_over(data[:further])
+        else:
             self._move_to(fd, self.offset + further)

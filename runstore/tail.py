@@ -86,24 +86,24 @@ class Tail(Cursor):
             data = os.pread(fd, min(MAX_LINE_BYTES + 1, unread), self.offset)
         whole = data.rfind(b"\n") + 1
         if not whole:
-            return self._without_newline(fd, data, end, at_rest)
+            return self._without_newline(data, end, at_rest)
         lines = data[: whole - 1].split(b"\n", LINES_AT_ONCE)
         left = len(lines) > LINES_AT_ONCE
         chunk = Chunk(self.offset, lines=lines[:LINES_AT_ONCE], line_number=self._line_number)
         self._wait_for_zeros(chunk, end, at_rest)
-        self._advance(fd, chunk, data)
+        self._advance(chunk, data)
         cut_short = left or len(data) >= budget
         chunk.more = self.offset < end and cut_short and not self._zero_retries
         return chunk
 
-    def _without_newline(self, fd: int, data: bytes, end: int, at_rest: bool) -> Chunk:
+    def _without_newline(self, data: bytes, end: int, at_rest: bool) -> Chunk:
         """A partial line waits for its newline, unless it is longer than a line may be."""
         chunk = Chunk(offset=self.offset, line_number=self._line_number)
         if len(data) > MAX_LINE_BYTES and not (b"\0" in data and self._may_wait(at_rest)):
             self._zero_retries = 0
             chunk.oversized = 1
             self._oversized = True
-            self._move_to(fd, self.offset + len(data))
+            self._move_over(data)
             chunk.more = self.offset < end
         return chunk
 
@@ -134,16 +134,11 @@ class Tail(Cursor):
             return
         del chunk.lines[zeros:]
 
-    def _advance(self, fd: int, chunk: Chunk, data: bytes) -> None:
+    def _advance(self, chunk: Chunk, data: bytes) -> None:
         """Go behind the lines of a chunk, which were taken from `data`."""
         if self._line_number:
             self._line_number = chunk.line_number + len(chunk.lines)
-        end = chunk.offset + sum(map(len, chunk.lines)) + len(chunk.lines)
-        if chunk.offset:
-            self._move_to(fd, end)
-            return
-        # From the beginning, as is each file of a hundred thousand runs.
-        self._move_within(data, end)
+        self._move_over(data[: sum(map(len, chunk.lines)) + len(chunk.lines)])
 
     def _line_behind(self, fd: int, start: int) -> int | None:
         """Return where the first line begins that does so at or behind `start`, if any."""

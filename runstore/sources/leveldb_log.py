@@ -121,9 +121,9 @@ class BlockTail(Cursor):
         return data.find(b"\0" * 8, at, in_block) >= 0 and self._may_wait(at_rest)
 
     def _go_on(self, fd: int, data: bytes, at: int) -> None:
-        if self.offset == 0 and at <= len(data):
-            self._move_within(data, at)
-        elif at:
+        if at <= len(data):
+            self._move_over(data[:at])
+        else:
             self._move_to(fd, self.offset + at)
 
     def _chunks(self, data: bytes, at: int, found: Records) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.cursor import AT_REST_S, GUARD_BYTES, ZERO_RETRIES
+from runstore.cursor import AT_REST_S, FIRST_BYTES, GUARD_BYTES, ZERO_RETRIES
 from runstore.limits import MAX_LINE_BYTES
 from runstore.tail import Chunk, Tail
 
@@ -287,14 +287,9 @@ def test_jump_goes_on_where_it_was_when_little_came(tmp_path: Path) -> None:
     assert tail.jump(10).lines == [b"c"]
 
 
-def test_jump_in_a_file_that_did_not_change_reads_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The monitor glances at a run of another tool several times a second."""
-    path = tmp_path / "m.jsonl"
-    path.write_bytes(b"a\n" * 100)
-    tail = Tail(path)
-    tail.jump(10)
+@pytest.fixture
+def read_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list of how many bytes each call was asked for."""
     pread, sizes = os.pread, list[int]()
 
     def counted(descriptor: int, size: int, offset: int) -> bytes:
@@ -302,11 +297,37 @@ def test_jump_in_a_file_that_did_not_change_reads_nothing(
         return pread(descriptor, size, offset)
 
     monkeypatch.setattr(os, "pread", counted)
+    return sizes
+
+
+def test_jump_in_a_file_that_did_not_change_reads_nothing(
+    tmp_path: Path, read_sizes: list[int]
+) -> None:
+    """The monitor glances at a run of another tool several times a second."""
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"a\n" * 100)
+    tail = Tail(path)
+    tail.jump(10)
+    read_sizes.clear()
     assert tail.jump(10) == Chunk()
-    assert sizes == []
+    assert read_sizes == []
     append(path, b"b\n")
     assert tail.jump(10).lines == [b"b"]
-    assert sizes != []
+    assert read_sizes != []
+
+
+def test_reading_on_compares_what_was_read_and_reads_nothing_twice(
+    tmp_path: Path, read_sizes: list[int]
+) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"a\n" * 10_000)
+    tail = Tail(path)
+    tail.poll()
+    for new in (b"b\n", b"c\n" * 5000, b"d\n"):
+        append(path, new)
+        read_sizes.clear()
+        assert b"\n".join(tail.poll().lines) == new[:-1]
+        assert sum(read_sizes) == GUARD_BYTES + FIRST_BYTES + len(new)
 
 
 def test_jump_in_a_file_that_was_written_anew_and_is_longer_begins_again(tmp_path: Path) -> None:
