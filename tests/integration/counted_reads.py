@@ -30,7 +30,11 @@ class Trace:
         self._at = 0
 
     def bytes_read(self) -> int:
-        """Return how many bytes were read since the last time that this was asked.
+        """Return how many bytes were read since the last time that this, or `reads`, was asked."""
+        return sum(self.reads())
+
+    def reads(self) -> list[int]:
+        """Return how many bytes each call has read since the last time that this was asked.
 
         Raises:
             AssertionError: a file was mapped, so that its reading cannot be counted.
@@ -40,7 +44,7 @@ class Trace:
             told = file.read()
         whole = told[: told.rfind(b"\n") + 1]
         self._at += len(whole)
-        return sum(bytes_by_call(whole.decode(errors="replace").splitlines(), self._directory))
+        return list(bytes_by_call(whole.decode(errors="replace").splitlines(), self._directory))
 
 
 def bytes_by_call(lines: Iterable[str], directory: Path) -> Iterator[int]:
