@@ -177,7 +177,9 @@ def test_flipped_byte_never_makes_a_record_that_was_not_written(
     follower = read(log)
     left = iter(records)
     assert all(payload in left for payload in follower.payloads)
-    assert len(follower.payloads) == len(records) or follower.damaged
+    # A length may come to say that the rest of the file is the beginning of one record.
+    is_told = follower.damaged or follower.tail.is_torn
+    assert len(follower.payloads) == len(records) or is_told
     numbers = [number for number, _ in follower.found]
     assert numbers == sorted(set(numbers))
 
