@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -35,6 +35,10 @@ HEADER = b":W&B\xe1\xbe\x00"
 """Name, magic number and version of the format, 0."""
 METADATA = "files/wandb-metadata.json"
 OTHERS_TOLD = 5
+FIRST_KEPT = 32
+"""Records at the beginning of a long file that a glance keeps: they tell how its steps count."""
+_NUMBERS = bytes({*range(256)} - {*b"ABCDFGHIJKLMNOPQRSTUVWXYZ_abcdfghijklmnopqrstuvwxyz/"})
+"""What sizes, and numbers such as `1e-05`, are made of."""
 
 
 def recognises(directory: Path, names: Sequence[str]) -> bool:
@@ -85,20 +89,23 @@ class WandbFile:
 
     def poll(self, budget: int = READ_BYTES) -> Batch:
         """Return what is new; all of it once more where it turns out to count otherwise."""
-        batch, is_anew = self._batch(self._tail.poll(budget)), False
-        while self._must_begin_again(batch):
-            batch, is_anew = self._batch(self._tail.poll(budget)), True
-        batch.restarted |= is_anew
-        return batch
+        return self._read(lambda: self._tail.poll(budget))
 
     def glance(self) -> Batch:
-        """Return what the first block has, and the last ones."""
+        """Return the newest of each kind that the first block has, and the last ones."""
         first = Batch()
         if self._tail.offset == 0:
-            first = self.poll(BLOCK_BYTES)
+            first = self._read(lambda: _of_long_file(self._tail.poll(BLOCK_BYTES)))
             if not first.more:
                 return first
-        return joined(first, self._batch(self._tail.jump(BLOCK_BYTES)))
+        return joined(first, self._batch(_newest(self._tail.jump(BLOCK_BYTES), 0)))
+
+    def _read(self, look: Callable[[], Found]) -> Batch:
+        batch, is_anew = self._batch(look()), False
+        while self._must_begin_again(batch):
+            batch, is_anew = self._batch(look()), True
+        batch.restarted |= is_anew
+        return batch
 
     def _must_begin_again(self, batch: Batch) -> bool:
         if batch.restarted:
@@ -121,6 +128,23 @@ class WandbFile:
             batch.torn = BadLine(name, 0, self._tail.offset, "the last record is torn")
         batch.size_bytes = max(0, self._tail.offset - found.offset)
         return batch
+
+
+def _of_long_file(found: Found) -> Found:
+    return _newest(found, FIRST_KEPT) if found.more else found
+
+
+def _newest(found: Found, kept: int) -> Found:
+    """Leave out the records that have a later one which differs in numbers only, but the first.
+
+    The numbers of records are 0 from the first one on that may be left out. Should the names of two
+    metrics differ only in what is taken for a number, a glance may have one of them alone.
+    """
+    newest = {data.translate(None, _NUMBERS): n for n, data in enumerate(found.payloads)}
+    chosen = sorted({*range(min(kept, len(found.payloads))), *newest.values()})
+    found.payloads = [found.payloads[n] for n in chosen]
+    found.numbers = [found.numbers[n] if n < kept else 0 for n in chosen]
+    return found
 
 
 def _open_metadata(path: Path, patient: bool) -> DocumentFile:

@@ -435,6 +435,22 @@ def test_no_record_brings_the_reader_down(
     assert read_records(log, *records, row(1, last=2.0)).state.last["last"] == 2.0
 
 
+@pytest.mark.parametrize("count", [100, 600, 1300, 8000])
+def test_glance_has_the_last_of_each_metric_and_the_rest_is_read_later(
+    log: Path, count: int
+) -> None:
+    """It takes of records that are alike the last one only, in files of one block and of many."""
+    written = [row(n, loss=n / 8, grad_norm=n / 3) for n in range(count)]
+    written[count - 50] = row(count - 50, val_loss=0.25)
+    log.write_bytes(framed([config(lr=0.1), *written]))
+    glanced = opened(log.parent)
+    glanced.glance()
+    last = {"loss": (count - 1) / 8, "grad_norm": (count - 1) / 3, "val/loss": 0.25}
+    assert (glanced.state.last, glanced.state.step) == (last, count - 1)
+    assert poll(glanced).state.row_count == count
+    assert glanced.state.last == last
+
+
 def test_long_log_is_glanced_at_in_two_places(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log.write_bytes(framed([config(lr=0.1), *rows(8000), ended(0)]))
     pread, sizes = os.pread, list[int]()
