@@ -238,7 +238,7 @@ def find(wanted: str, root: Path, watch: Watch = unwatched) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
     An id is the directory's name (of another tool's run: its path below the root) or, where none
-    matches, the one in `run.json`, or the name that MLflow gave the run. A name is what
+    matches, the one in `run.json`, W&B's own, or the name that MLflow gave the run. A name is what
     `init(name=…)` put between the id's time and its last letters. `watch` sees how
     far it is.
 

@@ -25,6 +25,7 @@ from runstore.text import printable
 
 EPOCHS_SHOWN = 20
 OUTPUT_LINES_SHOWN = 10
+NOTES_CHARS = 200
 
 
 MANUAL = Manual(
@@ -82,6 +83,7 @@ def _facts(state: RunState) -> list[str]:
         "degraded": state.degraded,
         "params": "  ".join(f"{key}={value}" for key, value in state.params.items()),
         "tags": " ".join(state.tags),
+        "notes": _one_line(state.info.get("notes")),
         "created": local_time(state.created) if state.created else "",
         "duration": duration(state.duration_s) if state.duration_s is not None else "",
         "attempt": str(state.attempt) if state.attempt > 1 else "",
@@ -94,6 +96,12 @@ def _facts(state: RunState) -> list[str]:
         "commit": _commit(git, state.path) if isinstance(git, dict) else "",
     }
     return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
+
+
+def _one_line(notes: object) -> str:
+    """Return what a person wrote about the run, the beginning of a long text."""
+    text = " ".join(notes.split()) if isinstance(notes, str) else ""
+    return text if len(text) <= NOTES_CHARS else f"{text[: NOTES_CHARS - 2]} …"
 
 
 def _exit(state: RunState) -> str:

@@ -128,6 +128,8 @@ def recorded_name(ref: RunRef) -> str:
     """Return what a run's document calls it, where its directory may be called otherwise."""
     if ref.source is native:
         return native.recorded_id(ref.path)
+    if ref.source is wandb:
+        return wandb.recorded_name(ref.path)
     return mlflow.recorded_name(ref.path) if ref.source is mlflow else ""
 
 

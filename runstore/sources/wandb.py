@@ -30,7 +30,7 @@ LOOKED_FOR: tuple[str, ...] = ("run-*.wandb",)
 OWN_FOLDERS = ("files", "logs", "tmp")
 EVIDENCE = "no exit on record; W&B adds to its file every 15 s while a run goes on"
 SUFFIX = ".wandb"
-_RUN_NAME = re.compile(r"(?:offline-)?run-[0-9]{8}_[0-9]{6}-.+")
+_RUN_NAME = re.compile(r"(?:offline-)?run-[0-9]{8}_[0-9]{6}-(?P<id>.+)")
 HEADER = b":W&B\xe1\xbe\x00"
 """Name, magic number and version of the format, 0."""
 METADATA = "files/wandb-metadata.json"
@@ -50,6 +50,12 @@ def recognises(directory: Path, names: Sequence[str]) -> bool:
 def open_run(directory: Path, *, patient: bool = True) -> ForeignReader:
     """Return a reader; nothing is read yet."""
     return ForeignReader(directory, _Layout(), patient=patient)
+
+
+def recorded_name(directory: Path) -> str:
+    """Return the id that W&B gave the run, which is the end of its folder's name."""
+    found = _RUN_NAME.fullmatch(directory.name)
+    return found["id"] if found else ""
 
 
 class _Layout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -244,6 +245,13 @@ def test_each_run_is_listed_once_under_its_own_name(tmp_path: Path) -> None:
     assert {ref.name for ref in found} == {sample("failed").name, sample("features").name}
     assert {ref.source for ref in found} == {wandb}
     assert find(str(tmp_path / "wandb" / "latest-run"), tmp_path).source is wandb
+    wanted = sample("features")
+    assert find(wanted.name.rpartition("-")[2], tmp_path).name == wanted.name
+
+
+def test_notes_are_on_the_page_of_a_run() -> None:
+    page = CliRunner().invoke(cli, ["show", str(sample("features"))]).stdout
+    assert re.search("^notes +my notes$", page, re.MULTILINE)
 
 
 def test_what_lies_in_a_runs_folders_is_no_run(tmp_path: Path) -> None:
