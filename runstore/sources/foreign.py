@@ -7,31 +7,27 @@ can be seen; rows that are void because the run went on from an earlier step.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
-from runstore.liveness import STALL_S, span
-from runstore.paths import Stream, StreamFile
+from runstore.liveness import STALL_S
+from runstore.paths import Stream
 from runstore.pieces import Block
 from runstore.records import (
-    RESERVED_KEYS,
     JsonObject,
-    encode,
-    metric_values,
     number,
-    split_nonfinite,
 )
 from runstore.regular import why_unreadable
 from runstore.sources.alike import Alike, alike
+from runstore.sources.followed import Followed, NamedFile
+from runstore.sources.growth import Growth
+from runstore.sources.layout import Layout
 from runstore.sources.log_files import Batch, ForeignRow, LogFile, merged_info
-from runstore.sources.reading import RowLine, damaged, unreadable
+from runstore.sources.reading import RowLine, damaged, row_line, unreadable
 from runstore.sources.rewinds import Rewinds
 from runstore.state import RunState
 from runstore.status import Status
@@ -41,78 +37,9 @@ ROWS: tuple[Stream, ...] = ("metrics", "epochs")
 READ_AGAIN = 8
 """So often a file is read again because its run went back into the middle of a curve. After that
 the one point of a long curve that holds values from before and behind that step stays."""
-PATIENCE = 3
-"""A log that was silent for so many times its longest pause so far is stalled: many loggers write
-once in a hundred steps, or with each checkpoint."""
 LATE_S = 5.0
 """Rows may be that much later than the end of a run: a thread writes them."""
 HIDDEN = "values behind a step to which the run went back are hidden; inferred from the steps"
-
-Opener = Callable[[bool], LogFile]
-"""Opens a file at its beginning; gets whether to be patient (see `Cursor`)."""
-
-
-class Layout(Protocol):
-    """What a format has in a run's directory."""
-
-    NAME: str
-    """The source's name, shown beside the run."""
-    EVIDENCE: str
-    """Why nothing can be said about a run whose log does not grow, in words."""
-    IS_ONE_SERIES: bool
-    """The files, in order, are one log: a later one goes on where an earlier one ended. Otherwise
-    each is a log of its own."""
-
-    def find(self, directory: Path) -> Mapping[str, Opener]:
-        """Return the files that are there now, by the names that users see, in order.
-
-        Raises:
-            OSError: the directory cannot be listed.
-        """
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class NamedFile(StreamFile):
-    """A file whose name tells nothing of ours."""
-
-    file_name: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name as it is; a file may hold rows of several streams."""
-        return self.file_name if self.stream == "metrics" else f"{self.file_name} ({self.stream})"
-
-
-@dataclass(slots=True)
-class _Followed:
-    """One file of a run."""
-
-    name: str
-    place: int
-    """Its number in the order of the files, from 1."""
-    open: Opener
-    log: LogFile
-    complete: bool = True
-    """Every row from the beginning was folded; False after a glance."""
-    more: bool = False
-    times_again: int = 0
-    has_events: bool = False
-    size_before: int = 0
-    """Its size before it was read again."""
-    _of: dict[Stream, NamedFile] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Its size in bytes at the last look."""
-        return self.log.size or self.size_before
-
-    def of(self, stream: Stream) -> NamedFile:
-        """Return what stands for the file's rows of a stream in a state."""
-        found = self._of.get(stream)
-        if found is None:
-            # No such log has attempts; a part each keeps their rows apart.
-            found = self._of[stream] = NamedFile(1, self.place, stream, 0, self.name)
-        return found
 
 
 class ForeignReader:
@@ -141,16 +68,12 @@ class ForeignReader:
         self.unlisted = ""
         self._layout = layout
         self._patient = patient
-        self._pause_s = pause_s
-        self._monotonic = monotonic
-        self._files: dict[str, _Followed] = {}
+        self._files: dict[str, Followed] = {}
         self._rewinds: dict[Stream, Rewinds] = {
             stream: Rewinds(is_one_series=layout.IS_ONE_SERIES) for stream in ROWS
         }
         self._stale: set[str] = set()
-        self._sizes: dict[str, int] | None = None
-        """Of each file at the last look; None before the first."""
-        self._grew: float | None = None
+        self._growth = Growth(pause_s, monotonic)
         self._has_learnt = False
 
     # ---- reading -------------------------------------------------------------------------------
@@ -224,7 +147,7 @@ class ForeignReader:
         tables = [self._table(file, file.log, stream) for file in self._files.values()]
         yield from self._together(stream, tables)
 
-    def _table(self, file: _Followed, log: LogFile, stream: Stream) -> Iterator[RowLine]:
+    def _table(self, file: Followed, log: LogFile, stream: Stream) -> Iterator[RowLine]:
         for batch in _batches(log, self._at_once()):
             yield from self._lines(file, stream, batch)
 
@@ -236,7 +159,7 @@ class ForeignReader:
         """Yield the rows that the files have of a stream, one file after the other."""
         return chain.from_iterable(tables)
 
-    def _lines(self, file: _Followed, stream: Stream, batch: Batch) -> Iterator[RowLine]:
+    def _lines(self, file: Followed, stream: Stream, batch: Batch) -> Iterator[RowLine]:
         if batch.unread:
             yield unreadable(file.name, batch.problem or "")
         for bad in batch.bad if stream == "metrics" else ():
@@ -273,7 +196,7 @@ class ForeignReader:
         for name, opener in found.items():
             if name not in self._files:
                 place = len(self._files) + 1
-                self._files[name] = _Followed(name, place, opener, opener(self._patient))
+                self._files[name] = Followed(name, place, opener, opener(self._patient))
         return True
 
     def _forget_all(self) -> None:
@@ -281,15 +204,15 @@ class ForeignReader:
             self._forget(file)
         self._files.clear()
         self._stale.clear()
-        self._sizes = None
+        self._growth.forget_sizes()
         self.state.info = {}
 
-    def _begin_again(self, file: _Followed) -> None:
+    def _begin_again(self, file: Followed) -> None:
         self._forget_pieces(file)
         file.size_before = file.size
         file.log, file.complete, file.more = file.open(self._patient), True, True
 
-    def _forget(self, file: _Followed) -> None:
+    def _forget(self, file: Followed) -> None:
         self._forget_pieces(file)
         if file.has_events:
             # A state keeps the events of all files in one place, so the others tell theirs anew.
@@ -300,13 +223,13 @@ class ForeignReader:
         for rewinds in self._rewinds.values():
             rewinds.forget(file.place)
 
-    def _forget_pieces(self, file: _Followed) -> None:
+    def _forget_pieces(self, file: Followed) -> None:
         for stream in ("metrics", "epochs", "reports", "events"):
             self.state.forget(file.of(stream))
 
     # ---- folding -------------------------------------------------------------------------------
 
-    def _fold(self, file: _Followed, batch: Batch, *, partial: bool) -> bool:
+    def _fold(self, file: Followed, batch: Batch, *, partial: bool) -> bool:
         file.more = batch.more
         state = self.state
         if batch.problem is not None:
@@ -330,7 +253,7 @@ class ForeignReader:
         torn = state.note_last_line(file.name, batch.torn)
         return bool(batch.rows or batch.bad or batch.info or batch.restarted or torn)
 
-    def _fold_rows(self, file: _Followed, batch: Batch) -> None:
+    def _fold_rows(self, file: Followed, batch: Batch) -> None:
         groups = list(alike(batch.rows))
         for (stream, key), step in self._note_steps(file, groups).items():
             self._cut(file, stream, step, key)
@@ -340,7 +263,7 @@ class ForeignReader:
                 for found in group.rows:
                     self._fold_row(file, found, partial=False)
 
-    def _fold_block(self, file: _Followed, group: Alike, block: Block) -> bool:
+    def _fold_block(self, file: Followed, group: Alike, block: Block) -> bool:
         """Fold rows at once, unless a value of them may be void."""
         number = group.numbers[0]
         if not self._rewinds["metrics"].hides_none(file.place, number, block.values):
@@ -350,7 +273,7 @@ class ForeignReader:
         self.state.apply_block(file.of("metrics"), block)
         return True
 
-    def _fold_row(self, file: _Followed, found: ForeignRow, *, partial: bool) -> None:
+    def _fold_row(self, file: Followed, found: ForeignRow, *, partial: bool) -> None:
         row: JsonObject | None = found.row
         if found.stream in ROWS and self._rewinds[found.stream]:
             row = self._visible(file, found)
@@ -367,7 +290,7 @@ class ForeignReader:
             self.state.info["created"] = time_s
 
     def _note_steps(
-        self, file: _Followed, groups: Iterable[Alike]
+        self, file: Followed, groups: Iterable[Alike]
     ) -> dict[tuple[Stream, str], float]:
         """Note the steps of new rows; return from which on what was folded is void, by metric."""
         void: dict[tuple[Stream, str], float] = {}
@@ -399,7 +322,7 @@ class ForeignReader:
             if rewinds.purge(place, number, step):
                 self._stale |= {f.name for f in self._files.values() if f.place <= place}
 
-    def _cut(self, file: _Followed, stream: Stream, step: float, key: str) -> None:
+    def _cut(self, file: Followed, stream: Stream, step: float, key: str) -> None:
         """Take values that are void out of the curves; have files read again where that fails."""
         if self._rewinds[stream].went_back:
             self.state.left_out["rewinds"] = HIDDEN
@@ -412,7 +335,7 @@ class ForeignReader:
                 other.times_again += 1
                 self._stale.add(other.name)
 
-    def _visible(self, file: _Followed, found: ForeignRow) -> JsonObject | None:
+    def _visible(self, file: Followed, found: ForeignRow) -> JsonObject | None:
         """Return a row without its void values; None where all of them are."""
         rewinds = self._rewinds.get(found.stream)
         step = _step(found)
@@ -429,36 +352,18 @@ class ForeignReader:
 
     def judge(self) -> bool:
         """Decide from the log, or from its growth, how the run is; tell whether that changed."""
-        before, now = self.state.status, self._monotonic()
-        if self._files_grew():
-            if self._grew is not None:
-                self._pause_s = max(self._pause_s, PATIENCE * (now - self._grew))
-            self._grew = now
-        self.state.status = self._status(now)
+        before = self.state.status
+        self._growth.note({name: file.size for name, file in self._files.items()})
+        self.state.status = self._status()
         return self.state.status != before
 
-    def _files_grew(self) -> bool:
-        """Tell whether any file has more bytes than at the last look.
-
-        That there was something to read proves nothing: long files are read in pieces.
-        """
-        before = self._sizes
-        self._sizes = {name: file.size for name, file in self._files.items()}
-        if before is None:
-            return False
-        return any(size > before.get(name, 0) for name, size in self._sizes.items())
-
-    def _status(self, now: float) -> Status:
+    def _status(self) -> Status:
         if self.unlisted:
             return Status("unknown", f"cannot be read: {self.unlisted}")
         ended = self.state.ended
         if ended and isinstance(ended.get("status"), str) and not self._went_on(ended):
             return Status(ended["status"], str(ended.get("reason") or ""))
-        if self._grew is not None and now - self._grew < self._pause_s:
-            return Status("running", "rows arrive")
-        if self._grew is not None:
-            return Status("stalled", f"no row for {span(now - self._grew)}")
-        return Status("unknown", self._layout.EVIDENCE)
+        return self._growth.status(self._layout.EVIDENCE)
 
     def _went_on(self, ended: JsonObject) -> bool:
         """Tell whether rows came well behind the end: the run was started again in its place."""
@@ -497,23 +402,3 @@ def _step(found: ForeignRow) -> float | None:
     if step is None and found.stream == "epochs":
         step = found.row.get("epoch")
     return step if isinstance(step, int | float) else None
-
-
-def _is_metric(key: str) -> bool:
-    return key not in RESERVED_KEYS and not key.startswith("_")
-
-
-def row_line(file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
-    """Return a row as a line of ours: NaN and infinities are null, and noted."""
-    values = split_nonfinite(metric_values(row))
-    record = {**row, **values}
-    return RowLine(file, number, encode(record).rstrip(b"\n"), record, superseded)
-
-
-def names_in(directory: Path) -> list[str]:
-    """Return the names in a directory, sorted.
-
-    Raises:
-        OSError: it cannot be listed.
-    """
-    return sorted(os.listdir(directory))

@@ -17,7 +17,8 @@ from pathlib import Path
 from runstore.limits import LISTED_DOCUMENT_BYTES
 from runstore.records import JsonObject, RecordError, decode_document
 from runstore.regular import read_regular
-from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.foreign import ForeignReader
+from runstore.sources.layout import Opener, names_in
 from runstore.sources.trainer_log import CHECKPOINT, STATE, TrainerLog
 
 NAME = "transformers"

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
 from runstore.records import JsonObject
-from runstore.sources.foreign import row_line
-from runstore.sources.reading import RowLine
+from runstore.sources.reading import RowLine, row_line
 
 Place = Callable[[JsonObject], float | None]
 """Returns where a row belongs: rows of the same place become one."""

@@ -21,8 +21,9 @@ from runstore.sources.columns import Columns, canonical
 from runstore.sources.counting import Counting
 from runstore.sources.csv_rows import CsvFile, Table
 from runstore.sources.epoch_rows import EVALUATED, EpochRows, final_name
-from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.foreign import ForeignReader
 from runstore.sources.hparams import HPARAMS_FILE, hparams_document
+from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, ForeignRow
 
 NAME = "lightning"

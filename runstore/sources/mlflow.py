@@ -25,8 +25,9 @@ from runstore.records import MAX_INT, JsonObject, RecordError
 from runstore.regular import first_bytes, opened_regular, why_unreadable
 from runstore.sources.columns import canonical
 from runstore.sources.file_tree import FileTree, Signature, signature_of
-from runstore.sources.foreign import ForeignReader, Opener
+from runstore.sources.foreign import ForeignReader
 from runstore.sources.joined import joined
+from runstore.sources.layout import Opener
 from runstore.sources.log_files import Batch, ForeignRow, LineFile
 from runstore.sources.mlflow_run import META, RunFiles, name_in
 from runstore.sources.reading import RowLine

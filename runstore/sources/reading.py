@@ -10,7 +10,16 @@ from typing import Protocol
 from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
 from runstore.paths import Stream, StreamFile
-from runstore.records import BYTE_ORDER_MARK, JsonObject, RecordError, decode, integer
+from runstore.records import (
+    BYTE_ORDER_MARK,
+    JsonObject,
+    RecordError,
+    decode,
+    encode,
+    integer,
+    metric_values,
+    split_nonfinite,
+)
 from runstore.state import BadLine, RunState
 from runstore.status import Status
 from runstore.tail import Chunk, Tail
@@ -215,3 +224,10 @@ def glance_file(state: RunState, file: FollowedFile) -> bool:
 def _first_line_tells(name: StreamFile) -> bool:
     """The events' first line says which process writes; a later attempt's first row may cut."""
     return name.stream in ("events", "exec") or (name.stream == "metrics" and name.attempt > 1)
+
+
+def row_line(file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:
+    """Return a row as a line of ours: NaN and infinities are null, and noted."""
+    values = split_nonfinite(metric_values(row))
+    record = {**row, **values}
+    return RowLine(file, number, encode(record).rstrip(b"\n"), record, superseded)

@@ -13,7 +13,7 @@ from runstore.records import JsonObject
 from runstore.regular import first_bytes
 from runstore.sources.columns import Columns
 from runstore.sources.counting import Counting
-from runstore.sources.foreign import Opener, names_in
+from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, ForeignRow, LineFile, LogFile
 
 

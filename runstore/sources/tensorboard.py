@@ -23,8 +23,9 @@ from pathlib import Path
 from runstore.limits import FILES_PER_RUN
 from runstore.sources.columns import SPLITS
 from runstore.sources.event_log import EventLog
-from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.foreign import ForeignReader
 from runstore.sources.hparams import HPARAMS_FILE, hparams_document
+from runstore.sources.layout import Opener, names_in
 
 NAME = "tensorboard"
 LOOKED_FOR: tuple[str, ...] = ("*tfevents*",)

@@ -17,7 +17,8 @@ from runstore.cursor import READ_BYTES
 from runstore.limits import DOCUMENT_BYTES
 from runstore.record_tail import Records as Found
 from runstore.records import RecordError
-from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.foreign import ForeignReader
+from runstore.sources.layout import Opener, names_in
 from runstore.sources.leveldb_log import BLOCK_BYTES, BlockTail
 from runstore.sources.log_files import Batch, DocumentFile, joined, looked
 from runstore.sources.wandb_facts import metadata_facts

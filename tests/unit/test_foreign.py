@@ -11,7 +11,8 @@ import pytest
 from runstore.pieces import Best
 from runstore.records import JsonObject, decode
 from runstore.sources.csv_rows import open_run as csv_run
-from runstore.sources.foreign import ForeignReader, Opener, names_in
+from runstore.sources.foreign import ForeignReader
+from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, DocumentFile, ForeignRow, LineFile
 from runstore.sources.plain import open_run as plain_run
 from runstore.status import Status

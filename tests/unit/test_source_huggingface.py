@@ -19,8 +19,9 @@ import runstore
 from runstore.cli import cli
 from runstore.pieces import Best
 from runstore.sources import RunReader, recognise
-from runstore.sources.foreign import ForeignReader, Opener
+from runstore.sources.foreign import ForeignReader
 from runstore.sources.huggingface import open_run
+from runstore.sources.layout import Opener
 from runstore.sources.trainer_log import GLANCE_EVALUATIONS_BYTES, TrainerLog
 from runstore.sources.trainer_rows import metric_name
 from runstore.status import Status
