@@ -31,6 +31,8 @@ class Frames:
     payloads: list[bytes] = field(default_factory=list)
     """Of one record each, or `Several`."""
     has_several: bool = False
+    unnumbered: int | None = None
+    """From this place among the payloads on, records were left out."""
     skipped: list[int] = field(default_factory=list)
     """Places among the payloads, from 0, in front of which a record was passed over; it has a
     number too."""
@@ -166,6 +168,10 @@ class RecordTail(Cursor):
         count = len(frames.payloads)
         if not self._number:
             return [0] * count
+        if frames.unnumbered is not None:
+            known = range(self._number, self._number + frames.unnumbered)
+            self._number = 0
+            return [*known, *[0] * (count - len(known))]
         numbers: list[int] = []
         number, place = self._number, 0
         for behind in (*frames.skipped, count):

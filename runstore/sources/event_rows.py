@@ -33,9 +33,9 @@ from runstore.state import BadLine
 SHAPES_KEPT = 2 * METRICS_PER_RUN
 LATEST_S = 1e11
 """Larger times are no moments: the year 5138."""
-VALUE_END = 4 + FOOTER_BYTES
+_VALUE_END = 4 + FOOTER_BYTES
 """A value at the end of an event begins so many bytes before the end of its record."""
-SHORTEST = 24
+_SHORTEST = 24
 
 _TIME, _STEP, _SIMPLE_VALUE = 0x09, 0x10, b"\x15"
 """The first bytes of these fields of an event, and of a value."""
@@ -101,9 +101,9 @@ class EventRows:
                 row, step = self._row, self._step
                 continue
             size = len(record)
-            if size > SHORTEST and record[0] == _TIME:
-                this, at = step_of(record) if record[9] == _STEP else (0, 9)
-                place = size - VALUE_END
+            if size > _SHORTEST and record[0] == _TIME:
+                this, at = _step_of(record) if record[9] == _STEP else (0, 9)
+                place = size - _VALUE_END
                 key = keys.get(record[at:place])
                 if key is None and (end := ends.get(size - at)):
                     place = size - end
@@ -216,10 +216,10 @@ class EventRows:
 
     def _learn_from_others(self, record: bytes) -> bool:
         """Tell whether an event looks like one of another file, and remember what that said."""
-        if len(record) <= SHORTEST or record[0] != _TIME or self._is_full():
+        if len(record) <= _SHORTEST or record[0] != _TIME or self._is_full():
             return False
-        _, at = step_of(record) if record[9] == _STEP else (0, 9)
-        key = record[at:-VALUE_END]
+        _, at = _step_of(record) if record[9] == _STEP else (0, 9)
+        key = record[at:-_VALUE_END]
         tag = _tags.get(key)
         stream, name = self._names.of(tag) if tag else ("events", "")
         if stream == "metrics":
@@ -235,7 +235,7 @@ class EventRows:
             return
         stream, key = self._names.of(value.tag)
         if stream == "metrics" and self._is_scalar(value):
-            _, at = step_of(record) if record[9] == _STEP else (0, 9)
+            _, at = _step_of(record) if record[9] == _STEP else (0, 9)
             before, behind = record[at : value.float_at], record[value.float_at + 4 : -FOOTER_BYTES]
             if behind:
                 self._framed_keys[before + behind] = key
@@ -255,7 +255,7 @@ def _at(time: float) -> JsonObject:
     return {"time": time} if 0.0 < time < LATEST_S else {}
 
 
-def step_of(record: bytes) -> tuple[int, int]:
+def _step_of(record: bytes) -> tuple[int, int]:
     """Return the step behind the first ten bytes of an event, and the place behind it."""
     first, second, third = record[10:13]
     if first < 128:

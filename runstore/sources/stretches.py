@@ -7,7 +7,8 @@ operations on all of it at once, in a third of the time that one event after the
 
 from __future__ import annotations
 
-import struct
+import sys
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -93,15 +94,22 @@ class Stretch(Several):
         behind_step = _STEP_AT + self.row.step_bytes
         return [self[begin + behind_step : end - _VALUE_END] for begin, end in self.row.records()]
 
-    def columns(self) -> tuple[tuple[float, ...], list[tuple[float, ...]]]:
+    def columns(self) -> tuple[list[float], list[list[float]]]:
         """Return the time of each row, and for each record of a row its values."""
-        layout = "<"
-        for begin, end in self.row.records():
-            before = end - begin - _VALUE_END
-            head = f"{_TIME_AT}xd{before - _TIME_AT - 8}x" if not begin else f"{before}x"
-            layout += f"{head}f{FOOTER_BYTES}x"
-        times, *values = zip(*struct.iter_unpack(layout, self), strict=True)
-        return times, values
+        values = [self._column("f", end - _VALUE_END) for _, end in self.row.records()]
+        return self._column("d", _TIME_AT), values
+
+    def _column(self, kind: str, place: int) -> list[float]:
+        """Return the numbers that lie at a place of each row; `kind` is that of an `array`."""
+        numbers: array[float] = array(kind)
+        size = numbers.itemsize
+        together = bytearray(size * len(self.steps))
+        for at in range(size):
+            together[at::size] = self[place + at :: self.row.size]
+        numbers.frombytes(together)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers.tolist()
 
 
 def find_stretch(

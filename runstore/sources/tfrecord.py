@@ -29,6 +29,8 @@ CHECKED_BYTES = 512
 SEARCHED_BYTES = 1 << 20
 """How far the next record is looked for behind what is none."""
 LENGTHS_KEPT = 1 << 14
+KNOWN_LENGTHS: dict[bytes, int] = {}
+"""Headers whose checksum was found right, and the lengths in them: logs have few."""
 LOOK_AGAIN_BYTES = 1 << 10
 """So far behind a place where no stretch was found one is looked for again; twice as far each
 time."""
@@ -41,9 +43,6 @@ _MASK = 0xA282EAD8
 # The header of a record below 16 MiB, and the first byte of an event: of its time, step or kind.
 _CANDIDATE = re.compile(rb"(?s)(?=(.{3}\0{5}.{4})[\x09\x10\x1a\x2a])")
 _HEADER = struct.Struct("<QI")
-
-_lengths: dict[bytes, int] = {}
-"""Headers whose checksum was found right, and the lengths in them: a log has few."""
 
 
 def _table() -> list[int]:
@@ -68,34 +67,24 @@ class Skip(Protocol):
 class RecordSplit:
     """Splits the bytes of a file into records (a `record_tail.Split`)."""
 
-    def __init__(
-        self, *, long_bytes: int, peek_bytes: int, skip: Skip, has_stretches: bool = True
-    ) -> None:
-        """Take records out of files.
-
-        Args:
-            long_bytes: `skip` is asked about longer ones.
-            peek_bytes: so many of one have to be enough for that.
-            skip: tells whether to pass over a record.
-            has_stretches: records that are alike are handed over together, as a `Stretch`.
-        """
+    def __init__(self, *, long_bytes: int, peek_bytes: int, skip: Skip) -> None:
+        """Ask `skip` about records over `long_bytes`; `peek_bytes` of one have to be enough."""
         self._long_bytes, self._peek_bytes, self._skip = long_bytes, peek_bytes, skip
-        self._has_stretches = has_stretches
 
     def __call__(self, data: bytes, offset: int, end: int) -> Frames:
         """Return the whole records in `data`: the data of each, and behind it its checksum."""
         frames = Frames(needed=HEADER_BYTES)
-        add, lengths, long_bytes = frames.payloads.append, _lengths, self._long_bytes
+        add, lengths, long_bytes = frames.payloads.append, KNOWN_LENGTHS, self._long_bytes
         at, size, stop = 0, len(data), end - offset
-        stretches, page = _Stretches(data, offset), _next_page(offset, 0)
-        if not self._has_stretches:
-            stretches.turn = size
+        stretches, turn, page = _Stretches(data, offset), 0, _next_page(offset, 0)
         while size - at >= HEADER_BYTES:
-            if at >= stretches.turn and (stretch := stretches.take(at)) is not None:
-                add(stretch)
-                at += len(stretch)
-                frames.has_several, page = True, _next_page(offset, at)
-                continue
+            if at >= turn:
+                stretch, turn = stretches.take(at)
+                if stretch is not None:
+                    add(stretch)
+                    at += len(stretch)
+                    frames.has_several, page = True, _next_page(offset, at)
+                    continue
             header = data[at : at + HEADER_BYTES]
             length = lengths.get(header, -1)
             if length < 0 and (length := checked_length(header)) < 0:
@@ -150,23 +139,23 @@ class _Stretches:
         self._data, self._offset = data, offset
         self._found: Stretch | None = None
         self._again_bytes = LOOK_AGAIN_BYTES
-        self.turn = 0
-        """Where to ask again."""
 
-    def take(self, at: int) -> Stretch | None:
-        """Return the stretch that begins at a record, or look for the next one."""
+    def take(self, at: int) -> tuple[Stretch | None, int]:
+        """Return the stretch that begins at a record, or look for the next; and when to ask again.
+
+        A stretch that was found is asked for where it begins.
+        """
         found, self._found = self._found, None
-        if found is not None and at == self.turn:
+        if found is not None:
+            self._again_bytes = LOOK_AGAIN_BYTES
             # Behind it there is often a step with one more metric.
-            self.turn, self._again_bytes = at + len(found) + found.row.size, LOOK_AGAIN_BYTES
-            return found
-        further = find_stretch(self._data, at, self._offset, _lengths, _is_right)
+            return found, at + len(found) + found.row.size
+        further = find_stretch(self._data, at, self._offset, KNOWN_LENGTHS, _is_right)
         if further is not None:
-            self.turn, self._found = further
-        else:
-            self.turn = at + self._again_bytes
-            self._again_bytes *= 2
-        return None
+            begin, self._found = further
+            return None, begin
+        self._again_bytes *= 2
+        return None, at + self._again_bytes // 2
 
 
 def _not_a_record(frames: Frames, data: bytes, at: int, stop: int) -> Frames:
@@ -200,8 +189,8 @@ def checked_length(header: bytes) -> int:
     length, checksum = _HEADER.unpack(header)
     if masked_crc32c(header[:8]) != checksum:
         return -1
-    if len(_lengths) < LENGTHS_KEPT:
-        _lengths[header] = length
+    if len(KNOWN_LENGTHS) < LENGTHS_KEPT:
+        KNOWN_LENGTHS[header] = length
     return int(length)
 
 
