@@ -34,6 +34,8 @@ HINTED_SHARE = 0.5
 """The same while runs come and go during scans."""
 LONGEST_UNSCANNED_S = 120.0
 """So long after a scan the next one comes in any case: a server that was silent may be well."""
+FOLLOW_S = 0.015
+"""Time per turn for the selected run; the screen waits no longer for one that is being read."""
 FIRST_LOOK_S = 0.03
 """Time per turn for runs that were never read."""
 LONGEST_REST_S = 2.0
@@ -182,14 +184,23 @@ class Watcher(threading.Thread):
         behind = False
         selected = self.catalog.get(self._selected)
         if selected is not None and not selected.stuck:
-            with self._watched(selected):
-                behind = self.catalog.follow(selected)
+            behind = self._follow(selected)
         left = self._look_at_shown(now, self._allowance(now))
         waiting, left = self._look_first(left)
         if not waiting:
             self._look_again(now, left)
         JOBS.refresh_soon()
         return behind or waiting
+
+    def _follow(self, entry: Entry) -> bool:
+        """Read on in the selected run for some time; return whether there is more."""
+        end, behind = self._clock() + FOLLOW_S, True
+        while behind:
+            with self._watched(entry):
+                behind = self.catalog.follow(entry)
+            if self._clock() >= end:
+                break
+        return behind
 
     def _scan(self, now: float) -> None:
         self._next_scan = now + self.pace.scan_s

@@ -31,6 +31,9 @@ from .layout import Box, arrange, is_wide
 
 RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
+PANES_EVERY_S = 0.5
+"""The panes are drawn at most this often while the history of the chosen run is still being read:
+reading and drawing share one core."""
 TELL_UNREAD = 2000
 """Fewer are read before anybody has wondered at the counts."""
 
@@ -56,6 +59,9 @@ class MainScreen(Screen[None]):
         self._ranked_at = 0.0
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
+        self._panes_at = 0.0
+        """When they were drawn last."""
+        self._panes_are_old = False
         self.painted = False
         """The list was drawn once: it does not wait for the panes."""
 
@@ -101,6 +107,8 @@ class MainScreen(Screen[None]):
             changes = self.catalog.take_changes()
             if changes:
                 self._take(changes)
+            if self._panes_are_old and self._may_draw_panes():
+                self._update_panes()
             for widget in (self._list, *self._visible_panes()):
                 if widget.is_waiting:
                     widget.redraw()
@@ -113,7 +121,11 @@ class MainScreen(Screen[None]):
             self._place()
         self._fill_list(changes.runs)
         if self.selected is not None and self.selected.key in changes.runs:
-            self._update_panes()
+            self._panes_are_old = True
+
+    def _may_draw_panes(self) -> bool:
+        is_behind = self.selected is not None and self.selected.behind
+        return not is_behind or time.monotonic() - self._panes_at >= PANES_EVERY_S
 
     def tick_slowly(self) -> None:
         """Update what changes by time alone; once a second."""
@@ -134,6 +146,7 @@ class MainScreen(Screen[None]):
         return [entry for entry in entries if entry.holds(words)] if words else entries
 
     def _update_panes(self) -> None:
+        self._panes_at, self._panes_are_old = time.monotonic(), False
         for pane in self._visible_panes():
             pane.show(self.selected)
 

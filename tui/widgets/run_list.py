@@ -49,6 +49,7 @@ class RunList(LinesWidget, can_focus=True):
             changed: Keys of the runs whose values changed; None means all.
         """
         stay = self._chosen if self._cursor else None
+        is_same = entries is self.entries and metrics is self.metrics
         self.entries, self.metrics = entries, metrics
         if changed is None:
             self._facts.clear()
@@ -57,6 +58,8 @@ class RunList(LinesWidget, can_focus=True):
         if len(self._facts) > FACTS_KEPT:
             visible = {entry.key for entry in self._visible()}
             self._facts = {key: self._facts[key] for key in self._facts.keys() & visible}
+        if is_same and changed is not None and changed.isdisjoint(self._shown):
+            return
         if stay is not None and not self._at(self._cursor, stay):
             self._cursor = next((i for i, e in enumerate(entries) if e.key == stay), self._cursor)
         self._settle()
