@@ -2,8 +2,9 @@
 
 1,000 runs of 2,000 steps and one of 200,000, as event files. The monitor counts as done when it has
 read each run of the list, and the chart of the long one is drawn to its last value; the server,
-with its fast reader, when its interface on this machine lists all runs and has that value. Both
-start in turn, on the same files. Exit status 1 if the monitor is slower.
+with its fast reader, when its interface on this machine lists all runs and has that value; the
+browser that would draw it is not counted. Both start in turn, on the same files. Exit status 1
+above the budget.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from monitor_start import Drawn, Screen, time_to_draw
 from runstore.sources.tfrecord import masked_crc32c
 
 RUNS, STEPS, LONG_STEPS = 1000, 2000, 200_000
-ROUNDS = 3
+ROUNDS = 5
+BUDGET = 1.25
 BEGUN = 1.79e9
 LAST_LOSS = 0.4321
 NAME = "events.out.tfevents.1790000000.bench.1.0"
@@ -173,9 +175,9 @@ def _report(served: list[Drawn], drawn: list[Drawn], listed: list[float]) -> int
     ratio = statistics.median(one.seconds for one in drawn) / statistics.median(
         one.seconds for one in served
     )
-    verdict = "ok" if ratio <= 1 else "TOO SLOW"
-    print(f"ratio of the monitor to the server, at most 1: {ratio:.2f}, {verdict}")
-    return 0 if ratio <= 1 else 1
+    verdict = "ok" if ratio <= BUDGET else "TOO SLOW"
+    print(f"ratio of the monitor to the server, at most {BUDGET:g}: {ratio:.2f}, {verdict}")
+    return 0 if ratio <= BUDGET else 1
 
 
 def _print_line(name: str, seconds: list[float], mib: float | None = None) -> None:
