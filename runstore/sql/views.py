@@ -82,7 +82,7 @@ def define_stream(
     selected += [_as(_put_back(column.key), column) for column in metrics]
     types = {column.key: column.type for column in (*columns, *metrics)}
     if metrics:
-        types[_NONFINITE] = "MAP(VARCHAR, DOUBLE)"
+        types[_NONFINITE] = "JSON"
     return (
         f"CREATE OR REPLACE VIEW {view} AS SELECT {', '.join(selected)} "
         f"FROM {reading(paths, types)} r JOIN {INTERNAL}.files f ON f.path = r.{_FILE} "
@@ -91,7 +91,12 @@ def define_stream(
 
 
 def _put_back(key: str) -> str:
-    return f"coalesce(r.{quoted(key)}, r.{_NONFINITE}[{literal(key)}])"
+    """Return a value; of NaN and infinities what the side note says.
+
+    Hardly any row has one: as JSON it costs nothing where it is missing.
+    """
+    noted = f"TRY_CAST(r.{_NONFINITE} AS MAP(VARCHAR, DOUBLE))[{literal(key)}]"
+    return f"coalesce(r.{quoted(key)}, CASE WHEN r.{_NONFINITE} IS NOT NULL THEN {noted} END)"
 
 
 def define_table(view: str, columns: Sequence[Column], path: str) -> str:
