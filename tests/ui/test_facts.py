@@ -68,7 +68,16 @@ def test_where_a_run_of_another_tool_is_listed_each_says_whose_it_is() -> None:
     assert "tensorboard" in plain(run_table.row(other, columns)).split()
 
 
-def test_a_metric_comes_before_the_source_where_both_have_no_room() -> None:
-    other = replace(facts("b", "b"), source="tensorboard")
-    assert titles(60, other)[-1] == "train/loss"
-    assert "SOURCE" not in titles(60, other)
+def test_only_our_own_runs_tell_how_fast_they_are() -> None:
+    own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
+    for shown, expected in (((own,), True), ((own, other), True), ((other,), False)):
+        assert ("IT/S" in titles(80, *shown), "ETA" in titles(80, *shown)) == (expected,) * 2
+        columns = run_table.plan_columns(80, ["train/loss"], shown)
+        lengths = {len(plain(run_table.row(one, columns))) for one in shown}
+        assert lengths == {len(plain(run_table.header(columns)))}
+
+
+def test_a_name_and_a_metric_come_before_the_source() -> None:
+    own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
+    assert titles(60, own, other)[-1] == "train/loss"
+    assert "SOURCE" not in titles(60, own, other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from runstore.numbers import NOTHING, duration, metric, percent, rate
 
@@ -37,22 +38,24 @@ class Columns:
     """Whether there is room for the duration."""
     source: int = 0
     """Of the tool that wrote the run; 0 without that column."""
+    rates: bool = True
+    """Whether there are steps per second, and the time that is left."""
 
 
 def plan_columns(width: int, metrics: Sequence[str], facts: Iterable[Facts]) -> Columns:
     """Return the columns for a list of `width` cells that shows these runs.
 
     The name gets what it needs and two metrics come before anything else that is optional. Where
-    a run of another tool is among them, each says whose it is, if one metric still fits.
+    a run of another tool is among them, each says whose it is, if one metric still fits. Only our
+    own tell how fast they are.
     """
-    longest_name, epoch, source = _longest(facts)
-    fixed = STATUS_WIDTH + 1 + epoch + 1 + RATE_WIDTH + 1 + TIME_WIDTH + 1
+    wants = _wants(facts)
+    rates = (RATE_WIDTH + 1 + TIME_WIDTH + 1) * wants.rates
     bar_width = 4 if width < 72 else 6 if width < 100 else 10
-    room = width - fixed - bar_width - 1
-    if room - source - 1 < SHORTEST_NAME + MIN_METRIC + 1:
-        source = 0
+    room = width - (STATUS_WIDTH + 1 + wants.epoch + 1 + rates) - bar_width - 1
+    source = wants.source if room - wants.source - 1 >= MIN_NAME + MIN_METRIC + 1 else 0
     room -= source + bool(source)
-    wanted_name = max(MIN_NAME, min(36, longest_name))
+    wanted_name = max(MIN_NAME, min(36, wants.name))
     chosen: list[tuple[str, int]] = []
     for name in metrics:
         size = max(MIN_METRIC, min(MAX_METRIC, len(name)))
@@ -69,19 +72,38 @@ def plan_columns(width: int, metrics: Sequence[str], facts: Iterable[Facts]) -> 
     room -= (TIME_WIDTH + 1) * took
     # What is left over goes to the bar, up to a length where more says nothing more.
     spare = max(0, min(24 - bar_width, room - wanted_name))
-    bar_width, rest = bar_width + spare, max(1, room - spare)
-    return Columns(rest, epoch, bar_width, tuple(chosen), has_percent, took, source)
+    return Columns(
+        name=max(1, room - spare),
+        epoch=wants.epoch,
+        bar=bar_width + spare,
+        metrics=tuple(chosen),
+        percent=has_percent,
+        took=took,
+        source=source,
+        rates=wants.rates,
+    )
 
 
-def _longest(facts: Iterable[Facts]) -> tuple[int, int, int]:
-    """Return the cells that the names, the epochs and the sources want."""
-    name, epoch, source, foreign = 0, MIN_EPOCH, len("SOURCE"), False
-    for one in facts:
-        name = max(name, name_width(one))
-        epoch = max(epoch, len(epoch_text(one)))
-        source = max(source, len(one.source))
-        foreign = foreign or one.source != NATIVE
-    return name, min(MAX_EPOCH, epoch), source * foreign
+class _Wants(NamedTuple):
+    """What the runs of a list want, in cells."""
+
+    name: int
+    epoch: int
+    source: int
+    """0 where all are our own."""
+    rates: bool
+
+
+def _wants(facts: Iterable[Facts]) -> _Wants:
+    shown = list(facts)
+    sources = {one.source for one in shown}
+    foreign = sources - {NATIVE}
+    return _Wants(
+        name=max(map(name_width, shown), default=0),
+        epoch=max(MIN_EPOCH, min(MAX_EPOCH, max(map(len, map(epoch_text, shown)), default=0))),
+        source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
+        rates=not foreign or NATIVE in sources,
+    )
 
 
 def header(columns: Columns) -> Line:
@@ -93,8 +115,8 @@ def header(columns: Columns) -> Line:
         fit("EPOCH", columns.epoch, right=True),
         fit("", columns.bar),
         *([" " * PERCENT_WIDTH] if columns.percent else []),
-        fit("IT/S", RATE_WIDTH, right=True),
-        fit("ETA", TIME_WIDTH, right=True),
+        *([fit("IT/S", RATE_WIDTH, right=True)] if columns.rates else []),
+        *([fit("ETA", TIME_WIDTH, right=True)] if columns.rates else []),
         *([fit("TOOK", TIME_WIDTH, right=True)] if columns.took else []),
         *(_metric_title(name, size) for name, size in columns.metrics),
     ]
@@ -118,13 +140,14 @@ def row(facts: Facts, columns: Columns) -> Line:
     if columns.percent:
         done = "" if facts.fraction is None else percent(facts.fraction)
         spans += [Span(fit(done, PERCENT_WIDTH, right=True)), Span(" ")]
-    spans.append(_quantity(rate(facts.it_per_s), RATE_WIDTH))
-    spans += [Span(" "), _quantity(duration(facts.eta_s), TIME_WIDTH)]
+    if columns.rates:
+        spans += [_quantity(rate(facts.it_per_s), RATE_WIDTH), Span(" ")]
+        spans += [_quantity(duration(facts.eta_s), TIME_WIDTH), Span(" ")]
     if columns.took:
-        spans += [Span(" "), _quantity(duration(facts.duration_s), TIME_WIDTH, "dim")]
+        spans += [_quantity(duration(facts.duration_s), TIME_WIDTH, "dim"), Span(" ")]
     for name, size in columns.metrics:
-        spans += [Span(" "), _value(facts.last.get(name), size)]
-    return tuple(spans)
+        spans += [_value(facts.last.get(name), size), Span(" ")]
+    return tuple(spans[:-1])
 
 
 def unread_row(name: str, columns: Columns) -> Line:
