@@ -310,8 +310,9 @@ class RunState:
         if file.stream == "epochs":
             self._retention.add_epoch(piece, kept, self.best_rule, partial=partial)
         self._retention.add_values(piece, kept, step, partial=partial)
-        if len(kept) < len(row):
-            piece.left_out[VALUES] += max(0, len(row) - METRICS_PER_RUN)
+        beyond = len(row) - METRICS_PER_RUN
+        if beyond > 0 and len(kept) < len(row):
+            piece.left_out[VALUES] += beyond
 
     def apply_block(self, file: StreamFile, block: Block) -> None:
         """Fold in rows of a log that names no attempts: the same as one after the other."""

@@ -268,3 +268,10 @@ def test_inferred_cut_is_said_to_be_inferred() -> None:
     )
     assert state.take_stale() == {METRICS.name}
     assert any("inferred" in warning for warning in state.warnings)
+
+
+def test_values_that_are_no_numbers_are_not_told_as_left_out(tmp_path: Path) -> None:
+    state = RunState(tmp_path)
+    row = {"step": 1, "loss": 0.5, "rows": [{"a": 1}]}
+    state.apply(StreamFile(1, 0, "metrics"), row, size_bytes=50)
+    assert (state.last, state.warnings) == ({"loss": 0.5}, [])
