@@ -248,7 +248,8 @@ def find(wanted: str, root: Path, watch: Watch = unwatched) -> RunRef:
         AmbiguousRunError: several runs have that id or name, or ids that begin with it.
     """
     as_path = Path(wanted)
-    if wanted and as_path.is_dir() and (os.sep in wanted or not (root / wanted).is_dir()):
+    is_path = os.sep in wanted or wanted in (os.curdir, os.pardir)
+    if wanted and as_path.is_dir() and (is_path or not (root / wanted).is_dir()):
         return _named_below(_run_at(as_path, wanted), root)
     if os.sep in wanted and not as_path.exists() and not (root / wanted).exists():
         raise RunNotFoundError(wanted, f"that place: there is no such directory, nor in {root}")
@@ -294,13 +295,12 @@ def _run_at(path: Path, wanted: str) -> RunRef:
     names = os.listdir(path)
     if not names:
         return _odd_ref(str(path))
-    # What is no run by its own names is not searched: it may be the whole disk.
-    refs = discover([path]) if recognise(path, names) is not None else []
-    refs = [ref for ref in refs if ref.path == path]
-    if not refs:
+    # Nothing is searched: it may be the whole disk. A table among runs is one for who names it.
+    source = recognise(path, names)
+    if source is None:
         searched = f"that directory ({looked_for()} were looked for{unread(path)})"
         raise RunNotFoundError(wanted, searched)
-    return refs[0]
+    return RunRef(str(path), source, _time_key(str(path)))
 
 
 def _named_below(ref: RunRef, root: Path) -> RunRef:

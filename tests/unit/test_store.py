@@ -170,6 +170,20 @@ def test_run_is_found_by_path_whatever_the_root(root: Path, tmp_path: Path) -> N
     assert find(str(root / FIRST), tmp_path / "nowhere").name == FIRST
 
 
+def test_dots_are_paths_whatever_the_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root / FIRST)
+    assert find(".", root).path.samefile(root / FIRST)
+
+
+def test_table_beside_runs_is_one_for_who_names_its_folder(tmp_path: Path) -> None:
+    """As it is in the list of the folder above."""
+    make_run(tmp_path / "sweep" / FIRST)
+    (tmp_path / "sweep" / "all.jsonl").write_text('{"step":1,"loss":2}\n')
+    assert "sweep" in names(discover([tmp_path]))
+    assert find(str(tmp_path / "sweep"), tmp_path).source is plain
+    assert names(discover([tmp_path / "sweep"])) == [FIRST]
+
+
 def test_run_is_found_by_the_name_in_its_id(root: Path) -> None:
     named = make_run(root / "20270101-000000-small-net-dddddddd")
     assert find("small-net", root).path == named
