@@ -311,6 +311,12 @@ def test_example_row_of_the_format_fits_its_schema() -> None:
     jsonschema.validate(rows[0], schema)
 
 
+def test_no_merge_was_left_half_done() -> None:
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
+        lines = page.read_text("utf-8").splitlines()
+        assert not any(line[:8] in ("=======", "<<<<<<< ", ">>>>>>> ") for line in lines), page
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
