@@ -102,7 +102,15 @@ class RunRef:
 
 def recognise(directory: Path, names: Sequence[str]) -> Source | None:
     """Return the source that reads a directory with these entries, or None."""
-    return next((s for s in SOURCES if s.recognises(directory, names)), None)
+    return next((source for source in SOURCES if _recognises(source, directory, names)), None)
+
+
+def _recognises(source: Source, directory: Path, names: Sequence[str]) -> bool:
+    """Ask a source; a file that it stumbles over makes no run, and hides no other."""
+    try:
+        return source.recognises(directory, names)
+    except (OSError, ValueError):
+        return False
 
 
 def is_by_chance(source: Source) -> bool:

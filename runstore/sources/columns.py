@@ -188,6 +188,8 @@ class Columns:
         self, name: str, role: str, value: Any, row: JsonObject, metrics: dict[str, Any]
     ) -> None:
         """Take in a value that is no plain metric."""
+        if role == NAMELESS:
+            return
         if name == NONFINITE_KEY:
             metrics[name] = value
         elif isinstance(value, dict):
@@ -220,7 +222,7 @@ class Columns:
         if found in RESERVED_KEYS:
             # Another column was chosen for that.
             found = f"{found}_value"
-        self._names[name] = f"={role}" if role else found
+        self._names[name] = f"={role}" if role else found or NAMELESS
         return self._names[name]
 
     def _role(self, plain: str) -> str:
@@ -236,6 +238,8 @@ class Columns:
 
 
 NO_NUMBER = object()
+NAMELESS = "="
+"""The role of a column without a name, such as the index of pandas: it is passed over."""
 
 
 def _plain(name: str) -> str:

@@ -44,8 +44,15 @@ def _is_log(directory: Path, name: str) -> bool:
     for size_bytes in (USUAL_HEADER_BYTES, HEADER_BYTES):
         line, newline, _ = first_bytes(directory / name, size_bytes).partition(b"\n")
         if newline:
-            return is_log_header(Table(line).names)
+            return _is_header(line)
     return False
+
+
+def _is_header(line: bytes) -> bool:
+    try:
+        return is_log_header(Table(line).names)
+    except RecordError:
+        return False
 
 
 class CsvFile(RowsFile):

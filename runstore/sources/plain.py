@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runstore.records import JsonObject, RecordError, decode
 from runstore.regular import first_bytes
+from runstore.sources.columns import is_log_header
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.log_files import Batch
 from runstore.sources.rows_file import RowsFile, RowsLayout
@@ -33,6 +34,7 @@ _ROW_IN_TEXT = re.compile(rb'^(?:.{0,200} \| )?(?=\{"epoch": )', re.MULTILINE)
 """A row between the other lines of a log of fairseq; where the log goes to the terminal as well,
 time and level stand before it."""
 PEEK_BYTES = 64 << 10
+PEEK_LINES = 4
 
 
 def recognises(directory: Path, names: Sequence[str]) -> bool:
@@ -49,10 +51,30 @@ def _holds_rows(directory: Path, name: str) -> bool:
     if name.endswith(".jsonl"):
         return True
     if any(fnmatch.fnmatchcase(name, pattern) for pattern in _JSON_NAMES):
-        return first_bytes(directory / name, 1) in (b"{", b"")
+        return _are_rows(first_bytes(directory / name, PEEK_BYTES))
     if fnmatch.fnmatchcase(name, _TEXT_LOG):
         return _ROW_IN_TEXT.search(first_bytes(directory / name, PEEK_BYTES)) is not None
     return False
+
+
+def _are_rows(data: bytes) -> bool:
+    """Tell whether a file that begins so holds JSON lines: scikit-learn and DVC write one object.
+
+    What has no whole line yet may become one, if it is none by itself.
+    """
+    lines = data.split(b"\n")[:PEEK_LINES]
+    if len(lines) == 1:
+        return data[:1] in (b"{", b"") and not _is_object(data)
+    whole = lines[:-1] or lines
+    return all(map(_is_object, whole)) and (len(whole) > 1 or is_log_header(_decoded(whole[0])[0]))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        _decoded(line)
+    except RecordError:
+        return False
+    return True
 
 
 class JsonRowsFile(RowsFile):

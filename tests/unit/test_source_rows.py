@@ -290,6 +290,7 @@ def test_log_of_fairseq_between_lines_for_people(tmp_path: Path) -> None:
         ("step,loss\nstep,loss\n1,0.5\n", {"loss": 0.5}),
         ("step,loss\n1,0.5\nstep,loss,acc\n2,0.25,0.75\n", {"loss": 0.25, "acc": 0.75}),
         ("step,loss,acc\n1,0.5,\n2,,0.75\n", {"loss": 0.5, "acc": 0.75}),
+        (",step,loss,\n0,1,0.5,\n", {"loss": 0.5}),  # the index of pandas, a comma too many
     ],
 )
 def test_tables_of_many_kinds(tmp_path: Path, text: str, values: dict[str, float]) -> None:
@@ -297,6 +298,13 @@ def test_tables_of_many_kinds(tmp_path: Path, text: str, values: dict[str, float
     reader = read(csv_rows.open_run(tmp_path))
     assert reader.state.last == values
     assert not reader.state.bad_line_count
+
+
+def test_key_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step":1,"":0.5,"loss":2,"a":{"":1}}\n')
+    assert read(plain.open_run(tmp_path)).state.last == {"loss": 2.0, "a/": 1.0}
+    (row,) = metrics(tmp_path)
+    assert row["loss"] == 2.0
 
 
 def test_damaged_rows_are_placed_and_the_others_are_read(tmp_path: Path) -> None:
@@ -324,6 +332,32 @@ def test_tables_of_data_are_no_runs(tmp_path: Path) -> None:
     (data / "iris.csv").write_text("sepal_length,species\n5.1,setosa\n")
     (data / "config.json").write_text('{"step": 1}')
     assert discover([tmp_path]) == []
+
+
+@pytest.mark.parametrize("data", [b"a,b\rc\n1,2\n", bytes(range(256)) * 20, b"step,'\0\n"])
+def test_table_that_is_none_hides_no_other(tmp_path: Path, data: bytes) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "x" / "results.csv").write_bytes(data)
+    (tmp_path / "y" / "results.csv").write_text("step,loss\n1,2\n")
+    assert "y" in [ref.name for ref in discover([tmp_path])]
+    assert '"y"' in run_cli("ls", "--json", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_run"),
+    [
+        ('{"accuracy": 0.5}', False),  # DVC
+        ('{"accuracy": 0.5}\n', False),
+        ('{\n  "accuracy": 0.5\n}\n', False),
+        ('{"iteration": 1, "lo', True),
+        ('{"iteration": 1, "loss": 2}\n', True),
+        ('{"env_info": "sys.platform: linux"}\n{"mode": "train", "epoch": 1, "loss": 1}\n', True),
+    ],
+)
+def test_one_object_is_no_log(tmp_path: Path, text: str, is_run: bool) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    assert [ref.source for ref in discover([tmp_path])] == [plain] * is_run
 
 
 # ---- the commands ------------------------------------------------------------------------------

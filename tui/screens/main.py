@@ -195,6 +195,9 @@ class MainScreen(Screen[None]):
                 *(_missing_line(str(root), why, width) for root, why in missing),
                 line("  ", Span("Waiting: it is shown as soon as it can be read.", "dim")),
             ]
+        if self.watcher.problem:
+            told = f"cannot look for runs: {from_file(self.watcher.problem)}"
+            return [EMPTY, *(line("  ", Span(text)) for text in textwrap.wrap(told, width - 4))]
         if not self.catalog.scanned:
             return [EMPTY, line("  ", Span("Looking for runs …", "dim"))]
         places = ", ".join(str(root) for root in self.catalog.roots)
