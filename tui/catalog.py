@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from runstore.errors import RunStoreError
+from runstore.errors import RootNotFoundError
 from runstore.limits import LISTED_READERS, TEXT_CHARS
 from runstore.pool import Pool
 from runstore.ranking import RANKED_METRICS, most_telling, telling_metrics
@@ -254,10 +254,11 @@ class Catalog:
         there = [root for root, problem in problems.items() if problem is None]
         missing = tuple(root for root, problem in problems.items() if problem is not None)
         why = tuple(filter(None, problems.values()))
-        known = self._by_key
         try:
-            entries = [known.get(ref.place) or self._new_entry(ref) for ref in walk(there)]
-        except RunStoreError:  # a root went away between the two looks; the next scan tells which
+            entries = [self._entry_of(ref) for ref in walk(there)]
+        except (
+            RootNotFoundError
+        ):  # a root went away between the two looks; the next scan tells which
             return False
         sort_newest_first(entries, lambda entry: entry.ref)
         changed = (
@@ -272,7 +273,7 @@ class Catalog:
             with self._lock:
                 self._count_anew(entries)
                 for kept in (self._ended, self._alive, self._in_full):
-                    for key in [key for key in kept if key not in self._by_key]:
+                    for key in [key for key, old in kept.items() if self.get(key) is not old]:
                         del kept[key]
             self.entries, self.missing, self.scanned = entries, missing, True
             self.why_missing = why
@@ -285,7 +286,11 @@ class Catalog:
             entry.counted = entry.word if entry.glanced else None
         self._counts = Counter(entry.counted for entry in entries if entry.counted is not None)
 
-    def _new_entry(self, ref: RunRef) -> Entry:
+    def _entry_of(self, ref: RunRef) -> Entry:
+        """Return the entry that is there, unless the first file has come and says otherwise."""
+        known = self._by_key.get(ref.place)
+        if known is not None and known.ref.source is ref.source:
+            return known
         return Entry(ref, patient=self._patient, pool=self._pool)
 
     def get(self, key: str | None) -> Entry | None:
