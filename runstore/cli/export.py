@@ -16,6 +16,7 @@ from runstore.atomic import replaced_file
 from runstore.cli.options import map_option, root_option, runs_argument
 from runstore.cli.output import say
 from runstore.cli.progress import watched
+from runstore.errors import RunStoreError
 from runstore.export.csv_table import write_csv
 from runstore.export.event_files import write_event_files
 from runstore.export.json_document import write_json, write_json_lines
@@ -23,7 +24,8 @@ from runstore.export.markdown import write_markdown
 from runstore.export.parquet import write_parquet
 from runstore.export.rows import LONG_TABLES, Rows, Shape, Written
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.sources import RunRef
+from runstore.paths import STREAMS, RunPaths
+from runstore.sources import RunRef, open_run
 from runstore.store import find
 from runstore.tables import TABLES, Table
 
@@ -102,6 +104,8 @@ def command(
     """
     _check_usage(file_format, table, shape, output)
     refs = [find(run, root, watched) for run in runs]
+    if output is not None:
+        _check_is_no_log(output, refs)
     if file_format == "tensorboard" and output is not None:
         written: Written | None = write_event_files(refs, root, output)
     else:
@@ -131,6 +135,18 @@ def _check_usage(
         raise click.UsageError(f"{file_format} holds whole runs and has no --shape")
     if shape == "long" and table not in (None, *LONG_TABLES):
         raise click.UsageError(f"--shape long is for the tables {', '.join(LONG_TABLES)}")
+
+
+def _check_is_no_log(output: Path, refs: Sequence[RunRef]) -> None:
+    """Refuse to replace a file that is read."""
+    if not output.is_file():
+        return
+    for ref in refs:
+        reader = open_run(ref)
+        logs = {path for stream in STREAMS for path in reader.files(stream)}
+        logs.add(RunPaths(ref.path).document)
+        if any(path.exists() and output.samefile(path) for path in logs):
+            raise RunStoreError(f"-o {output} is a log of {ref.id}, which is read: name another")
 
 
 def _write(

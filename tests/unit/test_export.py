@@ -585,3 +585,15 @@ def test_what_makes_no_sense_together_is_refused(arguments: str, told: str) -> N
     result = call("latest", *arguments.split())
     assert (result.exit_code, result.stdout) == (2, "")
     assert told in result.stderr
+
+
+@pytest.mark.parametrize("name", ["metrics-0001.jsonl", "run.json", "link.csv"])
+def test_log_that_is_read_is_not_replaced(root: Path, name: str) -> None:
+    log = train(root, "a", lr=0.1).path
+    (log / "link.csv").symlink_to("metrics-0001.jsonl")
+    before = (log / name).read_bytes()
+    done = call(log, "--format", "csv", "-o", log / name)
+    assert (done.exit_code, "which is read: name another" in str(done.exception)) == (1, True)
+    assert (log / name).read_bytes() == before
+    assert call(log, "--format", "csv", "-o", log / "all.csv").exit_code == 0
+    assert call(log, "--format", "csv", "-o", log / "all.csv").exit_code == 0
