@@ -20,6 +20,8 @@ LONG_BYTES = 16 << 10
 """Longer records are looked at before they are read: images, audio, graphs."""
 FIRST_BYTES, GLANCED_BYTES = 4 << 10, 16 << 10
 """What a glance looks at, at both ends of a long file: at the end some 350 scalars."""
+DAMAGES_PASSED = 4
+"""So often a glance goes on behind what is damaged there."""
 GLANCED_EPOCHS_BYTES = 1 << 20
 """What a glance reads of the log of a split, to judge the best epoch."""
 
@@ -75,7 +77,11 @@ class EventLog:
             if not first.more:
                 return first
         records = self._tail.jump(GLANCED_BYTES, next_record)
-        return joined(first, self._batch(records, self._tail.offset))
+        found = joined(first, self._batch(records, self._tail.offset))
+        looks = DAMAGES_PASSED if records.damaged else 0
+        while found.more and looks:
+            looks, found = looks - 1, joined(found, self.poll(GLANCED_BYTES))
+        return found
 
     def _batch(self, records: Records, start: int) -> Batch:
         if records.restarted:

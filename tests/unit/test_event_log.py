@@ -351,6 +351,16 @@ def test_glance_of_a_long_file_reads_little_of_it(tmp_path: Path) -> None:
     assert batch.rows[-1].row == {"step": 19_999, "time": BEGUN + 19_999, "a": 19_999.0}
 
 
+def test_glance_goes_on_behind_damage_near_the_end(tmp_path: Path) -> None:
+    path = write_events(tmp_path / NAME, [version(), *(scalar(n, "loss", n) for n in range(2000))])
+    data = bytearray(path.read_bytes())
+    data[-600] ^= 0xFF
+    path.write_bytes(data)
+    glanced = open_run(tmp_path, patient=False)
+    glanced.glance()
+    assert (glanced.state.last, glanced.state.step) == ({"loss": 1999.0}, 1999)
+
+
 def test_glance_behind_an_image_as_long_as_its_look_shows_what_was_before(tmp_path: Path) -> None:
     events = [
         version(),
