@@ -60,6 +60,11 @@ def text_of(widget: LinesWidget) -> str:
     )
 
 
+def shown(screen: MainScreen) -> str:
+    """Return what all widgets show."""
+    return "\n".join(text_of(widget) for widget in screen.query(LinesWidget))
+
+
 async def test_cursor_stays_on_its_run_when_another_one_starts(tmp_path: Path) -> None:
     for number in range(1, 4):
         write_plain(tmp_path, number)
@@ -73,6 +78,18 @@ async def test_cursor_stays_on_its_run_when_another_one_starts(tmp_path: Path) -
         screen.tick()
         assert "run2" in screen.selected.key
         assert "run0" in text_of(screen.query_one("#runs", RunList))
+
+
+async def test_pane_shows_what_comes_into_a_folder_that_was_empty(tmp_path: Path) -> None:
+    (tmp_path / "version_0").mkdir()
+    async with monitor(tmp_path, (120, 30)) as screen:
+        (tmp_path / "version_0" / "metrics.csv").write_text("epoch,step,loss\n0,1,0.125\n")
+        deadline = time.monotonic() + 20
+        while "lightning" not in shown(screen) and time.monotonic() < deadline:
+            await screen.pilot.pause(0.05)  # type: ignore[attr-defined]
+        text = shown(screen)
+        assert "source: lightning" in text
+        assert "0.125" in text
 
 
 async def test_keys_move_through_a_list_longer_than_the_screen(tmp_path: Path) -> None:

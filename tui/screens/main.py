@@ -118,10 +118,17 @@ class MainScreen(Screen[None]):
         if changes.runs:
             self._changed_at = time.monotonic()
         if changes.structure:
+            self._renew_selected()
             self._place()
         self._fill_list(changes.runs)
         if self.selected is not None and self.selected.key in changes.runs:
             self._panes_are_old = True
+
+    def _renew_selected(self) -> None:
+        """Take the entry that is there now: a folder may have become another tool's run."""
+        now = self.catalog.get(self.selected.key) if self.selected is not None else None
+        if now is not None and now is not self.selected:
+            self.selected, self._panes_are_old = now, True
 
     def _may_draw_panes(self) -> bool:
         is_behind = self.selected is not None and self.selected.behind
