@@ -7,8 +7,9 @@ can be seen; rows that are void because the run went on from an earlier step.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -37,6 +38,8 @@ ROWS: tuple[Stream, ...] = ("metrics", "epochs")
 READ_AGAIN = 8
 """So often a file is read again because its run went back into the middle of a curve. After that
 the one point of a long curve that holds values from before and behind that step stays."""
+NEWEST = sys.maxsize
+"""Stands for the numbers of rows at the end of a file whose beginning was not read."""
 LATE_S = 5.0
 """Rows may be that much later than the end of a run: a thread writes them."""
 HIDDEN = "values behind a step to which the run went back are hidden; inferred from the steps"
@@ -91,11 +94,33 @@ class ForeignReader:
     def glance(self) -> bool:
         """Read the first and the newest rows of each file."""
         changed = self._find_files()
-        for file in self._files.values():
-            batch = file.log.glance()
+        batches = {name: file.log.glance() for name, file in self._files.items()}
+        for name in self._note_purges(batches):
+            self._begin_again(self._files[name])
+            batches[name] = self._files[name].log.glance()
+        for name, batch in batches.items():
+            file = self._files[name]
             file.complete = file.complete and not (batch.more or _jumped(batch))
             changed |= self._fold(file, batch, partial=not file.complete)
         return self.judge() or changed
+
+    def _note_purges(self, batches: Mapping[str, Batch]) -> set[str]:
+        """Note where writers say that a session began; return the files to look at once more."""
+        for name, batch in batches.items():
+            for found in batch.rows:
+                step = _step(found)
+                if found.row.get("event") == "purge" and found.number and step is not None:
+                    self._note_purge(self._files[name].place, found.number, step)
+        again, self._stale = self._stale & self._files.keys(), set()
+        return again
+
+    def _note_purge(self, place: int, number: int, step: float) -> None:
+        if self._rewinds["metrics"].has_noted(place, number):
+            return
+        self._purge(place, number, step)
+        # Of what was only glanced at no steps were noted.
+        earlier = (file for file in self._files.values() if file.place < place)
+        self._stale |= {file.name for file in earlier if not file.complete}
 
     def poll(self, budget: int = READ_BYTES) -> bool:
         """Read what is new, in full, about `budget` bytes at most."""
@@ -339,9 +364,9 @@ class ForeignReader:
         """Return a row without its void values; None where all of them are."""
         rewinds = self._rewinds.get(found.stream)
         step = _step(found)
-        if not rewinds or step is None or not found.number:
+        if not rewinds or step is None:
             return found.row
-        place, number = file.place, found.number
+        place, number = file.place, found.number or NEWEST
         void = [k for k in found.metrics() if rewinds.hides(place, number, step, k)]
         if not void:
             return found.row

@@ -159,7 +159,7 @@ class Rewinds:
 
         Nothing happens where that was noted before.
         """
-        if number <= self._noted.get(file, 0):
+        if self.has_noted(file, number):
             return False
         self._noted[file] = number
         is_void = any(
@@ -174,6 +174,10 @@ class Rewinds:
         steps.low, steps.last = min(steps.low, step), -math.inf
         self._any = True
         return is_void
+
+    def has_noted(self, file: int, number: int) -> bool:
+        """Tell whether a row was noted before, or one behind it."""
+        return number <= self._noted.get(file, 0)
 
     def hides(self, file: int, number: int, step: float, key: str) -> bool:
         """Tell whether a value is void, as far as was noted."""

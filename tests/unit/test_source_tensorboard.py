@@ -24,6 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 import runstore
 from runstore.cli import cli
 from runstore.records import JsonObject
+from runstore.sources.tensorboard import open_run
 from runstore.status import Status
 from runstore.store import discover
 from tests import event_files
@@ -129,6 +130,23 @@ def test_restarted_torch_run_has_the_values_of_the_restart(tmp_path: Path) -> No
     assert sum(piece.count for piece in state.series["train/loss"]) == 9
     assert [line for line in state.warnings if "hidden" in line]
     assert state.status.word == "unknown"
+
+
+@pytest.mark.parametrize("steps", [10, 2000])
+def test_list_shows_the_values_of_the_restart_too(tmp_path: Path, steps: int) -> None:
+    """Read whole or at its ends, and whether it was looked at before the restart or not."""
+    torch_run(tmp_path, range(steps))
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / NAME)
+    before = open_run(tmp_path)
+    before.glance()
+    assert before.state.step == steps - 1
+    torch_run(tmp_path, range(6, 9), purge_step=6)
+    after = open_run(tmp_path)
+    for reader in (before, after):
+        reader.glance()
+        assert reader.state.step == 8
+        assert reader.state.last == read(tmp_path).state.last
 
 
 def test_step_that_is_never_given_keeps_the_last_value(tmp_path: Path) -> None:
