@@ -346,7 +346,8 @@ def test_glance_of_a_long_file_reads_little_of_it(tmp_path: Path) -> None:
     path = tmp_path / NAME
     log = EventLog(path, path.name, "", False)
     batch = log.glance()
-    assert len(batch.rows) < 20
+    # More than two where the lengths of such records are not known yet.
+    assert len(batch.rows) < 100
     assert batch.size_bytes < 50_000 < path.stat().st_size
     assert batch.rows[-1].row == {"step": 19_999, "time": BEGUN + 19_999, "a": 19_999.0}
 
