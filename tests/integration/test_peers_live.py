@@ -32,6 +32,9 @@ LOSSES = {"train/loss": "train/loss", "val/accuracy": "val/accuracy"}
 """Of tools whose users give metrics such names: they are kept."""
 
 
+pytestmark = pytest.mark.peers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Peer:
     """A tool, and what runstore is expected to make of its files."""

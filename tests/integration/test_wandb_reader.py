@@ -14,7 +14,7 @@ from tests.integration.peers.compare_wandb import our_rows, their_rows
 MAKE = ROOT / "tests" / "fixtures" / "foreign" / "wandb" / "make.py"
 WANDB = str(PEERS_PYTHON.with_name("wandb"))
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(autouse=True)
