@@ -13,6 +13,8 @@ _BOOKKEEPING = (
     *("duration_s", "_per_s", "samples", "nonfinite", "batches"),
     # What transformers calls them.
     *("runtime", "_per_second"),
+    # MMEngine and detectron2.
+    *("data_time", "time_s"),
 )
 _NOTED = ("duration_s", "samples_per_s", "nonfinite")
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from runstore.errors import ColumnMapError
-from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject
+from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject, with_nonfinite
 
 STEP_NAMES = (
     "step",
@@ -155,7 +155,7 @@ class Columns:
                 self._take(name, role, value, row, metrics)
             else:
                 metrics[role] = value
-        row.update(_of_split(metrics, self.split) if self.split else metrics)
+        row.update(of_split(metrics, self.split) if self.split else metrics)
         return row
 
     def called(self, name: str) -> str:
@@ -262,17 +262,17 @@ def _flat(inner: Mapping[str, Any], before: str, depth: int = 1) -> Iterable[tup
             yield from _flat(value, f"{before}{key}/", depth + 1)
 
 
-def _of_split(values: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Return values with the split in front of the names of metrics."""
+def of_split(values: JsonObject, split: str) -> JsonObject:
+    """Return values, or a row, with the split in front of the names of metrics."""
     return {
         f"{split}/{name}" if _is_of_split(name, value) else name: value
-        for name, value in values.items()
+        for name, value in with_nonfinite(values).items()
     }
 
 
 def _is_of_split(name: str, value: object) -> bool:
     is_number = value is None or type(value) in (float, int)
-    return is_number and "/" not in name and name not in BARE
+    return is_number and "/" not in name and name not in BARE and name not in RESERVED_KEYS
 
 
 def _number(value: Any) -> Any:

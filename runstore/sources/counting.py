@@ -32,11 +32,24 @@ class Counting:
         """
         epoch = row.get("epoch")
         if epoch is None:
-            return "metrics"
+            return self._of_evaluation(row) if self.is_evaluation(row) else "metrics"
         if "step" not in row:
             return self._of_epochs(epoch, split)
         self._count_on(row, epoch, split)
         return "metrics"
+
+    def is_evaluation(self, row: JsonObject) -> bool:
+        """Tell whether a row is the evaluation of the epoch that is open, which is its step.
+
+        MMEngine's rows of batches name both, those of validations only `step`.
+        """
+        epoch = self._epoch.get("train")
+        is_open = epoch is not None and row.get("step") == epoch and "epoch" not in row
+        return is_open and row["step"] < self._last
+
+    def _of_evaluation(self, row: JsonObject) -> Stream:
+        row["epoch"], row["step"] = row["step"], self._before + self._last
+        return "epochs"
 
     def _of_epochs(self, epoch: int, split: str) -> Stream:
         """A row with an epoch and no step is a whole epoch, unless there are many of them in it."""

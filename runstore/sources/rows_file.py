@@ -11,7 +11,7 @@ from pathlib import Path
 from runstore.cursor import READ_BYTES
 from runstore.records import JsonObject
 from runstore.regular import first_bytes
-from runstore.sources.columns import Columns
+from runstore.sources.columns import Columns, of_split
 from runstore.sources.counting import Counting
 from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, ForeignRow, LineFile, LogFile
@@ -93,9 +93,11 @@ class RowsFile(ABC):
 
         `line` is the line, where it is JSON: it is printed as it is when nothing had to be changed.
         """
-        row = self._columns.row(record)
+        row, split = self._columns.row(record), self._columns.split
         step = row.get("step")
-        stream = self._counting.place(row, self._columns.split)
+        if not split and self._counting.is_evaluation(row):
+            row = of_split(row, "val")
+        stream = self._counting.place(row, split)
         if line and (row.get("step") != step or row != record):
             line = b""
         stream = "epochs" if self._is_epochs else stream

@@ -46,6 +46,21 @@ def test_validation_that_counts_its_own_batches_lies_at_the_end_of_its_epoch() -
     assert [step for _, step in placed(rows)] == [50, 100, 100, 150, 200, 200]
 
 
+def test_evaluation_that_counts_epochs_is_that_epoch_at_the_last_step() -> None:
+    """As MMEngine writes it, which names the epoch in the rows of batches only."""
+    rows = [{"epoch": 1, "step": 10}, {"epoch": 1, "step": 20}, {"step": 1}]
+    rows += [{"epoch": 2, "step": 30}, {"epoch": 2, "step": 40}, {"step": 2}]
+    steps = [("metrics", 10), ("metrics", 20), ("epochs", 20)]
+    assert placed(rows) == [*steps, ("metrics", 30), ("metrics", 40), ("epochs", 40)]
+    assert rows[-1] == {"step": 40, "epoch": 2}
+
+
+def test_row_without_an_epoch_is_no_evaluation_at_another_step() -> None:
+    rows = [{"epoch": 1, "step": 1}, {"step": 1}, {"epoch": 2, "step": 20}, {"step": 20}]
+    assert {stream for stream, _ in placed([*rows, {"step": 15}, {"step": 3}])} == {"metrics"}
+    assert placed([{"step": 10}, {"step": 1}]) == [("metrics", 10), ("metrics", 1)]
+
+
 def test_rows_with_an_epoch_alone_are_epochs() -> None:
     assert placed([{"epoch": e} for e in (0, 1, 2)]) == [("epochs", None)] * 3
     rows = [{"epoch": e, "split": split} for e in (1, 2, 3) for split in ("train", "val")]

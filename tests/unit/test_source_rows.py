@@ -193,7 +193,7 @@ def test_long_curve_is_exact_behind_the_step_to_which_it_went_back(tmp_path: Pat
 
 
 def test_metrics_count_apart(tmp_path: Path) -> None:
-    """MMEngine counts validations by epochs and batches by iterations, in one file."""
+    """Whoever counts validations by epochs and batches by iterations, in one file."""
     rows: list[dict[str, Any]] = []
     for epoch in (1, 2):
         rows += [{"step": 10 * epoch - 5 + n, "loss": 1.0} for n in range(2)]
@@ -236,6 +236,43 @@ def test_training_and_validation_in_rows_apart_are_one_epoch(tmp_path: Path) -> 
         {"epoch": 1, "train/loss": 0.5, "val/loss": 1.5},
         {"epoch": 2, "train/loss": 1.0, "val/loss": 2.0},
     ]
+
+
+def mmengine_rows(**validation: float) -> list[dict[str, Any]]:
+    """Return the rows of four epochs of four iterations, and a validation behind each."""
+    rows: list[dict[str, Any]] = []
+    for epoch in (1, 2, 3, 4):
+        for step in (4 * epoch - 2, 4 * epoch):
+            shared = {"lr": 0.01, "data_time": 0.5, "time": 0.25, "loss": 1 / step}
+            rows.append({**shared, "epoch": epoch, "iter": step, "memory": 7, "step": step})
+        rows.append({**validation, "data_time": 0.125, "time": 0.0625, "step": epoch})
+    return rows
+
+
+def test_validations_of_mmengine_are_the_epochs_of_the_training(tmp_path: Path) -> None:
+    (tmp_path / "scalars.json").write_text(jsonl(*mmengine_rows(mae=0.5, **{"coco/mAP": 0.25})))
+    state = read(plain.open_run(tmp_path)).state
+    assert (state.step, state.epoch, state.warnings) == (16, 4, [])
+    values = {"val/mae": 0.5, "coco/mAP": 0.25, "val/data_time": 0.125, "val/time_s": 0.0625}
+    assert state.epoch_rows == [{"step": 4 * n, "epoch": n, **values} for n in (1, 2, 3, 4)]
+    steps = [2 * n for n in range(1, 9)]
+    assert points(read(plain.open_run(tmp_path)), "data_time") == [(step, 0.5) for step in steps]
+    assert points(read(plain.open_run(tmp_path)), "val/mae") == [(n, 0.5) for n in steps[1::2]]
+    assert [row["step"] for row in metrics(tmp_path)] == steps
+    printed = run_cli("cat", tmp_path, "epochs").splitlines()
+    assert json.loads(printed[-1]) == {"step": 16, "epoch": 4, **values}
+
+
+def test_validations_by_iterations_stay_where_they_are(tmp_path: Path) -> None:
+    """MMEngine's `IterBasedTrainLoop` with `log_metric_by_epoch=False` names no epoch."""
+    rows: list[dict[str, Any]] = []
+    for step in (4, 8, 12, 16):
+        rows.append({"loss": 1 / step, "iter": step, "step": step})
+        rows += [{"mIoU": step / 100, "step": step}] if step % 8 == 0 else []
+    (tmp_path / "scalars.json").write_text(jsonl(*rows))
+    reader = read(plain.open_run(tmp_path))
+    assert points(reader, "mIoU") == [(8, 0.08), (16, 0.16)]
+    assert (reader.state.step, reader.state.epoch_rows) == (16, [])
 
 
 def test_rows_of_batches_that_only_name_the_epoch_are_no_epochs(tmp_path: Path) -> None:
