@@ -18,14 +18,12 @@ from runstore.errors import FormatError
 from runstore.liveness import STALL_S
 from runstore.paths import Stream
 from runstore.pieces import Block
-from runstore.records import (
-    JsonObject,
-    number,
-)
+from runstore.records import JsonObject, integer, number
 from runstore.regular import why_unreadable
 from runstore.sources.alike import Alike, alike
 from runstore.sources.followed import Followed, NamedFile
 from runstore.sources.growth import Growth
+from runstore.sources.joined import joined, read_ahead
 from runstore.sources.layout import Layout
 from runstore.sources.log_files import Batch, ForeignRow, LogFile, merged_info
 from runstore.sources.reading import RowLine, damaged, row_line, unreadable
@@ -173,15 +171,17 @@ class ForeignReader:
         yield from self._together(stream, tables)
 
     def _table(self, file: Followed, log: LogFile, stream: Stream) -> Iterator[RowLine]:
-        for batch in _batches(log, self._at_once()):
+        for batch in _batches(log, self._at_once(stream)):
             yield from self._lines(file, stream, batch)
 
-    def _at_once(self) -> int:
+    def _at_once(self, stream: Stream) -> int:
         """Return how many bytes of a file are read at once."""
-        return READ_BYTES
+        return read_ahead(len(self._files)) if stream == "epochs" else READ_BYTES
 
     def _together(self, stream: Stream, tables: Sequence[Iterator[RowLine]]) -> Iterator[RowLine]:
-        """Yield the rows that the files have of a stream, one file after the other."""
+        """Yield the rows that the files have of a stream; what they have of an epoch is one row."""
+        if stream == "epochs":
+            return joined(tables, lambda row: integer(row, "epoch"))
         return chain.from_iterable(tables)
 
     def _lines(self, file: Followed, stream: Stream, batch: Batch) -> Iterator[RowLine]:

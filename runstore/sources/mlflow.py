@@ -281,7 +281,7 @@ class MlflowReader(ForeignReader):
             self.state.left_out["files"] = f"{more:,} more metrics are left out"
         return changed
 
-    def _at_once(self) -> int:
+    def _at_once(self, stream: Stream) -> int:
         return max(JOINED_BYTES_AT_LEAST, JOINED_BYTES // max(1, len(self._files)))
 
     def _line(self, file: str, number: int, row: JsonObject, superseded: bool) -> RowLine:

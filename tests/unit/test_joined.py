@@ -67,6 +67,29 @@ def test_what_does_not_count_passes_as_it_is() -> None:
     ]
 
 
+def test_other_value_of_another_file_costs_no_row() -> None:
+    """Two folds that are logged beside each other have the same names."""
+    a, b = table("a", {"step": 1, "a": 1.0, "lr": 0.5}), table("b", {"step": 1, "a": 2.0})
+    c = table("c", {"step": 1, "c": 3.0, "lr": 0.5})
+    assert [line.row for line in joined([a, b, c], step)] == [
+        {"step": 1, "a": 1.0, "lr": 0.5},
+        {"step": 1, "a": 2.0, "c": 3.0, "lr": 0.5},
+    ]
+    a = table("a", {"step": 1, "a": 1.0, "lr": 0.5})
+    (line,) = joined([a, table("c", {"step": 1, "c": 3.0, "lr": 0.5})], step)
+    assert line.row == {"step": 1, "a": 1.0, "c": 3.0, "lr": 0.5}
+
+
+def test_row_that_is_alone_keeps_its_line_and_notes_are_joined() -> None:
+    noted = {"step": 1, "a": None, "_nonfinite": {"a": "nan"}}
+    alone = RowLine("a", 2, b'{"a":2,"step":2}', {"a": 2, "step": 2}, False)
+    first = RowLine("a", 1, b"{}", noted, False)
+    other = table("b", {"step": 1, "b": math.inf})
+    one, two = joined([iter([first, alone]), other], step)
+    assert one.row == {"step": 1, "a": None, "b": None, "_nonfinite": {"a": "nan", "b": "inf"}}
+    assert two.line == b'{"a":2,"step":2}'
+
+
 def test_tables_are_read_side_by_side() -> None:
     """A table that never ends is joined as far as one looks."""
 

@@ -232,10 +232,15 @@ def test_training_and_validation_in_rows_apart_are_one_epoch(tmp_path: Path) -> 
     ]
     (tmp_path / "log.jsonl").write_text(jsonl(*rows))
     reader = read(plain.open_run(tmp_path))
-    assert reader.state.epoch_rows == [
+    expected = [
         {"epoch": 1, "train/loss": 0.5, "val/loss": 1.5},
         {"epoch": 2, "train/loss": 1.0, "val/loss": 2.0},
     ]
+    assert reader.state.epoch_rows == load(tmp_path).epochs() == expected
+    table = run_cli("export", tmp_path, "--table", "epochs", "--format", "csv").splitlines()
+    assert [line.split(",")[-2:] for line in table[1:]] == [["0.5", "1.5"], ["1.0", "2.0"]]
+    asked = 'SELECT epoch, "train/loss", "val/loss" FROM epochs ORDER BY epoch'
+    assert json.loads(run_cli("query", "--root", tmp_path, "--json", asked)) == expected
 
 
 def mmengine_rows(**validation: float) -> list[dict[str, Any]]:

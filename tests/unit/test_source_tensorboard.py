@@ -84,6 +84,9 @@ def test_splits_of_keras_are_one_run_with_an_epoch_table() -> None:
     assert told == expected
     assert state.best is not None
     assert (state.best.epoch, state.best.value) == (5, expected[-1]["val/loss"])
+    assert without_time(runstore.load(FIXTURES / "keras" / "run").epochs()) == [
+        {**row, "learning_rate": as_float32(0.01)} for row in expected
+    ]
     # By batches, as evaluated: not the steps of the training.
     assert {row["step"] for row in rows(FIXTURES / "keras" / "run")} <= set(range(2, 100, 2))
 
