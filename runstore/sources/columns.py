@@ -9,6 +9,7 @@ taken as they are.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -108,6 +109,16 @@ def canonical(name: str) -> str:
     split, underscore, rest = name.partition("_")
     known = SPLITS.get(split.lower())
     return f"{known}/{rest}" if known and underscore and rest and "/" not in name else name
+
+
+def split_in(file_name: str) -> str:
+    """Return the split that a file's name says: `val` for `eval_metrics.jsonl`.
+
+    Nothing where it says none, or several.
+    """
+    words = re.split("[-_.]", file_name.lower())[:-1]
+    named = {SPLITS[word] for word in words if word in SPLITS}
+    return named.pop() if len(named) == 1 else ""
 
 
 class Columns:

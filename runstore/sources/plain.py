@@ -88,6 +88,9 @@ class JsonRowsFile(RowsFile):
 class TextLogFile(RowsFile):
     """A log for people, with JSON on some of its lines."""
 
+    # fairseq's `train.log` has `train_loss` of epochs beside `loss` of batches, and validations.
+    _split_by_name = False
+
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
         found = _ROW_IN_TEXT.match(line)
         if found is not None:

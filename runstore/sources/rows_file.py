@@ -11,7 +11,7 @@ from pathlib import Path
 from runstore.cursor import READ_BYTES
 from runstore.records import JsonObject
 from runstore.regular import first_bytes
-from runstore.sources.columns import Columns, of_split
+from runstore.sources.columns import Columns, of_split, split_in
 from runstore.sources.counting import Counting
 from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, ForeignRow, LineFile, LogFile
@@ -49,9 +49,14 @@ class RowsLayout:
 class RowsFile(ABC):
     """One file whose lines are rows."""
 
+    _split_by_name = True
+    """Rows that say nothing of a split are of the one that is in the file's name. So they are
+    called the same whether or not a file of another split lies beside it, or comes later."""
+
     def __init__(self, path: Path, patient: bool, *, is_epochs: bool = False) -> None:
         """Follow `path`; say whether it is known for a table of epochs; see `Cursor`."""
         self._path, self._patient, self._is_epochs = path, patient, is_epochs
+        self._split = split_in(path.name) if self._split_by_name else ""
         self._begin(Counting(is_known_by_epochs=is_epochs))
 
     def _begin(self, counting: Counting) -> None:
@@ -95,8 +100,9 @@ class RowsFile(ABC):
         """
         row, split = self._columns.row(record), self._columns.split
         step = row.get("step")
-        if not split and self._counting.is_evaluation(row):
-            row = of_split(row, "val")
+        known = "val" if self._counting.is_evaluation(row) else self._split
+        if known and not split:
+            row = of_split(row, known)
         stream = self._counting.place(row, split)
         if line and (row.get("step") != step or row != record):
             line = b""

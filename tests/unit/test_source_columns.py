@@ -11,7 +11,7 @@ import pytest
 
 from runstore.errors import ColumnMapError
 from runstore.sources import columns
-from runstore.sources.columns import Columns, canonical, is_log_header, parse_map
+from runstore.sources.columns import Columns, canonical, is_log_header, parse_map, split_in
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +146,23 @@ def test_deep_and_wide_records_are_bounded() -> None:
     for number in range(300):
         many.row({"step": 1, f"k{number}": 1.0})
     assert json.dumps(many.row({"step": 2, "k1": 2.0})) == '{"step": 2, "k1": 2.0}'
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.csv", "train"),
+        ("Validation.jsonl", "val"),
+        ("val_metrics.jsonl", "val"),
+        ("metrics-test.jsonl", "test"),
+        ("log.dev.tsv", "val"),
+        ("train_training.csv", "train"),
+        ("train_test_split.csv", ""),
+        ("trainer.csv", ""),
+        ("metrics.jsonl", ""),
+        ("log.train", ""),
+        ("train", ""),
+    ],
+)
+def test_split_is_a_word_of_a_file_name(name: str, split: str) -> None:
+    assert split_in(name) == split

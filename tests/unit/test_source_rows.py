@@ -288,6 +288,41 @@ def test_rows_of_batches_that_only_name_the_epoch_are_no_epochs(tmp_path: Path) 
     assert reader.state.row_count == 40
 
 
+# ---- a file for each split ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("train.csv", "val.csv"), ("train_log.csv", "eval-log.csv")]
+)
+def test_tables_of_two_splits_are_two_curves(tmp_path: Path, first: str, second: str) -> None:
+    (tmp_path / first).write_text("step,loss,lr\n1,1.0,0.5\n2,0.5,0.5\n")
+    reader = read(csv_rows.open_run(tmp_path))
+    assert points(reader, "train/loss") == [(1, 1), (2, 0.5)]
+    (tmp_path / second).write_text("step,loss\n2,0.75\n")
+    read(reader)
+    assert points(reader, "train/loss") == [(1, 1), (2, 0.5)]
+    assert points(reader, "val/loss") == [(2, 0.75)]
+    assert reader.state.last == {"train/loss": 0.5, "lr": 0.5, "val/loss": 0.75}
+    assert {"step": 2, "val/loss": 0.75} in metrics(tmp_path)
+
+
+def test_tables_of_epochs_of_two_splits_are_one_epoch_table(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(jsonl(*({"epoch": n, "loss": n / 2} for n in (1, 2))))
+    (tmp_path / "valid.jsonl").write_text(jsonl({"epoch": 1, "loss": math.nan}))
+    first, second = load(tmp_path).epochs()
+    assert math.isnan(first.pop("val/loss"))
+    assert [first, second] == [{"epoch": n, "train/loss": n / 2} for n in (1, 2)]
+    assert read(plain.open_run(tmp_path)).state.epoch_rows[1] == second
+
+
+def test_split_of_a_row_counts_more_than_that_of_its_file(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]]
+    rows = [{"step": 1, "mode": "val", "loss": 1.0}, {"step": 1, "val_acc": 0.5, "a/b": 2.0}]
+    (tmp_path / "train.jsonl").write_text(jsonl(*rows, {"step": 1, "acc": 0.25}))
+    last = read(plain.open_run(tmp_path)).state.last
+    assert last == {"val/loss": 1.0, "val/acc": 0.5, "a/b": 2.0, "train/acc": 0.25}
+
+
 # ---- what people's files hold ------------------------------------------------------------------
 
 

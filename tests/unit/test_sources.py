@@ -364,12 +364,12 @@ def test_several_plain_files_keep_apart_and_epochs_are_known(tmp_path: Path) -> 
     (tmp_path / "val.jsonl").write_text('{"step":1,"b":2.0}\nnonsense\n')
     (tmp_path / "epochs.jsonl").write_text('{"epoch":1,"val/loss":0.5}\n')
     reader = read(plain_run(tmp_path))
-    assert reader.state.last == {"a": 1.0, "b": 2.0, "val/loss": 0.5}
+    assert reader.state.last == {"train/a": 1.0, "val/b": 2.0, "val/loss": 0.5}
     assert [bad.place for bad in reader.state.bad_lines] == ["val.jsonl:2"]
     assert len(reader.state.epoch_rows) == 1
     (tmp_path / "val.jsonl").unlink()
     reader.poll()
-    assert reader.state.last == {"a": 1.0, "val/loss": 0.5}
+    assert reader.state.last == {"train/a": 1.0, "val/loss": 0.5}
     assert reader.state.bad_line_count == 0
 
 
