@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runstore.errors import AttemptError, RunStoreError, UnusableDirectoryError
+from runstore.lookup import find
 from runstore.paths import RunPaths, StreamFile, new_run_id
 from runstore.redact import redact_params
 from runstore.requeued import was_requeued
 from runstore.sources.native import NativeReader
-from runstore.store import find
 from runstore.values import as_json, shown_as_text
 
 RUN_VARIABLE = "RUNSTORE_RUN"
@@ -49,7 +49,7 @@ def run_to_join(resume: str | os.PathLike[str], root: Path) -> Handover:
                 "start it with a launcher, or give resume a run directory"
             )
         return Handover() if handed is None else _take_handover(handed)
-    return Handover(find(os.fspath(resume), root).path)
+    return Handover(find(os.fspath(resume), root, nearby=False).path)
 
 
 def _handed_run() -> Path | None:

@@ -4,6 +4,7 @@
     ├── RootNotFoundError      a root of runs that is not there, or no directory to list
     ├── RunNotFoundError       no run by that name
     │   └── AmbiguousRunError  several runs by that prefix
+    │       └── FolderOfRunsError  a directory that is no run, and holds some
     ├── UnusableDirectoryError a directory in which no run can be written
     ├── UnreadableFileError    a file of a run that is there, and cannot be read
     ├── AttemptError           a run directory that may not be started now
@@ -19,6 +20,7 @@ Each message says what was asked, what was found and what to do; the facts are a
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,10 +32,14 @@ class RunStoreError(Exception):
 class RootNotFoundError(RunStoreError):
     """The directory that should hold runs is not there, or cannot be listed."""
 
-    def __init__(self, root: Path, problem: str) -> None:
+    def __init__(self, root: Path, problem: str, wanted: str = "") -> None:
+        """Refuse `root`, in which the run `wanted` was to be found, if any."""
         self.root = root
         self.problem = problem
-        super().__init__(f"{root}: {problem}; name a directory of runs, or set $RUNSTORE_ROOT")
+        asked = f", so there is no run {wanted!r} in it" if wanted else ""
+        super().__init__(
+            f"{root}: {problem}{asked}; name a directory of runs, or set $RUNSTORE_ROOT"
+        )
 
 
 class UnusableDirectoryError(RunStoreError, OSError):
@@ -84,6 +90,22 @@ class AmbiguousRunError(RunNotFoundError):
         )
         self.wanted = wanted
         self.near = tuple(matches)
+
+
+class FolderOfRunsError(AmbiguousRunError):
+    """A directory was asked for that is no run and has runs below."""
+
+    def __init__(self, wanted: str, below: Sequence[str], *, is_all: bool) -> None:
+        """Name the paths of the runs `below`; not `is_all` where there may be more."""
+        runs = "1 run" if len(below) == 1 else f"{len(below):,} runs"
+        RunStoreError.__init__(
+            self,
+            f"{wanted!r} is no run; {'' if is_all else 'at least '}{runs} below it: "
+            f"{', '.join(below[:3])}{', …' if len(below) > 3 else ''}; "
+            f"name one, or list them: runstore ls {shlex.quote(wanted)}",
+        )
+        self.wanted = wanted
+        self.near = tuple(below)
 
 
 class AttemptError(RunStoreError):

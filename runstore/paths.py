@@ -146,9 +146,21 @@ def id_order(run_id: str) -> str:
     return f"{run_id[:15]}-{run_id.rpartition('-')[2]}"
 
 
+def is_hex_id(run_id: str) -> bool:
+    """Tell whether an id is one of the 32 digits that some tools name runs by."""
+    return _HEX_ID.fullmatch(run_id) is not None
+
+
 def short_id(run_id: str) -> str:
     """Return the first eight of the 32 digits that some tools name runs by; others as they are."""
-    return run_id[:8] if _HEX_ID.fullmatch(run_id) else run_id
+    return run_id[:8] if is_hex_id(run_id) else run_id
+
+
+def listed_name(name: str, run_id: str) -> str:
+    """Return what lists call a run: its id, or its name and enough of an id of 32 digits."""
+    if not name or name == run_id or not is_hex_id(run_id):
+        return run_id
+    return f"{name} {short_id(run_id)}"
 
 
 def slugify(name: str, *, limit: int = 40) -> str:

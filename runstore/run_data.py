@@ -13,6 +13,7 @@ from runstore.columns import Columns
 from runstore.errors import RunNotFoundError, RunStoreError
 from runstore.frames import pandas_frame, polars_frame, require
 from runstore.limits import EXPORT_COLUMNS
+from runstore.lookup import find
 from runstore.notebook import EPOCHS_SHOWN, position, run_page
 from runstore.numbers import duration, local_time
 from runstore.paths import Stream
@@ -21,7 +22,6 @@ from runstore.reader import glance, known_state, read_whole, table_rows, visible
 from runstore.records import JsonObject, with_nonfinite
 from runstore.sources import RunReader, RunRef, glanced
 from runstore.state import RunState
-from runstore.store import find
 from runstore.summary import measured
 from runstore.tables import columns_of
 from runstore.text import printable

@@ -1,33 +1,29 @@
-"""Roots of runs: find them, newest first, and the one that somebody means.
+"""Roots of runs: find them, newest first.
 
 A root holds no index. Runs are found by walking: into folders, but not into a run.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
+from runstore.errors import RootNotFoundError
 from runstore.limits import LINKED_DEPTH
 from runstore.paths import looks_like_run_id
 from runstore.sources import (
     RunRef,
     Source,
     is_by_chance,
-    looked_for,
     may_hold_runs,
     native,
     owns,
     recognise,
-    recorded_name,
     tensorboard,
-    unread,
 )
 from runstore.watching import Watch, unwatched
 
@@ -55,18 +51,26 @@ def discover(roots: Sequence[Path], watch: Watch = unwatched) -> list[RunRef]:
     return refs
 
 
-def walk(roots: Sequence[Path]) -> Iterator[RunRef]:
+def walk(
+    roots: Sequence[Path], *, seen: set[str] | None = None, most: int | None = None
+) -> Iterator[RunRef]:
     """Yield the runs below some roots, in any order.
+
+    Args:
+        roots: where to look.
+        seen: real directories that are passed over; those that are looked at are added.
+        most: how many of them there may be; None for any number.
 
     Raises:
         RootNotFoundError: as `discover`.
     """
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
+    most = sys.maxsize if most is None else most
     for root in roots:
         problem = root_problem(root)
         if problem is not None:
             raise RootNotFoundError(root, problem)
-        yield from _Walk(root, seen, is_only_root=len(roots) == 1).runs()
+        yield from _Walk(root, seen, most, is_only_root=len(roots) == 1).runs()
 
 
 def sort_newest_first(found: list[Found], ref_of: Callable[[Found], RunRef]) -> None:
@@ -116,9 +120,9 @@ class _Place(NamedTuple):
 class _Walk:
     """Finds the runs below one root."""
 
-    def __init__(self, root: Path, seen: set[str], *, is_only_root: bool) -> None:
-        """Pass over the real directories in `seen`, which grows."""
-        self._root, self._seen = str(root), seen
+    def __init__(self, root: Path, seen: set[str], most: int, *, is_only_root: bool) -> None:
+        """Pass over the real directories in `seen`, which grows until there are as many."""
+        self._root, self._seen, self._most = str(root), seen, most
         above = self._root if is_only_root else str(root.parent)
         self._below = 0 if above == "." else len(above.rstrip("/")) + 1
 
@@ -129,7 +133,7 @@ class _Walk:
     def _runs(self, place: _Place) -> Iterator[RunRef]:
         """Yield the runs in and below a directory, each real directory once."""
         directory, depth = place.path, place.depth
-        if place.real in self._seen or depth > place.deepest:
+        if place.real in self._seen or depth > place.deepest or len(self._seen) >= self._most:
             return
         self._seen.add(place.real)
         if depth and looks_like_run_id(directory.rpartition("/")[2]):
@@ -139,7 +143,7 @@ class _Walk:
             names, folders = _listed(directory)
         except OSError:
             if not place.is_within:
-                yield _odd_ref(directory)
+                yield odd_ref(directory)
             return
         source = recognise(Path(directory), names)
         if place.is_within and source is not None and is_by_chance(source):
@@ -153,9 +157,9 @@ class _Walk:
                 found_below = True
                 yield ref
         if source is not None and not (is_guess and found_below):
-            yield RunRef(directory, source, _time_key(directory), self._below)
+            yield RunRef(directory, source, time_key(directory), self._below)
         elif depth and not names and not place.is_within:
-            yield _odd_ref(directory)
+            yield odd_ref(directory)
 
 
 def _listed(directory: str) -> tuple[list[str], list[tuple[str, bool]]]:
@@ -218,12 +222,12 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _odd_ref(directory: str) -> RunRef:
+def odd_ref(directory: str) -> RunRef:
     """An empty or unreadable directory: shown as what it is, not passed over."""
-    return RunRef(directory, native, _time_key(directory))
+    return RunRef(directory, native, time_key(directory))
 
 
-def _time_key(directory: str) -> str:
+def time_key(directory: str) -> str:
     """Return when a directory was changed, as ids begin; nothing where its name tells a time."""
     if looks_like_run_id(directory.rpartition("/")[2]):
         return ""
@@ -234,50 +238,6 @@ def _time_key(directory: str) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(modified))
 
 
-def find(wanted: str, root: Path, watch: Watch = unwatched) -> RunRef:
-    """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
-
-    An id is the directory's name (of another tool's run: its path below the root) or, where none
-    matches, the one in `run.json`, W&B's own, or the name that MLflow gave the run. A name is what
-    `init(name=…)` put between the id's time and its last letters. `watch` sees how
-    far it is.
-
-    Raises:
-        RootNotFoundError: the root is not there (and `wanted` is no path).
-        RunNotFoundError: no run matches.
-        AmbiguousRunError: several runs have that id or name, or ids that begin with it.
-    """
-    as_path = Path(wanted)
-    is_path = os.sep in wanted or wanted in (os.curdir, os.pardir)
-    if wanted and as_path.is_dir() and (is_path or not (root / wanted).is_dir()):
-        return _named_below(_run_at(as_path, wanted), root)
-    if os.sep in wanted and not as_path.exists() and not (root / wanted).exists():
-        raise RunNotFoundError(wanted, f"that place: there is no such directory, nor in {root}")
-    refs = discover([root], watch)
-    if wanted == "latest" and refs:
-        return refs[0]
-    exact = [ref for ref in refs if wanted in (ref.name, ref.id, path_below(ref, root))]
-    names = [ref.name for ref in refs]
-    matches = exact or _named(wanted, zip(names, refs, strict=True))
-    matches = matches or [ref for ref in refs if wanted and name_in(ref.name) == wanted]
-    if not matches and wanted:
-        # Documents are opened only now: most runs are asked for by their directory's name.
-        ids = [recorded_name(ref) for ref in watch(refs, "reading ids", len(refs))]
-        matches = _named(wanted, zip(ids, refs, strict=True))
-        names = list(dict.fromkeys(filter(None, names + ids)))
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise AmbiguousRunError(wanted, str(root), [path_below(ref, root) for ref in matches])
-    raise RunNotFoundError(wanted, str(root), _near(wanted, names))
-
-
-def _named(wanted: str, named: Iterable[tuple[str, RunRef]]) -> list[RunRef]:
-    """Return the runs of exactly that name, or else those whose names begin with it."""
-    begun = [(name, ref) for name, ref in named if wanted and name.startswith(wanted)]
-    return [ref for name, ref in begun if name == wanted] or [ref for _, ref in begun]
-
-
 def name_in(run_id: str) -> str:
     """Return `digits` of `20261120-141502-digits-2ck3x9qa`."""
     return "-".join(run_id.split("-")[2:-1])
@@ -286,30 +246,3 @@ def name_in(run_id: str) -> str:
 def path_below(ref: RunRef, root: Path) -> str:
     """Return the path of a run's directory from the root in which it was found."""
     return str(ref.path.relative_to(root))
-
-
-def _run_at(path: Path, wanted: str) -> RunRef:
-    problem = root_problem(path)
-    if problem is not None:
-        raise RootNotFoundError(path, problem)
-    names = os.listdir(path)
-    if not names:
-        return _odd_ref(str(path))
-    # Nothing is searched: it may be the whole disk. A table among runs is one for who names it.
-    source = recognise(path, names)
-    if source is None:
-        searched = f"that directory ({looked_for()} were looked for{unread(path)})"
-        raise RunNotFoundError(wanted, searched)
-    return RunRef(str(path), source, _time_key(str(path)))
-
-
-def _named_below(ref: RunRef, root: Path) -> RunRef:
-    """Return a run with the id that it has in the list of its root."""
-    before = f"{root}/"
-    return replace(ref, below=len(before)) if ref.place.startswith(before) else ref
-
-
-def _near(wanted: str, names: Sequence[str]) -> list[str]:
-    """Return up to three ids that hold the text or are spelled like it."""
-    holding = [name for name in names if wanted and wanted.lower() in name.lower()]
-    return (holding or difflib.get_close_matches(wanted, names, n=3, cutoff=0.5))[:3]

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from runstore.lookup import find
 from runstore.patience import Patience
 from runstore.pool import Pool
 from runstore.ranking import telling_metrics
 from runstore.sources import RunRef, glanced, looked_for
-from runstore.store import discover, find
+from runstore.store import discover
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
 from .renderables import details, run_table

@@ -12,11 +12,11 @@ from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.cli.progress import watched
 from runstore.errors import UnreadableFileError
+from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.paths import STREAMS, Stream
 from runstore.sources import open_run
 from runstore.sources.reading import RowLine
-from runstore.store import find
 
 MANUAL = Manual(
     examples={

@@ -19,11 +19,11 @@ from runstore.errors import RunStoreError
 from runstore.export.csv_table import csv_cell
 from runstore.export.markdown import markdown
 from runstore.labels import labels
+from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, duration, metric, of_total
 from runstore.reader import read_whole
 from runstore.sources import RunRef
-from runstore.store import find
 
 METRICS_SHOWN = 4
 CELL_CHARS = 24

@@ -23,10 +23,10 @@ from runstore.export.json_document import write_json, write_json_lines
 from runstore.export.markdown import write_markdown
 from runstore.export.parquet import write_parquet
 from runstore.export.rows import LONG_TABLES, Rows, Shape, Written
+from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.paths import STREAMS, RunPaths
 from runstore.sources import RunRef, open_run
-from runstore.store import find
 from runstore.tables import TABLES, Table
 
 Format = Literal["csv", "json", "jsonl", "parquet", "markdown", "tensorboard"]

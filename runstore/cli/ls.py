@@ -13,7 +13,7 @@ from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.cli.progress import watched
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
-from runstore.paths import short_id
+from runstore.paths import listed_name
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
 from runstore.sources import RunState, glanced, looked_for, native, unread
@@ -80,7 +80,7 @@ class _Listed(NamedTuple):
 def _listed(state: RunState, pool: Pool) -> _Listed:
     best, last = state.best, state.last
     cells = (
-        printable(_called(state)),
+        printable(listed_name(state.name, state.id)),
         state.status.word,
         of_total(state.epoch, state.epochs),
         count(state.step),
@@ -94,12 +94,6 @@ def _listed(state: RunState, pool: Pool) -> _Listed:
         Packed({name: last[name] for name in most_telling(last)}, pool),
         state.source,
     )
-
-
-def _called(state: RunState) -> str:
-    """Return the id; of a run whose id is a tool's 32 digits the name, and enough of the id."""
-    short = short_id(state.id)
-    return state.id if short == state.id or state.name == state.id else f"{state.name} {short}"
 
 
 def _lines(states: Iterable[RunState]) -> Iterator[str]:

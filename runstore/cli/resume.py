@@ -15,10 +15,10 @@ from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import RunStoreError
+from runstore.lookup import find
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.requeued import was_requeued
 from runstore.sources import RunState, ask_scheduler, native, open_run
-from runstore.store import find
 from runstore.text import shell_word
 
 MANUAL = Manual(
@@ -50,7 +50,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     that is whole, or from the beginning without one. Standard streams and the exit status are the
     command's own. `-- COMMAND` replaces the recorded command.
     """
-    ref = find(run, root, watched)
+    ref = find(run, root, watched, nearby=False)
     reader = open_run(ref)
     reader.glance()
     ask_scheduler([reader])

@@ -11,6 +11,7 @@ from runstore.cli.options import json_option, map_option, root_option, run_argum
 from runstore.cli.output import print_json, table
 from runstore.cli.progress import watched
 from runstore.exec.output_log import last_lines
+from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import duration, local_time, metric, of_total
 from runstore.paths import RunPaths
@@ -19,7 +20,6 @@ from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.reports import text_report
 from runstore.sources import RunState
-from runstore.store import find
 from runstore.summary import full_summary, newest_report
 from runstore.text import printable
 

@@ -12,9 +12,9 @@ from runstore.cli.output import print_rows, say
 from runstore.cli.progress import watched
 from runstore.errors import UnreadableFileError
 from runstore.follow import follow as follow_rows
+from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.sources import open_run
-from runstore.store import find
 
 FOLLOW_INTERVAL_S = 0.3
 

@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 import runstore
 from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.liveness import ENDINGS
+from runstore.lookup import find
 from runstore.paths import Stream, StreamFile
 from runstore.records import JsonObject
 from runstore.run_data import RunData
 from runstore.sources import open_run
-from runstore.store import find
 from tests.faults.harness import REFUSED, Outcome
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import runstore
+from runstore.lookup import find
 from runstore.paths import StreamFile
 from runstore.sources import open_run
-from runstore.store import find
 from tests.faults.sample import Sample
 
 pytestmark = pytest.mark.faults

@@ -13,9 +13,9 @@ import pytest
 import runstore
 from runstore.errors import RunStoreError
 from runstore.follow import RowFollower
+from runstore.lookup import find
 from runstore.run_data import load
 from runstore.sources import open_run
-from runstore.store import find
 from tests.conftest import WaitUntil
 from tests.terminal import Terminal
 

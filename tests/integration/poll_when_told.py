@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from runstore.lookup import find
 from runstore.sources import open_run
-from runstore.store import find
 
 
 def main(path: str) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import runstore
 from runstore.cli import cli
+from runstore.lookup import find
 from runstore.pieces import Best
 from runstore.sources import RunReader, recognise
 from runstore.sources.foreign import ForeignReader
@@ -25,7 +26,7 @@ from runstore.sources.layout import Opener
 from runstore.sources.trainer_log import GLANCE_EVALUATIONS_BYTES, TrainerLog
 from runstore.sources.trainer_rows import metric_name
 from runstore.status import Status
-from runstore.store import discover, find
+from runstore.store import discover
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "foreign" / "transformers"
 Entry = dict[str, Any]

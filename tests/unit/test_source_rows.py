@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from runstore import load
 from runstore.cli import cli
 from runstore.follow import follow
+from runstore.lookup import find
 from runstore.sources import columns, csv_rows, plain
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.rows_file import RowsLayout
-from runstore.store import discover, find
+from runstore.store import discover
 
 LONG = 6000
 """Rows of a curve that is longer than a chart keeps point by point."""

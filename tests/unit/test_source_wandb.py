@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import runstore
 from runstore.cli import cli
+from runstore.lookup import find
 from runstore.pieces import Best
 from runstore.sources import columns, recognise, wandb
 from runstore.sources.foreign import ForeignReader
@@ -25,7 +26,7 @@ from runstore.sources.leveldb_log import BlockTail
 from runstore.sources.wandb_items import MOST_PARTS, items
 from runstore.sources.wandb_records import HISTORY, kind_of
 from runstore.status import Status
-from runstore.store import discover, find
+from runstore.store import discover
 from tests.wandb_log import (
     BLOCK,
     HEADER,

@@ -1,17 +1,15 @@
-"""Finding runs below a root, and the one that somebody means."""
+"""Finding runs below a root."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from runstore.errors import AmbiguousRunError, RootNotFoundError, RunNotFoundError
+from runstore.errors import RootNotFoundError
 from runstore.sources import RunRef, native, plain
-from runstore.store import discover, find
+from runstore.store import discover
 
 FIRST = "20260101-000000-digits-aaaaaaaa"
 SECOND = "20260102-000000-digits-bbbbbbbb"
@@ -88,11 +86,6 @@ def test_empty_directory_is_shown_for_what_it_is(root: Path) -> None:
     assert reader.state.status.reason == "an empty directory: nothing was written yet"
 
 
-def test_empty_directory_given_by_its_path_is_a_run_of_nothing(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert find(str(tmp_path / "empty"), tmp_path).name == "empty"
-
-
 def test_empty_root_has_no_runs(tmp_path: Path) -> None:
     assert discover([tmp_path]) == []
 
@@ -150,145 +143,6 @@ def test_unreadable_root_is_said(root: Path) -> None:
             discover([root / "sweep"])
     finally:
         root.chmod(0o700)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "found"),
-    [
-        (FIRST, FIRST),
-        ("20260101", FIRST),
-        ("20260103-000000-w", THIRD),
-        ("latest", THIRD),
-        (f"sweep/deeper/{THIRD}", THIRD),
-    ],
-)
-def test_run_is_found_by_id_prefix_and_latest(root: Path, wanted: str, found: str) -> None:
-    assert find(wanted, root).name == found
-
-
-def test_run_is_found_by_path_whatever_the_root(root: Path, tmp_path: Path) -> None:
-    assert find(str(root / FIRST), tmp_path / "nowhere").name == FIRST
-
-
-def test_dots_are_paths_whatever_the_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root / FIRST)
-    assert find(".", root).path.samefile(root / FIRST)
-
-
-def test_table_beside_runs_is_one_for_who_names_its_folder(tmp_path: Path) -> None:
-    """As it is in the list of the folder above."""
-    make_run(tmp_path / "sweep" / FIRST)
-    (tmp_path / "sweep" / "all.jsonl").write_text('{"step":1,"loss":2}\n')
-    assert "sweep" in names(discover([tmp_path]))
-    assert find(str(tmp_path / "sweep"), tmp_path).source is plain
-    assert names(discover([tmp_path / "sweep"])) == [FIRST]
-
-
-def test_run_is_found_by_the_name_in_its_id(root: Path) -> None:
-    named = make_run(root / "20270101-000000-small-net-dddddddd")
-    assert find("small-net", root).path == named
-    with pytest.raises(RunNotFoundError):
-        find("small", root)
-    make_run(root / "20270102-000000-small-net-eeeeeeee")
-    with pytest.raises(AmbiguousRunError, match="names 2 runs"):
-        find("small-net", root)
-
-
-def test_id_that_is_a_prefix_of_another_is_exact(root: Path) -> None:
-    make_run(root / f"{FIRST}2")
-    assert find(FIRST, root).name == FIRST
-
-
-def test_ambiguous_prefix_names_the_matches(root: Path) -> None:
-    with pytest.raises(AmbiguousRunError) as caught:
-        find("2026010", root)
-    assert caught.value.near == (f"sweep/deeper/{THIRD}", SECOND, FIRST)
-    assert "names 3 runs" in str(caught.value)
-
-
-def test_renamed_run_is_found_by_its_id_and_a_prefix_of_it(root: Path) -> None:
-    renamed = make_run(root / "sweep" / "the-good-one")
-    (renamed / "run.json").write_text('{"format":1,"id":"20270101-000000-old-dddddddd"}')
-    for wanted in ("20270101-000000-old-dddddddd", "2027", "the-good", "sweep/the-good-one"):
-        assert find(wanted, root).path == renamed
-    with pytest.raises(RunNotFoundError, match="near: 20270101-000000-old-dddddddd"):
-        find("old-d", root)
-
-
-def test_id_of_several_copies_is_answered_with_their_paths(root: Path) -> None:
-    for name in ("copy", "sweep/copy2"):
-        (make_run(root / name) / "run.json").write_text('{"format":1,"id":"2027-x"}')
-    with pytest.raises(AmbiguousRunError) as caught:
-        find("2027-x", root)
-    assert sorted(caught.value.near) == ["copy", "sweep/copy2"]
-    assert "give more of the id, or a path" in str(caught.value)
-    assert {find(path, root).name for path in caught.value.near} == {"copy", "copy2"}
-
-
-OPENED = """
-import sys
-from pathlib import Path
-opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-from runstore.store import find
-find(sys.argv[2], Path(sys.argv[1]))
-print(sum(path.endswith("run.json") for path in opened))
-"""
-
-
-@pytest.mark.parametrize(("wanted", "documents"), [(FIRST, 0), ("20260102", 0), ("2027", 5)])
-def test_documents_are_opened_only_when_no_name_matches(
-    root: Path, repo_root: Path, wanted: str, documents: int
-) -> None:
-    make_run(root / "alias").joinpath("run.json").write_text(f'{{"format":1,"id":"{FIRST}"}}')
-    make_run(root / "other").joinpath("run.json").write_text('{"format":1,"id":"2027-x"}')
-    done = subprocess.run(
-        [sys.executable, "-c", OPENED, str(root), wanted],
-        env={**os.environ, "PYTHONPATH": str(repo_root)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) == documents
-
-
-def test_document_that_holds_no_id_names_no_run(root: Path) -> None:
-    (root / FIRST / "run.json").unlink()
-    os.mkfifo(root / FIRST / "run.json")
-    (root / SECOND / "run.json").write_bytes(b'\xff{"id":')
-    with pytest.raises(RunNotFoundError):
-        find("nobody", root)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "near"),
-    [("digit", [SECOND, FIRST]), ("20260101-000000-digts-aaaaaaaa", [FIRST, SECOND])],
-)
-def test_unknown_run_is_answered_with_the_near_matches(
-    root: Path, wanted: str, near: list[str]
-) -> None:
-    with pytest.raises(RunNotFoundError) as caught:
-        find(wanted, root)
-    assert list(caught.value.near)[:2] == near
-    assert wanted in str(caught.value)
-    assert str(root) in str(caught.value)
-
-
-@pytest.mark.parametrize("wanted", ["", "/", "*", "..", "latest "])
-def test_odd_names_find_nothing_and_say_so(root: Path, wanted: str) -> None:
-    with pytest.raises(RunNotFoundError):
-        find(wanted, root)
-
-
-def test_latest_of_nothing_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(RunNotFoundError):
-        find("latest", tmp_path)
-
-
-def test_directory_that_is_no_run_is_not_found(tmp_path: Path) -> None:
-    (tmp_path / "plain" / "sub").mkdir(parents=True)
-    with pytest.raises(RunNotFoundError, match=r"run\.json"):
-        find(str(tmp_path / "plain"), tmp_path)
 
 
 def test_stray_lines_in_a_root_do_not_hide_what_is_below(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import runstore
+from runstore.lookup import find
 from runstore.process import descendants
 from runstore.reader import visible_rows
 from runstore.sources import RunRef
-from runstore.store import find
 from runstore.system import MOST_OF_A_CORE, Meter, pause_after
 from tests.conftest import WaitUntil
 

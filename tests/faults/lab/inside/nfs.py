@@ -19,7 +19,7 @@ import runstore
 from runstore.doctor import two_hosts
 from runstore.errors import AttemptError
 from runstore.follow import RowFollower
-from runstore.store import find
+from runstore.lookup import find
 from tests.faults.lab.acks import AckFile, read_acks
 from tests.faults.lab.inside import machine
 from tests.faults.lab.inside.children import ACKS, log_for_ever, wait_until
