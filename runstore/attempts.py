@@ -49,7 +49,7 @@ def run_to_join(resume: str | os.PathLike[str], root: Path) -> Handover:
                 "start it with a launcher, or give resume a run directory"
             )
         return Handover() if handed is None else _take_handover(handed)
-    return Handover(find(os.fspath(resume), root, nearby=False).path)
+    return Handover(find(os.fspath(resume), root, around=False).path)
 
 
 def _handed_run() -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from runstore.columns import Columns
-from runstore.errors import RunStoreError
+from runstore.errors import RunStoreError, UnknownNameError
 from runstore.frames import pandas_frame, polars_frame, require
 from runstore.labels import labels
 from runstore.notebook import rows_page
@@ -17,8 +17,9 @@ from runstore.paths import Stream
 from runstore.ranking import telling_metrics
 from runstore.reader import known_state
 from runstore.records import JsonObject
-from runstore.run_data import RunData, columns_left_out, read_columns
+from runstore.run_data import RunData, checked_columns, names_of, read_columns
 from runstore.sources import RunRef, glanced
+from runstore.sources.columns import choose_default
 from runstore.store import discover
 from runstore.tables import TABLES, Table, columns_of, run_row, runs_table
 from runstore.text import printable
@@ -84,7 +85,7 @@ class RunCollection(Sequence[RunData]):
         return RunCollection(kept, self._root)
 
     def to_pandas(
-        self, stream: Table = "metrics", *, metrics: Collection[str] | None = None
+        self, stream: Table = "metrics", *, metrics: Collection[str] | str | None = None
     ) -> pandas.DataFrame:
         """Return one data frame of pandas of all runs.
 
@@ -103,44 +104,43 @@ class RunCollection(Sequence[RunData]):
 
         Args:
             stream: `metrics`, `epochs`, `reports`, `system` or `runs`.
-            metrics: the names of the columns besides run, step, epoch and time; None for all, up to
-                16,384. Of the table `runs` all columns are there.
+            metrics: the names of the columns besides run, step, epoch and time, or one name; None
+                for all, up to 16,384. One that no row has is left out with a warning. Of the
+                table `runs` all columns are there.
 
         Raises:
             MissingPackageError: pandas is not installed; also a ModuleNotFoundError.
-            ValueError: there is no such table.
+            UnknownNameError: there is no such table, or there are rows and none has any of the
+                metrics; also a ValueError.
         """
         require("pandas", "to_pandas")
-        return pandas_frame(self._table(stream, metrics))
+        return pandas_frame(checked_columns(self._table(stream, names_of(metrics))))
 
     def to_polars(
-        self, stream: Table = "metrics", *, metrics: Collection[str] | None = None
+        self, stream: Table = "metrics", *, metrics: Collection[str] | str | None = None
     ) -> polars.DataFrame:
         """Return one data frame of polars of all runs, as `to_pandas` does.
 
         Args:
             stream: `metrics`, `epochs`, `reports`, `system` or `runs`.
-            metrics: the names of the columns besides run, step, epoch and time; None for all, up to
-                16,384.
+            metrics: the names of the columns besides run, step, epoch and time, or one name; None
+                for all, up to 16,384.
 
         Raises:
             MissingPackageError: polars is not installed; also a ModuleNotFoundError.
-            ValueError: there is no such table.
+            UnknownNameError: there is no such table, or there are rows and none has any of the
+                metrics; also a ValueError.
         """
         require("polars", "to_polars")
-        return polars_frame(self._table(stream, metrics))
+        return polars_frame(checked_columns(self._table(stream, names_of(metrics))))
 
     def _table(self, table: Table, metrics: Collection[str] | None) -> Columns:
         if table not in TABLES:
-            raise ValueError(f"there is no table {table!r}; there are {', '.join(TABLES)}")
+            raise UnknownNameError("table", table, TABLES)
         names = labels(self._refs, self._root)
         if table == "runs":
-            columns = runs_table(self._known(names))
-        else:
-            columns = self._rows(table, metrics, names)
-        if columns.left_out:
-            warnings.warn(columns_left_out(), stacklevel=3)
-        return columns
+            return runs_table(self._known(names))
+        return self._rows(table, metrics, names)
 
     def _known(self, names: Sequence[str]) -> Iterator[JsonObject]:
         for name, reader in zip(names, glanced(self._refs), strict=True):
@@ -195,12 +195,15 @@ def _warn(name: str, problem: str) -> None:
 def load_all(root: str | Path = "runs") -> RunCollection:
     """Return all runs below a directory, newest first; they are found, and read when asked for.
 
-    Folders are searched, also for the logs of other tools; runs are not.
+    Folders are searched, also for the logs of other tools, whose columns `RUNSTORE_MAP` may name
+    as for `load`; runs are not.
 
     Args:
         root: the directory of runs.
 
     Raises:
         RootNotFoundError: it is not there, is a file, or may not be read.
+        ColumnMapError: `RUNSTORE_MAP` cannot be understood.
     """
+    choose_default()
     return RunCollection(discover([Path(root)]), Path(root))

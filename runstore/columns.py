@@ -178,6 +178,8 @@ class Columns:
         self.rows = 0
         self.left_out = False
         """There were more columns than a table may have."""
+        self.others: dict[str, None] = {}
+        """Names of columns that were not to be there, as many as a table may have."""
         self._columns: dict[str, Column] = {name: _OF_KIND[kind]() for name, kind in kinds.items()}
         self._fixed = frozenset(kinds)
         self._only = None if only is None else frozenset(only)
@@ -236,11 +238,24 @@ class Columns:
         if not self._grows or name.startswith("_"):
             return False
         if self._only is not None and name not in self._only:
+            if len(self.others) < EXPORT_COLUMNS:
+                self.others[name] = None
             return False
         if len(self._columns) >= EXPORT_COLUMNS:
             self.left_out = True
             return False
         return True
+
+    @property
+    def chosen(self) -> int:
+        """How many further columns were chosen by their names."""
+        return len(self._only or ())
+
+    def absent(self) -> list[str]:
+        """Return the chosen columns that no row has had; none where there are no rows."""
+        self._turn_around()
+        chosen = self._only or () if self.rows else ()
+        return sorted(name for name in chosen if name not in self._columns)
 
     def extend(self, other: Columns, run: str) -> None:
         """Append another table, whose rows are those of one run; nothing is left in it."""
@@ -256,6 +271,7 @@ class Columns:
         self.rows += other.rows
         self._columns["run"].values.extend([run] * other.rows)
         self.left_out |= other.left_out
+        self.others.update(islice(other.others.items(), EXPORT_COLUMNS - len(self.others)))
 
     def finish(self) -> Mapping[str, Column]:
         """Return the columns by name, all as long as the table."""

@@ -12,6 +12,7 @@
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
     ├── ColumnMapError         a --map that names no column
+    ├── UnknownNameError       a stream, table or metric that is not there
     ├── MissingPackageError    an optional package that is not installed
     └── BadValueError          a value that cannot be logged (raised only with strict=True)
 
@@ -127,12 +128,24 @@ class FormatError(RunStoreError):
 class ColumnMapError(RunStoreError):
     """What `--map` says of a log's columns cannot be understood."""
 
-    def __init__(self, part: str) -> None:
+    def __init__(self, part: str, earlier: str = "") -> None:
+        """Refuse a `part` of it; `earlier` is the column that it has for the same already."""
         self.part = part
-        super().__init__(
-            f"{part!r}: expected step, epoch, time or split, =, and the name of a column, "
-            "such as --map step=iter,split=mode"
-        )
+        problem = "expected step, epoch, time or split, =, and the name of a column"
+        if earlier:
+            problem = f"it is {earlier!r} already, and can be one column only"
+        super().__init__(f"{part!r}: {problem}, such as --map step=iter,split=mode")
+
+
+class UnknownNameError(RunStoreError, ValueError):
+    """A stream, a table or a metric was asked for that is not there."""
+
+    def __init__(self, kind: str, name: str, there: Sequence[str]) -> None:
+        """Refuse a `name`; the names that are `there`, or the nearest of them, are told."""
+        self.name = name
+        self.there = tuple(there)
+        found = f"there are {', '.join(there)}" if there else "there are no others"
+        super().__init__(f"there is no {kind} {name!r}; {found}")
 
 
 class MissingPackageError(RunStoreError, ModuleNotFoundError):

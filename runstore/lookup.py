@@ -44,10 +44,10 @@ class _Asked(NamedTuple):
     text: str
     root: Path
     watch: Watch
-    nearby: bool
+    around: bool
 
 
-def find(wanted: str, root: Path, watch: Watch = unwatched, *, nearby: bool = True) -> RunRef:
+def find(wanted: str, root: Path, watch: Watch = unwatched, *, around: bool = True) -> RunRef:
     """Return the run that `wanted` means: a path, an id, a unique prefix or name, or `latest`.
 
     An id is the directory's name (of another tool's run: its path below the root) or, where none
@@ -60,7 +60,7 @@ def find(wanted: str, root: Path, watch: Watch = unwatched, *, nearby: bool = Tr
         wanted: what was asked for.
         root: where to look for ids and names.
         watch: who sees how far it is.
-        nearby: whether a path may lead to a file, or to a directory with one run below. Who writes
+        around: whether a path may lead to a file, or to a directory with one run below. Who writes
             takes no run but the one that was named.
 
     Raises:
@@ -68,7 +68,7 @@ def find(wanted: str, root: Path, watch: Watch = unwatched, *, nearby: bool = Tr
         RunNotFoundError: no run matches.
         AmbiguousRunError: several runs have that id or name, ids that begin with it, or lie below.
     """
-    asked = _Asked(wanted, root, watch, nearby)
+    asked = _Asked(wanted, root, watch, around)
     place = _place(wanted, root)
     if place is not None:
         ref = _run_at(place, asked) if place.is_dir() else _run_of_file(place, asked)
@@ -79,7 +79,7 @@ def find(wanted: str, root: Path, watch: Watch = unwatched, *, nearby: bool = Tr
         return _by_name(asked)
     except (RootNotFoundError, RunNotFoundError):
         # A name of a run goes before that of a file that happens to lie here.
-        if nearby and wanted and Path(wanted).is_file():
+        if around and wanted and Path(wanted).is_file():
             return _named_below(_run_of_file(Path(wanted), asked), root)
         raise
 
@@ -117,7 +117,7 @@ def _by_name(asked: _Asked) -> RunRef:
         return matches[0]
     if matches:
         raise AmbiguousRunError(wanted, str(root), [path_below(ref, root) for ref in matches])
-    raise RunNotFoundError(wanted, str(root), _near(wanted, names))
+    raise RunNotFoundError(wanted, str(root), near(wanted, names))
 
 
 def _named(wanted: str, named: Iterable[tuple[str, RunRef]]) -> list[RunRef]:
@@ -151,7 +151,7 @@ def _only_run_below(path: Path, asked: _Asked) -> RunRef:
     seen: set[str] = set()
     refs = list(asked.watch(walk([path], seen=seen, most=LOOKED_BELOW), LOOKING))
     is_all = len(seen) < LOOKED_BELOW
-    if len(refs) == 1 and is_all and asked.nearby:
+    if len(refs) == 1 and is_all and asked.around:
         return refs[0]
     if refs:
         sort_newest_first(refs, lambda ref: ref)
@@ -172,7 +172,7 @@ def _run_of_file(file: Path, asked: _Asked) -> RunRef:
         if source is None or (level and is_by_chance(source)):
             continue
         ref = RunRef(str(folder), source, time_key(str(folder)))
-        if asked.nearby:
+        if asked.around:
             return ref
         searched = f"that place: it is a file of the run {ref.place}, which is to be named"
         raise RunNotFoundError(asked.text, searched, [ref.place])
@@ -185,7 +185,7 @@ def _named_below(ref: RunRef, root: Path) -> RunRef:
     return replace(ref, below=len(before)) if ref.place.startswith(before) else ref
 
 
-def _near(wanted: str, names: Sequence[str]) -> list[str]:
-    """Return up to three ids that hold the text or are spelled like it."""
+def near(wanted: str, names: Sequence[str]) -> list[str]:
+    """Return up to three names that hold the text or are spelled like it."""
     holding = [name for name in names if wanted and wanted.lower() in name.lower()]
     return (holding or difflib.get_close_matches(wanted, names, n=3, cutoff=0.5))[:3]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.columns import Columns
-from runstore.errors import RunNotFoundError, RunStoreError
+from runstore.errors import RunNotFoundError, RunStoreError, UnknownNameError
 from runstore.frames import pandas_frame, polars_frame, require
 from runstore.limits import EXPORT_COLUMNS
-from runstore.lookup import find
+from runstore.lookup import find, near
 from runstore.notebook import EPOCHS_SHOWN, position, run_page
 from runstore.numbers import duration, local_time
 from runstore.paths import Stream
@@ -21,6 +21,7 @@ from runstore.pieces import Best
 from runstore.reader import glance, known_state, read_whole, table_rows, visible_rows
 from runstore.records import JsonObject, with_nonfinite
 from runstore.sources import RunReader, RunRef, glanced
+from runstore.sources.columns import choose_default
 from runstore.state import RunState
 from runstore.summary import measured
 from runstore.tables import columns_of
@@ -187,7 +188,7 @@ class RunData:
         return [with_nonfinite(line.row) for line in lines if line.row is not None]
 
     def to_pandas(
-        self, stream: Stream = "metrics", *, metrics: Collection[str] | None = None
+        self, stream: Stream = "metrics", *, metrics: Collection[str] | str | None = None
     ) -> pandas.DataFrame:
         """Return a stream's rows as a data frame of pandas, one column per key.
 
@@ -199,19 +200,20 @@ class RunData:
 
         Args:
             stream: `metrics`, `epochs`, `reports`, `system`, `events` or `exec`.
-            metrics: the names of the columns besides step, epoch and time; None for all, up to
-                16,384.
+            metrics: the names of the columns besides step, epoch and time, or one name; None for
+                all, up to 16,384. One that no row has is left out with a warning.
 
         Raises:
             MissingPackageError: pandas is not installed; also a ModuleNotFoundError.
-            ValueError: there is no such stream.
+            UnknownNameError: there is no such stream, or there are rows and none has any of the
+                metrics; also a ValueError.
             FormatError, UnreadableFileError: as `metrics`.
         """
         require("pandas", "to_pandas")
-        return pandas_frame(_whole(read_columns(self._ref, stream, metrics)))
+        return pandas_frame(checked_columns(read_columns(self._ref, stream, names_of(metrics))))
 
     def to_polars(
-        self, stream: Stream = "metrics", *, metrics: Collection[str] | None = None
+        self, stream: Stream = "metrics", *, metrics: Collection[str] | str | None = None
     ) -> polars.DataFrame:
         """Return a stream's rows as a data frame of polars.
 
@@ -220,15 +222,15 @@ class RunData:
 
         Args:
             stream: `metrics`, `epochs`, `reports`, `system`, `events` or `exec`.
-            metrics: the names of the columns besides step, epoch and time; None for all, up to
-                16,384.
+            metrics: the names of the columns besides step, epoch and time, or one name; None for
+                all, up to 16,384. One that no row has is left out with a warning.
 
         Raises:
             MissingPackageError: polars is not installed; also a ModuleNotFoundError.
-            ValueError, FormatError, UnreadableFileError: as `to_pandas`.
+            UnknownNameError, FormatError, UnreadableFileError: as `to_pandas`.
         """
         require("polars", "to_polars")
-        return polars_frame(_whole(read_columns(self._ref, stream, metrics)))
+        return polars_frame(checked_columns(read_columns(self._ref, stream, names_of(metrics))))
 
 
 def read_columns(
@@ -246,7 +248,7 @@ def read_columns(
         reader: one that has had a look at the run, if any.
 
     Raises:
-        ValueError: there is no such stream.
+        UnknownNameError: there is no such stream.
         FormatError: the run was written in a newer format.
         UnreadableFileError: a file is there and cannot be read.
     """
@@ -256,7 +258,24 @@ def read_columns(
     return columns
 
 
-def _whole(columns: Columns) -> Columns:
+def names_of(metrics: Collection[str] | str | None) -> Collection[str] | None:
+    """Return the names of the metrics that somebody chose: one may be given as it is."""
+    return [metrics] if isinstance(metrics, str) else metrics
+
+
+def checked_columns(columns: Columns) -> Columns:
+    """Return a table for whoever called the caller; warn of what it lacks.
+
+    Raises:
+        UnknownNameError: there are rows, and none has any of the chosen metrics.
+    """
+    absent = columns.absent()
+    for name in absent:
+        others = list(columns.others)
+        unknown = UnknownNameError("metric", name, near(name, others) or others[:3])
+        if len(absent) == columns.chosen:
+            raise unknown
+        warnings.warn(printable(str(unknown)), stacklevel=3)
     if columns.left_out:
         warnings.warn(columns_left_out(), stacklevel=3)
     return columns
@@ -270,14 +289,19 @@ def columns_left_out() -> str:
 def load(path: str | Path, *, root: str | Path = "runs") -> RunData:
     """Read a run.
 
+    Columns of other tools' logs that are not known by their names are those that the environment
+    variable `RUNSTORE_MAP` names at the last call (docs/sources.md), for all that is read then.
+
     Args:
         path: its directory; or below `root` its id, a unique prefix or name, or `latest`.
         root: the directory of runs to look in.
 
     Raises:
         RunNotFoundError: there is no such run.
+        ColumnMapError: `RUNSTORE_MAP` cannot be understood.
         FormatError: it was written by a newer version.
     """
+    choose_default()
     run_dir = Path(path)
     if isinstance(path, Path) and not run_dir.is_dir():
         raise RunNotFoundError(str(path), str(run_dir.parent))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from runstore.columns import ROW_COLUMNS, Columns, Kind, of_facts
+from runstore.errors import UnknownNameError
 from runstore.paths import Stream
 from runstore.records import JsonObject, without_surrogates
 from runstore.reports import COLUMNS
@@ -48,11 +49,11 @@ def columns_of(stream: Stream) -> Mapping[str, Kind]:
     """Return the columns that the table of a stream has whatever its rows hold, in front.
 
     Raises:
-        ValueError: there is no such stream.
+        UnknownNameError: there is no such stream; also a ValueError.
     """
     found = _COLUMNS.get(stream)
     if found is None:
-        raise ValueError(f"there is no stream {stream!r}; there are {', '.join(_COLUMNS)}")
+        raise UnknownNameError("stream", stream, list(_COLUMNS))
     return found
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
+from runstore.cli.output import say
 from runstore.completion.parameters import DIRECTORY, RUN
 
 root_option = click.option(
@@ -24,7 +28,7 @@ runs_argument = click.argument("runs", metavar="RUN...", nargs=-1, required=True
 root_argument = click.argument("where", metavar="[ROOT]", required=False, type=DIRECTORY)
 
 
-def _choose_columns(_context: click.Context, option: click.Parameter, value: str | None) -> None:
+def _choose_columns(context: click.Context, option: click.Parameter, value: str | None) -> None:
     from runstore.errors import ColumnMapError
     from runstore.sources import columns
 
@@ -32,6 +36,19 @@ def _choose_columns(_context: click.Context, option: click.Parameter, value: str
         columns.choose(columns.parse_map(value or ""))
     except ColumnMapError as error:
         raise click.BadParameter(str(error), param=option) from None
+    if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+        # A default is for all logs, of which each has some of its columns.
+        context.with_resource(_telling_of_unmet())
+
+
+@contextlib.contextmanager
+def _telling_of_unmet() -> Iterator[None]:
+    """Tell at the end which columns were chosen in vain; a command that fails has enough to say."""
+    yield
+    from runstore.sources import columns
+
+    for column in columns.unmet():
+        say(f"--map: no log that was read has a column {column!r}")
 
 
 map_option = click.option(

@@ -50,7 +50,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     that is whole, or from the beginning without one. Standard streams and the exit status are the
     command's own. `-- COMMAND` replaces the recorded command.
     """
-    ref = find(run, root, watched, nearby=False)
+    ref = find(run, root, watched, around=False)
     reader = open_run(ref)
     reader.glance()
     ask_scheduler([reader])

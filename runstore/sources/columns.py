@@ -9,6 +9,7 @@ taken as they are.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -68,20 +69,26 @@ an iteration `time`."""
 MOST_DEEP = 3
 SHAPES_KEPT = 100
 
+MAP_VARIABLE = "RUNSTORE_MAP"
+
 _chosen: dict[str, str] = {}
+_met: set[str] = set()
+"""The roles whose chosen columns some log has had."""
 
 
 def parse_map(text: str) -> dict[str, str]:
     """Return what `--map step=iter,split=mode` says: a role to the name of its column.
 
     Raises:
-        ColumnMapError: it names something else than step, epoch, time or split, or no column.
+        ColumnMapError: it names something else than step, epoch, time or split, no column, or two.
     """
     chosen: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         role, equals, column = (piece.strip() for piece in part.partition("="))
         if role not in ROLES or not equals or not column:
             raise ColumnMapError(part)
+        if role in chosen:
+            raise ColumnMapError(part, chosen[role])
         chosen[role] = column
     return chosen
 
@@ -90,6 +97,21 @@ def choose(mapping: Mapping[str, str]) -> None:
     """Use these columns, in this process, for logs of rows that are read from now on."""
     _chosen.clear()
     _chosen.update(mapping)
+    _met.clear()
+
+
+def choose_default() -> None:
+    """Use the columns that `$RUNSTORE_MAP` names.
+
+    Raises:
+        ColumnMapError: as `parse_map`.
+    """
+    choose(parse_map(os.environ.get(MAP_VARIABLE, "")))
+
+
+def unmet() -> list[str]:
+    """Return the columns that were chosen and that no log has had so far."""
+    return [column for role, column in _chosen.items() if role not in _met]
 
 
 def chosen(role: str) -> str:
@@ -241,6 +263,8 @@ class Columns:
             ROLES, (STEP_NAMES, EPOCH_NAMES, TIME_NAMES, SPLIT_NAMES), strict=True
         ):
             chosen = self._by_role.get(role)
+            if plain == chosen:
+                _met.add(role)
             if plain == chosen or (chosen is None and plain in names):
                 return role
         # fairseq: `train_num_updates`.

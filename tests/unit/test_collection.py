@@ -142,6 +142,13 @@ def test_unknown_table_is_refused_with_those_there_are(tmp_path: Path) -> None:
         runs.to_pandas("params")  # type: ignore[arg-type]
 
 
+def test_metric_that_no_run_has_is_refused_and_one_that_some_have_is_not(root: Path) -> None:
+    runs = runstore.load_all(root)
+    assert runs.to_polars(metrics="grad_norm")["grad_norm"].drop_nulls().to_list() == [3.0]
+    with pytest.raises(runstore.RunStoreError, match="no metric 'gradnorm'; there are grad_norm"):
+        runs.to_pandas(metrics=["gradnorm"])
+
+
 def test_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RootNotFoundError, match="no such directory"):
         runstore.load_all(tmp_path / "nowhere")

@@ -88,13 +88,29 @@ def test_empty_run_has_the_columns_of_any_run(tmp_path: Path) -> None:
 
 
 def test_chosen_metrics(run: runstore.RunData) -> None:
-    for frame in (run.to_pandas(metrics=["late", "no such"]), run.to_polars(metrics=["late"])):
+    with pytest.warns(UserWarning, match="no metric 'no such'; there are "):
+        some = run.to_pandas(metrics=["late", "no such"])
+    for frame in (some, run.to_polars(metrics=["late"]), run.to_polars(metrics="late")):
         assert list(frame.columns) == ["step", "epoch", "time", "late"]
 
 
 def test_unknown_stream_is_refused_with_those_there_are(run: runstore.RunData) -> None:
-    with pytest.raises(ValueError, match="no stream 'metric'; there are metrics, epochs"):
+    with pytest.raises(ValueError, match="no stream 'metric'; there are metrics, epochs") as caught:
         run.to_polars("metric")  # type: ignore[arg-type]
+    assert isinstance(caught.value, runstore.RunStoreError)
+
+
+def test_metrics_that_no_row_has_are_refused_with_the_near_ones(run: runstore.RunData) -> None:
+    with pytest.raises(runstore.RunStoreError, match="no metric 'lat'; there are late"):
+        run.to_polars(metrics=["lat"])
+    with pytest.raises(ValueError, match="no metric 'q'; there are "):
+        run.to_pandas(metrics="q")
+
+
+def test_metrics_of_a_run_without_rows_may_still_come(tmp_path: Path) -> None:
+    runstore.init(root=tmp_path, name="empty").finish()
+    frame = runstore.load("empty", root=tmp_path).to_polars(metrics=["val/loss"])
+    assert frame.columns == ["step", "epoch", "time"]
 
 
 @pytest.mark.parametrize("package", ["pandas", "polars"])

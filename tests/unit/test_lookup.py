@@ -220,9 +220,9 @@ def test_directory_of_several_runs_is_answered_with_how_to_list_them(root: Path)
 
 def test_who_writes_takes_no_run_that_was_not_named(root: Path) -> None:
     with pytest.raises(FolderOfRunsError, match="1 run below it"):
-        find(str(root / "sweep"), root, nearby=False)
+        find(str(root / "sweep"), root, around=False)
     with pytest.raises(RunNotFoundError, match=f"a file of the run .*{FIRST}"):
-        find(str(root / FIRST / "run.json"), root, nearby=False)
+        find(str(root / FIRST / "run.json"), root, around=False)
 
 
 def test_search_below_a_directory_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

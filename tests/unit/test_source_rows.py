@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import runstore
 from runstore import load
 from runstore.cli import cli
 from runstore.follow import follow
@@ -487,6 +488,41 @@ def test_map_names_the_columns(tmp_path: Path) -> None:
     refused = CliRunner().invoke(cli, ["ls", str(tmp_path), "--map", "stp=tick"])
     assert refused.exit_code == 2
     assert "expected step, epoch, time or split" in refused.stderr
+
+
+def test_map_of_two_columns_for_the_same_is_refused(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(cli, ["ls", str(tmp_path), "--map", "step=a,step=b"])
+    assert refused.exit_code == 2
+    assert "'step=b': it is 'a' already" in refused.stderr
+
+
+def test_map_of_a_column_that_no_log_has_is_told_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_text(jsonl({"tick": 3, "err": 1}, {"step": 4}))
+    asked = ["ls", str(tmp_path), "--map", "step=tick,epoch=nosuch"]
+    told = CliRunner().invoke(cli, asked).stderr
+    assert told == "runstore: --map: no log that was read has a column 'nosuch'\n"
+    default = CliRunner().invoke(cli, asked[:2], env={"RUNSTORE_MAP": "step=nosuch"})
+    assert (default.exit_code, default.stderr) == (0, "")
+    failed = CliRunner().invoke(cli, ["show", str(tmp_path), *asked[2:]])
+    assert failed.exit_code == 1
+    assert "nosuch" not in failed.stderr
+
+
+def test_map_of_the_environment_counts_in_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "log.jsonl").write_text(jsonl({"tick": 3, "err": 1}))
+    monkeypatch.setenv("RUNSTORE_MAP", "step=tick")
+    assert runstore.load(tmp_path / "a").metrics() == [{"step": 3, "err": 1}]
+    assert runstore.load_all(tmp_path).to_polars()["step"].to_list() == [3]
+    monkeypatch.delenv("RUNSTORE_MAP")
+    assert runstore.load(tmp_path / "a").metrics() == [{"tick": 3, "err": 1}]
+    monkeypatch.setenv("RUNSTORE_MAP", "tick")
+    with pytest.raises(runstore.RunStoreError, match="expected step, epoch, time or split"):
+        runstore.load_all(tmp_path)
 
 
 def test_directory_with_nothing_readable_says_what_was_looked_for(tmp_path: Path) -> None:
