@@ -15,7 +15,7 @@ from runstore.cli.output import print_json, print_lines, say, table
 from runstore.cli.progress import watched
 from runstore.columns import text_of
 from runstore.comparison import MISSING, Compared, Comparison, Sort, compared
-from runstore.errors import RunStoreError
+from runstore.errors import RunStoreError, UnreadableFileError
 from runstore.export.csv_table import csv_cell
 from runstore.export.markdown import markdown
 from runstore.labels import labels
@@ -23,7 +23,7 @@ from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, duration, metric, of_total
 from runstore.reader import read_whole
-from runstore.sources import RunRef
+from runstore.sources import RunRef, RunState
 
 METRICS_SHOWN = 4
 CELL_CHARS = 24
@@ -103,7 +103,20 @@ def _distinct(refs: Sequence[RunRef]) -> list[RunRef]:
 def _read(refs: Sequence[RunRef], root: Path) -> list[Compared]:
     names = labels(refs, root)
     pairs = watched(zip(refs, names, strict=True), "reading runs", len(refs))
-    return [compared(read_whole(ref).state, name) for ref, name in pairs]
+    return [compared(_readable(read_whole(ref).state, name), name) for ref, name in pairs]
+
+
+def _readable(state: RunState, name: str) -> RunState:
+    """Return what was read of a run; tell which files could not be.
+
+    Raises:
+        UnreadableFileError: nothing of it could be read.
+    """
+    for file, problem in sorted(state.problems.items()):
+        if state.status.word == "unknown" and not (state.last or state.params):
+            raise UnreadableFileError(state.path / file, problem)
+        say(f"{name}: {file}: {problem}")
+    return state
 
 
 def _check_sorts(comparison: Comparison, by: Sort) -> None:

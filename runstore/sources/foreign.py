@@ -388,6 +388,9 @@ class ForeignReader:
         ended = self.state.ended
         if ended and isinstance(ended.get("status"), str) and not self._went_on(ended):
             return Status(ended["status"], str(ended.get("reason") or ""))
+        problems = [self.state.problems.get(name) for name in self._files]
+        if problems and all(problems):
+            return Status("unknown", f"cannot be read: {problems[0]}")
         return self._growth.status(self._layout.EVIDENCE)
 
     def _went_on(self, ended: JsonObject) -> bool:

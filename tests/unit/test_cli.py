@@ -163,7 +163,8 @@ def test_root_that_is_a_file_is_one_line_and_status_1(tmp_path: Path) -> None:
 
 AS_ORDINARY_USER = """
 import os
-import runstore.cli, runstore.cli.ls, runstore.cli.show  # root's packages may be out of reach later
+# Root's packages may be out of reach later.
+import runstore.cli, runstore.cli.compare, runstore.cli.ls, runstore.cli.show
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -172,20 +173,26 @@ runstore.cli.main()
 """
 
 
+def as_ordinary_user(
+    *arguments: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", AS_ORDINARY_USER, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     "arguments", [["ls", "rr"], ["ls", "--root", "rr"], ["show", "x", "--root", "rr"]], ids=" ".join
 )
 def test_unreadable_root_is_one_line_and_status_1(tmp_path: Path, arguments: list[str]) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "rr").mkdir(mode=0)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_ORDINARY_USER, *arguments],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = as_ordinary_user(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("runstore: rr: cannot be read: permission denied")
@@ -216,7 +223,33 @@ def test_latest_in_an_empty_root_is_refused(root: Path) -> None:
 
 
 def test_directory_that_is_no_run_is_refused(root: Path, tmp_path: Path, run: Run) -> None:
-    assert "run.json" in refusal("show", tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").touch()
+    assert "run.json" in refusal("show", tmp_path / "notes")
+
+
+def test_directory_of_runs_means_its_only_one_or_is_told_with_how_to_list_them(
+    root: Path, tmp_path: Path, run: Run
+) -> None:
+    rows = data("cat", run.path, "metrics")
+    assert data("cat", tmp_path, "metrics") == data("cat", run.path / "run.json", "metrics") == rows
+    train(root, "digits", lr=0.2)
+    assert refusal("export", root, "--format", "csv").endswith(f"list them: runstore ls {root}")
+
+
+def test_compare_refuses_a_run_that_cannot_be_read(root: Path, run: Run) -> None:
+    for name in ("good", "locked"):
+        (root / name).mkdir()
+        (root / name / "metrics.jsonl").write_text('{"step":1,"loss":2}\n')
+    (root / "locked" / "metrics.jsonl").chmod(0)
+    root.chmod(0o755)
+    done = as_ordinary_user("compare", "./good", "./locked", cwd=root)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("locked/metrics.jsonl: cannot be read: permission denied\n")
+    (root / "good" / "more.jsonl").touch(mode=0)
+    done = as_ordinary_user("compare", "./good", cwd=root)
+    assert (done.returncode, done.stdout.splitlines()[1].split()[0]) == (0, "good")
+    assert "runstore: good: more.jsonl: permission denied" in done.stderr
 
 
 def test_file_that_cannot_be_written_is_one_line(root: Path, run: Run, tmp_path: Path) -> None:

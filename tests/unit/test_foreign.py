@@ -52,6 +52,18 @@ def write(path: Path, count: int) -> None:
     path.write_bytes(b"".join(b"%d 0.5\n" % n for n in range(count)))
 
 
+def test_run_of_which_no_file_can_be_read_says_so(tmp_path: Path) -> None:
+    """Also root cannot read what is no file."""
+    (tmp_path / "a.jsonl").symlink_to("elsewhere")
+    reader = plain_run(tmp_path)
+    reader.poll()
+    reason = "cannot be read: a symbolic link, not a regular file"
+    assert reader.state.status == Status("unknown", reason)
+    (tmp_path / "b.jsonl").write_text('{"step":1}\n')
+    reader.poll()
+    assert reader.state.status == Status("running", "rows arrive")
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "run" / "log.txt"
