@@ -24,6 +24,8 @@ from runstore.records import JsonObject, int_as_float, whole
 Kind = Literal["integer", "number", "flag", "text"]
 ROW_COLUMNS: Mapping[str, Kind] = {"step": "integer", "epoch": "integer", "time": "number"}
 """What every table of rows has, in front."""
+RUN_METRIC = "run_value"
+"""What a metric called `run` is called where the first column has that name."""
 MAX_INT64 = 2**63 - 1
 PENDING_CELLS = 1 << 15
 """As many values wait for their columns: turned around together, each costs a fraction."""
@@ -264,7 +266,9 @@ class Columns:
         for name in list(other._columns):
             # Given away one by one: a wide table must not be in memory twice.
             column = other._columns.pop(name)
-            own = self._column(name, column.kind) if name != "run" else None
+            called = RUN_METRIC if name == "run" else name
+            is_taken = called != name and called in other._columns
+            own = None if is_taken else self._column(called, column.kind)
             if own is not None:
                 own.pad(start)
                 own.append(_changed(column, own.kind))

@@ -21,7 +21,7 @@ from runstore.sources.reading import RowLine
 MANUAL = Manual(
     examples={
         "The epoch table of the newest run": "runstore cat latest epochs",
-        "Steps and losses": "runstore cat digits metrics | jq -r '[.step, .loss] | @tsv'",
+        "Steps and losses": "runstore cat digits metrics | jq -r '[.step, .\"train/loss\"] | @tsv'",
         "What happened, in order": "runstore cat latest events | jq -c '[.event, .step]'",
     },
     statuses={

@@ -33,6 +33,8 @@ Format = Literal["csv", "json", "jsonl", "parquet", "markdown", "tensorboard"]
 WITHOUT_TABLES: tuple[Format, ...] = ("json", "tensorboard")
 """They hold whole runs."""
 
+STANDARD_OUTPUT = Path("-")
+
 MANUAL = Manual(
     examples={
         "One table of two runs": "runstore export digits mnist --format csv -o both.csv",
@@ -74,7 +76,8 @@ MANUAL = Manual(
     "-o",
     "output",
     type=click.Path(path_type=Path),
-    help="Write this file, replacing it; for tensorboard a directory.  [default: standard output]",
+    help="Write this file, replacing it; for tensorboard a directory.  "
+    "[default: -, standard output]",
 )
 @root_option
 @map_option
@@ -102,6 +105,7 @@ def command(
 
     A file gets its name when it is complete.
     """
+    output = None if output == STANDARD_OUTPUT else output
     _check_usage(file_format, table, shape, output)
     refs = [find(run, root, watched) for run in runs]
     if output is not None:

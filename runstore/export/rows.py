@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from runstore.columns import ROW_COLUMNS, Kind, kind_of, wider
+from runstore.columns import ROW_COLUMNS, RUN_METRIC, Kind, kind_of, wider
 from runstore.labels import labels
 from runstore.limits import EXPORT_COLUMNS
 from runstore.paths import Stream
@@ -110,8 +110,9 @@ def _columns_of(rows: Rows, first: Mapping[str, Kind]) -> tuple[dict[str, Kind |
 
 def _wide(ref: RunRef, stream: Stream, name: str) -> Iterator[JsonObject]:
     for row in table_rows(ref, stream):
-        # A run's name beats a metric of that name.
-        yield {"run": name, **row, "run": name}  # noqa: F601
+        if "run" in row:
+            row = {RUN_METRIC if key == "run" else key: value for key, value in row.items()}
+        yield {"run": name, **row}
 
 
 def _long(ref: RunRef, stream: Stream, name: str) -> Iterator[JsonObject]:

@@ -7,6 +7,7 @@ people write by hand. Other tables, such as data sets, have no such column and a
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from runstore.records import BYTE_ORDER_MARK, RecordError
 from runstore.regular import first_bytes
 from runstore.sources.columns import Columns, is_log_header
 from runstore.sources.foreign import ForeignReader
-from runstore.sources.log_files import Batch
+from runstore.sources.log_files import Batch, ForeignRow
 from runstore.sources.rows_file import RowsFile, RowsLayout
 
 NAME = "csv"
@@ -62,7 +63,9 @@ class CsvFile(RowsFile):
 
     def _translate(self, line: bytes, number: int, batch: Batch) -> None:
         if self._table is None or number == 1:
-            self._take_header(Table(line))
+            table = Table(line)
+            self._take_header(table)
+            batch.rows += map(_warning, table.repeated())
             return
         cells = self._table.cells(line)
         if cells == self._table.names or not line.strip():
@@ -80,6 +83,11 @@ class CsvFile(RowsFile):
         self._table, self._columns = table, Columns(paired=table.names)
 
 
+def _warning(column: str) -> ForeignRow:
+    message = f"the table has more than one column {column!r}; the last one is read"
+    return ForeignRow("events", {"event": "warning", "message": message}, 1, 0)
+
+
 class Table:
     """The header of a table, and how its lines are split."""
 
@@ -87,6 +95,10 @@ class Table:
         text = _text(line)
         self._delimiter = max(DELIMITERS, key=text.count)
         self.names = self.cells(line)
+
+    def repeated(self) -> list[str]:
+        """Return the names that several columns have."""
+        return [name for name, count in Counter(self.names).items() if name and count > 1]
 
     def cells(self, line: bytes) -> list[str]:
         """Return the cells of a line; one that goes on behind it is torn in two."""

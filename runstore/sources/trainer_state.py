@@ -225,6 +225,8 @@ def _laid_out(read: Read, size: int) -> TrainerState:
     if size > DOCUMENT_BYTES:
         raise RecordError(f"{size:,} bytes, and not laid out as Trainer does")
     data = read(0, size)
+    if data.lstrip()[:1] not in (b"{", b"", b"\0"):
+        raise RecordError(f"no object with a list {LOG}")
     if not data.rstrip().endswith(b"}"):
         raise RecordError(HALF)
     found = _parsed(_of_few_containers(data))

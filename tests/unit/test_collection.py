@@ -142,6 +142,14 @@ def test_unknown_table_is_refused_with_those_there_are(tmp_path: Path) -> None:
         runs.to_pandas("params")  # type: ignore[arg-type]
 
 
+def test_metric_of_the_name_of_the_first_column_is_there_too(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "log.jsonl").write_text('{"step":1,"run":7,"loss":2.5}\n')
+    frame = runstore.load_all(tmp_path).to_polars()
+    assert frame.select("run", "run_value", "loss").rows() == [("a", 7.0, 2.5)]
+    assert runstore.load(tmp_path / "a").to_polars()["run"].to_list() == [7.0]
+
+
 def test_metric_that_no_run_has_is_refused_and_one_that_some_have_is_not(root: Path) -> None:
     runs = runstore.load_all(root)
     assert runs.to_polars(metrics="grad_norm")["grad_norm"].drop_nulls().to_list() == [3.0]

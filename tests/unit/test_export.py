@@ -210,6 +210,15 @@ def test_fixture_and_plain_lines_are_exported_as_they_count(
         ("plain", 2, 1.5),
     ]
     assert rows[-2]["note"] == "a"
+    assert float(rows[-1]["run_value"]) == 7
+
+
+def test_dash_is_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(tmp_path / "runs", "a", lr=0.5)
+    monkeypatch.chdir(tmp_path)
+    rows = exported(run.path, "--format", "csv")
+    assert exported(run.path, "--format", "csv", "-o", "-") == rows
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 @pytest.mark.parametrize("form", TABULAR)

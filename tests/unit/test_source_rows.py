@@ -405,6 +405,13 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, make: Any) -> None:
     assert reader.state.row_count == 0
 
 
+def test_column_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step,loss,loss,acc\n" + "1,2,3,4\n" * 9)
+    reader = read(csv_rows.open_run(tmp_path))
+    told = ["the table has more than one column 'loss'; the last one is read"]
+    assert (reader.state.last["loss"], reader.state.warnings) == (3.0, told)
+
+
 def test_tables_of_data_are_no_runs(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -153,7 +153,7 @@ def test_what_is_behind_the_log_may_be_long_and_have_lists(path: Path) -> None:
     [
         (b"", HALF),
         (b"{}", "no object with a list log_history"),
-        (b"[1]", HALF),
+        (b"[1]", "no object with a list log_history"),
         (b'{"log_history": {}}', "no object with a list log_history"),
         (b'{\n  "log_history": [\n    {"a": 1}\n  ]x\n}\n', "log_history has no end"),
         (b'{\n  "log_history": [\n    {"a": 1}\n  ],\n  "a": b\n}\n', "not JSON"),
