@@ -104,17 +104,20 @@ class _Place(NamedTuple):
     deepest: int = MAX_DEPTH
     is_within: bool = False
     """It lies in a run: what is no run there is no business of ours."""
+    is_beside_runs: bool = False
+    """It lies beside directories that are called as ours are."""
 
-    def inside(self, name: str, *, is_link: bool, is_within: bool) -> _Place:
+    def inside(self, name: str, *, is_link: bool, is_within: bool, beside_runs: bool) -> _Place:
         """Return a folder in it."""
         path = _join(self.path, name)
+        depth = self.depth + 1
         if is_link:
             # It may lead to `/`: it is followed, but not far.
-            deepest = min(self.deepest, self.depth + 1 + LINKED_DEPTH)
-            return _Place(path, os.path.realpath(path), self.depth + 1, deepest, is_within)
+            deepest = min(self.deepest, depth + LINKED_DEPTH)
+            return _Place(path, os.path.realpath(path), depth, deepest, is_within, beside_runs)
         # Asking the kernel for each of a thousand real paths costs more than reading the names.
         real = path if self.real == self.path else _join(self.real, name)
-        return _Place(path, real, self.depth + 1, self.deepest, is_within)
+        return _Place(path, real, depth, self.deepest, is_within, beside_runs)
 
 
 class _Walk:
@@ -152,13 +155,19 @@ class _Walk:
         is_guess = depth == 0 and source is not None and is_by_chance(source)
         is_within = place.is_within or not (source is None or is_guess)
         found_below = False
-        for name, is_link in _to_search(directory, names, folders, source, depth):
-            for ref in self._runs(place.inside(name, is_link=is_link, is_within=is_within)):
+        searched = _to_search(directory, names, folders, source, depth)
+        beside_runs = any(looks_like_run_id(name) for name, _ in searched)
+        for name, is_link in searched:
+            inner = place.inside(
+                name, is_link=is_link, is_within=is_within, beside_runs=beside_runs
+            )
+            for ref in self._runs(inner):
                 found_below = True
                 yield ref
         if source is not None and not (is_guess and found_below):
             yield RunRef(directory, source, time_key(directory), self._below)
-        elif depth and not names and not place.is_within:
+        elif not names and place.is_beside_runs and not place.is_within:
+            # Elsewhere it is a folder for plots, say, and of no interest.
             yield odd_ref(directory)
 
 

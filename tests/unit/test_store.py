@@ -86,6 +86,18 @@ def test_empty_directory_is_shown_for_what_it_is(root: Path) -> None:
     assert reader.state.status.reason == "an empty directory: nothing was written yet"
 
 
+def test_empty_directory_is_no_run_where_none_of_ours_are(tmp_path: Path) -> None:
+    """Other tools, and people, make folders for plots and caches."""
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "cache" / "x").mkdir(parents=True)
+    table = tmp_path / "second" / "log.csv"
+    table.parent.mkdir()
+    table.write_text("step,loss\n1,2\n")
+    assert names(discover([tmp_path])) == ["second"]
+    (tmp_path / "sweep" / FIRST).mkdir(parents=True)
+    assert sorted(names(discover([tmp_path]))) == [FIRST, "second"]
+
+
 def test_empty_root_has_no_runs(tmp_path: Path) -> None:
     assert discover([tmp_path]) == []
 
