@@ -293,17 +293,18 @@ def load(path: str | Path, *, root: str | Path = "runs") -> RunData:
     variable `RUNSTORE_MAP` names at the last call (docs/sources.md), for all that is read then.
 
     Args:
-        path: its directory; or below `root` its id, a unique prefix or name, or `latest`.
+        path: its directory, a file in it, or a directory with just this run below; or below
+            `root` its id, a unique prefix or name, or `latest`.
         root: the directory of runs to look in.
 
     Raises:
-        RunNotFoundError: there is no such run.
+        RunNotFoundError: there is no such run, or several.
         ColumnMapError: `RUNSTORE_MAP` cannot be understood.
         FormatError: it was written by a newer version.
     """
     choose_default()
     run_dir = Path(path)
-    if isinstance(path, Path) and not run_dir.is_dir():
+    if isinstance(path, Path) and not run_dir.exists():
         raise RunNotFoundError(str(path), str(run_dir.parent))
     ref = find(str(path), Path(root))
     return RunData(ref, glance(ref))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import runstore
 from runstore import lookup
 from runstore.errors import (
     AmbiguousRunError,
@@ -248,6 +249,11 @@ def test_file_of_a_run_means_the_run(root: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(root / "tables")
     for base in (root, Path("runs")):
         assert find("log.csv", base).path.samefile(root / "tables")
+
+
+def test_file_of_a_run_can_be_loaded(root: Path) -> None:
+    for path in (root / FIRST / "run.json", str(root / FIRST / "run.json")):
+        assert runstore.load(path).id == FIRST
 
 
 def test_file_of_no_run_is_said_to_be_one(root: Path) -> None:
