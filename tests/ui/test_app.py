@@ -80,16 +80,18 @@ async def test_cursor_stays_on_its_run_when_another_one_starts(tmp_path: Path) -
         assert "run0" in text_of(screen.query_one("#runs", RunList))
 
 
-async def test_pane_shows_what_comes_into_a_folder_that_was_empty(tmp_path: Path) -> None:
-    (tmp_path / "version_0").mkdir()
+async def test_pane_shows_the_run_of_the_tool_that_a_folder_is_of_now(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "metrics.csv").write_text("epoch,step,loss\n0,1,0.125\n")
     async with monitor(tmp_path, (120, 30)) as screen:
-        (tmp_path / "version_0" / "metrics.csv").write_text("epoch,step,loss\n0,1,0.125\n")
+        assert "source: csv" in shown(screen)
+        (tmp_path / "a" / "hparams.yaml").write_text("lr: 0.25\n")
         deadline = time.monotonic() + 20
-        while "lightning" not in shown(screen) and time.monotonic() < deadline:
+        while "lr=0.25" not in shown(screen) and time.monotonic() < deadline:
             await screen.pilot.pause(0.05)  # type: ignore[attr-defined]
         text = shown(screen)
         assert "source: lightning" in text
-        assert "0.125" in text
+        assert "lr=0.25" in text
 
 
 async def test_keys_move_through_a_list_longer_than_the_screen(tmp_path: Path) -> None:

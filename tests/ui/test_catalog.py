@@ -38,22 +38,23 @@ class Clock:
         return self.now
 
 
-def test_folder_that_was_empty_is_of_the_tool_that_writes_into_it(tmp_path: Path) -> None:
-    folder = tmp_path / "version_0"
+def test_folder_is_of_the_tool_that_its_files_tell_now(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
     folder.mkdir()
+    (folder / "metrics.csv").write_text("epoch,step,loss\n0,1,0.5\n")
     catalog, clock = Catalog([tmp_path]), Clock()
     watcher = Watcher(catalog, clock)
     watcher.turn()
     watcher.show([str(folder)], str(folder))
     watcher.turn()
-    assert [entry.ref.source.NAME for entry in catalog.entries] == ["native"]
-    (folder / "metrics.csv").write_text("epoch,step,loss\n0,1,0.5\n")
+    assert [entry.ref.source.NAME for entry in catalog.entries] == ["csv"]
+    (folder / "hparams.yaml").write_text("lr: 0.25\n")
     clock.now += 2 * LONGEST_UNSCANNED_S
     watcher.turn()
     watcher.turn()
     (entry,) = catalog.entries
     with entry.view() as view:
-        assert (view.listed.source, view.full.last) == ("lightning", {"loss": 0.5})
+        assert (view.listed.source, view.full.params) == ("lightning", {"lr": 0.25})
 
 
 def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> None:
