@@ -35,6 +35,8 @@ class ReadFile:
     """The step from which its rows are superseded."""
     superseded: bool = False
     """All of its rows are."""
+    is_rewritten: bool = False
+    """It has whole rows only, so one may lack a step."""
 
 
 class StreamFiles:
@@ -93,7 +95,7 @@ class StreamFiles:
             self.problems.append(str(error))
             return
         if path.stat().st_size:
-            yield ReadFile(str(path), run.run)
+            yield ReadFile(str(path), run.run, is_rewritten=True)
 
     def _of_file(self, run: str, file: Counted) -> Iterator[ReadFile]:
         ends = look_at_ends(file.path, self.keys)

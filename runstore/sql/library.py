@@ -139,19 +139,20 @@ class Library:
         table = f"{views.INTERNAL}.files"
         connection.execute(
             f"CREATE OR REPLACE TABLE {table} "
-            "(path VARCHAR, run VARCHAR, hidden_from BIGINT, superseded BOOLEAN)"
+            "(path VARCHAR, run VARCHAR, hidden_from BIGINT, superseded BOOLEAN, rewritten BOOLEAN)"
         )
         files = [file for stream in used for file in self._files(stream).files]
         if files:
             connection.execute(
                 f"INSERT INTO {table} SELECT unnest(CAST(? AS VARCHAR[])), "
                 "unnest(CAST(? AS VARCHAR[])), unnest(CAST(? AS BIGINT[])), "
-                "unnest(CAST(? AS BOOLEAN[]))",
+                "unnest(CAST(? AS BOOLEAN[])), unnest(CAST(? AS BOOLEAN[]))",
                 [
                     [file.path for file in files],
                     [file.run for file in files],
                     [file.hidden_from for file in files],
                     [file.superseded for file in files],
+                    [file.is_rewritten for file in files],
                 ],
             )
 
@@ -169,6 +170,7 @@ class Library:
             [file.path for file in files],
             everything=self._everything,
             has_hidden=any(file.hidden_from is not None for file in files),
+            has_rewritten=any(file.is_rewritten for file in files),
         )
 
     def _wanted(

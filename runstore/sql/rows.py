@@ -46,19 +46,16 @@ def encode(row: Mapping[str, Any]) -> bytes:
 
 
 def rows_of(ref: RunRef, stream: Stream, keys: Keys) -> Iterator[bytes]:
-    """Yield the rows of a run that count, by its reader, as lines of format 1.
+    """Yield the rows of a run that count, by its reader, as lines of format 1, `step` or not.
 
     Raises:
         UnreadableFileError: a file is there and cannot be read.
     """
-    file, count = "", 0
     for line in visible_rows(ref, stream):
-        count = count + 1 if line.file == file else 1
-        file, row = line.file, line.row or {}
+        row = line.row or {}
         step = integer(row, "step")
         place: JsonObject = {
-            # A row without a step has its number for one (docs/format.md).
-            "step": count if step is None or step not in _INT64 else step,
+            "step": step if step is not None and step in _INT64 else None,
             "epoch": integer(row, "epoch"),
             "time": number(row, "time"),
         }

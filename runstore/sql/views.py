@@ -60,6 +60,7 @@ def define_stream(
     *,
     everything: bool,
     has_hidden: bool,
+    has_rewritten: bool,
 ) -> str:
     """Return the statement that defines `metrics`, `epochs` or `reports`.
 
@@ -70,9 +71,11 @@ def define_stream(
         paths: the files; the table `files` in the schema INTERNAL tells of each.
         everything: superseded rows are not left out, but marked.
         has_hidden: of some files rows are superseded from a step on.
+        has_rewritten: some files were written for this, and have whole rows only.
     """
-    # A line that is damaged is a row of NULLs, whose step no whole row lacks.
-    conditions = ["r.step IS NOT NULL"]
+    # A line that is damaged is a row of NULLs, whose step no whole row of a native run lacks.
+    is_whole = "r.step IS NOT NULL"
+    conditions = [f"({is_whole} OR f.rewritten)" if has_rewritten else is_whole]
     hidden = "coalesce(r.step >= f.hidden_from, false)"
     selected = ["f.run", *(_as(f"r.{quoted(column.key)}", column) for column in columns)]
     if everything:

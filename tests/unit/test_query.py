@@ -429,11 +429,28 @@ def test_plain_json_lines_are_read_beside_native_runs(tmp_path: Path) -> None:
     rows = ask("SELECT run, step, loss FROM metrics ORDER BY loss", tmp_path)
     assert [tuple(row.values()) for row in rows] == [
         ("native", 1, 1.0),
-        ("plain", 1, 2.0),
-        ("plain", 2, 3.5),
+        ("plain", None, 2.0),
+        ("plain", None, 3.5),
     ]
     assert ask('SELECT epoch, "val/loss" FROM epochs', tmp_path) == [{"epoch": 1, "val/loss": 2.0}]
     assert one("SELECT source FROM runs WHERE run = 'plain'", tmp_path) == "jsonl"
+
+
+def test_step_that_is_none_is_null_and_its_row_counts(tmp_path: Path) -> None:
+    write_run(tmp_path, "native", line(1, loss=0.5), '{"loss": 9.0}\n', '{"step": 2, "lo\n')
+    (tmp_path / "plain").mkdir()
+    steps = "-5", "1.5", '"7"', "true", "99999999999999999999", "null"
+    rows = [f'{{"step": {step}, "loss": {n}.0}}\n' for n, step in enumerate(steps, 1)]
+    (tmp_path / "plain" / "log.jsonl").write_text("".join(rows))
+    found = ask("SELECT step, loss FROM metrics ORDER BY loss", tmp_path)
+    told = [-5, None, 7, None, None, None]
+    assert [(row["step"], row["loss"]) for row in found] == [
+        (1, 0.5),
+        *zip(told, range(1, 7), strict=True),
+    ]
+    printed = by_reader(tmp_path / "plain", "metrics")
+    assert [row["loss"] for row in printed] == list(range(1, 7))
+    assert one("SELECT count(*) AS n FROM metrics", tmp_path) == 7
 
 
 def test_parameters_of_different_kinds_share_a_column(tmp_path: Path) -> None:
