@@ -635,7 +635,7 @@ def test_an_end_with_a_degraded_disk_is_found(resumed: Path) -> None:
 
 
 def test_an_empty_directory_is_a_note(tmp_path: Path) -> None:
-    (tmp_path / "20261120-141502-k3x9qa7b").mkdir()
+    (tmp_path / "20261120-141502-k3x4qa7b").mkdir()
     assert [one.severity for one in look(tmp_path) if one.code == "empty_run"] == ["note"]
 
 
