@@ -47,7 +47,8 @@ class TagNames:
         if tag.startswith(_OF_EPOCH) and len(tag) > len(_OF_EPOCH):
             return "epochs", self._with_split(tag.removeprefix(_OF_EPOCH))
         if tag.startswith(_EVALUATED) and tag.endswith(_BY_STEP):
-            tag = tag.removeprefix(_EVALUATED).removesuffix(_BY_STEP)
+            # Not the name alone: its steps are batches, those of `epoch_loss` are epochs.
+            tag = tag.removeprefix(_EVALUATED)
         return "metrics", self._with_split(tag)
 
     def _with_split(self, name: str) -> str:

@@ -87,8 +87,11 @@ def test_splits_of_keras_are_one_run_with_an_epoch_table() -> None:
     assert without_time(runstore.load(FIXTURES / "keras" / "run").epochs()) == [
         {**row, "learning_rate": as_float32(0.01)} for row in expected
     ]
-    # By batches, as evaluated: not the steps of the training.
-    assert {row["step"] for row in rows(FIXTURES / "keras" / "run")} <= set(range(2, 100, 2))
+    # By batches, as evaluated: not the steps of the training, and so in charts of their own.
+    by_batch = rows(FIXTURES / "keras" / "run")
+    assert {row["step"] for row in by_batch} <= set(range(2, 100, 2))
+    names = {"val/loss_vs_iterations", "val/mae_vs_iterations"}
+    assert {*by_batch[0]} - {"step", "time"} == names
 
 
 def torch_run(directory: Path, steps: range, **options: Any) -> list[JsonObject]:
