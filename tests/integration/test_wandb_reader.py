@@ -50,5 +50,6 @@ def test_rows_of_a_killed_run(tmp_path: Path) -> None:
     writer.kill()
     run = written(tmp_path / "log")
     theirs = dict(their_rows(WANDB, str(run)))
-    assert 0 < len(theirs) < 1000
+    # Which of them W&B had written by then depends on the machine.
+    assert 0 < len(theirs) <= 1000
     assert dict(our_rows(run)) == theirs
