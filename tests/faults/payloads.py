@@ -107,5 +107,7 @@ def write_hostile_run(root: Path) -> Path:
     (plain / f"{PAYLOAD}.jsonl".replace("\0", "").replace("/", "|")).write_text(
         json.dumps({"step": 1, PAYLOAD: 1.0}) + "\n{"
     )
+    # An empty directory is a run beside one that is named as ours are.
+    (root / "20260101-000000-empty-aaaaaaaa").mkdir()
     (root / f"empty{PAYLOAD}".replace("\0", "").replace("/", "|")).mkdir()
     return run

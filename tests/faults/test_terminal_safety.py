@@ -113,7 +113,7 @@ def test_no_view_of_the_monitor_hands_the_terminal_what_a_run_says(
     root, _ = hostile
     terminal = Terminal((*MONITOR, str(root)), columns, rows, {})
     try:
-        wait_until(terminal.shows("3 runs", "last step"), 60)
+        wait_until(terminal.shows("4 runs", "last step"), 60)
         drawn = bytearray()
         for keys in every_key():
             terminal.press(keys)
@@ -134,9 +134,9 @@ def test_no_view_of_the_monitor_hands_the_terminal_what_a_run_says(
 
 
 def every_key() -> Iterator[str]:
-    """Yield what each key of the monitor sends, for each of the three runs and each pane."""
+    """Yield what each key of the monitor sends, for each of the runs and each pane."""
     keys = [key.keys.split(",")[0] for key in KEYS if key.action not in LAST]
-    for _ in range(3):
+    for _ in range(4):
         for key in keys:
             yield KEY_CODES.get(key, key)
             if key in ("slash", "question_mark", "p"):
