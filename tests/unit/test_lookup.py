@@ -18,20 +18,12 @@ from runstore.errors import (
     RunNotFoundError,
 )
 from runstore.lookup import find
-from runstore.sources import RunRef, plain
+from runstore.sources import plain
 from runstore.store import discover
+from tests.root_of_runs import FIRST, SECOND, THIRD, make_root, make_run, names
 
-FIRST = "20260101-000000-digits-aaaaaaaa"
-SECOND = "20260102-000000-digits-bbbbbbbb"
-THIRD = "20260103-000000-words-cccccccc"
 MLFLOW_ID = "2bb4215bdd3f4a1c8a4b7a5a8d0c1e2f"
 MLFLOW_OTHER = "2bb4aaaadd3f4a1c8a4b7a5a8d0c1e2f"
-
-
-def make_run(path: Path) -> Path:
-    path.mkdir(parents=True)
-    (path / "run.json").write_text('{"format":1}')
-    return path
 
 
 def make_mlflow_run(path: Path, name: str) -> Path:
@@ -43,15 +35,7 @@ def make_mlflow_run(path: Path, name: str) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    root = tmp_path / "runs"
-    make_run(root / SECOND)
-    make_run(root / FIRST)
-    make_run(root / "sweep" / "deeper" / THIRD)
-    return root
-
-
-def names(refs: list[RunRef]) -> list[str]:
-    return [ref.name for ref in refs]
+    return make_root(tmp_path / "runs")
 
 
 def test_empty_directory_given_by_its_path_is_a_run_of_nothing(tmp_path: Path) -> None:

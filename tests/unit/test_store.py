@@ -8,31 +8,14 @@ from pathlib import Path
 import pytest
 
 from runstore.errors import RootNotFoundError
-from runstore.sources import RunRef, native, plain
+from runstore.sources import native, plain
 from runstore.store import discover
-
-FIRST = "20260101-000000-digits-aaaaaaaa"
-SECOND = "20260102-000000-digits-bbbbbbbb"
-THIRD = "20260103-000000-words-cccccccc"
-
-
-def make_run(path: Path) -> Path:
-    path.mkdir(parents=True)
-    (path / "run.json").write_text('{"format":1}')
-    return path
+from tests.root_of_runs import FIRST, SECOND, THIRD, make_root, make_run, names
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    root = tmp_path / "runs"
-    make_run(root / SECOND)
-    make_run(root / FIRST)
-    make_run(root / "sweep" / "deeper" / THIRD)
-    return root
-
-
-def names(refs: list[RunRef]) -> list[str]:
-    return [ref.name for ref in refs]
+    return make_root(tmp_path / "runs")
 
 
 def test_runs_are_found_in_nested_folders_newest_first(root: Path) -> None:
