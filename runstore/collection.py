@@ -18,8 +18,9 @@ from runstore.ranking import telling_metrics
 from runstore.reader import known_state
 from runstore.records import JsonObject
 from runstore.run_data import RunData, checked_columns, names_of, read_columns
-from runstore.sources import RunRef, glanced
+from runstore.sources import RunRef
 from runstore.sources.columns import choose_default
+from runstore.sources.glances import glanced
 from runstore.store import discover
 from runstore.tables import TABLES, Table, columns_of, run_row, runs_table
 from runstore.text import printable

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runstore.records import without_surrogates
-from runstore.sources import RunRef, native
+from runstore.sources import NATIVE, RunRef
 
 
 def labels(refs: Sequence[RunRef], root: Path) -> list[str]:
@@ -24,7 +24,7 @@ def labels(refs: Sequence[RunRef], root: Path) -> list[str]:
 
 
 def _id(ref: RunRef, root: Path) -> str:
-    is_below = ref.source is not native and ref.path != root and ref.path.is_relative_to(root)
+    is_below = ref.source is not NATIVE and ref.path != root and ref.path.is_relative_to(root)
     return _path_below(ref, root) if is_below else ref.name
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from runstore.liveness import is_proven_gone
-from runstore.paths import RunPaths, Stream, StreamFile
+from runstore.paths import LIFECYCLE, RunPaths, Stream, StreamFile
 from runstore.process import ProcessIdentity
 from runstore.records import JsonObject
 from runstore.requeued import is_earlier_start
 from runstore.seal import Sealed, seal, torn_tail
-from runstore.sources.native import LIFECYCLE, NativeReader
+from runstore.sources.native import NativeReader
 from runstore.state import Attempt
 
 _BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system", "exec")

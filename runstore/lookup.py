@@ -17,7 +17,7 @@ from runstore.errors import (
     RunNotFoundError,
 )
 from runstore.paths import is_hex_id, listed_name
-from runstore.sources import RunRef, is_by_chance, looked_for, recognise, recorded_name, unread
+from runstore.sources import RunRef, looked_for, recognise, recorded_name, unread
 from runstore.store import (
     LOOKING,
     discover,
@@ -169,7 +169,7 @@ def _run_of_file(file: Path, asked: _Asked) -> RunRef:
         except OSError:
             break
         # What lies in a folder below a stray table has nothing to do with it.
-        if source is None or (level and is_by_chance(source)):
+        if source is None or (level and source.is_by_chance):
             continue
         ref = RunRef(str(folder), source, time_key(str(folder)))
         if asked.around:

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 Stream = Literal["events", "metrics", "epochs", "reports", "system", "exec"]
 """What a run writes, one kind of rows each (docs/format.md)."""
 STREAMS: tuple[Stream, ...] = get_args(Stream)
+LIFECYCLE: tuple[Stream, ...] = ("exec", "events")
+"""The streams of events, which tell what the others are."""
 
 _STREAM_FILE = re.compile(
     r"(?P<stream>events|metrics|epochs|reports|system|exec)"

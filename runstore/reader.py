@@ -9,9 +9,10 @@ from runstore.errors import UnreadableFileError
 from runstore.paths import Stream
 from runstore.records import JsonObject, with_nonfinite
 from runstore.reports import class_rows
-from runstore.sources import RunReader, RunRef, ask_scheduler, glanced, open_run
+from runstore.sources import RunRef, open_run
+from runstore.sources.glances import ask_scheduler, glanced
 from runstore.sources.native import NativeReader
-from runstore.sources.reading import RowLine
+from runstore.sources.reading import RowLine, RunReader
 from runstore.state import RunState
 from runstore.watching import Watch, unwatched
 

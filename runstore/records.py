@@ -17,10 +17,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from runstore.errors import FormatError
 from runstore.limits import DOCUMENT_CONTAINERS, EVENT_FIELDS, MAX_LINE_BYTES, TEXT_CHARS
 
 FORMAT = 1
@@ -225,3 +227,17 @@ def flat(record: JsonObject) -> JsonObject:
         for key, value in list(record.items())[:EVENT_FIELDS]
         if not isinstance(value, (list, dict))
     }
+
+
+def check_format(path: Path, document: JsonObject) -> None:
+    """Refuse a document that a newer version wrote.
+
+    Raises:
+        FormatError: its format is newer than the one that this version reads.
+    """
+    found = integer(document, "format")
+    if found is not None and found > FORMAT:
+        raise FormatError(
+            f"{path}: written in format {found}, this runstore reads up to {FORMAT}; "
+            "upgrade with: pip install -U runstore"
+        )

@@ -20,8 +20,10 @@ from runstore.paths import Stream
 from runstore.pieces import Best
 from runstore.reader import glance, known_state, read_whole, table_rows, visible_rows
 from runstore.records import JsonObject, with_nonfinite
-from runstore.sources import RunReader, RunRef, glanced
+from runstore.sources import RunRef
 from runstore.sources.columns import choose_default
+from runstore.sources.glances import glanced
+from runstore.sources.reading import RunReader
 from runstore.state import RunState
 from runstore.summary import measured
 from runstore.tables import columns_of

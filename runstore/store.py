@@ -15,16 +15,8 @@ from typing import NamedTuple, TypeVar
 from runstore.errors import RootNotFoundError
 from runstore.limits import LINKED_DEPTH
 from runstore.paths import looks_like_run_id
-from runstore.sources import (
-    RunRef,
-    Source,
-    is_by_chance,
-    may_hold_runs,
-    native,
-    owns,
-    recognise,
-    tensorboard,
-)
+from runstore.sources import RunRef, Source, folders_of_run, may_hold_runs, owns, recognise
+from runstore.sources.formats import NATIVE, TENSORBOARD
 from runstore.watching import Watch, unwatched
 
 MAX_DEPTH = 12
@@ -140,7 +132,7 @@ class _Walk:
             return
         self._seen.add(place.real)
         if depth and looks_like_run_id(directory.rpartition("/")[2]):
-            yield RunRef(directory, native)
+            yield RunRef(directory, NATIVE)
             return
         try:
             names, folders = _listed(directory)
@@ -149,10 +141,10 @@ class _Walk:
                 yield odd_ref(directory)
             return
         source = recognise(Path(directory), names)
-        if place.is_within and source is not None and is_by_chance(source):
+        if place.is_within and source is not None and source.is_by_chance:
             source = None
         # A root of runs may hold a stray table.
-        is_guess = depth == 0 and source is not None and is_by_chance(source)
+        is_guess = depth == 0 and source is not None and source.is_by_chance
         is_within = place.is_within or not (source is None or is_guess)
         found_below = False
         searched = _to_search(directory, names, folders, source, depth)
@@ -209,14 +201,14 @@ def _to_search(
     TensorBoard has runs within runs; what others have below a root is none where it is a part of
     them.
     """
-    if source is native:
+    if source is NATIVE:
         return []
-    if source is tensorboard:
-        own = tensorboard.folders_of_run(Path(directory), names)
+    if source is TENSORBOARD:
+        own = folders_of_run(source, Path(directory), names)
         return [folder for folder in folders if folder[0] not in own]
     if source is None:
         return [folder for folder in folders if may_hold_runs(folder[0], names)]
-    if is_by_chance(source):
+    if source.is_by_chance:
         return folders
     if depth == 0:
         return [folder for folder in folders if not owns(source, folder[0])]
@@ -233,7 +225,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 def odd_ref(directory: str) -> RunRef:
     """An empty or unreadable directory: shown as what it is, not passed over."""
-    return RunRef(directory, native, time_key(directory))
+    return RunRef(directory, NATIVE, time_key(directory))
 
 
 def time_key(directory: str) -> str:

@@ -19,7 +19,10 @@ from runstore.errors import RootNotFoundError
 from runstore.limits import LISTED_READERS, TEXT_CHARS
 from runstore.pool import Pool
 from runstore.ranking import RANKED_METRICS, most_telling, telling_metrics
-from runstore.sources import RunReader, RunRef, RunState, guarded, open_run, unanswered
+from runstore.sources import RunRef, open_run
+from runstore.sources.glances import unanswered
+from runstore.sources.reading import RunReader, guarded
+from runstore.state import RunState
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
 

@@ -11,7 +11,8 @@ from runstore.lookup import find
 from runstore.patience import Patience
 from runstore.pool import Pool
 from runstore.ranking import telling_metrics
-from runstore.sources import RunRef, glanced, looked_for
+from runstore.sources import RunRef, looked_for
+from runstore.sources.glances import glanced
 from runstore.store import discover
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry

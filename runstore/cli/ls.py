@@ -16,7 +16,9 @@ from runstore.numbers import NOTHING, count, duration, local_time, metric, of_to
 from runstore.paths import listed_name
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
-from runstore.sources import RunState, glanced, looked_for, native, unread
+from runstore.sources import NATIVE, looked_for, unread
+from runstore.sources.glances import glanced
+from runstore.state import RunState
 from runstore.store import discover
 from runstore.summary import summary
 from runstore.text import printable
@@ -101,7 +103,7 @@ def _lines(states: Iterable[RunState]) -> Iterator[str]:
     runs = [_listed(state, pool) for state in states]
     metrics = telling_metrics(name for run in runs for name in run.last)[:METRICS_SHOWN]
     header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
-    if any(run.source != native.NAME for run in runs):
+    if any(run.source != NATIVE.name for run in runs):
         header.insert(-1, "SOURCE")
     return table(_Rows(header, metrics, runs), right=range(2, LEFT_CELLS + len(metrics) + 2))
 

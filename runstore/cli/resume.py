@@ -18,7 +18,10 @@ from runstore.errors import RunStoreError
 from runstore.lookup import find
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.requeued import was_requeued
-from runstore.sources import RunState, ask_scheduler, native, open_run
+from runstore.sources import NATIVE, open_run
+from runstore.sources.glances import ask_scheduler
+from runstore.sources.native import recorded_document
+from runstore.state import RunState
 from runstore.text import shell_word
 
 MANUAL = Manual(
@@ -55,7 +58,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     reader.glance()
     ask_scheduler([reader])
     state = reader.state
-    if ref.source is not native:
+    if ref.source is not NATIVE:
         raise RunStoreError(f"{ref.path}: only a run that runstore wrote can be resumed")
     if reader.refused is not None:
         raise reader.refused
@@ -85,7 +88,7 @@ def _refuse_if_alive(state: RunState) -> None:
 def _facts(state: RunState) -> dict[str, Any]:
     """Return what the newest attempt says of its start; the first one's is in run.json."""
     begun = state.newest.begun if state.newest else None
-    return {**native.recorded_document(state.path), **(begun or {})}
+    return {**recorded_document(state.path), **(begun or {})}
 
 
 def _recorded_command(state: RunState, run: str) -> list[str]:

@@ -19,7 +19,7 @@ from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.reports import text_report
-from runstore.sources import RunState
+from runstore.state import RunState
 from runstore.summary import full_summary, newest_report
 from runstore.text import printable
 

@@ -14,7 +14,7 @@ from runstore.errors import RunStoreError
 from runstore.numbers import local_time
 from runstore.paths import looks_like_run_id
 from runstore.patience import Patience
-from runstore.sources import RunRef, native
+from runstore.sources import NATIVE, RunRef
 from runstore.store import name_in, path_below, sort_newest_first, walk
 from runstore.text import printable
 
@@ -123,7 +123,7 @@ def _of_run(run: _Named) -> Candidate:
 def _about(ref: RunRef) -> str:
     """Return when a run was made, as far as its name tells; of another tool's, which one's."""
     if not looks_like_run_id(ref.name):
-        return "" if ref.source is native else ref.source.NAME
+        return "" if ref.source is NATIVE else ref.source.name
     with suppress(ValueError):  # digits that are no time
         made = datetime.strptime(f"{ref.name[:15]}+0000", "%Y%m%d-%H%M%S%z")
         return local_time(made.timestamp())

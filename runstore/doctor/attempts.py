@@ -10,9 +10,8 @@ from runstore.doctor.findings import Findings, Severity, missing_numbers
 from runstore.doctor.rows import CheckedFile, Times
 from runstore.liveness import ENDINGS
 from runstore.numbers import duration
-from runstore.paths import Stream, StreamFile
+from runstore.paths import LIFECYCLE, Stream, StreamFile
 from runstore.records import JsonObject, integer, number
-from runstore.sources.native import LIFECYCLE
 from runstore.status import Status
 
 FUTURE_S = 60.0

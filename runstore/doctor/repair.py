@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runstore.leftovers import seal_left_files, torn_files
 from runstore.seal import Sealed, torn_tail
-from runstore.sources import RunRef, native
+from runstore.sources import NATIVE, RunRef
 from runstore.status import Status
 
 
@@ -41,7 +41,7 @@ def repair(ref: RunRef, status: Status) -> Repaired:
         ref: the run.
         status: what it was found to be, for the words of a refusal.
     """
-    if ref.source is not native:
+    if ref.source is not NATIVE:
         return Repaired(refused=_refuse_plain(ref.path))
     torn = _torn_in(ref.path)
     if not torn:

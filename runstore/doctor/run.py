@@ -24,7 +24,9 @@ from runstore.doctor.surroundings import check_directory
 from runstore.numbers import duration
 from runstore.paths import RunPaths, StreamFile
 from runstore.records import number
-from runstore.sources import RunReader, RunRef, ask_scheduler, native, open_run
+from runstore.sources import NATIVE, RunRef, open_run
+from runstore.sources.glances import ask_scheduler
+from runstore.sources.reading import RunReader
 from runstore.status import Status
 
 MOST_LOOKS = 3
@@ -60,7 +62,7 @@ def examine_run(ref: RunRef, *, now: float | None = None, hashed: bool = False) 
         findings.add("newer_format", str(reader.refused))
     else:
         now = time.time() if now is None else now
-        if ref.source is not native:
+        if ref.source is not NATIVE:
             _check_plain(reader, findings, now)
         elif names:
             _Native(ref.path, reader, names, findings).check(now, hashed=hashed)

@@ -13,9 +13,8 @@ from runstore.doctor.attempts import AttemptFacts, Cut, Opener
 from runstore.doctor.findings import Findings, missing_numbers
 from runstore.doctor.lines import LineFile, ends_line, first_line
 from runstore.doctor.rows import RowCheck, Times
-from runstore.paths import Stream, StreamFile
+from runstore.paths import LIFECYCLE, Stream, StreamFile
 from runstore.records import JsonObject, integer
-from runstore.sources.native import LIFECYCLE
 
 _WITH_STEPS = ("metrics", "epochs", "reports")
 """Streams whose steps go up, and whose files a resume cuts."""

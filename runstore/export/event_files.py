@@ -16,7 +16,8 @@ from runstore.labels import labels
 from runstore.paths import Stream
 from runstore.reader import glance, known_state, visible_rows
 from runstore.records import JsonObject, integer
-from runstore.sources import RunReader, RunRef
+from runstore.sources import RunRef
+from runstore.sources.reading import RunReader
 from runstore.tensorboard import as_hparams, write_row
 
 STREAMS: tuple[Stream, ...] = ("metrics", "epochs", "reports")

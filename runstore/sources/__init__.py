@@ -1,63 +1,27 @@
 """Everything that can be shown: one file per format, all behind one small protocol.
 
 A source recognises a directory by the names in it and opens it as a `RunReader`, which keeps a
-`RunState` up to date. The first source that recognises a directory has it.
+`RunState` up to date. The first source that recognises a directory has it (`formats`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from runstore.paths import id_order
-from runstore.patience import Patience
-from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
-from runstore.sources import (
-    csv_rows,
-    huggingface,
-    lightning,
-    mlflow,
-    native,
-    plain,
-    tensorboard,
-    wandb,
-)
-from runstore.sources.reading import RunReader, guarded
-from runstore.sources.silent import SilentReader
-from runstore.state import RunState
+from runstore.sources.formats import NATIVE, SOURCES, TENSORBOARD, Source
 
+if TYPE_CHECKING:
+    from runstore.sources.reading import RunReader
 
-class Source(Protocol):
-    """One format of runs."""
-
-    NAME: str
-    """Shown beside a run that is not native."""
-    LOOKED_FOR: tuple[str, ...]
-    """What makes a directory a run of this format, in words for whoever finds none."""
-
-    def recognises(self, directory: Path, names: Sequence[str]) -> bool:
-        """Tell whether a directory with these entries is a run of this format."""
-
-    def open_run(self, directory: Path, *, patient: bool = True) -> RunReader:
-        """Return a reader; nothing is read yet."""
-
-
-SOURCES: tuple[Source, ...] = (
-    native,
-    wandb,
-    mlflow,
-    huggingface,
-    lightning,
-    tensorboard,
-    plain,
-    csv_rows,
-)
-"""In the order in which they are asked."""
-_BY_CHANCE: tuple[Source, ...] = (plain, csv_rows)
-"""One stray file (an export, say) makes any directory look like a run of these."""
+_MLFLOW_FOLDERS = ("models", "traces", "datasets", "tags")
+"""Folders of an experiment of MLflow that hold no runs; `models` is one of the store, too."""
+_MLFLOW_NAMES = ("meta.yaml", ".trash")
+"""What an experiment, and a store, has beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +53,7 @@ class RunRef:
         Other tools call many runs `version_0`: theirs is the path below the root, as TensorBoard
         has it. It does not depend on which other runs there are.
         """
-        if self.source is native:
+        if self.source is NATIVE:
             return self.name
         found = self.place[self.below :] or self.name
         return found if found not in (".", "..") else self.path.resolve().name
@@ -102,52 +66,45 @@ class RunRef:
 
 def recognise(directory: Path, names: Sequence[str]) -> Source | None:
     """Return the source that reads a directory with these entries, or None."""
-    return next((source for source in SOURCES if _recognises(source, directory, names)), None)
+    listing = "\n".join(names)
+    return next((one for one in SOURCES if one.recognises(directory, names, listing)), None)
 
 
-def _recognises(source: Source, directory: Path, names: Sequence[str]) -> bool:
-    """Ask a source; a file that it stumbles over makes no run, and hides no other."""
-    try:
-        return source.recognises(directory, names)
-    except (OSError, ValueError):
-        return False
+def folders_of_run(source: Source, directory: Path, names: Sequence[str]) -> Sequence[str]:
+    """Return the folders of a directory whose files belong to the run in the directory itself."""
+    if source is not TENSORBOARD:
+        return ()
+    # Imported here, as all formats are: see `formats`.
+    from runstore.sources import tensorboard
 
-
-def is_by_chance(source: Source) -> bool:
-    """Tell whether a directory that looks like a run may be a folder of runs with a stray file."""
-    return source in _BY_CHANCE
+    return tensorboard.folders_of_run(directory, names)
 
 
 def owns(source: Source, folder: str) -> bool:
-    """Tell whether a folder of that name in a run is a part of it, and no run besides.
-
-    A source may name such folders in `OWN_FOLDERS`, as patterns.
-    """
-    patterns: Sequence[str] = getattr(source, "OWN_FOLDERS", ())
-    return any(fnmatchcase(folder, pattern) for pattern in patterns)
+    """Tell whether a folder of that name in a run is a part of it, and no run besides."""
+    return any(fnmatchcase(folder, pattern) for pattern in source.own_folders)
 
 
-def may_hold_runs(folder: str, beside: Sequence[str]) -> bool:
+def may_hold_runs(folder: str, beside: Collection[str]) -> bool:
     """Tell whether to look for runs in a folder of a directory that is none and has these names."""
-    return not mlflow.holds_no_runs(folder, beside)
+    return folder not in _MLFLOW_FOLDERS or not any(name in beside for name in _MLFLOW_NAMES)
 
 
 def recorded_name(ref: RunRef) -> str:
     """Return what a run's document calls it, where its directory may be called otherwise."""
-    if ref.source is native:
-        return native.recorded_id(ref.path)
-    if ref.source is wandb:
-        return wandb.recorded_name(ref.path)
-    return mlflow.recorded_name(ref.path) if ref.source is mlflow else ""
+    name = getattr(ref.source.load(), "recorded_name", None)
+    return str(name(ref.path)) if name else ""
 
 
 def looked_for() -> str:
     """Return in words what makes a directory a run: `run.json, …, *.jsonl`."""
-    return ", ".join(name for source in SOURCES for name in source.LOOKED_FOR)
+    return ", ".join(name for source in SOURCES for name in source.looked_for)
 
 
 def unread(directory: Path) -> str:
     """Say what else a directory without runs has that may hold some, as `; …` or nothing."""
+    from runstore.sources import mlflow
+
     found = mlflow.unread_store(directory)
     return f"; {found}" if found else ""
 
@@ -161,69 +118,22 @@ def open_run(ref: RunRef, *, patient: bool = True) -> RunReader:
             later polls. Who reads only once must not be patient, or misses it.
     """
     reader = ref.source.open_run(ref.path, patient=patient)
-    if ref.source is not native:
+    if ref.source is not NATIVE:
         reader.state.called = ref.id
     return reader
 
 
-def ask_scheduler(readers: Iterable[RunReader]) -> None:
-    """Let runs that were read once, and whose end is unknown, learn what Slurm knows of their jobs.
-
-    One question for all of them. A viewer that stays does not wait for the answer.
-    """
-    if JOBS.refresh():
-        for reader in readers:
-            reader.judge()
-
-
-def glanced(refs: Sequence[RunRef]) -> Iterator[RunReader]:
-    """Yield a reader of each run that has had one look at it; nobody keeps them.
-
-    Where Slurm may know how a run ended, the next runs are looked at ahead, so that it is asked
-    about many jobs at once. A run whose file system does not answer is `unanswered`.
-    """
-    asked_until, patience = 0, Patience()
-    try:
-        for index, ref in enumerate(refs):
-            reader = _glance(ref, patience)
-            if index >= asked_until and JOBS.has_questions():
-                asked_until = index + JOBS_AT_ONCE
-                for ahead in refs[index + 1 : asked_until]:
-                    _glance(ahead, patience)
-                JOBS.refresh()
-                reader = _glance(ref, patience)
-            yield reader
-    finally:
-        patience.end()
-
-
-def _glance(ref: RunRef, patience: Patience) -> RunReader:
-    reader = open_run(ref, patient=False)
-    in_time = patience.do(lambda: guarded(reader, reader.glance))
-    return reader if in_time else unanswered(ref)
-
-
-def unanswered(ref: RunRef) -> RunReader:
-    """Return a reader of a run whose file system does not answer: it knows just that."""
-    return SilentReader(ref.path, ref.source.NAME)
-
-
 __all__ = [
+    "NATIVE",
     "SOURCES",
-    "RunReader",
     "RunRef",
-    "RunState",
     "Source",
-    "ask_scheduler",
-    "glanced",
-    "guarded",
-    "is_by_chance",
+    "folders_of_run",
     "looked_for",
     "may_hold_runs",
     "open_run",
     "owns",
     "recognise",
     "recorded_name",
-    "unanswered",
     "unread",
 ]

@@ -15,11 +15,11 @@ from runstore.records import BYTE_ORDER_MARK, RecordError
 from runstore.regular import first_bytes
 from runstore.sources.columns import Columns, is_log_header
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import CSV
 from runstore.sources.log_files import Batch, ForeignRow
 from runstore.sources.rows_file import RowsFile, RowsLayout
 
-NAME = "csv"
-LOOKED_FOR: tuple[str, ...] = ("*.csv with a step or epoch column",)
+NAME = CSV.name
 EVIDENCE = "a table of rows, no process on record"
 HEADER_BYTES = 64 << 10
 """A longer header is none; …"""

@@ -18,13 +18,12 @@ from runstore.limits import LISTED_DOCUMENT_BYTES
 from runstore.records import JsonObject, RecordError, decode_document
 from runstore.regular import read_regular
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import TRANSFORMERS
 from runstore.sources.layout import Opener, names_in
 from runstore.sources.trainer_log import CHECKPOINT, STATE, TrainerLog
 
-NAME = "transformers"
-LOOKED_FOR: tuple[str, ...] = (STATE, f"checkpoint-N/{STATE}")
+NAME = TRANSFORMERS.name
 EVIDENCE = "as of its newest checkpoint, no process on record"
-OWN_FOLDERS = ("checkpoint-*", "runs", "logs")
 PAUSE_S = 3600.0
 """Between two checkpoints, as long as none were seen to come."""
 CHECKPOINTS_LOOKED_AT = 3

@@ -22,15 +22,14 @@ from runstore.sources.counting import Counting
 from runstore.sources.csv_rows import CsvFile, Table
 from runstore.sources.epoch_rows import EVALUATED, EpochRows, final_name
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import LIGHTNING
 from runstore.sources.hparams import HPARAMS_FILE, hparams_document
 from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, ForeignRow
 
-NAME = "lightning"
+NAME = LIGHTNING.name
 TABLE = "metrics.csv"
-LOOKED_FOR: tuple[str, ...] = (f"{TABLE} beside {HPARAMS_FILE}", f"version_N/{TABLE}")
 EVIDENCE = "a table of CSVLogger, no process on record"
-OWN_FOLDERS = ("checkpoints",)
 PAUSE_S = 600.0
 """It writes once in a hundred steps."""
 GLANCE_FIRST_BYTES = 1 << 10

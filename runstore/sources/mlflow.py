@@ -26,6 +26,7 @@ from runstore.regular import first_bytes, opened_regular, why_unreadable
 from runstore.sources.columns import canonical
 from runstore.sources.file_tree import FileTree, Signature, signature_of
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import MLFLOW
 from runstore.sources.joined import joined
 from runstore.sources.layout import Opener
 from runstore.sources.log_files import Batch, ForeignRow, LineFile
@@ -33,17 +34,11 @@ from runstore.sources.mlflow_run import META, RunFiles, name_in
 from runstore.sources.reading import RowLine
 from runstore.state import BadLine
 
-NAME = "mlflow"
-OWN_FOLDERS = ("*",)
-LOOKED_FOR: tuple[str, ...] = ("mlruns/*/*/meta.yaml",)
+NAME = MLFLOW.name
 EVIDENCE = "no end in meta.yaml, no process on record"
 METRICS = "metrics"
 SYSTEM = "system/"
 """What begins the names of the metrics that MLflow samples of the machine."""
-RESERVED = ("models", "traces", "datasets", "tags")
-"""Folders of an experiment that hold no runs; `models` is one of the store, too."""
-TRASH = ".trash"
-"""Every store has it."""
 DATABASE, SQLITE = "mlflow.db", b"SQLite format 3\0"
 UNREAD = (
     "mlflow.db is MLflow's SQLite store, which is not read; MLflow writes files with "
@@ -88,11 +83,6 @@ def unread_store(directory: Path) -> str:
         if first_bytes(place / DATABASE, len(SQLITE)) == SQLITE:
             return UNREAD
     return ""
-
-
-def holds_no_runs(folder: str, beside: Collection[str]) -> bool:
-    """Tell of a folder beside these names whether MLflow keeps other things than runs in it."""
-    return folder in RESERVED and (META in beside or TRASH in beside)
 
 
 class MetricFile:

@@ -17,10 +17,18 @@ from runstore.limits import (
     TEXT_CHARS,
 )
 from runstore.liveness import Liveness
-from runstore.paths import RunPaths, Stream, StreamFile, looks_like_run_id
+from runstore.paths import LIFECYCLE, RunPaths, Stream, StreamFile, looks_like_run_id
 from runstore.progress import Progress
-from runstore.records import FORMAT, JsonObject, RecordError, decode_document, flat, integer
+from runstore.records import (
+    FORMAT,
+    JsonObject,
+    RecordError,
+    check_format,
+    decode_document,
+    flat,
+)
 from runstore.regular import read_regular, why_unreadable
+from runstore.sources.formats import NATIVE
 from runstore.sources.reading import (
     FollowedFile,
     RowLine,
@@ -33,10 +41,7 @@ from runstore.state import RunState
 from runstore.status import Status
 from runstore.tail import Tail
 
-NAME = "native"
-LOOKED_FOR: tuple[str, ...] = ("run.json", "events-0001.jsonl")
-LIFECYCLE: tuple[Stream, ...] = ("exec", "events")
-"""The streams of events, which tell what the others are."""
+NAME = NATIVE.name
 
 
 def recognises(directory: Path, names: Sequence[str]) -> bool:
@@ -349,7 +354,7 @@ def recorded_document(directory: Path) -> JsonObject:
         return {}
 
 
-def recorded_id(directory: Path) -> str:
+def recorded_name(directory: Path) -> str:
     """Return the id in a run's `run.json`; empty where there is none."""
     found = recorded_document(directory).get("id")
     return found if isinstance(found, str) else ""
@@ -364,17 +369,3 @@ def listed_document(document: JsonObject) -> JsonObject:
     if isinstance(tags := document.get("tags"), list):
         listed["tags"] = [tag[:TEXT_CHARS] for tag in tags[:EVENT_FIELDS] if isinstance(tag, str)]
     return listed
-
-
-def check_format(path: Path, document: JsonObject) -> None:
-    """Refuse a document that a newer version wrote.
-
-    Raises:
-        FormatError: its format is newer than the one that this version reads.
-    """
-    found = integer(document, "format")
-    if found is not None and found > FORMAT:
-        raise FormatError(
-            f"{path}: written in format {found}, this runstore reads up to {FORMAT}; "
-            "upgrade with: pip install -U runstore"
-        )

@@ -20,11 +20,11 @@ from runstore.records import JsonObject, RecordError, decode
 from runstore.regular import first_bytes
 from runstore.sources.columns import is_log_header
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import PLAIN
 from runstore.sources.log_files import Batch
 from runstore.sources.rows_file import RowsFile, RowsLayout
 
-NAME = "jsonl"
-LOOKED_FOR: tuple[str, ...] = ("*.jsonl", "metrics.json", "scalars.json")
+NAME = PLAIN.name
 EVIDENCE = "plain JSON lines, no process on record"
 
 # detectron2; MMEngine; mmcv before it; Stable-Baselines3.

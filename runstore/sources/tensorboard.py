@@ -24,11 +24,11 @@ from runstore.limits import FILES_PER_RUN
 from runstore.sources.columns import SPLITS
 from runstore.sources.event_log import EventLog
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import TENSORBOARD
 from runstore.sources.hparams import HPARAMS_FILE, hparams_document
 from runstore.sources.layout import Opener, names_in
 
-NAME = "tensorboard"
-LOOKED_FOR: tuple[str, ...] = ("*tfevents*",)
+NAME = TENSORBOARD.name
 EVIDENCE = "TensorBoard's event files, no process on record"
 
 _PROFILE = ".profile-empty"

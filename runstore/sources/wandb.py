@@ -18,6 +18,7 @@ from runstore.limits import DOCUMENT_BYTES
 from runstore.record_tail import Records as Found
 from runstore.records import RecordError
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import WANDB
 from runstore.sources.layout import Opener, names_in
 from runstore.sources.leveldb_log import BLOCK_BYTES, BlockTail
 from runstore.sources.log_files import Batch, DocumentFile, joined, looked
@@ -26,9 +27,7 @@ from runstore.sources.wandb_records import Records, is_read
 from runstore.sources.wandb_rows import Learnt
 from runstore.state import BadLine
 
-NAME = "wandb"
-LOOKED_FOR: tuple[str, ...] = ("run-*.wandb",)
-OWN_FOLDERS = ("files", "logs", "tmp")
+NAME = WANDB.name
 EVIDENCE = "no exit on record; W&B adds to its file every 15 s while a run goes on"
 SUFFIX = ".wandb"
 _RUN_NAME = re.compile(r"(?:offline-)?run-[0-9]{8}_[0-9]{6}-(?P<id>.+)")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.sources import RunRef, native
+from runstore.sources import NATIVE, RunRef
 from tests.conftest import ROOT, WithinCpuS
 from tui.catalog import Entry
 from tui.screens.filter_text import FilterText
@@ -65,7 +65,7 @@ def test_no_filter_keeps_the_screen_waiting(
     run = tmp_path / ("a" * 200 + "!")
     run.mkdir()
     (run / "run.json").write_text('{"format":1,"id":"x","name":"' + "a" * 100_000 + '","tags":[]}')
-    entry = Entry(RunRef(str(run), native))
+    entry = Entry(RunRef(str(run), NATIVE))
     entry.glance()
     text = FilterText("", open=True)
     for char in typed:

@@ -385,4 +385,4 @@ def test_steps_that_a_restarted_training_purges_are_left_out(
 
 
 def test_every_source_is_tried() -> None:
-    assert {peer.source for peer in PEERS} == {source.NAME for source in SOURCES}
+    assert {peer.source for peer in PEERS} == {source.name for source in SOURCES}

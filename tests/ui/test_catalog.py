@@ -47,7 +47,7 @@ def test_folder_is_of_the_tool_that_its_files_tell_now(tmp_path: Path) -> None:
     watcher.turn()
     watcher.show([str(folder)], str(folder))
     watcher.turn()
-    assert [entry.ref.source.NAME for entry in catalog.entries] == ["csv"]
+    assert [entry.ref.source.name for entry in catalog.entries] == ["csv"]
     (folder / "hparams.yaml").write_text("lr: 0.25\n")
     clock.now += 2 * LONGEST_UNSCANNED_S
     watcher.turn()

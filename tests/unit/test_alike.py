@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstore.sources import RunReader
 from runstore.sources.alike import FEWEST, alike
 from runstore.sources.log_files import ForeignRow
 from runstore.sources.plain import open_run
+from runstore.sources.reading import RunReader
 
 ROWS = st.lists(
     st.fixed_dictionaries(

@@ -5,21 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from runstore.labels import labels
-from runstore.sources import RunRef, Source, native, plain
+from runstore.sources import NATIVE, RunRef, Source
+from runstore.sources.formats import PLAIN
 
 
-def named(*places: str, source: Source = plain) -> list[str]:
+def named(*places: str, source: Source = PLAIN) -> list[str]:
     return labels([RunRef(place, source) for place in places], Path("runs"))
 
 
 def test_id_of_a_native_run_is_its_name_and_of_others_the_path_below_the_root() -> None:
     places = ("runs/a", "runs/x/b", "elsewhere/c")
-    assert named(*places, source=native) == ["a", "b", "c"]
+    assert named(*places, source=NATIVE) == ["a", "b", "c"]
     assert named(*places) == ["a", "x/b", "c"]
 
 
 def test_path_where_several_share_an_id() -> None:
-    assert named("runs/x/v0", "runs/y/v0", "other/v0", "runs/v1", source=native) == [
+    assert named("runs/x/v0", "runs/y/v0", "other/v0", "runs/v1", source=NATIVE) == [
         "x/v0",
         "y/v0",
         "other/v0",

@@ -18,7 +18,7 @@ from runstore.errors import (
     RunNotFoundError,
 )
 from runstore.lookup import find
-from runstore.sources import plain
+from runstore.sources.formats import PLAIN
 from runstore.store import discover
 from tests.root_of_runs import FIRST, SECOND, THIRD, make_root, make_run, names
 
@@ -71,7 +71,7 @@ def test_table_beside_runs_is_one_for_who_names_its_folder(tmp_path: Path) -> No
     make_run(tmp_path / "sweep" / FIRST)
     (tmp_path / "sweep" / "all.jsonl").write_text('{"step":1,"loss":2}\n')
     assert "sweep" in names(discover([tmp_path]))
-    assert find(str(tmp_path / "sweep"), tmp_path).source is plain
+    assert find(str(tmp_path / "sweep"), tmp_path).source is PLAIN
     assert names(discover([tmp_path / "sweep"])) == [FIRST]
 
 

@@ -16,7 +16,7 @@ import runstore
 from runstore.liveness import Liveness
 from runstore.records import decode, encode
 from runstore.slurm_jobs import ASK_EVERY_S, ASK_UNKNOWN_EVERY_S, JobState, SlurmJobs
-from runstore.sources import native
+from runstore.sources.native import NativeReader
 from runstore.status import Status
 from runstore.writer import RunWriter
 
@@ -161,7 +161,7 @@ def _leave(writer: RunWriter) -> None:
 
 
 def judged(run_dir: Path, jobs: SlurmJobs, clock: Clock | None = None) -> Status:
-    reader = native.open_run(run_dir, patient=False)
+    reader = NativeReader(run_dir, patient=False)
     reader._liveness = Liveness(clock or time.monotonic, jobs)
     reader.glance()
     jobs.refresh()

@@ -19,10 +19,11 @@ import runstore
 from runstore.cli import cli
 from runstore.lookup import find
 from runstore.pieces import Best
-from runstore.sources import RunReader, recognise
+from runstore.sources import recognise
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.huggingface import open_run
 from runstore.sources.layout import Opener
+from runstore.sources.reading import RunReader
 from runstore.sources.trainer_log import GLANCE_EVALUATIONS_BYTES, TrainerLog
 from runstore.sources.trainer_rows import metric_name
 from runstore.status import Status
@@ -148,7 +149,7 @@ def test_folder_is_known_by_a_state_in_it_or_in_a_checkpoint(
         path.parent.mkdir(exist_ok=True)
         path.mkdir() if name.endswith("/") else path.write_text("{}")
     found = recognise(tmp_path, os.listdir(tmp_path))
-    assert (found is not None and found.NAME == "transformers") is is_run
+    assert (found is not None and found.name == "transformers") is is_run
 
 
 def test_what_lies_beside_a_state_tells_which_model_it_is(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 import runstore
 from runstore.cli import cli
 from runstore.pieces import Best
-from runstore.sources import RunReader, recognise
+from runstore.sources import recognise
 from runstore.sources.columns import Columns
 from runstore.sources.lightning import LightningFile, open_run
+from runstore.sources.reading import RunReader
 from runstore.status import Status
 from runstore.store import discover
 
@@ -199,12 +200,12 @@ def test_directory_is_known_by_its_names(
     for name in names:
         (path / name).write_text("step,loss\r\n1,2\r\n")
     found = recognise(path, os.listdir(path))
-    assert (found is not None and found.NAME == "lightning") is is_run
+    assert (found is not None and found.name == "lightning") is is_run
 
 
 def test_directory_that_is_given_as_a_dot_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FABRIC)
-    assert [ref.source.NAME for ref in discover([Path()])] == ["lightning"]
+    assert [ref.source.name for ref in discover([Path()])] == ["lightning"]
 
 
 def test_each_version_is_a_run_and_its_checkpoints_are_none(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from runstore.lookup import find
 from runstore.paths import Stream
 from runstore.records import with_nonfinite
 from runstore.sources import mlflow
+from runstore.sources.formats import MLFLOW
 from runstore.sources.mlflow import GLANCED_METRICS, OPENED_EACH, MetricFile, MlflowReader
 from runstore.sources.mlflow_run import typed
 from runstore.status import Status
@@ -129,7 +130,7 @@ def test_runs_of_a_store_are_found_and_nothing_else(mlruns: Path) -> None:
     }
     assert found == expected
     assert len(found) == 8
-    assert {ref.source for ref in discover([mlruns])} == {mlflow}
+    assert {ref.source for ref in discover([mlruns])} == {MLFLOW}
 
 
 @pytest.mark.parametrize("below", ["", DIGITS, f"{DIGITS}/{CAFE}"])

@@ -22,6 +22,7 @@ from runstore.follow import follow
 from runstore.lookup import find
 from runstore.sources import columns, csv_rows, plain
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import PLAIN
 from runstore.sources.rows_file import RowsLayout
 from runstore.store import discover
 
@@ -443,7 +444,7 @@ def test_table_that_is_none_hides_no_other(tmp_path: Path, data: bytes) -> None:
 )
 def test_one_object_is_no_log(tmp_path: Path, text: str, is_run: bool) -> None:
     (tmp_path / "metrics.json").write_text(text)
-    assert [ref.source for ref in discover([tmp_path])] == [plain] * is_run
+    assert [ref.source for ref in discover([tmp_path])] == [PLAIN] * is_run
 
 
 # ---- the commands ------------------------------------------------------------------------------

@@ -364,7 +364,7 @@ def test_mirror_of_a_native_run_stays_in_it(tmp_path: Path) -> None:
     with runstore.init(root=tmp_path, tensorboard=True) as run:
         run.log({"loss": 1.0}, step=1)
     (ref,) = discover([tmp_path])
-    assert (ref.id, ref.source.NAME) == (run.id, "native")
+    assert (ref.id, ref.source.name) == (run.id, "native")
 
 
 # ---- commands ------------------------------------------------------------------------------------

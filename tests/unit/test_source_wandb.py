@@ -22,6 +22,7 @@ from runstore.lookup import find
 from runstore.pieces import Best
 from runstore.sources import columns, recognise, wandb
 from runstore.sources.foreign import ForeignReader
+from runstore.sources.formats import WANDB
 from runstore.sources.leveldb_log import BlockTail
 from runstore.sources.wandb_items import MOST_PARTS, items
 from runstore.sources.wandb_records import HISTORY, kind_of
@@ -244,8 +245,8 @@ def test_each_run_is_listed_once_under_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "wandb" / "debug.log").write_text("log")
     found = discover([tmp_path])
     assert {ref.name for ref in found} == {sample("failed").name, sample("features").name}
-    assert {ref.source for ref in found} == {wandb}
-    assert find(str(tmp_path / "wandb" / "latest-run"), tmp_path).source is wandb
+    assert {ref.source for ref in found} == {WANDB}
+    assert find(str(tmp_path / "wandb" / "latest-run"), tmp_path).source is WANDB
     wanted = sample("features")
     assert find(wanted.name.rpartition("-")[2], tmp_path).name == wanted.name
 
@@ -270,7 +271,7 @@ def test_run_is_there_before_its_log_is(tmp_path: Path) -> None:
     run = tmp_path / "wandb" / "run-20261128_120000-a1"
     (run / "files").mkdir(parents=True)
     (found,) = discover([tmp_path])
-    assert (found.path, found.source) == (run, wandb)
+    assert (found.path, found.source) == (run, WANDB)
     reader = poll(wandb.open_run(run))
     assert reader.state.status == Status("unknown", wandb.EVIDENCE)
     (run / "run-a1.wandb").write_bytes(framed([row(0, loss=1.0)]))
@@ -278,8 +279,8 @@ def test_run_is_there_before_its_log_is(tmp_path: Path) -> None:
 
 
 def test_mark_of_a_synced_run_is_no_log(tmp_path: Path) -> None:
-    assert recognise(tmp_path, ["run-a1.wandb.synced", "files"]) is not wandb
-    assert recognise(tmp_path, ["run-a1.wandb.synced", "run-a1.wandb"]) is wandb
+    assert recognise(tmp_path, ["run-a1.wandb.synced", "files"]) is not WANDB
+    assert recognise(tmp_path, ["run-a1.wandb.synced", "run-a1.wandb"]) is WANDB
 
 
 # ---- growing, torn, replaced, damaged ------------------------------------------------------------

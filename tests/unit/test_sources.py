@@ -17,9 +17,9 @@ from runstore.paths import Stream
 from runstore.pieces import Best
 from runstore.process import current_process
 from runstore.records import encode
-from runstore.sources import RunReader
 from runstore.sources.native import NativeReader
 from runstore.sources.plain import open_run as plain_run
+from runstore.sources.reading import RunReader
 from runstore.status import Status
 from runstore.summary import full_summary
 from runstore.writer import RunWriter

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runstore.errors import RootNotFoundError
-from runstore.sources import native, plain
+from runstore.sources.formats import NATIVE, PLAIN
 from runstore.store import discover
 from tests.root_of_runs import FIRST, SECOND, THIRD, make_root, make_run, names
 
@@ -91,8 +91,8 @@ def test_directory_of_json_lines_is_a_run(root: Path) -> None:
     (root / "notes").mkdir()
     (root / "notes" / "todo.txt").write_text("nothing")
     found = {ref.name: ref.source for ref in discover([root])}
-    assert found["mine"] is plain
-    assert found[FIRST] is native
+    assert found["mine"] is PLAIN
+    assert found[FIRST] is NATIVE
     assert "notes" not in found
 
 

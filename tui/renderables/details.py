@@ -8,12 +8,12 @@ from typing import Any
 from runstore.numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
 from runstore.ranking import is_bookkeeping, rank_metrics, split_metric
 from runstore.records import integer, metric_values
+from runstore.sources import NATIVE
 from runstore.state import RunState
 
 from .bars import ENDED, bar
 from .facts import (
     GLYPHS,
-    NATIVE,
     STATUS_ROLES,
     epoch_fraction,
     live_progress,
@@ -55,7 +55,7 @@ def _status(state: RunState, width: int) -> list[Line]:
             if state.status.alive
             else f"took {duration(state.duration_s)}"
         )
-    if state.source != NATIVE:
+    if state.source != NATIVE.name:
         facts.append(f"source: {from_file(state.source)}")
     lines = [line(Span(head, role), "  ", Span(reason, "dim"))]
     if state.id != state.name or not reason:

@@ -14,7 +14,7 @@ from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
 from runstore.ranking import SPLITS, rank_metrics, split_metric
-from runstore.sources import native
+from runstore.sources import NATIVE
 from runstore.state import RunState
 
 from .text import from_file
@@ -39,7 +39,6 @@ STATUS_ROLES = {
     "crashed": "bad",
 }
 WORDS = tuple(GLYPHS)
-NATIVE = native.NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Facts:
     damaged: bool
     """Lines or files of it could not be read, or cannot be written."""
     id: str = ""
-    source: str = NATIVE
+    source: str = NATIVE.name
     """Whose files they are: `native`, `tensorboard`, `wandb` …"""
     params: Mapping[str, str] = field(default_factory=dict)
     apart: tuple[str, str] = ("", "")

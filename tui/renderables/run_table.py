@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from runstore.numbers import NOTHING, duration, metric, percent, rate
+from runstore.sources import NATIVE
 
 from .bars import ENDED, bar
-from .facts import GLYPHS, NATIVE, STATUS_ROLES, Facts
+from .facts import GLYPHS, STATUS_ROLES, Facts
 from .text import Line, Span, fit, from_file, line, shorten
 
 STATUS_WIDTH = 13
@@ -97,12 +98,12 @@ class _Wants(NamedTuple):
 def _wants(facts: Iterable[Facts]) -> _Wants:
     shown = list(facts)
     sources = {one.source for one in shown}
-    foreign = sources - {NATIVE}
+    foreign = sources - {NATIVE.name}
     return _Wants(
         name=max(map(name_width, shown), default=0),
         epoch=max(MIN_EPOCH, min(MAX_EPOCH, max(map(len, map(epoch_text, shown)), default=0))),
         source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
-        rates=not foreign or NATIVE in sources,
+        rates=not foreign or NATIVE.name in sources,
     )
 
 
