@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from runstore.nested import flattened
 from runstore.pieces import Best
 from runstore.ranking import split_metric, telling_metrics
 from runstore.records import JsonObject, split_nonfinite
 from runstore.state import RunState
 from runstore.summary import measured
-from runstore.values import flattened
 
 Direction = Literal["min", "max"]
 _LOWER_IS_BETTER = (

@@ -10,11 +10,11 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from runstore.nested import flattened
 from runstore.numbers import NOTHING, count, exact, metric, of_total
 from runstore.ranking import telling_metrics
 from runstore.records import integer
 from runstore.text import printable
-from runstore.values import flattened
 
 if TYPE_CHECKING:
     from runstore.pieces import Best

@@ -58,9 +58,9 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     Raises:
         OSError: it is missing, no regular file, longer, or cannot be read.
     """
-    descriptor = open_regular(path)
+    descriptor, status = opened_regular(path)
     try:
-        size = os.fstat(descriptor).st_size
+        size = status.st_size
         if size > limit:
             raise OSError(errno.EFBIG, f"{size:,} bytes long, the most is {limit:,}")
         return os.pread(descriptor, size, 0)

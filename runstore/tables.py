@@ -11,12 +11,12 @@ from typing import Literal, get_args
 
 from runstore.columns import ROW_COLUMNS, Columns, Kind, of_facts
 from runstore.errors import UnknownNameError
+from runstore.nested import flattened
 from runstore.paths import Stream
 from runstore.records import JsonObject, without_surrogates
 from runstore.reports import COLUMNS
 from runstore.state import RunState
 from runstore.summary import measured, summary
-from runstore.values import flattened
 
 Table = Literal["metrics", "epochs", "reports", "system", "runs"]
 """A table of one or many runs: the rows of a stream, or a row for each run."""

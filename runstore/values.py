@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from runstore.errors import BadValueError
@@ -12,8 +12,6 @@ from runstore.records import MAX_INT, without_surrogates
 from runstore.redact import redact_value
 
 SHOWN = 80
-MOST_LEVELS = 20
-"""Of nested parameters; what is nested further is one parameter."""
 LATE_DEVICES = frozenset({"cuda", "xpu"})
 """Where tensors are fetched from without waiting: these have events, and know float64."""
 _TENSORS = frozenset({("torch", "Tensor"), ("torch.nn.parameter", "Parameter")})
@@ -128,14 +126,3 @@ def _leaf_as_json(value: Any) -> Any:
         return as_json(item()) if callable(item) else without_surrogates(str(value))
     except Exception:  # noqa: BLE001  # an array of several elements, or whatever the user has
         return without_surrogates(shown_as_text(value))
-
-
-def flattened(
-    params: Mapping[str, Any], prefix: str = "", levels: int = MOST_LEVELS
-) -> Iterator[tuple[str, Any]]:
-    """Yield parameters by name; nested names are joined by a point."""
-    for key, value in params.items():
-        if isinstance(value, dict) and value and levels:
-            yield from flattened(value, f"{prefix}{key}.", levels - 1)
-        else:
-            yield f"{prefix}{key}", value

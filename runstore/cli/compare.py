@@ -16,14 +16,15 @@ from runstore.cli.progress import watched
 from runstore.columns import text_of
 from runstore.comparison import MISSING, Compared, Comparison, Sort, compared
 from runstore.errors import RunStoreError, UnreadableFileError
-from runstore.export.csv_table import csv_cell
+from runstore.export.cells import csv_cell
 from runstore.export.markdown import markdown
 from runstore.labels import labels
 from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, duration, metric, of_total
 from runstore.reader import read_whole
-from runstore.sources import RunRef, RunState
+from runstore.sources import RunRef
+from runstore.state import RunState
 
 METRICS_SHOWN = 4
 CELL_CHARS = 24

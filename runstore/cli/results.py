@@ -14,7 +14,7 @@ import click
 import orjson
 
 from runstore.cli.output import print_json_array, print_lines, print_rows, table
-from runstore.export.csv_table import csv_cell
+from runstore.export.cells import csv_cell
 from runstore.numbers import NOTHING
 from runstore.records import NONFINITE_KEY, nonfinite_name, without_surrogates
 from runstore.sql.database import Answer

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import csv
-import re
-from functools import lru_cache
-from typing import IO, Any
+from typing import IO
 
-import orjson
-
+from runstore.export.cells import csv_cell
 from runstore.export.rows import Rows, Written
 from runstore.limits import EXPORT_COLUMNS
-from runstore.records import escape_controls
-from runstore.text import printable
-
-CELL_CHARS = 32_767
-"""As many as a cell of a spreadsheet holds."""
-# A spreadsheet takes a cell that begins with one of these for a formula, some also behind blanks,
-# and some take their wide forms of East Asian keyboards.
-_FORMULA = re.compile("\\s*[=+@\uff1d\uff0b\uff0d\uff20-]|[\t\r]")
 
 
 def write_csv(rows: Rows, out: IO[str]) -> Written:
@@ -40,21 +29,3 @@ def write_csv(rows: Rows, out: IO[str]) -> Written:
         count += 1
     left_out = f"there are more metrics: only the first {EXPORT_COLUMNS:,} columns are written"
     return Written(count, left_out if more else "")
-
-
-def csv_cell(value: Any) -> str:
-    """Return a value as a cell; a text that a spreadsheet would take for a formula is quoted."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, str):
-        return _text_cell(value)
-    return str(value) if isinstance(value, int) else escape_controls(orjson.dumps(value)).decode()
-
-
-@lru_cache(maxsize=4096)
-def _text_cell(text: str) -> str:
-    """Most are the names of runs and metrics, again and again."""
-    shown = printable(text, limit=CELL_CHARS)
-    return f"'{shown}" if _FORMULA.match(text) else shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runstore.errors import RunStoreError
+from runstore.sql import engine
 from runstore.sql.library import Library
 from runstore.sql.messages import explain, is_long_line, missing_column
 from runstore.sql.rows import Column
 from runstore.sql.scratch import Scratch
 from runstore.sql.statement import VIEWS, Statement, parse
 from runstore.sql.views import STANDARD, literal
+from runstore.threads import start_daemon
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -52,34 +53,56 @@ def query(text: str, root: Path, *, everything: bool = False) -> Iterator[Answer
         RunStoreError: DuckDB is not installed, or the statement is refused.
         RootNotFoundError: there is no such root.
     """
-    with Scratch() as scratch, _connected(scratch) as connection:
-        statement = _parsed(connection, text)
+    with Scratch() as scratch, _Opening(scratch) as opening:
         library = Library(root, scratch, everything=everything)
+        connection = opening.connection()
+        statement = _parsed(connection, text)
         _lock(connection, [scratch.path, root.absolute()], library.linked_files(statement))
         columns, types = _execute(connection, library, statement)
         yield Answer(columns, types, _rows(connection), library.problems, library.notes)
 
 
-@contextmanager
-def _connected(scratch: Scratch) -> Iterator[DuckDBPyConnection]:
-    """Give an empty database in memory."""
-    if importlib.util.find_spec("duckdb") is None:
-        raise RunStoreError("DuckDB is not installed; pip install 'runstore[data]'")
-    import duckdb
+class _Opening:
+    """An empty database in memory, which is opened while files are looked at."""
 
-    connection = duckdb.connect(
-        config={
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_persistent_secrets": False,
-            "python_enable_replacements": False,
-            "temp_directory": str(scratch.path / "spill"),
-        }
-    )
-    try:
-        yield connection
-    finally:
-        connection.close()
+    def __init__(self, scratch: Scratch) -> None:
+        self._spill = str(scratch.path / "spill")
+        self._opened: DuckDBPyConnection | None = None
+        self._error: Exception | None = None
+        self._thread = start_daemon(self._open, "runstore-duckdb")
+
+    def __enter__(self) -> _Opening:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        if self._opened is not None:
+            self._opened.close()
+
+    def _open(self) -> None:
+        try:
+            self._opened = engine.load().connect(
+                config={
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "allow_persistent_secrets": False,
+                    "python_enable_replacements": False,
+                    "temp_directory": self._spill,
+                }
+            )
+        except Exception as error:  # noqa: BLE001 - it is raised where the database is asked for
+            self._error = error
+
+    def connection(self) -> DuckDBPyConnection:
+        """Wait until it is open, and return it.
+
+        Raises:
+            ImportError, duckdb.Error: it cannot be opened.
+        """
+        self._thread.join()
+        if self._opened is None:
+            raise self._error or RunStoreError("DuckDB has not opened a database")
+        return self._opened
 
 
 def _lock(connection: DuckDBPyConnection, directories: list[Path], files: list[str]) -> None:
@@ -101,13 +124,11 @@ def _is_text(path: str) -> bool:
 
 
 def _parsed(connection: DuckDBPyConnection, text: str) -> Statement:
-    import duckdb
-
     if not _is_text(text):
         raise RunStoreError("the SQL is not UTF-8")
     try:
         return parse(connection, text)
-    except duckdb.Error as error:
+    except engine.load().Error as error:
         raise RunStoreError(explain(error, [])) from None
 
 
@@ -115,14 +136,12 @@ def _execute(
     connection: DuckDBPyConnection, library: Library, statement: Statement
 ) -> tuple[list[str], list[str]]:
     """Start the query, and return the names and types of its columns."""
-    import duckdb
-
     is_clean = False
     while True:
         try:
             library.define(connection, statement)
             return _started(connection, statement.text)
-        except duckdb.Error as error:
+        except engine.load().Error as error:
             missing = missing_column(error)
             if is_long_line(error) and not is_clean:
                 library.drop_long_lines()

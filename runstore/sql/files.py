@@ -15,10 +15,8 @@ from runstore.errors import UnreadableFileError
 from runstore.limits import MAX_LINE_BYTES
 from runstore.paths import Stream
 from runstore.regular import why_unreadable
-from runstore.sources.reading import file_rows
 from runstore.sql.found import Counted, FoundRun
 from runstore.sql.keys import Ends, Keys, look_at_ends
-from runstore.sql.rows import rows_of
 from runstore.sql.scratch import Scratch
 
 DUCKDB_LINE_BYTES = 16 << 20
@@ -89,6 +87,8 @@ class StreamFiles:
                 self.problems.append(f"{file.path}: {why_unreadable(error)}")
 
     def _rewritten(self, run: FoundRun) -> Iterator[ReadFile]:
+        from runstore.sql.by_reader import rows_of
+
         try:
             path = self._scratch.write(rows_of(run.ref, self._stream, self.keys))
         except UnreadableFileError as error:
@@ -130,6 +130,8 @@ class StreamFiles:
 
     def _rows_only(self, path: str, limit: int | None) -> str:
         """Return the path of a copy without damaged lines, and without holes."""
+        from runstore.sources.reading import file_rows
+
         lines = file_rows(Path(path), limit=limit)
         whole = (line.line + b"\n" for line in lines if line.row is not None)
         return str(self._scratch.write(whole))

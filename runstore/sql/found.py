@@ -11,21 +11,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runstore.errors import FormatError
 from runstore.labels import labels
 from runstore.limits import DOCUMENT_BYTES, FILES_PER_RUN
-from runstore.paths import RunPaths, Stream, StreamFile
+from runstore.paths import LIFECYCLE, RunPaths, Stream, StreamFile
 from runstore.records import (
     FORMAT,
     JsonObject,
     RecordError,
+    check_format,
     decode,
     decode_document,
 )
 from runstore.regular import open_regular, read_regular, why_unreadable
-from runstore.sources import RunRef, native
-from runstore.state import RunState
+from runstore.sources import NATIVE, RunRef
+
+if TYPE_CHECKING:
+    from runstore.state import RunState
 
 DOCUMENT = RunPaths(Path()).document.name
 READ_BYTES = 64 << 10
@@ -74,7 +78,7 @@ def name_runs(refs: Sequence[RunRef], root: Path) -> Iterator[tuple[str, RunRef]
 def look(run: str, ref: RunRef) -> FoundRun:
     """Return what a run's files are."""
     found = FoundRun(run, ref)
-    if ref.source is not native:
+    if ref.source is not NATIVE:
         found.through_reader = True
         return found
     try:
@@ -108,7 +112,7 @@ def _find_files(found: FoundRun, names: Sequence[str]) -> None:
         found.through_reader = True
         return
     files.sort()
-    lifecycle = [file for file in files if file.stream in native.LIFECYCLE]
+    lifecycle = [file for file in files if file.stream in LIFECYCLE]
     found.has_launcher = any(file.stream == "exec" for file in lifecycle)
     # All are read, for each may be of a newer format.
     may_cut = [_may_cut(found, file) for file in lifecycle]
@@ -130,15 +134,16 @@ def _may_cut(found: FoundRun, file: StreamFile) -> bool:
         found.problems.append(f"{path}: {why_unreadable(error)}")
         return True
     try:
-        data = os.read(descriptor, READ_BYTES)
+        block, before = os.read(descriptor, READ_BYTES), b""
         if file.part == 0:
-            _check_opened(found, path, data)
+            _check_opened(found, path, block)
         has_cut = file.attempt > 1
-        while data and not has_cut:
+        while block and not has_cut:
+            data = before + block
             has_cut = b'"cut' in data or b"\\u" in data
             # A word may lie across the border.
-            rest = os.read(descriptor, READ_BYTES)
-            data = data[-8:] + rest if rest else b""
+            before = data[-8:]
+            block = os.read(descriptor, READ_BYTES) if len(block) == READ_BYTES else b""
     finally:
         os.close(descriptor)
     return has_cut
@@ -157,13 +162,16 @@ def _check_format(found: FoundRun, path: str, document: JsonObject) -> None:
     if document.get("format") == FORMAT:
         return
     try:
-        native.check_format(Path(path), document)
+        check_format(Path(path), document)
     except FormatError as error:
         found.is_refused = True
         found.problems.append(str(error))
 
 
 def _learn_cuts(found: FoundRun) -> RunState:
-    reader = native.open_run(found.ref.path, patient=False)
+    # Few runs need it, and it brings all that a state is made of.
+    from runstore.sources.native import NativeReader
+
+    reader = NativeReader(found.ref.path, patient=False)
     reader.learn_cuts()
     return reader.state

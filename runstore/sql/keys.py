@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from runstore.limits import EXPORT_COLUMNS, MAX_LINE_BYTES
 from runstore.records import BYTE_ORDER_MARK, RESERVED_KEYS, RecordError, decode
-from runstore.regular import open_regular
+from runstore.regular import open_regular, opened_regular
 
 END_BYTES = 2048
 """Of each end of a file: some ten rows."""
@@ -29,15 +29,22 @@ class Keys:
     """The keys of a stream's rows in the order in which they were met."""
 
     names: dict[str, None] = field(default_factory=dict)
-    _shapes: set[bytes] = field(default_factory=set)
+    _shapes: set[int] = field(default_factory=set)
+    """Hashes, because the files of a large root may all be different."""
 
-    def note_lines(self, lines: Iterable[bytes]) -> None:
-        """Note the keys of some lines; of those that look the same without digits, the first's."""
-        for line in lines:
-            shape = line.translate(None, _VALUES)
-            if shape not in self._shapes:
-                self._shapes.add(shape)
+    def note_lines(self, text: bytes) -> None:
+        """Note the keys of some whole lines; of what looks the same without digits, the first's.
+
+        The ends of files are often alike as a whole, or else their lines are.
+        """
+        if self._is_new(text):
+            for line in filter(self._is_new, text.split(b"\n")):
                 self._note_line(line)
+
+    def _is_new(self, text: bytes) -> bool:
+        before = len(self._shapes)
+        self._shapes.add(hash(text.translate(None, _VALUES)))
+        return len(self._shapes) > before
 
     def _note_line(self, line: bytes) -> None:
         try:
@@ -79,17 +86,17 @@ def look_at_ends(path: str, keys: Keys) -> Ends:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    descriptor = open_regular(path)
+    descriptor, status = opened_regular(path)
     try:
-        size = os.fstat(descriptor).st_size
+        size = status.st_size
         has_holes = size > HOLES_MATTER_BYTES and os.lseek(descriptor, 0, os.SEEK_HOLE) < size
         head = _head(descriptor)
         tail = head if size <= len(head) else _tail(descriptor, size)
     finally:
         os.close(descriptor)
-    keys.note_lines(head.split(b"\n")[:-1])
+    keys.note_lines(head[: head.rfind(b"\n") + 1])
     if tail is not head:
-        keys.note_lines(tail.split(b"\n")[1:-1])
+        keys.note_lines(tail[tail.find(b"\n") + 1 : tail.rfind(b"\n") + 1])
     begin = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
     unfinished = tail[tail.rfind(b"\n") + 1 :]
     end = size - len(unfinished) if _is_object(unfinished) else None

@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.limits import EXPORT_COLUMNS, METRICS_PER_RUN
+from runstore.nested import flattened
 from runstore.paths import Stream
 from runstore.records import JsonObject
-from runstore.sources import RunReader, glanced
 from runstore.sql import views
 from runstore.sql.files import StreamFiles
 from runstore.sql.found import FoundRun, look, name_runs
 from runstore.sql.keys import which_occur
-from runstore.sql.rows import RUNS_COLUMNS, Column, params_table, runs_row
+from runstore.sql.rows import RUNS_COLUMNS, Column, params_table
 from runstore.sql.scratch import Scratch
 from runstore.sql.statement import VIEWS, Statement
 from runstore.store import discover
-from runstore.summary import summary
-from runstore.values import flattened
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -191,12 +189,9 @@ class Library:
 
     def _runs_table(self) -> tuple[list[Column], Path]:
         if self._runs_path is None:
-            readers = glanced([run.ref for run in self.runs])
-            lines = (
-                runs_row(run.run, summary(reader.state))
-                for run, reader in zip(self.runs, readers, strict=True)
-            )
-            self._runs_path = self._scratch.write(lines)
+            from runstore.sql.by_reader import runs_rows
+
+            self._runs_path = self._scratch.write(runs_rows(self.runs))
         return RUNS_COLUMNS, self._runs_path
 
     def _params_table(self) -> tuple[list[Column], Path]:
@@ -209,14 +204,16 @@ class Library:
         # What the script says beside a launcher is in its events, and of other tools' runs only
         # their readers know.
         asked = [run for run in self.runs if run.through_reader or run.has_launcher]
-        told = {run.run: _params(reader.state.params) for run, reader in _with_readers(asked)}
+        told = _told_params(asked) if asked else {}
         for run in self.runs:
             own = {} if run.is_refused else _params(run.document.get("params"))
             yield run.run, told.get(run.run, own)
 
 
-def _with_readers(runs: Sequence[FoundRun]) -> Iterator[tuple[FoundRun, RunReader]]:
-    return zip(runs, glanced([run.ref for run in runs]), strict=True)
+def _told_params(runs: Sequence[FoundRun]) -> dict[str, JsonObject]:
+    from runstore.sql.by_reader import params_of
+
+    return {run: _params(params) for run, params in params_of(runs)}
 
 
 def _params(params: object) -> JsonObject:

@@ -8,21 +8,12 @@ from typing import Any
 
 import orjson
 
-from runstore.paths import Stream
-from runstore.reader import visible_rows
 from runstore.records import (
-    JsonObject,
-    integer,
-    metric_values,
-    number,
-    split_nonfinite,
     without_surrogates,
 )
-from runstore.sources import RunRef
-from runstore.sql.keys import Keys, is_name
 
 _WORDS = ("nan", "inf", "-inf")
-_INT64 = range(-(2**63), 2**63)
+INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +34,6 @@ def encode(row: Mapping[str, Any]) -> bytes:
     except TypeError:
         # A directory's name need not be UTF-8, and then orjson refuses it.
         return orjson.dumps(without_surrogates(row), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def rows_of(ref: RunRef, stream: Stream, keys: Keys) -> Iterator[bytes]:
-    """Yield the rows of a run that count, by its reader, as lines of format 1, `step` or not.
-
-    Raises:
-        UnreadableFileError: a file is there and cannot be read.
-    """
-    for line in visible_rows(ref, stream):
-        row = line.row or {}
-        step = integer(row, "step")
-        place: JsonObject = {
-            "step": step if step is not None and step in _INT64 else None,
-            "epoch": integer(row, "epoch"),
-            "time": number(row, "time"),
-        }
-        if stream == "reports":
-            yield encode({**row, **place})
-            continue
-        values = {key: value for key, value in metric_values(row).items() if is_name(key)}
-        keys.note(values)
-        yield encode({**place, **split_nonfinite(values)})
 
 
 def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -127,7 +96,7 @@ def _kind(value: Any) -> str:
         case bool():
             return "BOOLEAN"
         case int():
-            return "BIGINT" if value in _INT64 else "DOUBLE"
+            return "BIGINT" if value in INT64 else "DOUBLE"
         case float():
             return "DOUBLE"
         case str() if value in _WORDS:
@@ -165,12 +134,3 @@ RUNS_COLUMNS = [
         "last": "MAP(VARCHAR, DOUBLE)",
     }.items()
 ]
-
-
-def runs_row(run: str, facts: JsonObject) -> bytes:
-    """Return the line of a run; `facts` is its `summary`."""
-    best = facts["best"] or {}
-    bests = {f"best_{key}": best.get(key) for key in ("epoch", "metric", "value")}
-    notes = facts["last"].get("_nonfinite", {})
-    last = {key: notes.get(key, value) for key, value in facts["last"].items() if is_name(key)}
-    return encode({**facts, **bests, "run": run, "last": last})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from runstore.errors import RunStoreError
+from runstore.sql import engine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -74,8 +75,7 @@ def parse(connection: DuckDBPyConnection, text: str) -> Statement:
 
 def _writes(text: str) -> bool:
     """Tell whether COPY is among the words: a SELECT can hold it, and it writes files."""
-    import duckdb
-
+    duckdb = engine.load()
     data = text.encode("utf-8", "replace")
     return any(
         kind == duckdb.token_type.keyword and data[at : at + 4].lower() == b"copy"

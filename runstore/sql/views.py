@@ -96,10 +96,11 @@ def define_stream(
 def _put_back(key: str) -> str:
     """Return a value; of NaN and infinities what the side note says.
 
-    Hardly any row has one: as JSON it costs nothing where it is missing.
+    Hardly any row has a note: it is asked for first, and taken apart only where there is one.
     """
+    value = f"r.{quoted(key)}"
     noted = f"TRY_CAST(r.{_NONFINITE} AS MAP(VARCHAR, DOUBLE))[{literal(key)}]"
-    return f"coalesce(r.{quoted(key)}, CASE WHEN r.{_NONFINITE} IS NOT NULL THEN {noted} END)"
+    return f"CASE WHEN r.{_NONFINITE} IS NULL THEN {value} ELSE coalesce({value}, {noted}) END"
 
 
 def define_table(view: str, columns: Sequence[Column], path: str) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+import runstore
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     *("torch", "textual", "rich", "sklearn", "numpy", "tensorboard"),
@@ -54,6 +56,37 @@ def loaded_by(name: str) -> set[str]:
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
+
+
+def modules_loaded_by(*arguments: str) -> set[str]:
+    """Run a command of runstore in a fresh interpreter and return the modules it loaded."""
+    code = (
+        "import json, sys; from runstore.cli import cli; cli(standalone_mode=False); "
+        "print(json.dumps(list(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_list_of_our_runs_leaves_other_tools_formats_alone(tmp_path: Path) -> None:
+    runstore.init(root=tmp_path, name="ours").finish()
+    loaded = modules_loaded_by("ls", str(tmp_path))
+    assert "runstore.sources.native" in loaded
+    assert "runstore.sources.foreign" not in loaded
+
+
+def test_query_leaves_out_what_it_does_not_need(tmp_path: Path) -> None:
+    """It starts as fast as SQL by hand only without the readers and DuckDB's Python layer."""
+    runstore.init(root=tmp_path, name="ours").finish()
+    loaded = modules_loaded_by("query", "SELECT count(*) FROM metrics", str(tmp_path))
+    assert "_duckdb" in loaded
+    assert loaded.isdisjoint({"runstore.state", "runstore.sources.foreign", "duckdb"})
 
 
 @pytest.mark.parametrize("name", LIGHT)
