@@ -58,7 +58,7 @@ class MonitorApp(WireMixin):
 
     def _read_first(self) -> None:
         self.catalog.scan()
-        boxes = arrange(*self.size, len(self.catalog.entries), self._main.pane, alone=False)
+        boxes = arrange(*self.size, len(self.catalog.entries), self._main.session.view)
         rows = boxes["runs"].height - 1 if "runs" in boxes else 0
         end = time.monotonic() + FIRST_ROWS_S
         for entry in self.catalog.entries[:rows]:
@@ -109,4 +109,4 @@ class MonitorApp(WireMixin):
         """Show the keys."""
         from .screens.help import HelpScreen  # the first paint need not wait for it
 
-        self.push_screen(HelpScreen())
+        self.push_screen(HelpScreen(self._main.session.view))

@@ -30,8 +30,8 @@ POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""
 PATIENCE_S = 0.02
 """How long the screen waits for a run that is being read, before it shows what it had."""
-READ_IN_FULL = 4
-"""Runs whose whole history is kept; going back to one of them is instant."""
+READ_IN_FULL = 12
+"""Runs whose whole history is kept: those that are drawn together, and some to go back to."""
 RANKED_ROWS = 200
 """Runs that decide which metrics the list shows; more would only cost time."""
 

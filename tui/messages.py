@@ -31,7 +31,14 @@ class ShownRunsChanged(Message):
 
 
 @dataclass
+class ViewChosen(Message):
+    """A view was asked for with the mouse."""
+
+    view: str
+
+
+@dataclass
 class PaneChosen(Message):
-    """A pane was asked for with the mouse."""
+    """A pane of the current view was clicked."""
 
     pane: str

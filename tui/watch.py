@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ NETWORK = Pace(
 
 
 class Watcher(threading.Thread):
-    """Reads the selected run in full, shown ones often, the others now and then."""
+    """Reads the chosen and the marked runs in full, shown ones often, the others now and then."""
 
     def __init__(self, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name="runstore-watcher", daemon=True)
@@ -98,7 +98,8 @@ class Watcher(threading.Thread):
         self.problem: str | None = None
         """Why a turn failed; None once a scan has succeeded since."""
         self._clock = clock
-        self._selected: str | None = None
+        self._followed: tuple[str, ...] = ()
+        self._next_follow: dict[str, float] = {}
         self._shown: frozenset[str] = frozenset()
         self._next_scan = 0.0
         self._next_looks = 0.0
@@ -120,12 +121,13 @@ class Watcher(threading.Thread):
         self._wake = threading.Event()
         self._stopped = threading.Event()
 
-    def show(self, keys: Iterable[str], selected: str | None) -> None:
-        """Tell which runs are on screen and which one is read in full."""
-        shown = frozenset(keys)
-        if (shown, selected) != (self._shown, self._selected):
-            self._shown, self._selected = shown, selected
-            self.catalog.pinned = shown if selected is None else shown | {selected}
+    def show(self, keys: Iterable[str], followed: Sequence[str]) -> None:
+        """Tell which runs are on screen and which ones are read in full, the first one first."""
+        shown, wanted = frozenset(keys), tuple(followed)
+        if (shown, wanted) != (self._shown, self._followed):
+            self._shown, self._followed = shown, wanted
+            self._next_follow.clear()
+            self.catalog.pinned = shown.union(wanted)
             self._wake.set()
 
     def rescan(self) -> None:
@@ -182,9 +184,13 @@ class Watcher(threading.Thread):
         if now >= self._next_scan and not self._scanning:
             self._scan(now)
         behind = False
-        selected = self.catalog.get(self._selected)
-        if selected is not None and not selected.stuck:
-            behind = self._follow(selected)
+        for place, key in enumerate(self._followed):
+            entry = self.catalog.get(key)
+            if entry is None or entry.stuck or behind:
+                continue
+            if place == 0 or entry.behind or now >= self._next_follow.get(key, 0.0):
+                self._next_follow[key] = now + self._rest_s(entry)
+                behind = self._follow(entry)
         left = self._look_at_shown(now, self._allowance(now))
         waiting, left = self._look_first(left)
         if not waiting:
@@ -280,11 +286,14 @@ class Watcher(threading.Thread):
         return not entry.stuck and now - entry.read_at >= self._interval_s(entry)
 
     def _interval_s(self, entry: Entry) -> float:
-        if entry.key == self._selected:
+        if entry.key in self._followed[:1]:
             return self.pace.turn_s
         if entry.key in self._shown:
-            return self.pace.shown_s if entry.alive else self.pace.shown_ended_s
+            return self._rest_s(entry)
         return self.pace.alive_s if entry.alive else self.pace.ended_s
+
+    def _rest_s(self, entry: Entry) -> float:
+        return self.pace.shown_s if entry.alive else self.pace.shown_ended_s
 
     def _look(self, entry: Entry) -> None:
         with self._watched(entry):

@@ -16,9 +16,11 @@ from tui.keymap import KEYS, as_markdown
 from tui.renderables.text import Line
 from tui.screens.help import HelpScreen
 from tui.screens.main import MainScreen
+from tui.views import NAMES
 from tui.widgets.lines import LinesWidget
 from tui.widgets.panes import ChartPane
 from tui.widgets.run_list import RunList
+from tui.widgets.view_panes import make_pane
 
 
 def write_plain(root: Path, number: int, rows: int = 3) -> Path:
@@ -165,12 +167,12 @@ async def test_pause_holds_the_screen_and_reading_goes_on(tmp_path: Path) -> Non
         assert "0.0625" in text_of(runs)
 
 
-async def test_enlarged_pane_has_the_screen_and_escape_gives_it_back(tmp_path: Path) -> None:
+async def test_opened_run_has_the_screen_and_escape_gives_it_back(tmp_path: Path) -> None:
     write_plain(tmp_path, 1)
     async with monitor(tmp_path) as screen:
-        await press(screen, "2", "enter")
+        await press(screen, "enter")
         assert not screen.query_one("#runs").display
-        assert screen.query_one("#chart").size.height == 22
+        assert screen.query_one("#run").size.height == 21
         await press(screen, "escape")
         assert screen.query_one("#runs").display
 
@@ -182,7 +184,7 @@ async def test_tab_reaches_every_pane_and_the_list_in_a_wide_terminal(tmp_path: 
         for _ in range(6):
             await press(screen, "tab")
             seen.append(screen.focused.id if screen.focused else None)
-        assert seen == ["progress", "chart", "epochs", "report", "events", "runs"]
+        assert seen == ["epochs", "report", "events", "progress", "chart", "runs"]
 
 
 async def test_filter_takes_letters_that_are_keys_elsewhere(tmp_path: Path) -> None:
@@ -196,16 +198,16 @@ async def test_filter_takes_letters_that_are_keys_elsewhere(tmp_path: Path) -> N
         assert len(screen._listed()) == 2
 
 
-async def test_click_on_a_tab_shows_its_pane(tmp_path: Path) -> None:
+async def test_click_on_a_tab_shows_its_view(tmp_path: Path) -> None:
     write_plain(tmp_path, 1)
     async with monitor(tmp_path) as screen:
         pilot = screen.pilot  # type: ignore[attr-defined]
-        await pilot.click("#progress", offset=(18, 0))
+        await pilot.click("#tabs", offset=(18, 0))
         await pilot.pause()
-        assert screen.pane == "chart"
-        await pilot.click("#chart", offset=(30, 0))
+        assert screen.session.view == "charts"
+        await pilot.click("#tabs", offset=(2, 0))
         await pilot.pause()
-        assert screen.pane == "epochs"
+        assert screen.session.view == "runs"
 
 
 @pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "ansi-light", "nord"])
@@ -218,8 +220,10 @@ async def test_other_themes_can_be_drawn(tmp_path: Path, theme: str) -> None:
 
 
 def test_every_key_is_in_the_table_and_none_means_two_things() -> None:
-    names = [name for key in KEYS for name in key.keys.split(",")]
-    assert len(names) == len(set(names))
+    for view in ("", *NAMES):
+        here = [key for key in KEYS if (view in key.views if view else not key.views)]
+        names = [name for key in here for name in key.keys.split(",")]
+        assert len(names) == len(set(names))
     table = as_markdown()
     assert all(key.does in table for key in KEYS)
 
@@ -228,14 +232,17 @@ async def test_every_key_of_the_map_has_an_action(tmp_path: Path) -> None:
     async with monitor(tmp_path) as screen:
         for key in KEYS:
             name = key.action.partition("(")[0]
-            assert any(hasattr(place, f"action_{name}") for place in (screen, screen.app)), name
+            panes = [make_pane("chart" if view == "runs" else view) for view in key.views]
+            for place in (*panes, *(() if panes else (screen,))):
+                found = hasattr(place, f"action_{name}") or hasattr(screen.app, f"action_{name}")
+                assert found, (name, place)
 
 
 async def test_help_lists_every_key_and_any_key_closes_it(tmp_path: Path) -> None:
-    async with monitor(tmp_path, size=(100, 40)) as screen:
+    async with monitor(tmp_path, size=(100, 60)) as screen:
         await press(screen, "question_mark")
         shown = text_of(screen.app.screen.query_one("#help", LinesWidget))
-        assert all(key.does in shown for key in KEYS)
+        assert all(key.does in shown for key in KEYS if not key.views)
         await press(screen, "x")
         assert screen.app.screen is screen
 

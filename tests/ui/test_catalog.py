@@ -45,7 +45,7 @@ def test_folder_is_of_the_tool_that_its_files_tell_now(tmp_path: Path) -> None:
     catalog, clock = Catalog([tmp_path]), Clock()
     watcher = Watcher(catalog, clock)
     watcher.turn()
-    watcher.show([str(folder)], str(folder))
+    watcher.show([str(folder)], [str(folder)])
     watcher.turn()
     assert [entry.ref.source.name for entry in catalog.entries] == ["csv"]
     (folder / "hparams.yaml").write_text("lr: 0.25\n")
@@ -65,7 +65,7 @@ def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> Non
     watcher.turn()
     assert [entry.ref.name for entry in catalog.entries] == ["a"]
     key = catalog.entries[0].key
-    watcher.show([key], key)
+    watcher.show([key], [key])
     catalog.take_changes()
 
     write_rows(tmp_path, "a", 4, 5)
@@ -186,7 +186,7 @@ def test_run_without_a_reader_is_read_when_it_comes_into_view(tmp_path: Path) ->
     entry.let_go()
     with entry.view() as view:
         assert not view.known
-    watcher.show([entry.key], None)
+    watcher.show([entry.key], [])
     watcher.turn()
     assert entry.is_open
     assert catalog.take_changes().runs == {entry.key}
@@ -307,7 +307,7 @@ def test_runs_of_a_file_server_are_first_read_at_its_pace(tmp_path: Path) -> Non
     watcher = Watcher(catalog, clock)
     watcher.network, watcher.pace = True, NETWORK
     catalog.scan()
-    watcher.show([entry.key for entry in catalog.entries[:10]], None)
+    watcher.show([entry.key for entry in catalog.entries[:10]], [])
     read = []
     for _ in range(3):
         for _ in range(5):  # turns follow each other at once while a history is read

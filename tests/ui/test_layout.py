@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tui.screens.layout import MIN_HEIGHT, MIN_WIDTH, Box, arrange
-from tui.widgets.pane import PANES
+from tui.views import NAMES
 
 SIZES = [(60, 15), (80, 24), (100, 30), (139, 60), (140, 35), (160, 45), (220, 70), (400, 120)]
 
@@ -25,9 +25,9 @@ def overlap(a: Box, b: Box) -> bool:
 def test_boxes_are_on_screen_and_do_not_overlap(
     size: tuple[int, int], runs: int, alone: bool
 ) -> None:
-    for pane in PANES:
-        boxes = arrange(*size, runs, pane, alone)
-        assert pane in boxes
+    for view in NAMES:
+        boxes = arrange(*size, runs, view, "epochs" if alone else "")
+        assert ("epochs" if alone else view) in boxes
         for box in boxes.values():
             assert box.width > 0 and box.height >= 1
             assert box.x >= 0 and box.x + box.width <= size[0]
@@ -36,15 +36,17 @@ def test_boxes_are_on_screen_and_do_not_overlap(
             assert not overlap(a, b)
 
 
-def test_large_terminal_shows_every_pane_and_a_small_one_a_single_pane() -> None:
-    assert {*PANES, "runs"} <= arrange(160, 45, 4, "chart", False).keys()
-    assert arrange(80, 24, 4, "chart", False).keys() & set(PANES) == {"chart"}
+def test_large_terminal_shows_panes_beside_the_list_and_a_small_one_a_single_pane() -> None:
+    panes = {"progress", "chart", "epochs", "report", "events"}
+    assert {*panes, "runs"} <= arrange(160, 45, 4, "runs").keys()
+    assert {"charts", "runs"} <= arrange(100, 24, 4, "charts").keys()
+    assert arrange(80, 24, 4, "charts").keys() & {*NAMES, *panes} == {"charts"}
 
 
 def test_list_shows_runs_even_in_the_smallest_terminal() -> None:
-    assert arrange(MIN_WIDTH, MIN_HEIGHT, 1000, "progress", False)["runs"].height >= 4
+    assert arrange(MIN_WIDTH, MIN_HEIGHT, 1000, "runs")["runs"].height >= 4
 
 
 @pytest.mark.parametrize("size", [(59, 15), (60, 14), (1, 1)])
 def test_smaller_terminal_says_so(size: tuple[int, int]) -> None:
-    assert arrange(*size, 4, "chart", False).keys() == {"too-small"}
+    assert arrange(*size, 4, "charts").keys() == {"too-small"}

@@ -16,15 +16,16 @@ class FilterText:
     text: str = ""
     open: bool = False
 
-    def press(self, key: str, character: str | None) -> bool:
+    def press(self, key: str, character: str | None, *, may_open: bool = True) -> bool:
         """Take a key; return False when it is not for the filter.
 
         Args:
             key: Textual's name of the key.
             character: What it prints, if anything.
+            may_open: `/` opens it here.
         """
         if not self.open:
-            self.open = character == "/"
+            self.open = may_open and character == "/"
             return self.open
         match key:
             case "enter":

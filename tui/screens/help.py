@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from textual.app import ComposeResult
 from textual.geometry import Size
 from textual.screen import ModalScreen
 
-from .. import keymap
+from .. import keymap, views
 from ..renderables.text import EMPTY, Line, Span, fit, line
 from ..widgets.lines import LinesWidget
 
@@ -14,7 +16,11 @@ _KEYS_WIDTH = 16
 
 
 class HelpText(LinesWidget, can_focus=True):
-    """All keys; two to a line where that is needed to show all of them."""
+    """The keys of a view, and those that work everywhere."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(id="help")
+        self._view = view
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Return the height of the list."""
@@ -22,20 +28,21 @@ class HelpText(LinesWidget, can_focus=True):
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return a title and one line per key."""
-        keys = keymap.KEYS
-        rows = [_row(key) for key in keys]
+        keys = list(keymap.shown_in(self._view))
         title = line(Span("Keys", "title"), Span("   any key closes this list", "dim"))
-        room = max(1, height - 1)
+        rows = list(_rows(keys))
         # A low terminal drops the keys that have a digit of their own in the tabs.
-        if len(rows) > room:
-            rows = [_row(key) for key in keys if not key.shown.isdigit()]
-            rows.insert(0, line(Span(fit("1 … 5", _KEYS_WIDTH), "key"), "pane by its number"))
+        if len(rows) > max(1, height - 1):
+            rows = list(_rows([key for key in keys if not key.shown.isdigit()]))
+            numbers = f"1 … {len(views.VIEWS)}"
+            rows.insert(0, line(Span(fit(numbers, _KEYS_WIDTH), "key"), "view by its number"))
         spaced = [title, EMPTY, *rows]
         return spaced if len(spaced) <= height else [title, *rows]
 
 
-def _row(key: keymap.Key) -> Line:
-    return line(Span(fit(key.shown, _KEYS_WIDTH), "key"), key.does)
+def _rows(keys: list[keymap.Key]) -> Iterator[Line]:
+    for key in keys:
+        yield line(Span(fit(key.shown, _KEYS_WIDTH), "key"), key.does)
 
 
 class HelpScreen(ModalScreen[None]):
@@ -43,9 +50,14 @@ class HelpScreen(ModalScreen[None]):
 
     CSS_PATH = "help.tcss"
 
+    def __init__(self, view: str) -> None:
+        """Show the keys of a view first."""
+        super().__init__()
+        self._view = view
+
     def compose(self) -> ComposeResult:
         """One widget."""
-        yield HelpText(id="help")
+        yield HelpText(self._view)
 
     def on_key(self) -> None:
         """Any key closes it."""

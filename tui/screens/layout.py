@@ -8,6 +8,8 @@ from typing import NamedTuple
 MIN_WIDTH, MIN_HEIGHT = 60, 15
 EMPTY_ROWS = 5
 """What an empty list takes to say why it is empty."""
+BESIDE_WIDTH = 100
+"""From here on the list stands beside a view of one run."""
 WIDE_WIDTH, WIDE_HEIGHT = 140, 35
 
 
@@ -25,38 +27,60 @@ def is_wide(width: int, height: int) -> bool:
     return width >= WIDE_WIDTH and height >= WIDE_HEIGHT
 
 
-def arrange(width: int, height: int, runs: int, pane: str, alone: bool) -> Mapping[str, Box]:
+def shows_list(width: int, view: str, alone: bool) -> bool:
+    """Tell whether the list of runs is on screen."""
+    return not alone and (view == "runs" or width >= BESIDE_WIDTH)
+
+
+def arrange(width: int, height: int, runs: int, view: str, alone: str = "") -> Mapping[str, Box]:
     """Return the box of each visible widget; what is missing is hidden.
 
     Args:
-        width: Of the terminal.
-        height: Of the terminal.
-        runs: How many runs are listed: a short list leaves its room to the panes.
-        pane: The current pane.
-        alone: Whether the current pane has the whole screen.
+        width: of the terminal.
+        height: of the terminal.
+        runs: how many runs are listed: a short list leaves its room to the panes.
+        view: the current view.
+        alone: the pane that has the whole screen; empty when none has.
     """
     if width < MIN_WIDTH or height < MIN_HEIGHT:
         return {"too-small": Box(0, 0, width, height)}
-    frame = {"header": Box(0, 0, width, 1), "hints": Box(0, height - 1, width, 1)}
-    top, inner = 1, height - 2
+    frame = {
+        "header": Box(0, 0, width, 1),
+        "tabs": Box(0, 1, width, 1),
+        "hints": Box(0, height - 1, width, 1),
+    }
+    top, inner = 2, height - 3
     if alone:
-        return {**frame, pane: Box(0, top, width, inner)}
+        return {**frame, alone: Box(0, top, width, inner)}
+    if view != "runs":
+        return {**frame, **_beside(width, top, inner, view)}
     if is_wide(width, height):
-        return {**frame, **_wide(width, top, inner, runs)}
+        return {**frame, **_dashboard(width, top, inner, runs)}
     rows = min(runs + 1 if runs else EMPTY_ROWS, _list_share(inner))
     return {
         **frame,
         "runs": Box(0, top, width, rows),
-        pane: Box(0, top + rows, width, inner - rows),
+        "progress": Box(0, top + rows, width, inner - rows),
+    }
+
+
+def _beside(width: int, top: int, inner: int, view: str) -> dict[str, Box]:
+    """Put a view beside the list where there is room, or in its place."""
+    if width < BESIDE_WIDTH:
+        return {view: Box(0, top, width, inner)}
+    left = min(60, max(34, width * 3 // 10))
+    return {
+        "runs": Box(0, top, left, inner),
+        view: Box(left + 1, top, width - left - 1, inner),
     }
 
 
 def _list_share(inner: int) -> int:
-    """Rows for a long list above one pane: less than half, the chart needs the rest."""
-    return max(5, inner * 9 // 20)
+    """Rows for a long list above one pane."""
+    return max(5, inner * 12 // 20)
 
 
-def _wide(width: int, top: int, inner: int, runs: int) -> dict[str, Box]:
+def _dashboard(width: int, top: int, inner: int, runs: int) -> dict[str, Box]:
     """Put list, epochs and events on the left; progress and chart on the right.
 
     The report stands below the epochs when the list is short, and below the chart otherwise.

@@ -16,18 +16,21 @@ from runstore.sources import looked_for
 
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
-from ..messages import PaneChosen, RunChosen, ShownRunsChanged
+from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
+from ..scene import Scene
+from ..session import Session
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
 from ..widgets.lines import LinesWidget
-from ..widgets.pane import PANES, Pane
+from ..widgets.pane import Pane
 from ..widgets.run_list import RunList
+from ..widgets.tabs import TabLine
 from ..widgets.too_small import TooSmall
 from .filter_text import FilterText
-from .layout import Box, arrange, is_wide
+from .layout import Box, arrange, shows_list
 
 RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
@@ -50,8 +53,9 @@ class MainScreen(Screen[None]):
         super().__init__()
         self.catalog = catalog
         self.watcher = watcher
-        self.pane = "progress"
-        self.alone = False
+        self.session = Session()
+        self.alone = ""
+        """The pane that has the whole screen."""
         self.paused = False
         self.filter = FilterText()
         self.selected: Entry | None = None
@@ -68,12 +72,13 @@ class MainScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Mount what is visible at first; panes come when they are first looked at."""
         yield HeaderLine(id="header")
+        yield TabLine(id="tabs")
         yield RunList(id="runs")
         yield HintLine(id="hints")
 
     def on_mount(self) -> None:
         """Show what the catalog has already."""
-        self._list.empty = self._nothing
+        self._list.empty, self._list.session = self._nothing, self.session
         self._fill_list(None)
         self._update_header()
 
@@ -121,7 +126,7 @@ class MainScreen(Screen[None]):
             self._renew_selected()
             self._place()
         self._fill_list(changes.runs)
-        if self.selected is not None and self.selected.key in changes.runs:
+        if not changes.runs.isdisjoint(self._followed()):
             self._panes_are_old = True
 
     def _renew_selected(self) -> None:
@@ -155,7 +160,17 @@ class MainScreen(Screen[None]):
     def _update_panes(self) -> None:
         self._panes_at, self._panes_are_old = time.monotonic(), False
         for pane in self._visible_panes():
-            pane.show(self.selected)
+            pane.show(self._scene())
+
+    def _scene(self) -> Scene:
+        marked = (self.catalog.get(key) for key in self.session.marks)
+        return Scene(self.selected, tuple(e for e in marked if e is not None), self.session)
+
+    def _followed(self) -> list[str]:
+        """Return the keys of the runs whose history is read, the chosen one first."""
+        drawn = self._scene().together
+        chosen = [entry.key for entry in drawn if entry is self.selected]
+        return chosen + [entry.key for entry in drawn if entry is not self.selected]
 
     def _visible_panes(self) -> Iterator[Pane]:
         return (pane for pane in self._panes.values() if pane.display)
@@ -174,11 +189,21 @@ class MainScreen(Screen[None]):
             round_trip_s=getattr(self.app, "round_trip_s", None),
         )
         self.query_one("#header", HeaderLine).update_from(headline)
-        prompt = from_file(self.filter.text) if self.filter.open else None
-        self.query_one("#hints", HintLine).update_from(self._note(), self._goes_back(), prompt)
+        self.query_one("#tabs", TabLine).update_from(self.session.view, len(self._scene().marked))
+        hints = self.query_one("#hints", HintLine)
+        hints.update_from(self.session.view, self._note(), self._goes_back(), self._prompt())
+
+    def _prompt(self) -> Line | None:
+        """Return what is being typed: the filter, or a search in the pane."""
+        pane = self._current_pane()
+        typed = self.filter.text if self.filter.open else pane.prompt if pane else None
+        if typed is None:
+            return None
+        return line(Span(" /", "key"), from_file(typed), Span("▏", "key"))
 
     def _goes_back(self) -> bool:
-        return self.alone or bool(self.filter.words) or self._focused_pane() is not None
+        elsewhere = bool(self.alone) or self.session.view != "runs"
+        return elsewhere or bool(self.filter.words) or self._focused_pane() is not None
 
     def _note(self) -> str:
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
@@ -234,37 +259,34 @@ class MainScreen(Screen[None]):
         width, height = self.size
         if not width or not height:
             return
-        boxes = arrange(width, height, len(self._listed()), self.pane, self.alone)
-        for name in PANES if self.painted else ():
-            if name in boxes:
+        boxes = arrange(width, height, len(self._listed()), self.session.view, self.alone)
+        for name in boxes if self.painted else ():
+            if name not in _WITHOUT_PANES:
                 self._pane(name)
         if "too-small" in boxes and not self.query("#too-small"):
             self.mount(TooSmall(id="too-small"))
-        tabbed = self.alone or not is_wide(width, height)
         for widget in self.children:
-            if isinstance(widget, Pane):
-                widget.tabbed = tabbed
             _put(widget, boxes.get(widget.id or ""))
         self._update_panes()
 
     def _pane(self, name: str) -> Pane:
         """Return a pane, made when it is first needed."""
-        from ..widgets.panes import (
-            PANE_TYPES,
-        )  # with all that they draw: not before the first paint
+        from ..widgets.view_panes import make_pane  # what they draw is not for the first paint
 
         pane = self._panes.get(name)
         if pane is None:
-            pane = self._panes[name] = PANE_TYPES[PANES.index(name)]()
-            pane.entry = self.selected
+            pane = self._panes[name] = make_pane(name)
+            pane.scene = self._scene()
             self.mount(pane)
         return pane
 
-    def choose_pane(self, name: str) -> None:
-        """Make a pane the current one, and give it the keys where it has room of its own."""
-        self.pane = name
+    def choose_view(self, name: str) -> None:
+        """Show a view, and give it the keys."""
+        self.session.view, self.alone = name, ""
         self._place()
-        if self.alone or is_wide(*self.size):
+        if name == "runs":
+            self._list.focus()
+        else:
             self._pane(name).focus()
 
     def restyle(self) -> None:
@@ -285,18 +307,29 @@ class MainScreen(Screen[None]):
         self._tell_watcher(message.keys)
 
     def _tell_watcher(self, shown: tuple[str, ...] | None = None) -> None:
-        keys = self._list.shown if shown is None else shown
-        self.watcher.show(keys, self.selected.key if self.selected else None)
+        self.watcher.show(self._list.shown if shown is None else shown, self._followed())
+
+    def on_view_chosen(self, message: ViewChosen) -> None:
+        """A tab was clicked."""
+        self.choose_view(message.view)
 
     def on_pane_chosen(self, message: PaneChosen) -> None:
-        """A tab or a pane was clicked."""
-        self.choose_pane(message.pane)
+        """A pane was clicked."""
+        self._pane(message.pane).focus()
 
     def on_key(self, event: events.Key) -> None:
-        """Let the filter have its keys before they mean anything else."""
-        if self.filter.press(event.key, event.character):
+        """Let what is being typed have its keys before they mean anything else."""
+        pane = self._current_pane()
+        if pane is not None and pane.press(event.key, event.character):
+            event.stop()
+            self._update_header()
+        elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
             event.stop()
             self._refilter()
+
+    def _may_filter(self) -> bool:
+        found = keymap.find("slash", self.session.view)
+        return found is not None and found.action == "filter"
 
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the filter."""
@@ -310,6 +343,30 @@ class MainScreen(Screen[None]):
 
     # ---- what keys do --------------------------------------------------------------------------
 
+    async def action_key(self, name: str) -> None:
+        """Do what a key does in this view: here, or in the view's pane."""
+        found = keymap.find(name, self.session.view)
+        if found is None:
+            return
+        target = self._keyed_pane() if found.views else self
+        if target is None:
+            return
+        await self.app.run_action(found.action, default_namespace=target)
+        if target is not self:
+            self._update_panes()
+            self._update_header()
+
+    def _keyed_pane(self) -> Pane | None:
+        """Return the pane that the view's own keys are for."""
+        if self.session.view != "runs":
+            return self._pane(self.session.view)
+        chart = self._panes.get("chart")
+        return chart if chart is not None and chart.display else None
+
+    def _current_pane(self) -> Pane | None:
+        """Return the pane of the view, if the view has one and it was made."""
+        return self._panes.get(self.session.view)
+
     def _focused_pane(self) -> Pane | None:
         return self.focused if isinstance(self.focused, Pane) else None
 
@@ -317,6 +374,10 @@ class MainScreen(Screen[None]):
         """Move in the list, or scroll the pane that has the keys."""
         pane = self._focused_pane()
         pane.scroll_lines(lines) if pane else self._list.move(lines)
+
+    def action_run(self, runs: int) -> None:
+        """Choose another run, whatever has the keys."""
+        self._list.move(runs)
 
     def action_page(self, pages: int) -> None:
         """Move by pages."""
@@ -328,50 +389,60 @@ class MainScreen(Screen[None]):
         pane = self._focused_pane()
         pane.scroll_edge(direction) if pane else self._list.move_edge(direction)
 
-    def action_pane(self, name: str) -> None:
-        """Go to a pane."""
-        self.choose_pane(name)
+    def action_view(self, name: str) -> None:
+        """Go to a view."""
+        self.choose_view(name)
 
     def action_next_pane(self, move: int) -> None:
-        """Go to the next pane; where all are visible, the list is one of them."""
-        if self.alone or not is_wide(*self.size):
-            self.choose_pane(PANES[(PANES.index(self.pane) + move) % len(PANES)])
-            return
-        stops = ("runs", *PANES)
-        focused = self._focused_pane()
-        at = stops.index(focused.NAME) if focused else 0
-        name = stops[(at + move) % len(stops)]
-        if name == "runs":
-            self._list.focus()
-        else:
-            self.choose_pane(name)
+        """Give the keys to the next pane on screen; the list is one of them."""
+        stops: list[Widget] = [self._list] if self._list.display else []
+        stops += sorted(self._visible_panes(), key=lambda pane: (pane.region.x, pane.region.y))
+        if stops:
+            at = stops.index(self.focused) if self.focused in stops else 0
+            stops[(at + move) % len(stops)].focus()
 
-    def action_enlarge(self) -> None:
-        """Give the current pane the whole screen; from the wide list that is the chart."""
-        if is_wide(*self.size) and self._focused_pane() is None:
-            self.pane = "chart"
-        self.alone = True
-        self.choose_pane(self.pane)
+    def action_open(self) -> None:
+        """Show the chosen run; or give the pane that has the keys the whole screen."""
+        pane = self._focused_pane()
+        if pane is None:
+            self.choose_view("run")
+        else:
+            self.alone = "" if self.alone == pane.NAME else pane.NAME
+            self._place()
+            pane.focus()
 
     def action_back(self) -> None:
-        """Undo one step: the enlarged pane, the focus on a pane, the filter."""
+        """Undo one step: the enlarged pane, the focus on a pane, the view, the filter."""
         if self.alone:
-            self.alone = False
+            self.alone = ""
             self._place()
-            self._list.focus()
+            if not shows_list(self.size.width, self.session.view, bool(self.alone)):
+                self._pane(self.session.view).focus()
+        elif self.session.view != "runs":
+            self.choose_view("runs")
         elif self._focused_pane():
             self._list.focus()
         else:
             self.filter.text = ""
             self._refilter()
 
-    def action_metric(self, move: int) -> None:
-        """Draw another metric."""
-        shown = "chart" in {pane.NAME for pane in self._visible_panes()}
-        if not shown:
-            self.choose_pane("chart")
-        if shown:
-            self._pane("chart").next_metric(move)
+    def action_mark(self) -> None:
+        """Mark the chosen run, or take its mark away, and go on to the next."""
+        if self.selected is not None:
+            self.session.toggle_mark(self.selected.key)
+            self._list.move(1)
+            self._marks_changed()
+
+    def action_unmark(self) -> None:
+        """Take all marks away."""
+        self.session.marks.clear()
+        self._marks_changed()
+
+    def _marks_changed(self) -> None:
+        self._list.redraw()
+        self._tell_watcher()
+        self._update_panes()
+        self._update_header()
 
     def action_filter(self) -> None:
         """Open the filter."""
@@ -386,6 +457,9 @@ class MainScreen(Screen[None]):
     def action_rescan(self) -> None:
         """Read everything again."""
         self.watcher.rescan()
+
+
+_WITHOUT_PANES = frozenset({"header", "tabs", "hints", "runs", "too-small"})
 
 
 def _missing_line(root: str, why: str, width: int) -> Line:

@@ -13,26 +13,27 @@ from .lines import LinesWidget
 class HintLine(LinesWidget):
     """One line of keys, and at its end what stands out about the list."""
 
+    view = "runs"
     note = ""
     going_back = False
     """Esc does something: it takes the place of Enter."""
-    prompt: str | None = None
-    """The filter while it is typed."""
+    prompt: Line | None = None
+    """What is being typed, and what Enter and Esc do with it."""
 
-    def update_from(self, note: str, going_back: bool, prompt: str | None) -> None:
-        """Show a note (the filter in force), whether Esc leads back, and what is being typed."""
-        if (note, going_back, prompt) != (self.note, self.going_back, self.prompt):
-            self.note, self.going_back, self.prompt = note, going_back, prompt
+    def update_from(self, view: str, note: str, going_back: bool, prompt: Line | None) -> None:
+        """Show the keys of a view, a note (the filter in force), and what is being typed."""
+        new = (view, note, going_back, prompt)
+        if new != (self.view, self.note, self.going_back, self.prompt):
+            self.view, self.note, self.going_back, self.prompt = new
             self.redraw()
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return the keys, as many as fit, or the filter while it is typed."""
         if self.prompt is not None:
-            typed = line(Span(" /", "key"), self.prompt, Span("▏", "key"))
-            help_text = "name, status or tag   Enter keeps   Esc drops "
-            return [spread(typed, line(Span(help_text, "dim")), width)]
+            help_text = "Enter keeps   Esc drops "
+            return [spread(self.prompt, line(Span(help_text, "dim")), width)]
         spans: list[Span] = [Span(" ")]
         note = line(Span(self.note, "warn"), " ") if self.note else ()
-        for key, does in keymap.hints(self.going_back):
+        for key, does in keymap.hints(self.view, self.going_back):
             spans += [Span(key, "key"), Span(f" {does}   ", "dim")]
         return [spread(line(*spans), note, width)]

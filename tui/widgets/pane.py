@@ -10,16 +10,18 @@ from textual import events
 from ..catalog import Entry, RunView
 from ..messages import PaneChosen
 from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width
+from ..scene import Scene
 from .lines import LinesWidget, guarded
 
-PANES = ("progress", "chart", "epochs", "report", "events")
-TITLES = {name: f"{number} {name.capitalize()}" for number, name in enumerate(PANES, 1)}
 MARGIN = 1
 """Empty cells left of the content."""
 
 
 class Pane(LinesWidget, can_focus=True):
-    """Shows one aspect of the selected run; subclasses say which, in `content`.
+    """Shows one aspect of the chosen run; subclasses say which, in `content`.
+
+    What a view's keys do are its `action_…` methods (`keymap`). One that draws several runs, or
+    something else than their states, has a `body` of its own.
 
     Abstract for the type checker alone: Textual's metaclass leaves no room for that of `abc.ABC`.
     """
@@ -30,9 +32,9 @@ class Pane(LinesWidget, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self.entry: Entry | None = None
-        self.tabbed = False
-        """Show all panes' names in the title line, because only this one is visible."""
+        self.scene = Scene()
+        self.prompt: str | None = None
+        """What is being typed into it, while that is so: a search."""
         self._top = 0
         self._length = 0
         self._seen: list[Line] = []
@@ -43,28 +45,38 @@ class Pane(LinesWidget, can_focus=True):
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return all lines of the pane for a run, long ones as `LazyLines`."""
 
+    def title(self) -> str:
+        """Return the pane's name in its title line."""
+        return self.NAME.capitalize()
+
     def subtitle(self) -> str:
         """Return what follows the pane's name in its title line."""
         return ""
 
-    def next_metric(self, move: int) -> None:
-        """Show another metric, in a pane that shows one at a time."""
+    def press(self, key: str, character: str | None) -> bool:
+        """Take a key before it means anything else; return False when it is not for the pane."""
+        return False
 
-    def show(self, entry: Entry | None) -> None:
-        """Show a run."""
-        if entry is not self.entry:
-            self.entry = entry
+    @property
+    def entry(self) -> Entry | None:
+        """The chosen run."""
+        return self.scene.entry
+
+    def show(self, scene: Scene) -> None:
+        """Show other runs, or the same with new values."""
+        if scene.entry is not self.entry:
             self._top = 0
+        self.scene = scene
         self.redraw()
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return the title and the visible part of the content."""
         self._length = 0
-        visible = guarded(lambda: self._visible(width - MARGIN - 1, height - 1))
+        visible = guarded(lambda: self.body(width - MARGIN - 1, height - 1))
         margin = Span(" " * MARGIN)
         return [self._title(width, height), *((margin, *row) for row in visible)]
 
-    def _visible(self, width: int, height: int) -> list[Line]:
+    def body(self, width: int, height: int) -> list[Line]:
         """Return the lines that are scrolled into view; the others are not even made."""
         if self.entry is None:
             return [EMPTY]
@@ -73,18 +85,21 @@ class Pane(LinesWidget, can_focus=True):
             if view is None:
                 entry, self._length = self._seen_of
                 return self._seen if entry is self.entry else [EMPTY]
-            lines = self.content(view, width, height)
-            self._length = len(lines)
-            self._top = max(0, min(self._top, self._length - height))
-            self._seen = list(lines[self._top : self._top + height])
+            self._seen = self.scrolled(self.content(view, width, height), height)
             self._seen_of = self.entry, self._length
             return self._seen
+
+    def scrolled(self, lines: Sequence[Line], height: int) -> list[Line]:
+        """Return the part of all lines that is scrolled into view."""
+        self._length = len(lines)
+        self._top = max(0, min(self._top, self._length - height))
+        return list(lines[self._top : self._top + height])
 
     def _title(self, width: int, height: int) -> Line:
         rule = "rule-focus" if self.has_focus else "rule"
         below = self._length - self._top - (height - 1)
         end = f" ↓ {below} more " if below > 0 else " ─ end " if self._top else ""
-        head = self._tabs(rule) if self.tabbed else self._own_title(rule)
+        head = self._own_title(rule)
         room = width - line_width(head) - len(end) - 1
         return fit_line((*head, Span("─" * room, rule), Span(end, "dim"), Span("─", rule)), width)
 
@@ -92,15 +107,10 @@ class Pane(LinesWidget, can_focus=True):
         subtitle = self.subtitle()
         return line(
             Span("─ ", rule),
-            Span(TITLES[self.NAME], "title" if self.has_focus else "head"),
+            Span(self.title(), "title" if self.has_focus else "head"),
             Span(f" · {subtitle}" if subtitle else "", "dim"),
             " ",
         )
-
-    def _tabs(self, rule: str) -> Line:
-        tabs = [Span(f" {TITLES[n]} ", "tab-on" if n == self.NAME else "tab") for n in PANES]
-        subtitle = self.subtitle()
-        return line(Span("─", rule), *tabs, Span(f" {subtitle} " if subtitle else "", "dim"))
 
     def scroll_lines(self, lines: int) -> None:
         """Scroll by some lines."""
@@ -124,19 +134,8 @@ class Pane(LinesWidget, can_focus=True):
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:
-        """Choose a tab, or this pane."""
-        pane = self._tab_at(event.x) if self.tabbed and event.y == 0 else self.NAME
-        if pane is not None:
-            self.post_message(PaneChosen(pane))
-
-    def _tab_at(self, x: int) -> str | None:
-        left = 1
-        for name in PANES:
-            right = left + len(TITLES[name]) + 2
-            if left <= x < right:
-                return name
-            left = right
-        return None
+        """Choose this pane."""
+        self.post_message(PaneChosen(self.NAME))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Three lines down."""

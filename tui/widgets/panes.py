@@ -1,4 +1,4 @@
-"""The five detail panes; what they draw is in `renderables`."""
+"""The small panes of the runs view; what they draw is in `renderables`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from ..catalog import RunView
 from ..renderables import details
 from ..renderables.curves import group_names, next_group, run_chart
-from ..renderables.report import Made, report
 from ..renderables.text import Line, Span, from_file, line
 from .pane import Pane
 
@@ -47,7 +46,7 @@ class ChartPane(Pane):
             return [line(Span("reading the history …", "dim"))]
         return lines
 
-    def next_metric(self, move: int) -> None:
+    def action_metric(self, move: int) -> None:
         """Draw the metric `move` places further on."""
         if self.entry is not None:
             with self.entry.glimpse() as view:
@@ -70,26 +69,6 @@ class EpochsPane(Pane):
         return details.epochs(view.full, width)
 
 
-class ReportPane(Pane):
-    """The newest classification reports."""
-
-    NAME = "report"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._drawn: tuple[int, Mapping[str, object]] = (0, {})
-        self._table: list[Line] = []
-        self._made: Made = {}
-
-    def content(self, view: RunView, width: int, height: int) -> list[Line]:
-        """Return the reports, validation first; they change with an epoch, not with a step."""
-        drawn = (width, view.full.reports)
-        if drawn != self._drawn or not self._table:
-            self._table = report(view.full, width, self._made)
-            self._drawn = drawn
-        return self._table
-
-
 class EventsPane(Pane):
     """What happened, newest first."""
 
@@ -100,10 +79,6 @@ class EventsPane(Pane):
         return details.events(view.full, width)
 
 
-PANE_TYPES: tuple[type[Pane], ...] = (
-    ProgressPane,
-    ChartPane,
-    EpochsPane,
-    ReportPane,
-    EventsPane,
-)
+PANE_TYPES: Mapping[str, type[Pane]] = {
+    pane.NAME: pane for pane in (ProgressPane, ChartPane, EpochsPane, EventsPane)
+}

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from textual import events
 
 from ..catalog import Entry
-from ..messages import PaneChosen, RunChosen, ShownRunsChanged
+from ..messages import RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
 from ..renderables.facts import Facts, facts_of, tell_apart
 from ..renderables.text import Line, Span, fit_line, from_file
+from ..session import Session
 from .lines import LinesWidget
 
 FACTS_KEPT = 1000
@@ -30,6 +31,7 @@ class RunList(LinesWidget, can_focus=True):
         self.metrics: Sequence[str] = ()
         self.empty: Callable[[int], list[Line]] = lambda width: []
         """Returns what to say when there are no runs."""
+        self.session = Session()
         self._cursor = 0
         self._top = 0
         self._chosen: str | None = None
@@ -138,9 +140,14 @@ class RunList(LinesWidget, can_focus=True):
         for index, entry in enumerate(visible, self._top):
             name, fact = from_file(entry.ref.id), facts.get(entry.key)
             row = run_table.row(fact, columns) if fact else run_table.unread_row(name, columns)
-            row = fit_line((Span(" "), *row), width)
+            row = fit_line((Span(self._mark(entry), "best"), *row), width)
             out.append((Span("", role), *row) if index == self._cursor else row)
         return out
+
+    def _mark(self, entry: Entry) -> str:
+        """Return the letter of a marked run, or a dot for one beyond the letters."""
+        key = entry.key
+        return self.session.letter(key) or ("•" if key in self.session.marks else " ")
 
     def _facts_of(self, entry: Entry) -> Facts | None:
         """Return the facts of a run, from the last time it changed; None before it was read."""
@@ -171,7 +178,7 @@ class RunList(LinesWidget, can_focus=True):
         if event.y > 0:
             self.move(self._top + event.y - 1 - self._cursor)
         if event.chain == 2:
-            self.post_message(PaneChosen("chart"))
+            self.post_message(ViewChosen("run"))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Three runs down."""

@@ -1,0 +1,37 @@
+"""What the user has chosen, and finds again the next time: no run is known here. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MARK_LETTERS = "ABCDEFGH"
+"""Of marked runs, in the order of marking; further ones have none and are not drawn."""
+
+
+@dataclass(slots=True)
+class Session:
+    """The choices of one user for one set of roots."""
+
+    view: str = "runs"
+    filter: str = ""
+    sort: str = ""
+    """The column that the list is sorted by; empty: the newest run first."""
+    reverse: bool = False
+    columns: list[str] = field(default_factory=list)
+    """Metrics and `params.NAME` in the list; empty: what fits, the most telling first."""
+    marks: list[str] = field(default_factory=list)
+    """Keys of marked runs in the order of marking."""
+    grouped: bool = False
+    """Runs that differ in nothing but their seed are one row."""
+
+    def toggle_mark(self, key: str) -> None:
+        """Mark a run, or take its mark away."""
+        if key in self.marks:
+            self.marks.remove(key)
+        else:
+            self.marks.append(key)
+
+    def letter(self, key: str) -> str:
+        """Return the letter of a marked run; empty when it has none."""
+        at = self.marks.index(key) if key in self.marks else len(MARK_LETTERS)
+        return MARK_LETTERS[at] if at < len(MARK_LETTERS) else ""
