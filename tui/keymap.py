@@ -55,9 +55,16 @@ KEYS = (
     Key("ctrl+z", "Ctrl+z", "suspend_process", "suspend; `fg` comes back"),
     Key("question_mark", "?", "help", "this list", "help"),
     Key("q,ctrl+c", "q Ctrl+c", "quit", "quit", "quit"),
+    # ---- runs
+    # ---- run
     # ---- charts
     Key("m", "m", "metric(1)", "next metric", "metric", views=("runs", "charts")),
     Key("M", "M", "metric(-1)", "previous metric", views=("runs", "charts")),
+    # ---- report
+    # ---- compare
+    # ---- log
+    # ---- system
+    # ---- samples
 )
 
 _APP_ACTIONS = {"quit", "suspend_process", "redraw", "help"}
