@@ -59,6 +59,16 @@ TRAINER_STATE_BYTES = 256 << 20
 MANIFEST_BYTES = 256 << 20
 """The list of checkpoints: half a million of them. A longer one is refused, as if it could not be
 read, because what it lists may not be taken for files that nobody listed."""
+SAMPLE_NAMES = 64
+"""Names of image samples, the first by the alphabet: a screen shows a few side by side."""
+SAMPLES_PER_RUN = 20_000
+"""Image samples of all names, the newest of each: a list of files, 300 bytes each."""
+SAMPLE_ENTRIES = 100_000
+"""Names in the folders of image samples that are looked at: a tenth of a second."""
+IMAGE_BYTES = 64 << 20
+"""An image file; it is read as a whole."""
+IMAGE_PIXELS = 32 << 20
+"""An image, by its header: unpacked it takes up to 4 bytes a pixel. 5,800 x 5,800."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 GAP_TOLD = 100

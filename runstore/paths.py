@@ -6,9 +6,10 @@ import os
 import re
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import quote, unquote
 
 Stream = Literal["events", "metrics", "epochs", "reports", "system", "exec"]
 """What a run writes, one kind of rows each (docs/format.md)."""
@@ -21,6 +22,10 @@ _STREAM_FILE = re.compile(
     r"(?:\.rank(?P<rank>[0-9]{1,9}))?-(?P<attempt>[0-9]{4,9})(?:\.(?P<part>[0-9]{1,9}))?\.jsonl"
 )
 _CHECKPOINT_FILE = re.compile(r"step-[0-9]{8,}-[0-9]{4,}(?:\.[0-9]+)?\.pt")
+_SAMPLE_FILE = re.compile(
+    r"step-(?P<step>[0-9]{1,15})(?:-epoch-(?P<epoch>[0-9]{1,9}))?(?:-(?P<attempt>[0-9]{4,9}))?"
+    r"(?:\.(?P<again>[0-9]{1,9}))?\.(?:png|gif|jpg|jpeg)"
+)
 _RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-(?:[a-z0-9_.+]+-)*[a-z2-7]{6,}")
 _HEX_ID = re.compile(r"[0-9a-f]{32}")
 # In the order in which they sort, so that the milliseconds in them do too.
@@ -55,6 +60,36 @@ class StreamFile:
         file = cls(int(match["attempt"]), int(match["part"] or 0), stream, int(match["rank"] or 0))
         # `metrics-00001.jsonl` must not be taken for attempt 1's file.
         return file if file.name == name else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SampleFile:
+    """The meaning of a name such as `step-00001200-epoch-0003-0001.png`, in the order of time."""
+
+    step: int
+    attempt: int = 0
+    """From 1; 0 where the name has none: written by hand."""
+    again: int = 0
+    """From 1 for the attempt's further images at the same step."""
+    epoch: int | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The file's name inside the folder of its samples."""
+        epoch = "" if self.epoch is None else f"-epoch-{self.epoch:04d}"
+        attempt = f"-{self.attempt:04d}" if self.attempt else ""
+        again = f".{self.again}" if self.again else ""
+        return f"step-{self.step:08d}{epoch}{attempt}{again}.png"
+
+    @classmethod
+    def parse(cls, name: str) -> SampleFile | None:
+        """Return what `name` means, or None when it is not that of an image sample."""
+        match = _SAMPLE_FILE.fullmatch(name)
+        if match is None:
+            return None
+        epoch = match["epoch"]
+        numbers = (int(match[key] or 0) for key in ("step", "attempt", "again"))
+        return cls(*numbers, None if epoch is None else int(epoch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +147,11 @@ class RunPaths:
         return self.checkpoints / f"step-{step:08d}-{attempt:04d}{suffix}.pt"
 
     @property
+    def samples(self) -> Path:
+        """`samples/`: a folder of images for each name."""
+        return self.run_dir / "samples"
+
+    @property
     def requests(self) -> Path:
         """`requests/`: what people ask of a running run: `stop`, `checkpoint`."""
         return self.run_dir / "requests"
@@ -124,6 +164,20 @@ class RunPaths:
 def is_checkpoint_name(name: str) -> bool:
     """Tell whether `name` is one that a checkpoint's file gets."""
     return _CHECKPOINT_FILE.fullmatch(name) is not None
+
+
+def sample_folder(name: str) -> str:
+    """Return the folder in `samples/` of a name: percent-encoded (RFC 3986), `val%2Frecon`.
+
+    A leading dot is encoded too, because what begins with one is passed over.
+    """
+    folder = quote(name, safe="", errors="replace")
+    return f"%2E{folder[1:]}" if folder.startswith(".") else folder
+
+
+def sample_name(folder: str) -> str:
+    """Return the name of the samples in a folder."""
+    return unquote(folder, errors="replace")
 
 
 def new_run_id(name: str | None, *, now: float | None = None) -> str:

@@ -28,6 +28,8 @@ class Key:
     """Where it does this; empty: wherever no view has the key for itself."""
 
 
+_SAMPLES = ("samples",)
+
 KEYS = (
     *(
         Key(str(number), str(number), f"view('{view.name}')", view.does)
@@ -65,6 +67,21 @@ KEYS = (
     # ---- log
     # ---- system
     # ---- samples
+    Key("left_square_bracket", "[", "sample(-1)", "previous step", "prev", views=_SAMPLES),
+    Key("right_square_bracket", "]", "sample(1)", "next step", "next", views=_SAMPLES),
+    Key("left_curly_bracket", "{", "leap(-1)", "back by a tenth of all steps", views=_SAMPLES),
+    Key("right_curly_bracket", "}", "leap(1)", "on by a tenth of all steps", views=_SAMPLES),
+    Key("g,home", "g Home", "end(-1)", "first step", views=_SAMPLES),
+    Key("G,end", "G End", "end(1)", "newest step, and follow it", views=_SAMPLES),
+    Key("space", "Space", "play", "play the steps up to the newest", "play", views=_SAMPLES),
+    Key("n", "n", "name(1)", "one name after the other, then all", "name", views=_SAMPLES),
+    Key("N", "N", "name(-1)", "the same backwards", views=_SAMPLES),
+    Key("plus,equals_sign", "+", "zoom(1)", "enlarge", "zoom", views=_SAMPLES),
+    Key("minus", "-", "zoom(-1)", "make smaller again", views=_SAMPLES),
+    Key("0", "0", "zoom(0)", "fit into the pane", views=_SAMPLES),
+    Key("left,h", "← h", "right(-1)", "to the left when enlarged, or back", views=_SAMPLES),
+    Key("right,l", "→ l", "right(1)", "to the right when enlarged, or on", views=_SAMPLES),
+    Key("v", "v", "look", "colours, shades or characters", views=_SAMPLES),
 )
 
 _APP_ACTIONS = {"quit", "suspend_process", "redraw", "help"}

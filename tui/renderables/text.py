@@ -1,7 +1,8 @@
 """Lines of styled text: what every renderable returns and every widget draws.
 
 A line is a tuple of spans; a span is a text and a role. Roles are names such as "dim" or "good";
-the palette of the running app decides what they look like, and `--once` drops them.
+the palette of the running app decides what they look like, and `--once` drops them. Pictures have
+roles that are colours themselves: `#rrggbb on #rrggbb`, `on #rrggbb`, `#rrggbb`.
 """
 
 from __future__ import annotations

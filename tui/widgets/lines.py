@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment
@@ -89,12 +90,26 @@ def _strip(spans: Line, width: int, base: Style, styles: Styles) -> Strip:
     segments = [
         # Whoever made the line has cleaned it; this is the last place where it can be done.
         Segment(
-            printable_lines(span.text), whole + styles.get(span.role, whole) if span.role else whole
+            printable_lines(span.text), _style(span.role, whole, styles) if span.role else whole
         )
         for span in fit_line(spans, width)
         if span.text
     ]
     return Strip(segments, width)
+
+
+def _style(role: str, whole: Style, styles: Styles) -> Style:
+    known = styles.get(role)
+    if known is not None:
+        return whole + known
+    return whole + _colors(role) if "#" in role else whole
+
+
+@lru_cache(maxsize=1 << 14)
+def _colors(role: str) -> Style:
+    """Return the style of a role that is no name but colours: `#rrggbb on #rrggbb`."""
+    front, _, back = role.rpartition("on ") if "on " in role else (role, "", "")
+    return Style(color=front.strip() or None, bgcolor=back or None)
 
 
 def guarded(build: Callable[[], list[Line]]) -> list[Line]:
