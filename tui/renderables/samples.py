@@ -181,11 +181,16 @@ def scrubber(
     return spread(line(Span(head, "value")), right, width)
 
 
+def short_path(sample: Sample) -> str:
+    """Return the file's folder and name: what is before them is the run's."""
+    return from_file("/".join(sample.path.split("/")[-2:]))
+
+
 def files(samples: Sequence[Sample], why: str) -> list[Line]:
     """Return what there is in words, where no picture can be drawn."""
     told = line(Span(why, "warn"))
     rows = (
-        line(Span(f"step {sample.file.step:>10,}  ", "value"), Span(from_file(sample.path), "dim"))
+        line(Span(f"step {sample.file.step:>10,}  ", "value"), Span(short_path(sample), "dim"))
         for sample in reversed(samples)
     )
     return [told, EMPTY, *rows]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from rich.color import Color, ColorType
+from rich.color_triplet import ColorTriplet
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -100,16 +102,24 @@ def _strip(spans: Line, width: int, base: Style, styles: Styles) -> Strip:
 
 def _style(role: str, whole: Style, styles: Styles) -> Style:
     known = styles.get(role)
-    if known is not None:
-        return whole + known
-    return whole + _colors(role) if "#" in role else whole
+    if known is None and (role[:1] == "#" or role[:4] == "on #"):
+        known = _colors(role)
+        if known.bgcolor:  # the costs of adding are those of a picture's thousand colours
+            return known
+    return whole + known if known else whole
 
 
 @lru_cache(maxsize=1 << 14)
 def _colors(role: str) -> Style:
     """Return the style of a role that is no name but colours: `#rrggbb on #rrggbb`."""
     front, _, back = role.rpartition("on ") if "on " in role else (role, "", "")
-    return Style(color=front.strip() or None, bgcolor=back or None)
+    return Style(color=_color(front.rstrip()), bgcolor=_color(back))
+
+
+def _color(code: str) -> Color | None:
+    # Made directly: a picture has a thousand colours, and Rich's parser takes three times as long.
+    rgb = bytes.fromhex(code[1:])
+    return Color(code, ColorType.TRUECOLOR, triplet=ColorTriplet(*rgb)) if code else None
 
 
 def guarded(build: Callable[[], list[Line]]) -> list[Line]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runstore.pictures import INSTALL, is_installed
+from runstore.pictures import INSTALL, framing, is_installed
 from runstore.samples import Rewinds, Sample, Samples, epoch_of
 from runstore.state import RunState
 
@@ -24,6 +25,7 @@ from ..renderables.samples import (
     files,
     part_shown,
     scrubber,
+    short_path,
 )
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..scene import Scene
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 FRAME_S = 0.25
 """Between two pictures when they are played."""
+HOLD_S = 0.3
+"""How long the last pictures stay while the next ones are decoded."""
+LOOK_AGAIN_S = 0.03
 ZOOMS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 PAN = 0.25
 """Of what is shown, by one key."""
@@ -71,12 +76,18 @@ class SamplesPane(Pane):
         self._timeline = Timeline()
         self._timeline_of: tuple[object, ...] = ()
         """What the timeline was made of."""
-        self._first: Picture | None = None
-        """The first picture on screen: panning goes by what is shown of it."""
+        self._framed: tuple[tuple[int, int], tuple[int, int]] | None = None
+        """Size and room of a picture on screen: panning goes by what is shown of it."""
         self._drawn: dict[tuple[int, str, bool], tuple[Picture, list[Line]]] = {}
         """Pictures as lines, those of the last frame."""
-        self._frame_is_whole = False
+        self._is_whole = False
         """All pictures of the last frame were decoded."""
+        self._whole: list[Line] = []
+        """The last frame of which that is so, …"""
+        self._whole_of: tuple[object, ...] = ()
+        """… and what it shows."""
+        self._missing_since: float | None = None
+        """Since when pictures are being decoded that should be on screen."""
 
     def on_mount(self) -> None:
         """Have a clock for playing, which stands still."""
@@ -113,7 +124,7 @@ class SamplesPane(Pane):
         state = view.full
         samples = self._pictures.show(state.path, state.source)
         if samples is None:
-            self._names, self._frame_is_whole = (), False
+            self._names, self._is_whole = (), False
             self.is_waiting = True
             return [line(Span("looking for images …", "dim"))]
         timeline = self._timeline_from(samples, state)
@@ -142,44 +153,79 @@ class SamplesPane(Pane):
     def _frame(
         self, timeline: Timeline, left_out: str, state: RunState, width: int, height: int
     ) -> list[Line]:
+        """Return the pictures of this moment; the last ones for as long as decoding usually takes.
+
+        Otherwise each key would blank the pictures for the blink of an eye.
+        """
         names = list(timeline.names)
         grid = arrange_tiles(len(names), width, height - 1)
         names = names[: grid.places]
-        at = timeline.index(self._moment)
         now = [timeline.sample(name, self._moment) for name in names]
-        self._pictures.ask([*self._wanted(now, grid), *self._next_wanted(timeline, names, grid)])
+        self._pictures.ask(self._wanted(timeline, names, grid))
+        self._is_whole = all(s is None or self._picture(s, grid) is not None for s in now)
+        frame_of = (state.path, grid, tuple(names), self._style())
+        if self._is_whole:
+            self._missing_since = None
+        elif self._holds() and self._whole_of == frame_of:
+            return self._whole
         tiles = [
             self._tile(name, sample, state, grid) for name, sample in zip(names, now, strict=True)
         ]
-        self._first = next((p for s in now if s and (p := self._picture(s, grid))), None)
-        self._frame_is_whole = all(s is None or self._picture(s, grid) for s in now)
-        self.is_waiting = not self._frame_is_whole
-        beyond = len(timeline.names) - len(names)
-        note = f"{beyond} more: n" if beyond else left_out
-        played = "playing" if self._plays else "newest" if self._moment is None else ""
         rows = beside(tiles, grid)
         rows += [EMPTY] * (height - 1 - len(rows))
-        newest = max((s for s in now if s), key=lambda s: s.file, default=None)
+        beyond = len(timeline.names) - len(names)
+        note = f"{beyond} more: n" if beyond else left_out
+        rows.append(self._scrubber(timeline, now, state, note, width))
+        if self._is_whole:
+            self._whole, self._whole_of = rows, frame_of
+        return rows
+
+    def _holds(self) -> bool:
+        """Look again soon, and tell whether the last pictures may stay until then."""
+        self.is_waiting = True
+        now = time.monotonic()
+        if self._missing_since is None:
+            self._missing_since = now
+        if now - self._missing_since >= HOLD_S:
+            return False
+        self.set_timer(LOOK_AGAIN_S, self._look_again)
+        return True
+
+    def _scrubber(
+        self,
+        timeline: Timeline,
+        now: Sequence[Sample | None],
+        state: RunState,
+        note: str,
+        width: int,
+    ) -> Line:
+        newest = max((s for s in now if s is not None), key=lambda s: s.file, default=None)
         epoch = None if newest is None else epoch_of(newest, state)
-        return [*rows, scrubber(timeline, at, epoch, played, note, width)]
+        played = "playing" if self._plays else "newest" if self._moment is None else ""
+        at = timeline.index(self._moment)
+        return scrubber(timeline, at, epoch, played, note, width)
+
+    def _look_again(self) -> None:
+        if self.display and not self._is_whole:
+            self.redraw()
 
     def _request(self, sample: Sample, grid: Grid) -> Wanted:
         room = (grid.width, 2 * (grid.height - 1))
         return Wanted(sample.path, room, ZOOMS[self._zoom], self._centre)
 
-    def _wanted(self, samples: Sequence[Sample | None], grid: Grid) -> list[Wanted]:
-        return [self._request(sample, grid) for sample in samples if sample is not None]
-
-    def _next_wanted(self, timeline: Timeline, names: Sequence[str], grid: Grid) -> list[Wanted]:
-        """Return what is shown next while it plays: decoded in time."""
-        at = timeline.index(self._moment) + 1
-        if not self._plays or at >= len(timeline.moments):
-            return []
-        coming = [timeline.sample(name, timeline.moments[at]) for name in names]
-        return self._wanted(coming, grid)
+    def _wanted(self, timeline: Timeline, names: Sequence[str], grid: Grid) -> list[Wanted]:
+        """Return what is shown now, and what the next key is likely to show."""
+        at = timeline.index(self._moment)
+        near = [self._moment, *timeline.moments[at + 1 : at + 2], *timeline.moments[at - 1 : at]]
+        wanted = (timeline.sample(name, moment) for moment in near for name in names)
+        requests = (self._request(sample, grid) for sample in wanted if sample is not None)
+        return list(dict.fromkeys(requests))
 
     def _picture(self, sample: Sample, grid: Grid) -> Picture | None:
-        return self._pictures.get(self._request(sample, grid))
+        picture = self._pictures.get(self._request(sample, grid))
+        if picture is not None and picture.pixels is not None:
+            self._framed = (picture.size, (grid.width, 2 * (grid.height - 1)))
+        return picture
 
     def _tile(self, name: str, sample: Sample | None, state: RunState, grid: Grid) -> list[Line]:
         if sample is None:
@@ -190,7 +236,7 @@ class SamplesPane(Pane):
         if picture is None:
             return [caption(said, grid.width), line(Span("reading …", "dim"))]
         if picture.pixels is None:
-            where = shorten(from_file(sample.path), grid.width, keep_end=True)
+            where = shorten(short_path(sample), grid.width, keep_end=True)
             why = textwrap.wrap(from_file(picture.problem), grid.width)
             told = [line(Span(text, "warn")) for text in why]
             return [caption(said, grid.width), *told, line(Span(where, "dim"))]
@@ -228,8 +274,8 @@ class SamplesPane(Pane):
     def action_sample(self, moves: int) -> None:
         """Go to a later or an earlier step; behind the last one it follows the newest again."""
         moments = self._timeline.moments
-        at = self._timeline.index(self._moment) + moves
-        self._moment = None if at >= len(moments) - 1 else moments[max(0, at)]
+        at = max(0, self._timeline.index(self._moment) + moves)
+        self._moment = None if at >= len(moments) - 1 else moments[at]
         self.redraw()
 
     def action_leap(self, direction: int) -> None:
@@ -254,7 +300,7 @@ class SamplesPane(Pane):
 
     def _next_frame(self) -> None:
         """Show the next step, once this one is on screen."""
-        if self._plays and self._frame_is_whole:
+        if self._plays and self._is_whole:
             self.action_sample(1)
             if self._moment is None:
                 self._stop()
@@ -294,16 +340,17 @@ class SamplesPane(Pane):
             super().scroll_lines(lines)
 
     def _pan(self, across: int, down: int) -> None:
-        picture = self._first
-        if picture is None or picture.box is None:
+        """Move by a part of what is shown; not beyond the edges, where a key would do nothing."""
+        if self._framed is None:
             return
-        box, (width, height) = picture.box, picture.size
-        shares = ((box.right - box.left) / width, (box.bottom - box.top) / height)
-        moved = [
+        size, room = self._framed
+        box = framing(size, room, ZOOMS[self._zoom], self._centre).box
+        shares = ((box.right - box.left) / size[0], (box.bottom - box.top) / size[1])
+        x, y = (
             max(share / 2, min(1 - share / 2, middle + move * PAN * share))
             for share, middle, move in zip(shares, self._centre, (across, down), strict=True)
-        ]
-        self._centre = (moved[0], moved[1])
+        )
+        self._centre = (x, y)
         self.redraw()
 
     def action_look(self) -> None:

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from runstore.pictures import (
+    BEHIND_ALPHA,
+    PictureError,
+    Pixels,
+    framing,
+    open_picture,
+    pixels_of,
+    read_header,
+)
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> str:
+    image.save(path, **options)  # type: ignore[arg-type]
+    return str(path)
+
+
+def shown(path: str, room: tuple[int, int] = (8, 8)) -> Pixels:
+    """Return an image as it is drawn into a room."""
+    image = open_picture(path).image
+    return pixels_of(image, framing(image.size, room))
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """Return a PNG whose header tells any size, with few bytes of data."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(bytes(1 << 20)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "JPEG"])
+def test_header_tells_kind_and_size_as_pillow_does(kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("L", (37, 211)).save(file, kind)
+    assert read_header(file.getvalue()) == (kind, 37, 211)
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_break_the_reading_of_a_header(data: bytes) -> None:
+    for magic in (b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\xff\xd8\xff"):
+        found = read_header(magic + data)
+        assert found is None or (found.width > 0 and found.height > 0)
+
+
+def test_image_of_a_huge_size_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_of_size(60_000, 60_000))
+    with pytest.raises(PictureError, match="60,000x60,000 pixels"):
+        open_picture(str(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "^empty$"),
+        (b"<svg/>", "no PNG, GIF or JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no PNG, GIF or JPEG"),
+        (png_of_size(0, 5), "no PNG, GIF or JPEG"),
+        (png_of_size(2000, 2000)[:400], "damaged, or not complete yet"),
+        (b"GIF89a\x08\x00\x08\x00", "damaged, or not complete yet"),
+        (b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x05\x00\x05\x01", "damaged, or not complete yet"),
+    ],
+)
+def test_file_that_is_no_whole_image_is_refused_in_words(
+    tmp_path: Path, data: bytes, reason: str
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match=reason):
+        open_picture(str(path))
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    saved(tmp_path / "a.png", Image.new("L", (1, 1)))
+    (tmp_path / "link.png").symlink_to("a.png")
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("link", "fifo", "folder", "missing"):
+        with pytest.raises(PictureError):
+            open_picture(str(tmp_path / f"{name}.png"))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_white_and_black_are_so_in_every_kind_of_png(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (2, 1), "black")
+    image.putpixel((0, 0), (255, 255, 255))
+    pixels = shown(saved(tmp_path / "a.png", image.convert(mode)), (2, 1))
+    assert pixels == (2, 1, b"\xff\xff\xff\0\0\0")
+
+
+def test_sixteen_bits_keep_their_greys(tmp_path: Path) -> None:
+    image = Image.new("I;16", (3, 1))
+    for x, level in enumerate((0x1000, 0x8000, 0xF000)):
+        image.putpixel((x, 0), level)
+    pixels = shown(saved(tmp_path / "a.png", image), (3, 1))
+    assert pixels.rgb[::3] == b"\x10\x80\xf0"
+
+
+def test_transparent_parts_are_grey(tmp_path: Path) -> None:
+    grey = bytes(BEHIND_ALPHA[:3])
+    clear = saved(tmp_path / "clear.png", Image.new("RGBA", (1, 1), (255, 0, 0, 0)))
+    assert shown(clear, (1, 1)).rgb == grey
+    key = Image.new("RGB", (1, 1), "red").quantize(2)
+    path = saved(tmp_path / "p.png", key, transparency=key.getpixel((0, 0)))
+    assert shown(path, (1, 1)).rgb == grey
+
+
+def test_animated_image_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:
+    frames = [Image.new("L", (2, 2), level) for level in (10, 200)]
+    path = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    assert open_picture(path).animated
+    assert shown(path, (2, 2)).rgb == bytes([10] * 12)
+
+
+def test_small_image_is_enlarged_by_whole_pixels(tmp_path: Path) -> None:
+    image = Image.new("L", (2, 1))
+    image.putpixel((1, 0), 255)
+    pixels = shown(saved(tmp_path / "a.png", image), (7, 9))
+    assert (pixels.width, pixels.height) == (6, 3)
+    assert pixels.rgb[: 3 * 6] == bytes(9) + b"\xff" * 9
+
+
+SIZES = st.integers(1, 4000)
+
+
+@given(st.tuples(SIZES, SIZES), st.tuples(st.integers(1, 300), st.integers(1, 300)))
+def test_fitted_image_is_whole_inside_the_room_and_in_proportion(
+    size: tuple[int, int], room: tuple[int, int]
+) -> None:
+    found = framing(size, room)
+    assert 1 <= found.width <= room[0] and 1 <= found.height <= room[1]
+    assert abs(found.width - size[0] * found.scale) <= 1
+    assert abs(found.height - size[1] * found.scale) <= 1
+    assert found.box == pytest.approx((0, 0, *size), abs=1 / found.scale)
+
+
+@given(
+    st.tuples(SIZES, SIZES),
+    st.floats(1, 32),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_enlarged_part_lies_inside_the_image(
+    size: tuple[int, int], zoom: float, centre: tuple[float, float]
+) -> None:
+    found = framing(size, (78, 40), zoom, centre)
+    left, top, right, bottom = found.box
+    assert 0 <= left < right <= size[0] + 1e-6 and 0 <= top < bottom <= size[1] + 1e-6
+    assert 1 <= found.width <= 78 and 1 <= found.height <= 40
