@@ -87,9 +87,8 @@ class SampleFile:
         match = _SAMPLE_FILE.fullmatch(name)
         if match is None:
             return None
-        epoch = match["epoch"]
-        numbers = (int(match[key] or 0) for key in ("step", "attempt", "again"))
-        return cls(*numbers, None if epoch is None else int(epoch))
+        step, attempt, again = (int(match[key] or 0) for key in ("step", "attempt", "again"))
+        return cls(step, attempt, again, int(match["epoch"]) if match["epoch"] else None)
 
 
 @dataclass(frozen=True, slots=True)
