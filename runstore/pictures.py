@@ -57,14 +57,14 @@ class Decoded(NamedTuple):
     """An image in memory."""
 
     image: Image
-    """`L`, `LA`, `RGB` or `RGBA`, 8 bits each; of an animated one the first frame."""
+    """8 bits a channel, no palette; of an animated one the first frame."""
     animated: bool
     """Whether there are more frames."""
 
     @property
     def size_bytes(self) -> int:
-        """What its pixels take."""
-        return self.image.width * self.image.height * len(self.image.getbands())
+        """What its pixels take: Pillow has four bytes for each of several channels."""
+        return self.image.width * self.image.height * (1 if self.image.mode == "L" else 4)
 
 
 class Box(NamedTuple):
@@ -184,7 +184,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _plain(image: Image) -> Image:
-    """Return an image in one of the four modes that can be scaled as they are."""
+    """Return an image in a mode that can be scaled as it is; colours of print stay such."""
     import PIL.Image
 
     if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
@@ -193,9 +193,9 @@ def _plain(image: Image) -> Image:
         # Converting would cut at 255; the upper of the two bytes is what a screen can show.
         upper = 0 if image.mode == "I;16B" else 1
         return PIL.Image.frombytes("L", image.size, image.tobytes()[upper::2])
-    if image.mode in ("L", "LA", "RGB", "RGBA"):
-        return image
-    return image.convert("L" if image.mode in ("1", "I", "F") else "RGB")
+    if image.mode in ("1", "I", "F"):
+        return image.convert("L")
+    return image.convert("RGB") if image.mode == "P" else image
 
 
 def pixels_of(image: Image, wanted: Framing) -> Pixels:

@@ -93,8 +93,16 @@ class Kept(Generic[Value]):
         self._held += size_bytes - (old[1] if old else 0)
         self._values[key] = value, size_bytes
         while self._held > self._most and len(self._values) > 1:
-            _, (_, freed) = self._values.popitem(last=False)
-            self._held -= freed
+            self._let_go()
+
+    def make_room(self) -> None:
+        """Let the oldest go until half of the room is free: what comes may be large."""
+        while self._held > self._most // 2:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        _, (_, freed) = self._values.popitem(last=False)
+        self._held -= freed
 
 
 class Pictures:
@@ -225,6 +233,7 @@ def _draw(wanted: Wanted, stamp: Stamp | None, decoded: Kept[Decoded]) -> Pictur
     try:
         found = decoded.get((wanted.path, stamp))
         if found is None:
+            decoded.make_room()
             found = open_picture(wanted.path)
             decoded.put((wanted.path, stamp), found, found.size_bytes)
         size = found.image.size
