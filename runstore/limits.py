@@ -68,8 +68,8 @@ SAMPLE_ENTRIES = 100_000
 IMAGE_BYTES = 64 << 20
 """An image file; it is read as a whole."""
 IMAGE_PIXELS = 24 << 20
-"""An image, by its header; 6,000 x 4,000 is less. Unpacked it takes 4 bytes a pixel, 96 MiB, and for
-a moment twice that when it has an alpha channel."""
+"""An image, by its header; 6,000 x 4,000 is less. Unpacked it takes 4 bytes a pixel, 96 MiB, and
+twice that for a moment when it has an alpha channel."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 GAP_TOLD = 100

@@ -10,10 +10,23 @@ from typing import NamedTuple
 from runstore.pictures import Box
 from runstore.samples import Sample
 
-from .text import EMPTY, Line, Span, fit_line, from_file, join, line, shorten, spread, width_of
+from .text import (
+    EMPTY,
+    LazyLines,
+    Line,
+    Span,
+    fit_line,
+    from_file,
+    join,
+    line,
+    shorten,
+    spread,
+    width_of,
+)
 
 MIN_TILE_WIDTH = 18
 MIN_TILE_HEIGHT = 5
+MIN_NAME_WIDTH = 8
 GAP = 2
 """Cells between two pictures."""
 
@@ -111,7 +124,8 @@ def caption(said: Caption, width: int) -> Line:
         facts += [f"{said.size[0]}×{said.size[1]}", _scale(said.scale)]
     if said.note:
         facts.append(said.note)
-    shown = shorten(name, max(8, width - (width_of(facts[0]) + 2 if facts else 0)), keep_end=True)
+    room = width - (width_of(facts[0]) + 2 if facts else 0)
+    shown = shorten(name, room if room >= MIN_NAME_WIDTH else width, keep_end=True)
     spans = [Span(shown, "name")]
     left = width - width_of(shown)
     for fact in facts:
@@ -186,11 +200,20 @@ def short_path(sample: Sample) -> str:
     return from_file("/".join(sample.path.split("/")[-2:]))
 
 
-def files(samples: Sequence[Sample], why: str) -> list[Line]:
-    """Return what there is in words, where no picture can be drawn."""
-    told = line(Span(why, "warn"))
-    rows = (
-        line(Span(f"step {sample.file.step:>10,}  ", "value"), Span(short_path(sample), "dim"))
-        for sample in reversed(samples)
-    )
-    return [told, EMPTY, *rows]
+def files(timeline: Timeline, why: str) -> Sequence[Line]:
+    """Return what there is in words, where no picture can be drawn; of each name the newest first.
+
+    Args:
+        timeline: the samples.
+        why: the first line.
+    """
+    listed = [sample for found in timeline.names.values() for sample in reversed(found)]
+
+    def row(at: int) -> Line:
+        if at < 2:
+            return line(Span(why, "warn")) if at == 0 else EMPTY
+        sample = listed[at - 2]
+        step = f"step {sample.file.step:>10,}  "
+        return line(Span(step, "value"), Span(short_path(sample), "dim"))
+
+    return LazyLines(2 + len(listed), row)

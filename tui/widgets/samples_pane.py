@@ -71,11 +71,14 @@ class SamplesPane(Pane):
         self._look: str | None = None
         """How pictures are drawn; None: in colours, where there are any."""
         self._player: Timer | None = None
+        self._again: Timer | None = None
+        """Draws what was still being decoded."""
         self._plays = False
         self._names: Sequence[str] = ()
         self._timeline = Timeline()
+        self._samples: Samples | None = None
         self._timeline_of: tuple[object, ...] = ()
-        """What the timeline was made of."""
+        """What the timeline was made of, besides the samples."""
         self._framed: tuple[tuple[int, int], tuple[int, int]] | None = None
         """Size and room of a picture on screen: panning goes by what is shown of it."""
         self._drawn: dict[tuple[int, str, bool], tuple[Picture, list[Line]]] = {}
@@ -125,29 +128,26 @@ class SamplesPane(Pane):
         samples = self._pictures.show(state.path, state.source)
         if samples is None:
             self._names, self._is_whole = (), False
-            self.is_waiting = True
+            self._draw_again_in(LOOK_AGAIN_S)
             return [line(Span("looking for images …", "dim"))]
         timeline = self._timeline_from(samples, state)
         if not timeline.moments:
             return _nothing(samples, width)
         if not is_installed():
-            newest = [sample for found in timeline.names.values() for sample in found]
-            return files(newest, f"Images are drawn with Pillow, which is not here: {INSTALL}")
+            return files(timeline, f"Images are drawn with Pillow, which is not here: {INSTALL}")
         return self._frame(timeline, samples.left_out, state, width, height)
 
     def _timeline_from(self, samples: Samples, state: RunState) -> Timeline:
         """Return the samples that count, of the names that are shown; made anew on a change."""
         rewinds = Rewinds.of(state)
-        made_of = (id(samples), rewinds, self._only)
-        if made_of != self._timeline_of:
+        if samples is not self._samples or (rewinds, self._only) != self._timeline_of:
             found = {n: rewinds.visible(one) for n, one in samples.by_name.items()}
             self._names = [name for name, counting in found.items() if counting]
             if self._only not in found or self._only not in self._names:
                 self._only = None
             names = self._names if self._only is None else [self._only]
             self._timeline = Timeline.of({name: found[name] for name in names})
-            self._timeline_of = (id(samples), rewinds, self._only)
-            self._samples = samples  # its id is that of no other as long as it is kept
+            self._samples, self._timeline_of = samples, (rewinds, self._only)
         return self._timeline
 
     def _frame(
@@ -181,15 +181,13 @@ class SamplesPane(Pane):
         return rows
 
     def _holds(self) -> bool:
-        """Look again soon, and tell whether the last pictures may stay until then."""
-        self.is_waiting = True
+        """Draw again soon, and tell whether the last pictures may stay until then."""
         now = time.monotonic()
         if self._missing_since is None:
             self._missing_since = now
-        if now - self._missing_since >= HOLD_S:
-            return False
-        self.set_timer(LOOK_AGAIN_S, self._look_again)
-        return True
+        holds = now - self._missing_since < HOLD_S
+        self._draw_again_in(LOOK_AGAIN_S if holds else HOLD_S)
+        return holds
 
     def _scrubber(
         self,
@@ -205,8 +203,14 @@ class SamplesPane(Pane):
         at = timeline.index(self._moment)
         return scrubber(timeline, at, epoch, played, note, width)
 
-    def _look_again(self) -> None:
-        if self.display and not self._is_whole:
+    def _draw_again_in(self, seconds: float) -> None:
+        """Draw again what is not whole: sooner than the screen's own tick, and while it is held."""
+        if self._again is None:
+            self._again = self.set_timer(seconds, self._draw_again)
+
+    def _draw_again(self) -> None:
+        self._again = None
+        if not self._is_whole:
             self.redraw()
 
     def _request(self, sample: Sample, grid: Grid) -> Wanted:
