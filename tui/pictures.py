@@ -17,16 +17,16 @@ from typing import Generic, TypeVar
 
 from runstore.patience import ANSWER_S
 from runstore.pictures import (
-    Box,
     Decoded,
     PictureError,
-    Pixels,
     framing,
     open_picture,
     pixels_of,
 )
 from runstore.samples import SampleFolder, Samples
 from runstore.threads import start_daemon
+
+from .renderables.tiles import Picture
 
 LIST_EVERY_S = 1.0
 """How often the folders of the run on screen are listed."""
@@ -53,22 +53,6 @@ class Wanted:
     """Pixels: as wide as the cells, twice as high."""
     zoom: float = 1.0
     centre: tuple[float, float] = (0.5, 0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image in the size of the screen, or why there is none."""
-
-    pixels: Pixels | None = None
-    size: tuple[int, int] = (0, 0)
-    """The whole image's, in its own pixels."""
-    box: Box | None = None
-    """The part of it that is shown."""
-    scale: float = 1.0
-    """Pixels of the screen for one of the image."""
-    animated: bool = False
-    """Whether there are more frames; the first is shown."""
-    problem: str = ""
 
 
 class Kept(Generic[Value]):
@@ -105,6 +89,19 @@ class Kept(Generic[Value]):
         self._held -= freed
 
 
+Place = tuple[Path, str]
+"""A run's directory, and the name of its log's source."""
+
+
+class _Listed:
+    """The samples of one run, as they were found last."""
+
+    def __init__(self, place: Place) -> None:
+        self.folder = SampleFolder(*place)
+        self.samples: Samples | None = None
+        self.due_at = 0.0
+
+
 class Pictures:
     """Lists and decodes what was asked for last, in a thread of its own.
 
@@ -115,10 +112,7 @@ class Pictures:
         self._clock = clock
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._folder: SampleFolder | None = None
-        self._place: tuple[Path, str] | None = None
-        self._samples: Samples | None = None
-        self._list_at = 0.0
+        self._listed: dict[Place, _Listed] = {}
         self._wanted: tuple[Wanted, ...] = ()
         self._shown: Kept[tuple[Stamp | None, Picture]] = Kept(DRAWN_BYTES)
         """What each request came to, and of which file; guarded by the lock."""
@@ -129,15 +123,19 @@ class Pictures:
         self._busy_since: float | None = None
         self._stopped = True
 
-    def show(self, run_dir: Path, source: str) -> Samples | None:
-        """Follow the samples of a run; return those found last, None before the first look."""
+    def show(self, places: Sequence[Place]) -> list[Samples | None]:
+        """Follow the samples of some runs, and of no others.
+
+        Returns:
+            Those found last of each, None before the first look.
+        """
         with self._lock:
-            if self._place != (run_dir, source):
-                self._place = (run_dir, source)
-                self._folder = SampleFolder(run_dir, source)
-                self._samples, self._list_at, self._wanted = None, 0.0, ()
-            samples = self._samples
-            due = self._clock() >= self._list_at
+            known = self._listed
+            if list(known) != list(places):
+                known = {place: known.get(place) or _Listed(place) for place in places}
+                self._listed, self._wanted = known, ()
+            samples = [known[place].samples for place in places]
+            due = any(self._clock() >= one.due_at for one in known.values())
         if due:
             self._go_on()
         return samples
@@ -177,7 +175,7 @@ class Pictures:
             self._wake.wait()
             self._wake.clear()
             self._busy_since = self._clock()
-            self._list_if_due(number)
+            self._list_if_due()
             with self._lock:
                 wanted = self._wanted
             for one in wanted:
@@ -188,18 +186,19 @@ class Pictures:
             if self._reader == number:
                 self._busy_since = None
 
-    def _list_if_due(self, number: int) -> None:
-        begun = self._clock()
+    def _list_if_due(self) -> None:
         with self._lock:
-            folder = self._folder
-            if folder is None or begun < self._list_at:
-                return
-        samples = _guarded_look(folder)
-        now = self._clock()
-        with self._lock:
-            if self._folder is folder and self._reader == number:
-                self._samples = samples
-                self._list_at = now + max(LIST_EVERY_S, (now - begun) / LIST_SHARE)
+            listed = list(self._listed.values())
+        for one in listed:
+            begun = self._clock()
+            if begun < one.due_at:
+                continue
+            self._busy_since = begun
+            samples = _guarded_look(one.folder)
+            now = self._clock()
+            with self._lock:
+                one.samples = samples
+                one.due_at = now + max(LIST_EVERY_S, (now - begun) / LIST_SHARE)
 
     def _look(self, wanted: Wanted, decoded: Kept[Decoded]) -> None:
         """Decode an image unless that was done and its file is still the same."""

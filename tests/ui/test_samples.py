@@ -22,17 +22,11 @@ from tests.fixtures.samples.make import RUN_ID
 from tests.ui.test_app import monitor, press, text_of, write_plain
 from tui.pictures import Kept
 from tui.renderables.halfblocks import HALF, cells
-from tui.renderables.samples import (
-    Caption,
-    Timeline,
-    arrange_tiles,
-    caption,
-    part_shown,
-    scrubber,
-)
+from tui.renderables.samples import Timeline, scrubber
 from tui.renderables.text import line_width, plain
+from tui.renderables.tiles import Caption, arrange_tiles, caption, part_shown
 from tui.screens.main import MainScreen
-from tui.widgets.samples_pane import SamplesPane
+from tui.widgets.lines import LinesWidget
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -98,11 +92,12 @@ def samples(*steps: int) -> list[Sample]:
 
 
 def test_each_name_shows_its_newest_sample_up_to_the_moment() -> None:
-    line = Timeline.of({"a": samples(1, 3, 3), "b": samples(2)})
+    a, b = ("a", 0), ("a", 1)
+    line = Timeline.of({a: samples(1, 3, 3), b: samples(2)})
     assert line.moments == [(1, 0), (2, 0), (3, 0), (3, 1)]
-    assert line.sample("b", (1, 0)) is None
-    assert line.sample("a", (2, 0)) == samples(1)[0]
-    assert line.sample("b", None) == samples(2)[0]
+    assert line.sample(b, (1, 0)) is None
+    assert line.sample(a, (2, 0)) == samples(1)[0]
+    assert line.sample(b, None) == samples(2)[0]
     assert [line.index(moment) for moment in ((0, 0), (2, 5), None)] == [0, 1, 3]
 
 
@@ -125,7 +120,7 @@ def test_caption_and_scrubber_fill_their_width(width: int) -> None:
     said = Caption("val/\x1b[31m" + "long" * 9, 1_200_000, 3, (640, 427), 0.1, "animated")
     assert line_width(caption(said, width)) == width
     assert "\x1b" not in plain(caption(said, width)) and "1,200,000" in plain(caption(said, width))
-    line = Timeline.of({"a": samples(*range(24))})
+    line = Timeline.of({("a", 0): samples(*range(24))})
     shown = scrubber(line, 6, 3, "playing", "", width)
     assert line_width(shown) <= width
     assert "7 of 24" in plain(shown)
@@ -152,7 +147,7 @@ async def shows(screen: MainScreen, *texts: str, lacks: str = "") -> str:
     """Wait until the view shows all texts, and return what it shows."""
     deadline = time.monotonic() + 20
     while True:
-        shown = text_of(screen.query_one("#samples", SamplesPane))
+        shown = text_of(screen.query_one("#samples", LinesWidget))
         there = all(text in shown for text in texts) and not (lacks and lacks in shown)
         if there or time.monotonic() > deadline:
             assert there, shown
@@ -174,7 +169,7 @@ async def test_picture_is_drawn_in_its_colours(root: Path) -> None:
         await shows(screen, "4 of 4")
         await press(screen, "N")
         await shows(screen, "val/inputs 2/2", "32×16  2:1")
-        pane = screen.query_one("#samples", SamplesPane)
+        pane = screen.query_one("#samples", LinesWidget)
         strips = (pane.render_line(y) for y in range(2, 18))
         inks = {s.style.bgcolor for strip in strips for s in strip if s.style and s.style.bgcolor}
         # The disc of the last tile is (240, 210, 30), shown in 64 levels of each.
@@ -268,6 +263,19 @@ async def test_file_that_cannot_be_shown_says_why_and_the_others_are_shown(root:
         await shows(screen, "damaged, or not", HALF, "3 side by side")
         (folder / "step-00000080.png").write_bytes(whole)
         await shows(screen, HALF, lacks="damaged")
+
+
+async def test_marked_runs_stand_side_by_side_at_the_same_step(root: Path) -> None:
+    other = root / RUN_ID.replace("120000", "110000").replace("c27", "d27")
+    shutil.copytree(root / RUN_ID, other)
+    (other / "run.json").unlink()
+    shutil.rmtree(other / "samples" / "val%2Finputs")
+    async with monitor(root, (160, 45)) as screen:
+        await press(screen, "space", "space", "8")
+        await shows(screen, "2 runs · 2 side by side", "A recon", "B recon", "A val/inputs", HALF)
+        await press(screen, "n", "[")
+        shown = await shows(screen, "recon 1/2", "A recon  step 60  epoch 3", "B recon  step 60")
+        assert "val/inputs" not in shown
 
 
 async def test_run_without_samples_says_how_they_come(tmp_path: Path) -> None:

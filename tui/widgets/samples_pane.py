@@ -1,34 +1,22 @@
-"""The view `samples`: images of the chosen run, step by step."""
+"""The view `samples`: images of the runs that are drawn together, step by step."""
 
 from __future__ import annotations
 
-import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from runstore.pictures import INSTALL, framing, is_installed
 from runstore.samples import Rewinds, Sample, Samples, epoch_of
 from runstore.state import RunState
 
-from ..catalog import RunView
-from ..pictures import Picture, Pictures, Wanted
+from ..catalog import Entry
+from ..pictures import Pictures, Wanted
 from ..renderables import halfblocks
-from ..renderables.samples import (
-    Caption,
-    Grid,
-    Moment,
-    Timeline,
-    arrange_tiles,
-    beside,
-    caption,
-    files,
-    part_shown,
-    scrubber,
-    short_path,
-)
+from ..renderables.samples import Moment, Series, Timeline, files, scrubber, short_path
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
-from ..scene import Scene
+from ..renderables.tiles import Caption, Grid, Picture, arrange_tiles, beside, tile
+from ..scene import Scene, glimpses
 from .pane import Pane
 
 if TYPE_CHECKING:
@@ -45,6 +33,8 @@ PAN = 0.25
 """Of what is shown, by one key."""
 LEAP = 10
 """A leap is one in so many of all steps."""
+TILES_KEPT = 64
+"""Pictures that are kept as lines."""
 _NOTHING = (
     "No image samples in this run.",
     "Images in samples/NAME/step-00000001.png of its directory appear here, NAME and step as you",
@@ -71,18 +61,21 @@ class SamplesPane(Pane):
         self._look: str | None = None
         """How pictures are drawn; None: in colours, where there are any."""
         self._player: Timer | None = None
+        self._plays = False
         self._again: Timer | None = None
         """Draws what was still being decoded."""
-        self._plays = False
-        self._names: Sequence[str] = ()
+        self._names: list[str] = []
         self._timeline = Timeline()
-        self._samples: Samples | None = None
         self._timeline_of: tuple[object, ...] = ()
-        """What the timeline was made of, besides the samples."""
+        """What the timeline was made of, …"""
+        self._samples: Sequence[Samples] = ()
+        """… its samples apart: they are compared by what they are, not by what is in them."""
+        self._seen_runs: tuple[Entry, ...] = ()
+        """The runs that `_seen` is of."""
         self._framed: tuple[tuple[int, int], tuple[int, int]] | None = None
         """Size and room of a picture on screen: panning goes by what is shown of it."""
-        self._drawn: dict[tuple[int, str, bool], tuple[Picture, list[Line]]] = {}
-        """Pictures as lines, those of the last frame."""
+        self._tiles: dict[tuple[object, ...], list[Line]] = {}
+        """Pictures as lines: most frames differ in few."""
         self._is_whole = False
         """All pictures of the last frame were decoded."""
         self._whole: list[Line] = []
@@ -105,77 +98,95 @@ class SamplesPane(Pane):
         self._stop()
 
     def show(self, scene: Scene) -> None:
-        """Show another run from its newest sample on, or the same with new values."""
-        if scene.entry is not self.entry:
+        """Show other runs from their newest samples on, or the same with new values."""
+        if scene.together != self.scene.together:
             self._moment, self._zoom, self._centre = None, 0, (0.5, 0.5)
             self._stop()
         super().show(scene)
 
     def subtitle(self) -> str:
-        """Return which of the names is shown."""
-        if len(self._names) < 2:
-            return from_file(self._names[0]) if self._names else ""
-        if self._only is None:
-            return f"{len(self._names)} side by side"
-        at = list(self._names).index(self._only) + 1
-        return f"{from_file(self._only)} {at}/{len(self._names)}"
+        """Return which of the names is shown, and of how many runs."""
+        count = len(self._names)
+        if self._only is not None:
+            name = f"{from_file(self._only)} {self._names.index(self._only) + 1}/{count}"
+        else:
+            name = f"{count} side by side" if count > 1 else from_file("".join(self._names))
+        runs = len(self.scene.together)
+        return f"{runs} runs · {name}" if runs > 1 else name
 
     # ---- drawing -------------------------------------------------------------------------------
 
-    def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
-        """Return pictures that fill the pane, and a line that says where in the run they are."""
-        state = view.full
-        samples = self._pictures.show(state.path, state.source)
-        if samples is None:
-            self._names, self._is_whole = (), False
+    def body(self, width: int, height: int) -> list[Line]:
+        """Return pictures that fill the pane, and a line that says where in the runs they are."""
+        entries = self.scene.together
+        with glimpses(entries) as views:
+            states = [view.full for view in views if view is not None]
+            self.is_waiting = len(states) < len(entries)
+            if self.is_waiting:
+                return self._seen if self._seen_runs == entries else [EMPTY]
+            self._seen = self.scrolled(self._drawn(states, width, height), height)
+            self._seen_runs = entries
+        return self._seen
+
+    def _drawn(self, states: Sequence[RunState], width: int, height: int) -> Sequence[Line]:
+        if not states:
+            return []
+        found = self._pictures.show([(state.path, state.source) for state in states])
+        samples = [one for one in found if one is not None]
+        if len(samples) < len(states):
+            self._names, self._is_whole = [], False
             self._draw_again_in(LOOK_AGAIN_S)
             return [line(Span("looking for images …", "dim"))]
-        timeline = self._timeline_from(samples, state)
-        if not timeline.moments:
+        self._update_timeline(samples, [Rewinds.of(state) for state in states])
+        if not self._timeline.moments:
             return _nothing(samples, width)
         if not is_installed():
-            return files(timeline, f"Images are drawn with Pillow, which is not here: {INSTALL}")
-        return self._frame(timeline, samples.left_out, state, width, height)
+            why = f"Images are drawn with Pillow, which is not here: {INSTALL}"
+            return files(self._timeline, why)
+        return self._frame(states, width, height)
 
-    def _timeline_from(self, samples: Samples, state: RunState) -> Timeline:
-        """Return the samples that count, of the names that are shown; made anew on a change."""
-        rewinds = Rewinds.of(state)
-        if samples is not self._samples or (rewinds, self._only) != self._timeline_of:
-            found = {n: rewinds.visible(one) for n, one in samples.by_name.items()}
-            self._names = [name for name, counting in found.items() if counting]
-            if self._only not in found or self._only not in self._names:
-                self._only = None
-            names = self._names if self._only is None else [self._only]
-            self._timeline = Timeline.of({name: found[name] for name in names})
-            self._samples, self._timeline_of = samples, (rewinds, self._only)
-        return self._timeline
+    def _update_timeline(self, samples: Sequence[Samples], rewinds: list[Rewinds]) -> None:
+        """Take the samples that count, of the names that are shown; anew when they change."""
+        same = list(map(id, samples)) == list(map(id, self._samples))
+        if same and (rewinds, self._only) == self._timeline_of:
+            return
+        counting = [
+            {name: seen for name, one in run.by_name.items() if (seen := rewind.visible(one))}
+            for run, rewind in zip(samples, rewinds, strict=True)
+        ]
+        self._names = sorted(set().union(*counting))
+        if self._only not in self._names:
+            self._only = None
+        shown = self._names if self._only is None else [self._only]
+        self._timeline = Timeline.of(
+            {
+                (name, at): found[name]
+                for name in shown
+                for at, found in enumerate(counting)
+                if name in found
+            }
+        )
+        self._samples, self._timeline_of = samples, (rewinds, self._only)
 
-    def _frame(
-        self, timeline: Timeline, left_out: str, state: RunState, width: int, height: int
-    ) -> list[Line]:
+    def _frame(self, states: Sequence[RunState], width: int, height: int) -> list[Line]:
         """Return the pictures of this moment; the last ones for as long as decoding usually takes.
 
         Otherwise each key would blank the pictures for the blink of an eye.
         """
-        names = list(timeline.names)
-        grid = arrange_tiles(len(names), width, height - 1)
-        names = names[: grid.places]
-        now = [timeline.sample(name, self._moment) for name in names]
-        self._pictures.ask(self._wanted(timeline, names, grid))
-        self._is_whole = all(s is None or self._picture(s, grid) is not None for s in now)
-        frame_of = (state.path, grid, tuple(names), self._style())
+        count = len(self._timeline.series)
+        grid = arrange_tiles(count, width, height - 1)
+        shown = list(self._timeline.series)[: grid.places]
+        now = {series: self._timeline.sample(series, self._moment) for series in shown}
+        self._pictures.ask(self._wanted(shown, grid))
+        self._is_whole = all(s is None or self._picture(s, grid) is not None for s in now.values())
+        frame_of = (tuple(state.path for state in states), grid, tuple(shown), self._style())
         if self._is_whole:
             self._missing_since = None
         elif self._holds() and self._whole_of == frame_of:
             return self._whole
-        tiles = [
-            self._tile(name, sample, state, grid) for name, sample in zip(names, now, strict=True)
-        ]
-        rows = beside(tiles, grid)
+        rows = beside([self._tile(*one, states[one[0][1]], grid) for one in now.items()], grid)
         rows += [EMPTY] * (height - 1 - len(rows))
-        beyond = len(timeline.names) - len(names)
-        note = f"{beyond} more: n" if beyond else left_out
-        rows.append(self._scrubber(timeline, now, state, note, width))
+        rows.append(self._scrubber(now, states, count - len(shown), width))
         if self._is_whole:
             self._whole, self._whole_of = rows, frame_of
         return rows
@@ -189,20 +200,6 @@ class SamplesPane(Pane):
         self._draw_again_in(LOOK_AGAIN_S if holds else HOLD_S)
         return holds
 
-    def _scrubber(
-        self,
-        timeline: Timeline,
-        now: Sequence[Sample | None],
-        state: RunState,
-        note: str,
-        width: int,
-    ) -> Line:
-        newest = max((s for s in now if s is not None), key=lambda s: s.file, default=None)
-        epoch = None if newest is None else epoch_of(newest, state)
-        played = "playing" if self._plays else "newest" if self._moment is None else ""
-        at = timeline.index(self._moment)
-        return scrubber(timeline, at, epoch, played, note, width)
-
     def _draw_again_in(self, seconds: float) -> None:
         """Draw again what is not whole: sooner than the screen's own tick, and while it is held."""
         if self._again is None:
@@ -213,15 +210,34 @@ class SamplesPane(Pane):
         if not self._is_whole:
             self.redraw()
 
+    def _scrubber(
+        self,
+        now: Mapping[Series, Sample | None],
+        states: Sequence[RunState],
+        beyond: int,
+        width: int,
+    ) -> Line:
+        there = [(sample, states[at]) for (_, at), sample in now.items() if sample is not None]
+        newest = max(there, key=lambda one: one[0].file, default=None)
+        left_out = next((one.left_out for one in self._samples if one.left_out), "")
+        return scrubber(
+            self._timeline,
+            self._timeline.index(self._moment),
+            None if newest is None else epoch_of(*newest),
+            "playing" if self._plays else "newest" if self._moment is None else "",
+            f"{beyond} more: n" if beyond else left_out,
+            width,
+        )
+
     def _request(self, sample: Sample, grid: Grid) -> Wanted:
         room = (grid.width, 2 * (grid.height - 1))
         return Wanted(sample.path, room, ZOOMS[self._zoom], self._centre)
 
-    def _wanted(self, timeline: Timeline, names: Sequence[str], grid: Grid) -> list[Wanted]:
+    def _wanted(self, shown: Sequence[Series], grid: Grid) -> list[Wanted]:
         """Return what is shown now, and what the next key is likely to show."""
-        at = timeline.index(self._moment)
-        near = [self._moment, *timeline.moments[at + 1 : at + 2], *timeline.moments[at - 1 : at]]
-        wanted = (timeline.sample(name, moment) for moment in near for name in names)
+        line, at = self._timeline, self._timeline.index(self._moment)
+        near = [self._moment, *line.moments[at + 1 : at + 2], *line.moments[at - 1 : at]]
+        wanted = (line.sample(series, moment) for moment in near for series in shown)
         requests = (self._request(sample, grid) for sample in wanted if sample is not None)
         return list(dict.fromkeys(requests))
 
@@ -231,36 +247,25 @@ class SamplesPane(Pane):
             self._framed = (picture.size, (grid.width, 2 * (grid.height - 1)))
         return picture
 
-    def _tile(self, name: str, sample: Sample | None, state: RunState, grid: Grid) -> list[Line]:
-        if sample is None:
-            none_yet = line(Span("no sample yet at this step", "dim"))
-            return [caption(Caption(name), grid.width), none_yet]
-        picture = self._picture(sample, grid)
-        said = Caption(name, sample.file.step, epoch_of(sample, state))
-        if picture is None:
-            return [caption(said, grid.width), line(Span("reading …", "dim"))]
-        if picture.pixels is None:
-            where = shorten(short_path(sample), grid.width, keep_end=True)
-            why = textwrap.wrap(from_file(picture.problem), grid.width)
-            told = [line(Span(text, "warn")) for text in why]
-            return [caption(said, grid.width), *told, line(Span(where, "dim"))]
-        notes = [part_shown(picture.box, picture.size)]
-        notes += ["animated: first frame"] if picture.animated else []
-        note = "  ".join(filter(None, notes))
-        said = said._replace(size=picture.size, scale=picture.scale, note=note)
-        return [caption(said, grid.width), *self._lines_of(picture)]
-
-    def _lines_of(self, picture: Picture) -> list[Line]:
-        """Return a picture as lines, those of the last few kept: most frames differ in nothing."""
-        assert picture.pixels is not None
-        dark = self.app.current_theme.dark
-        key = (id(picture), self._style(), dark)
-        found = self._drawn.get(key)
-        if found is None:
-            if len(self._drawn) > 64:
-                self._drawn.clear()
-            found = self._drawn[key] = (picture, halfblocks.cells(picture.pixels, key[1], dark))
-        return found[1]
+    def _tile(
+        self, series: Series, sample: Sample | None, state: RunState, grid: Grid
+    ) -> list[Line]:
+        name, run = series
+        if len(self.scene.together) > 1:
+            # Without a letter it is the chosen run, which is not marked.
+            name = f"{self.scene.letter(self.scene.together[run]) or '·'} {name}"
+        picture = None if sample is None else self._picture(sample, grid)
+        said = Caption(name)
+        if sample is not None:
+            said = Caption(name, sample.file.step, epoch_of(sample, state))
+        where = "" if sample is None else short_path(sample)
+        dark, look = self.app.current_theme.dark, self._style()
+        key = (said, picture, where, look, dark, grid.width)
+        if key not in self._tiles:
+            if len(self._tiles) >= TILES_KEPT:
+                self._tiles.clear()
+            self._tiles[key] = tile(said, picture, where, look, dark, grid.width)
+        return self._tiles[key]
 
     def _style(self) -> str:
         if self._look is not None:
@@ -364,7 +369,8 @@ class SamplesPane(Pane):
         self.redraw()
 
 
-def _nothing(samples: Samples, width: int) -> list[Line]:
-    if samples.problem:
-        return [line(Span(f"samples cannot be listed: {from_file(samples.problem)}", "warn"))]
+def _nothing(samples: Sequence[Samples], width: int) -> list[Line]:
+    problem = next((one.problem for one in samples if one.problem), "")
+    if problem:
+        return [line(Span(f"samples cannot be listed: {from_file(problem)}", "warn"))]
     return [line(Span(shorten(text, width), "dim")) for text in _NOTHING]
