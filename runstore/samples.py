@@ -22,6 +22,7 @@ from runstore.state import RunState
 
 _WANDB_IMAGES = Path("files", "media", "images")
 _WANDB_FILE = re.compile(r"(?P<name>.+)_(?P<step>[0-9]{1,15})_[0-9a-f]{8,64}\.(?:png|jpg|jpeg|gif)")
+_ENDINGS = (".png", ".jpg", ".jpeg", ".gif")
 _WANDB_DEPTH = 3
 """Folders below `images`: W&B makes one for each `/` in a name."""
 
@@ -113,14 +114,14 @@ def _files(top: str, folder: str, depth: int) -> Iterator[tuple[str, str]]:
         return
     for name in names:
         below = f"{folder}/{name}" if folder else name
-        if depth and "." not in name and Path(top, below).is_dir() and not _is_link(top, below):
+        if depth and not name.endswith(_ENDINGS) and _is_folder(Path(top, below)):
             yield from _files(top, below, depth - 1)
         else:
             yield folder, name
 
 
-def _is_link(top: str, below: str) -> bool:
-    return Path(top, below).is_symlink()
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _wandb_samples(top: str, names: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Sample]]:

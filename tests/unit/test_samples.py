@@ -155,14 +155,14 @@ def test_of_too_many_steps_the_newest_are_kept(tmp_path: Path) -> None:
 
 def test_images_that_wandb_keeps_are_found(tmp_path: Path) -> None:
     images = tmp_path / "files" / "media" / "images"
-    (images / "val").mkdir(parents=True)
+    (images / "v1.2").mkdir(parents=True)
     names = ["recon_10_0123456789abcdef0123.png", "recon_10_aaaaaaaaaaaaaaaaaaaa.png"]
-    for name in (*names, "recon_2_0123456789abcdef0123.png", "val/mask_3_aaaaaaaa.png", "x.png"):
+    for name in (*names, "recon_2_0123456789abcdef0123.png", "v1.2/mask_3_aaaaaaaa.png", "x.png"):
         (images / name).touch()
     found = SampleFolder(tmp_path, "wandb").look().by_name
     assert {name: [s.file.step for s in samples] for name, samples in found.items()} == {
         "recon": [2, 10, 10],
-        "val/mask": [3],
+        "v1.2/mask": [3],
     }
 
 
