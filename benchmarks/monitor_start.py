@@ -18,11 +18,12 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+import psutil
 import pyte
 
 RUNS = 1000
@@ -107,8 +108,24 @@ class Drawn(NamedTuple):
     """The most memory that it had."""
 
 
+class Printed(NamedTuple):
+    chunks: list[tuple[float, bytes]]
+    """What it printed, with the seconds since its start."""
+    peak_mib: float
+    """The most memory that it had, also before it replaced itself by another program."""
+    last_mib: float
+    """The memory that it had at the end."""
+
+
 def time_to_draw(command: list[str], drawn: Callable[[Screen], bool], patience_s: float) -> Drawn:
     """Start `command` in a terminal, and end it after so many seconds; tell when it was drawn."""
+    printed = run_in_terminal(command, patience_s)
+    seconds, _ = first_drawn(printed.chunks, drawn)
+    return Drawn(seconds, printed.peak_mib)
+
+
+def run_in_terminal(command: list[str], seconds: float) -> Printed:
+    """Start `command` in a terminal, and end it after so many seconds."""
     begun = time.perf_counter()
     pid, fd = pty.fork()
     if pid == 0:
@@ -116,13 +133,14 @@ def time_to_draw(command: list[str], drawn: Callable[[Screen], bool], patience_s
         os.execv(command[0], command)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     try:
-        chunks = _collect(fd, begun, patience_s)
+        chunks = _collect(fd, begun, seconds)
+        last_mib = psutil.Process(pid).memory_info().rss / (1 << 20)
     finally:
         os.kill(pid, signal.SIGKILL)
         _, _, usage = os.wait4(pid, 0)
         os.close(fd)
     per_mib = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return Drawn(_first_drawn(chunks, drawn), usage.ru_maxrss / per_mib)
+    return Printed(chunks, usage.ru_maxrss / per_mib, last_mib)
 
 
 def _collect(fd: int, begun: float, seconds: float) -> list[tuple[float, bytes]]:
@@ -140,14 +158,24 @@ def _collect(fd: int, begun: float, seconds: float) -> list[tuple[float, bytes]]
     return chunks
 
 
-def _first_drawn(chunks: list[tuple[float, bytes]], drawn: Callable[[Screen], bool]) -> float:
+def first_drawn(
+    chunks: list[tuple[float, bytes]], drawn: Callable[[Screen], bool]
+) -> tuple[float, int]:
+    """Return when the screen was as it should be, and how many bytes had been printed by then."""
+    screen: Screen = []
+    for seconds, screen in screens(chunks):
+        if drawn(screen):
+            return seconds, sum(len(data) for at, data in chunks if at <= seconds)
+    raise SystemExit("never drawn; the screen was:\n" + "\n".join(screen))
+
+
+def screens(chunks: list[tuple[float, bytes]]) -> Iterator[tuple[float, Screen]]:
+    """Yield the screen behind each of the chunks, with its time."""
     screen = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(screen)
     for seconds, data in chunks:
         stream.feed(_without_what_pyte_lacks(data))
-        if drawn(screen.display):
-            return seconds
-    raise SystemExit("never drawn; the screen was:\n" + "\n".join(screen.display))
+        yield seconds, screen.display
 
 
 def _without_what_pyte_lacks(data: bytes) -> bytes:
