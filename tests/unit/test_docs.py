@@ -34,6 +34,7 @@ PAGES = (
     "docs/doctor.md",
     "docs/json.md",
     "docs/contributing.md",
+    "docs/comparison.md",
     "CHANGELOG.md",
 )
 NOT_RUN = "not run by the tests: "
