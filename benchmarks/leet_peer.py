@@ -156,7 +156,7 @@ def _report(
         spread = f"{min(seconds):.2f}..{max(seconds):.2f}"
         print(
             f"{viewer.name:14} {statistics.median(seconds):8.2f} {spread:>12}"
-            f" {statistics.median(sizes):8,.0f} {at_rest.last_mib:6.0f}"
+            f" {statistics.median(sizes):8,.0f} {at_rest.family_mib:6.0f}"
             f" {sent_per_s(at_rest, SETTLED_S + IDLE_S):9.0f}"
             f" {sent_per_s(busy, SETTLED_S + LIVE_S):9.0f} {updates(viewer, busy):8}"
         )

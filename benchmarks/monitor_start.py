@@ -112,9 +112,9 @@ class Printed(NamedTuple):
     chunks: list[tuple[float, bytes]]
     """What it printed, with the seconds since its start."""
     peak_mib: float
-    """The most memory that it had, also before it replaced itself by another program."""
-    last_mib: float
-    """The memory that it had at the end."""
+    """The most memory that it had."""
+    family_mib: float
+    """The memory that it and the programs that it started had at the end."""
 
 
 def time_to_draw(command: list[str], drawn: Callable[[Screen], bool], patience_s: float) -> Drawn:
@@ -134,13 +134,14 @@ def run_in_terminal(command: list[str], seconds: float) -> Printed:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     try:
         chunks = _collect(fd, begun, seconds)
-        last_mib = psutil.Process(pid).memory_info().rss / (1 << 20)
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        family_mib = sum(one.memory_info().rss for one in family) / (1 << 20)
     finally:
         os.kill(pid, signal.SIGKILL)
         _, _, usage = os.wait4(pid, 0)
         os.close(fd)
     per_mib = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return Printed(chunks, usage.ru_maxrss / per_mib, last_mib)
+    return Printed(chunks, usage.ru_maxrss / per_mib, family_mib)
 
 
 def _collect(fd: int, begun: float, seconds: float) -> list[tuple[float, bytes]]:
