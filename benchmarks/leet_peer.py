@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,8 @@ from monitor_start import COLUMNS, LINES, Printed, Screen, first_drawn, run_in_t
 
 RUNS = 100
 ROUNDS = 5
-STARTED_WITHIN_S = 6.0
+PATIENCE_S = (4.0, 12.0, 40.0)
+"""How long a start is waited for: a longer time when it was not drawn within a shorter one."""
 SETTLED_S = 6.0
 """By then nothing of the start is left to be sent."""
 LONGEST_FLUSH_S = 16.0
@@ -87,6 +88,16 @@ def write(viewer: Viewer, root: Path, *arguments: str) -> subprocess.Popen[bytes
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def start(viewer: Viewer) -> tuple[float, int]:
+    """Start a viewer and end it; return when it was drawn, and the bytes sent by then."""
+    for patience_s in PATIENCE_S[:-1]:
+        with suppress(SystemExit):
+            return first_drawn(
+                run_in_terminal(viewer.command, patience_s).chunks, viewer.is_started
+            )
+    return first_drawn(run_in_terminal(viewer.command, PATIENCE_S[-1]).chunks, viewer.is_started)
+
+
 @contextmanager
 def being_written(both: list[Viewer], root: Path) -> Iterator[None]:
     """Have a live run in either tool's directory, all of whose kinds of rows are on the disk."""
@@ -132,8 +143,7 @@ def main() -> int:
         starts: dict[str, list[tuple[float, int]]] = {viewer.name: [] for viewer in both}
         for _ in range(ROUNDS):
             for viewer in both:
-                printed = run_in_terminal(viewer.command, STARTED_WITHIN_S)
-                starts[viewer.name].append(first_drawn(printed.chunks, viewer.is_started))
+                starts[viewer.name].append(start(viewer))
         idle = [run_in_terminal(viewer.command, SETTLED_S + IDLE_S) for viewer in both]
         with being_written(both, root):
             live = [run_in_terminal(viewer.command, SETTLED_S + LIVE_S) for viewer in both]
