@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from runstore.cli.options import json_option, map_option, root_option, runs_argument
 from runstore.cli.output import print_json, print_lines, say, table
 from runstore.cli.progress import watched
-from runstore.columns import text_of
-from runstore.comparison import MISSING, Compared, Comparison, Sort, compared
+from runstore.comparison import Compared, Comparison, Sort, compared
+from runstore.comparison_table import (
+    METRICS_SHOWN,
+    csv_lines,
+    markdown_lines,
+    rows_of,
+    shown_params,
+)
 from runstore.errors import RunStoreError, UnreadableFileError
-from runstore.export.cells import csv_cell
-from runstore.export.markdown import markdown
 from runstore.labels import labels
 from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.numbers import NOTHING, duration, metric, of_total
 from runstore.reader import read_whole
 from runstore.sources import RunRef
 from runstore.state import RunState
 
-METRICS_SHOWN = 4
 CELL_CHARS = 24
 """Of a parameter on a terminal; the other formats have all of it."""
 
@@ -85,13 +84,13 @@ def command(
     if as_json:
         print_json(comparison.as_json())
     elif as_csv:
-        _print_csv(comparison, all_params)
+        print_lines(csv_lines(comparison, all_params))
     elif as_markdown:
-        print_lines(_markdown_lines(_rows(comparison, all_params, None)))
+        print_lines(markdown_lines(comparison, all_params))
     else:
-        columns = len(_params(comparison, all_params))
+        columns = len(shown_params(comparison, all_params))
         right = range(2, 4 + columns + METRICS_SHOWN)
-        print_lines(table(_rows(comparison, all_params, CELL_CHARS), right=right))
+        print_lines(table(rows_of(comparison, all_params, CELL_CHARS), right=right))
         if not columns:
             say("no parameter differs; --all-params shows them")
 
@@ -127,75 +126,3 @@ def _check_sorts(comparison: Comparison, by: Sort) -> None:
         raise RunStoreError(
             f"--sort {by.metric}: no run has such a metric; there are {there or 'none'}"
         )
-
-
-def _params(comparison: Comparison, all_params: bool) -> list[str]:
-    return comparison.params if all_params else comparison.differing
-
-
-def _rows(comparison: Comparison, all_params: bool, limit: int | None) -> list[list[str]]:
-    """Return the cells of a table for people, its header first."""
-    params = _params(comparison, all_params)
-    metrics = comparison.metrics[:METRICS_SHOWN]
-    winners = {name: comparison.winner(name) for name in metrics}
-    header = ["RUN", "STATUS", "EPOCH", "DURATION", *params, *metrics]
-    return [header, *(_row(comparison, run, params, winners, limit) for run in comparison.runs)]
-
-
-def _row(
-    comparison: Comparison,
-    run: Compared,
-    params: Sequence[str],
-    winners: dict[str, Compared | None],
-    limit: int | None,
-) -> list[str]:
-    position = of_total(run.epoch, run.epochs)
-    return [
-        run.id,
-        run.status,
-        position,
-        duration(run.duration_s),
-        *(_param(run, name, limit) for name in params),
-        *(_metric(comparison, run, name, winners[name] is run) for name in winners),
-    ]
-
-
-def _param(run: Compared, name: str, limit: int | None) -> str:
-    if name not in run.params:
-        return MISSING
-    text = text_of(run.params[name])
-    return f"{text[: limit - 1]}…" if limit and len(text) > limit else text
-
-
-def _metric(comparison: Comparison, run: Compared, name: str, is_winner: bool) -> str:
-    last, best = run.last.get(name), run.best_of(name, comparison.direction(name))
-    if last is None:
-        return NOTHING
-    mark = "*" if is_winner else ""
-    shown, best_shown = metric(last), metric(best)
-    return (
-        f"{shown}{mark}" if best is None or best_shown == shown else f"{shown} ({best_shown}{mark})"
-    )
-
-
-def _markdown_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    header, *others = rows
-    yield f"| {' | '.join(markdown(cell.lower() if cell.isupper() else cell) for cell in header)} |"
-    yield f"| {' | '.join(['---', '---', *['---:'] * (len(header) - 2)])} |"
-    for row in others:
-        yield f"| {' | '.join(map(markdown, row))} |"
-
-
-def _print_csv(comparison: Comparison, all_params: bool) -> None:
-    params, metrics = _params(comparison, all_params), comparison.metrics
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    header = ["run", "status", "epoch", "step", "duration_s"]
-    header += [f"params.{name}" for name in params]
-    header += [f"{kind}.{name}" for kind in ("last", "best") for name in metrics]
-    writer.writerow(map(csv_cell, header))
-    for run in comparison.runs:
-        cells: list[Any] = [run.id, run.status, run.epoch, run.step, run.duration_s]
-        cells += [run.params.get(name) for name in params]
-        cells += [run.last.get(name) for name in metrics]
-        cells += [run.best_of(name, comparison.direction(name)) for name in metrics]
-        writer.writerow(map(csv_cell, cells))
