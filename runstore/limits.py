@@ -54,6 +54,8 @@ OPEN_BYTES_KEPT = 2 << 20
 """`open` events kept whole, the newest attempts'; of older ones what is no list or object."""
 REPORT_BYTES_KEPT = 3 << 20
 """Classification reports, as bytes of their lines, the newest: a matrix is large in memory."""
+REPORT_PLACES_KEPT = 10_000
+"""Reports of which it is known where they lie, the newest: 200 bytes each, and any can be read."""
 TRAINER_STATE_BYTES = 256 << 20
 """A `trainer_state.json` of transformers: a million log rows. It is read a part at a time."""
 MANIFEST_BYTES = 256 << 20

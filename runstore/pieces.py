@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runstore.limits import TEXT_CHARS
 from runstore.paths import StreamFile
@@ -30,6 +31,20 @@ class Best:
     """`split/name`."""
     value: float
     """Of that metric, in that epoch."""
+
+
+class ReportPlace(NamedTuple):
+    """Where a classification report lies: of most only that is kept, and they are read again."""
+
+    split: str
+    epoch: int | None
+    step: int | None
+    file: str
+    """The name of its file."""
+    offset: int
+    """Of the first byte of its line."""
+    size_bytes: int
+    """Of its line, without the newline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,8 @@ class Piece:
     best_rule: str = ""
     """What `best` was judged by."""
     reports: dict[str, JsonObject] = field(default_factory=dict)
+    report_places: list[ReportPlace] = field(default_factory=list)
+    """Of all reports, the newest at the end; empty where the source cannot tell."""
     epoch_values: int = 0
     """How many values `epoch_rows` hold."""
     report_bytes: dict[str, int] = field(default_factory=dict)
@@ -102,11 +119,16 @@ class Piece:
             if epoch is not None and value is not None and math.isfinite(value):
                 self.best = better(self.best, Best(epoch, metric, value), direction)
 
-    def add_report(self, row: JsonObject, size_bytes: int) -> None:
-        """Take in a report, the newest of its split."""
+    def add_report(self, row: JsonObject, size_bytes: int, offset: int | None) -> None:
+        """Take in a report, the newest of its split; see `ReportPlace` for the two numbers."""
         split = str(row.get("split"))[:TEXT_CHARS]
         self.reports.pop(split, None)
         self.reports[split], self.report_bytes[split] = row, size_bytes
+        if offset is not None:
+            epoch, step = integer(row, "epoch"), integer(row, "step")
+            # One text for all reports of a split, not one for each.
+            place = ReportPlace(sys.intern(split), epoch, step, self.file.name, offset, size_bytes)
+            self.report_places.append(place)
 
     def add_values(self, row: JsonObject, step: int | None, room: Room, *, partial: bool) -> None:
         """Take in a row's values: the latest of each metric, and its curve unless `partial`."""
@@ -177,6 +199,13 @@ class Piece:
         split = next(iter(self.reports))
         del self.reports[split], self.report_bytes[split]
         self.left_out[REPORTS] += 1
+
+    def let_places_go(self) -> int:
+        """Forget where the older half of the reports lies, and return how many those are."""
+        count = (len(self.report_places) + 1) // 2
+        del self.report_places[:count]
+        self.left_out[REPORTS] += count
+        return count
 
 
 def better(best: Best | None, other: Best | None, direction: str) -> Best | None:

@@ -17,6 +17,7 @@ from runstore.limits import (
     EPOCH_VALUES_KEPT,
     METRICS_PER_RUN,
     REPORT_BYTES_KEPT,
+    REPORT_PLACES_KEPT,
 )
 from runstore.pieces import Block, Piece
 from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject
@@ -60,6 +61,7 @@ class Retention:
         self._epoch_rows = 0
         self._epoch_values = 0
         self._report_bytes = 0
+        self._report_places = 0
 
     def add_values(self, piece: Piece, row: JsonObject, step: int | None, *, partial: bool) -> None:
         """Have a piece take in a row's values."""
@@ -111,11 +113,19 @@ class Retention:
             self._epoch_rows += len(oldest.epoch_rows)
             self._epoch_values += oldest.epoch_values
 
-    def add_report(self, piece: Piece, row: JsonObject, size_bytes: int) -> None:
-        """Have a piece take in a report, whose line had `size_bytes`."""
+    def add_report(
+        self, piece: Piece, row: JsonObject, size_bytes: int, offset: int | None
+    ) -> None:
+        """Have a piece take in a report, whose line had `size_bytes` and began at `offset`."""
         self._report_bytes -= sum(piece.report_bytes.values())
-        piece.add_report(row, size_bytes)
+        piece.add_report(row, size_bytes, offset)
         self._report_bytes += sum(piece.report_bytes.values())
+        self._report_places += offset is not None
+        while self._report_places > REPORT_PLACES_KEPT:
+            oldest = self._oldest(lambda other: bool(other.report_places))
+            if oldest is None:
+                break
+            self._report_places -= oldest.let_places_go()
         while self._report_bytes > REPORT_BYTES_KEPT:
             oldest = self._oldest(lambda other: bool(other.reports))
             if oldest is None:
@@ -129,6 +139,7 @@ class Retention:
         self._epoch_rows -= len(piece.epoch_rows)
         self._epoch_values -= piece.epoch_values
         self._report_bytes -= sum(piece.report_bytes.values())
+        self._report_places -= len(piece.report_places)
 
     def _oldest(self, has: Callable[[Piece], bool]) -> Piece | None:
         found: Iterable[Piece] = filter(has, self._pieces.values())

@@ -32,7 +32,7 @@ from runstore.limits import (
     WARNINGS_KEPT,
 )
 from runstore.paths import StreamFile
-from runstore.pieces import VALUES, Best, Block, Piece, better
+from runstore.pieces import VALUES, Best, Block, Piece, ReportPlace, better
 from runstore.progress import Progress
 from runstore.records import JsonObject, flat, integer, number
 from runstore.retention import SMALL_BYTES, Retention, without_nesting
@@ -176,6 +176,7 @@ class RunState:
         *,
         partial: bool = False,
         size_bytes: int = MAX_LINE_BYTES,
+        offset: int | None = None,
     ) -> None:
         """Fold one record in.
 
@@ -185,6 +186,7 @@ class RunState:
             partial: rows of the same file were passed over before this one, so it tells the
                 latest values but is no part of a curve.
             size_bytes: the length of its line, which bounds what it takes in memory.
+            offset: where its line begins in the file, if it is a line.
         """
         self.version += 1
         if file.stream == "events":
@@ -192,7 +194,7 @@ class RunState:
         elif file.stream == "exec":
             self._apply_execution(file, record, size_bytes)
         elif file.rank == 0 and file.stream != "system":
-            self._apply_row(file, record, partial, size_bytes)
+            self._apply_row(file, record, partial, size_bytes, offset)
 
     def _apply_event(self, file: StreamFile, event: JsonObject, size_bytes: int) -> None:
         attempt = self.attempts.get(file.attempt)
@@ -289,7 +291,14 @@ class RunState:
         elif known is None or size < known:
             self.cuts[name] = max(0, size)
 
-    def _apply_row(self, file: StreamFile, row: JsonObject, partial: bool, size_bytes: int) -> None:
+    def _apply_row(
+        self,
+        file: StreamFile,
+        row: JsonObject,
+        partial: bool,
+        size_bytes: int,
+        offset: int | None,
+    ) -> None:
         step = integer(row, "step")
         piece = self._piece(file)
         if piece.first_step is None and step is not None and not partial:
@@ -304,7 +313,7 @@ class RunState:
             return
         piece.rows += 1
         if file.stream == "reports":
-            self._retention.add_report(piece, row, size_bytes)
+            self._retention.add_report(piece, row, size_bytes, offset)
             return
         kept = without_nesting(row, size_bytes)
         if file.stream == "epochs":
@@ -604,6 +613,11 @@ class RunState:
         for piece in self._ordered("reports"):
             newest.update(piece.reports)
         return newest
+
+    @property
+    def report_places(self) -> list[ReportPlace]:
+        """Where the reports of all epochs and splits lie, in the order of the files."""
+        return [place for piece in self._ordered("reports") for place in piece.report_places]
 
     @property
     def last(self) -> dict[str, float]:

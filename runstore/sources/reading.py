@@ -177,13 +177,14 @@ def fold_chunk(state: RunState, file: FollowedFile, chunk: Chunk) -> bool:
     file.more = chunk.more
     partial = not file.complete
     for index, (line, end) in enumerate(zip(chunk.lines, chunk.ends(), strict=True)):
+        start = end - len(line) - 1
         try:
             record = decode(line)
         except RecordError as error:
             number = chunk.line_number + index if chunk.line_number else 0
-            state.add_bad_line(BadLine(name.name, number, end - len(line) - 1, str(error)))
+            state.add_bad_line(BadLine(name.name, number, start, str(error)))
         else:
-            state.apply(name, record, partial=partial, size_bytes=len(line))
+            state.apply(name, record, partial=partial, size_bytes=len(line), offset=start)
     if chunk.oversized:
         state.add_bad_line(BadLine(name.name, chunk.line_number, chunk.offset, OVERSIZED))
     torn = state.note_last_line(name.name, _half_line(file))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runstore.limits import REPORT_PLACES_KEPT
 from runstore.paths import StreamFile
 from runstore.records import encode, split_nonfinite
 from runstore.sources.native import NativeReader
@@ -275,3 +276,42 @@ def test_values_that_are_no_numbers_are_not_told_as_left_out(tmp_path: Path) -> 
     row = {"step": 1, "loss": 0.5, "rows": [{"a": 1}]}
     state.apply(StreamFile(1, 0, "metrics"), row, size_bytes=50)
     assert (state.last, state.warnings) == ({"loss": 0.5}, [])
+
+
+def report_line(epoch: int, split: str = "val") -> bytes:
+    return encode({"step": epoch * 10, "epoch": epoch, "split": split, "report": {"a": {}}})
+
+
+def test_place_of_each_report_is_known_but_for_those_that_were_cut(tmp_path: Path) -> None:
+    lines = [report_line(epoch, split) for epoch in (1, 2, 3) for split in ("train", "val")]
+    (tmp_path / "events-0001.jsonl").write_bytes(encode({"event": "open"}))
+    data = b"".join(lines)
+    (tmp_path / "reports-0001.jsonl").write_bytes(data)
+    reader = read_all(tmp_path)
+    places = reader.state.report_places
+    assert [(place.epoch, place.split) for place in places] == [
+        (epoch, split) for epoch in (1, 2, 3) for split in ("train", "val")
+    ]
+    for place, text in zip(places, lines, strict=True):
+        assert data[place.offset : place.offset + place.size_bytes] + b"\n" == text
+
+    cuts = {"reports-0001.jsonl": len(b"".join(lines[:4]))}
+    (tmp_path / "events-0002.jsonl").write_bytes(encode({"event": "open", "cuts": cuts}))
+    (tmp_path / "reports-0002.jsonl").write_bytes(report_line(3))
+    settle(reader)
+    found = [(place.epoch, place.split, place.file) for place in reader.state.report_places]
+    assert found[-2:] == [(2, "val", "reports-0001.jsonl"), (3, "val", "reports-0002.jsonl")]
+    assert len(found) == 5
+
+
+def test_places_of_reports_are_bounded_and_the_newest_stay() -> None:
+    state = RunState(Path("run"))
+    for attempt in (1, 2):
+        file = StreamFile(attempt, 0, "reports")
+        for at in range(REPORT_PLACES_KEPT):
+            row = {"step": at, "epoch": at, "split": "val", "report": {}}
+            state.apply(file, row, size_bytes=20, offset=at * 21)
+    places = state.report_places
+    assert len(places) <= REPORT_PLACES_KEPT
+    assert (places[-1].file, places[-1].epoch) == ("reports-0002.jsonl", REPORT_PLACES_KEPT - 1)
+    assert any("earlier reports" in warning for warning in state.warnings)
