@@ -428,8 +428,10 @@ class MainScreen(Screen[None]):
 
     def action_mark(self) -> None:
         """Mark the chosen run, or take its mark away, and go on to the next."""
-        if self.selected is not None:
-            self.session.toggle_mark(self.selected.key)
+        # What the list says of it comes later than the next key of somebody who types ahead.
+        chosen = self._list.chosen
+        if chosen is not None:
+            self.session.toggle_mark(chosen.key)
             self._list.move(1)
             self._marks_changed()
 
