@@ -63,6 +63,19 @@ KEYS = (
     Key("m", "m", "metric(1)", "next metric", "metric", views=("runs", "charts")),
     Key("M", "M", "metric(-1)", "previous metric", views=("runs", "charts")),
     # ---- report
+    Key("left_square_bracket", "[", "epoch(-1)", "the epoch before", "epoch", views=("report",)),
+    Key("right_square_bracket", "]", "epoch(1)", "the next epoch", views=("report",)),
+    Key("left_curly_bracket", "{", "last_epoch(-1)", "the first epoch", views=("report",)),
+    Key("right_curly_bracket", "}", "last_epoch(1)", "follow the newest", views=("report",)),
+    Key("v", "v", "part", "table, matrix or pairs first", "view", views=("report",)),
+    Key("t", "t", "split", "the next split", "split", views=("report",)),
+    Key("s", "s", "sort", "sort the classes by another column", "sort", views=("report",)),
+    Key("m", "m", "score", "precision, recall or F1: sorted by, change shown", views=("report",)),
+    Key("n", "n", "shares", "counts, or percent of the true class", views=("report",)),
+    Key("left,h", "← h", "column(-1)", "matrix one column to the left", views=("report",)),
+    Key("right,l", "→ l", "column(1)", "matrix one column to the right", views=("report",)),
+    Key("less_than_sign", "<", "columns(-1)", "matrix one page to the left", views=("report",)),
+    Key("greater_than_sign", ">", "columns(1)", "matrix one page to the right", views=("report",)),
     # ---- compare
     # ---- log
     # ---- system

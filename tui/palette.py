@@ -50,6 +50,8 @@ _DARK = {
     "track": "#26303a on #26303a",
     "axis": "#46525e",
     "curves": "#56b4e9 #e69f00 #2fbf96 #f0e442 #e58fbf #ff7f50 #8f9fff #b0b0b0",
+    "heats": "#2a2018 #3f2a18 #5c3616 #7d4312 #a4520d #c9620a",
+    "hits": "#182733 #1b3548 #1d4560 #1f577b #206a98 #2080b8",
     "cursor": "on #24384a",
     "cursor-blurred": "on #1e262e",
 }
@@ -77,6 +79,8 @@ _LIGHT = {
     "track": "#d5dce3 on #d5dce3",
     "axis": "#a0aab4",
     "curves": "#0072b2 #c06000 #009e73 #8a7a00 #b0508a #d55e00 #5050c0 #606060",
+    "heats": "#fbeee0 #f8dcbd #f4c595 #eeaa68 #e68d3c #d97014",
+    "hits": "#e3eef7 #c8dff0 #a5cbe6 #7db3da #5299cb #2a7fba",
     "cursor": "on #cfe3f3",
     "cursor-blurred": "on #e4e9ee",
 }
@@ -100,18 +104,36 @@ _ANSI = {
     "track": "dim",
     "axis": "dim",
     "curves": "cyan yellow magenta blue white green red default",
+    "heats": "",
+    "hits": "",
     "cursor": "reverse",
     "cursor-blurred": "underline",
 }
 
 
+_SEVERAL = {"curves", "heats", "hits"}
+"""Entries that are a color for each of a series of roles."""
+
+
 def styles_for(theme: Theme) -> dict[str, Style]:
     """Return the style of every role under a theme."""
     table = _ANSI if theme.ansi else _DARK if theme.dark else _LIGHT
-    styles = {role: Style.parse(look) for role, look in table.items() if role != "curves"}
+    styles = {role: Style.parse(look) for role, look in table.items() if role not in _SEVERAL}
     for index, color in enumerate(table["curves"].split()):
         styles[f"curve{index}"] = Style.parse(color)
+    for role in ("heat", "hit"):
+        styles |= _shades(role, table[f"{role}s"].split(), table["title"])
     for role in _BOLD:
         base = styles.get(role.removesuffix("-strong"), Style())
         styles[role] = styles.get(role, base) + Style(bold=True)
     return styles
+
+
+def _shades(role: str, colors: list[str], ink: str) -> dict[str, Style]:
+    """Return `heat1` and so on: backgrounds, or nothing where characters are the shades."""
+    if not colors:
+        plain = Style(bold=role == "hit")
+        return {f"{role}{level}": plain for level in range(1, 7)}
+    return {
+        f"{role}{level}": Style.parse(f"{ink} on {color}") for level, color in enumerate(colors, 1)
+    }

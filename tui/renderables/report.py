@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from runstore.numbers import NOTHING, count
-from runstore.ranking import SPLITS
 from runstore.state import RunState
 
+from .class_report import matrix_of
 from .facts import finite
+from .report_head import split_order
 from .text import EMPTY, Line, Span, fit, fit_line, from_file, line, line_width, shorten
 
 MAX_MATRIX_LABELS = 30
@@ -36,7 +37,7 @@ def report(state: RunState, width: int, made: Made | None = None) -> list[Line]:
             line(Span("track_classification(logits, y) writes one per split", "dim")),
         ]
     out: list[Line] = []
-    for split in sorted(reports, key=_split_order):
+    for split in sorted(reports, key=split_order):
         if out:
             out.append(EMPTY)
         row, known = reports[split], made.get(split)
@@ -44,11 +45,6 @@ def report(state: RunState, width: int, made: Made | None = None) -> list[Line]:
             known = made[split] = (row, width, _one_report(split, row, width))
         out += known[2]
     return out
-
-
-def _split_order(split: str) -> tuple[int, str]:
-    order = ("val", "valid", "validation", "eval", "test", "train")
-    return (order.index(split) if split in SPLITS else len(order), split)
 
 
 def _one_report(split: str, row: Mapping[str, Any], width: int) -> list[Line]:
@@ -103,15 +99,14 @@ def _score(value: object) -> str:
 
 def _confusion(row: Mapping[str, Any]) -> list[Line]:
     """Return the matrix, true classes down and predicted ones across; empty when there is none."""
-    labels, triples = row.get("labels"), row.get("confusion")
-    if not isinstance(labels, list) or not isinstance(triples, list):
+    labels = row.get("labels")
+    if not isinstance(labels, list) or not 0 < len(labels) <= MAX_MATRIX_LABELS:
         return []
-    if not 0 < len(labels) <= MAX_MATRIX_LABELS:
+    matrix = matrix_of(row)
+    if matrix is None:
         return []
-    rows = _row_of_class(row.get("classes"), len(labels))
-    if len(rows) != len(labels):
-        return []
-    counts = _matrix(triples, rows)
+    places = range(matrix.size)
+    counts = [[matrix.count(true, predicted) for predicted in places] for true in places]
     names = [from_file(label) for label in labels]
     label = max(7, min(10, max(len(name) for name in names)))
     cell = max(3, len(str(max(max(row) for row in counts))), min(6, max(len(n) for n in names)))
@@ -124,40 +119,6 @@ def _confusion(row: Mapping[str, Any]) -> list[Line]:
             cells += [Span(" "), Span(f"{value or '·':>{cell}}", role)]
         lines.append((Span(fit(shorten(name, label), label), ""), *cells))
     return lines
-
-
-def _row_of_class(classes: object, size: int) -> dict[int, int]:
-    """Return the place of each class in the matrix; nothing when the row does not tell it.
-
-    Args:
-        classes: The class index of each label, in order; None means 0 to `size` - 1.
-        size: How many labels there are.
-    """
-    if classes is None:
-        return {index: index for index in range(size)}
-    if not isinstance(classes, list) or len(classes) != size:
-        return {}
-    return {int(name): at for at, name in enumerate(classes) if finite(name) is not None}
-
-
-def _matrix(triples: Sequence[object], rows: Mapping[int, int]) -> list[list[int]]:
-    """Return the counts of the classes that have a row; others are left out, as in the scores."""
-    counts = [[0] * len(rows) for _ in rows]
-    for triple in triples:
-        if not (isinstance(triple, list) and len(triple) == 3):
-            continue
-        true, predicted = _whole(triple[0]), _whole(triple[1])
-        if true in rows and predicted in rows:
-            counts[rows[true]][rows[predicted]] += max(0, _whole(triple[2]))
-    return counts
-
-
-def _whole(value: object) -> int:
-    """Return a number without its fraction, -1 for anything else."""
-    if type(value) is int:
-        return value
-    number = finite(value)
-    return -1 if number is None else int(number)
 
 
 def _side_by_side(left: list[Line], right: list[Line], left_width: int) -> list[Line]:
