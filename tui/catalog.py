@@ -156,6 +156,11 @@ class Entry:
             self.metrics = self._pool.share(tuple(map(self._pool.share, most_telling(last))))
 
     @property
+    def name(self) -> str:
+        """The run's name as far as it is known; empty before the first look."""
+        return self._told.partition("\n")[0]
+
+    @property
     def is_open(self) -> bool:
         """Whether its reader is kept, so that `view` has something to show."""
         return self._listed is not None

@@ -77,6 +77,13 @@ KEYS = (
     Key("less_than_sign", "<", "columns(-1)", "matrix one page to the left", views=("report",)),
     Key("greater_than_sign", ">", "columns(1)", "matrix one page to the right", views=("report",)),
     # ---- compare
+    Key("left,h", "← h", "column(-1)", "the run to the left", views=("compare",)),
+    Key("right,l", "→ l", "column(1)", "the run to the right", "run", views=("compare",)),
+    Key("less_than_sign", "<", "columns(-1)", "runs further left", views=("compare",)),
+    Key("greater_than_sign", ">", "columns(1)", "runs further right", views=("compare",)),
+    Key("a", "a", "all_params", "all parameters, or those that differ", "all", views=("compare",)),
+    Key("d", "d", "patches", "patch of the first run against this one's", "patch", ("compare",)),
+    Key("e", "e", "export", "write Markdown or CSV to a file", "export", views=("compare",)),
     # ---- log
     # ---- system
     # ---- samples

@@ -19,6 +19,8 @@ class Scene:
     marked: tuple[Entry, ...] = ()
     """Those that are there, in the order of marking; the first eight have letters."""
     session: Session = field(default_factory=Session)
+    listed: Sequence[Entry] = ()
+    """The runs of the list, in its order."""
 
     @property
     def together(self) -> tuple[Entry, ...]:

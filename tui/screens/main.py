@@ -164,7 +164,8 @@ class MainScreen(Screen[None]):
 
     def _scene(self) -> Scene:
         marked = (self.catalog.get(key) for key in self.session.marks)
-        return Scene(self.selected, tuple(e for e in marked if e is not None), self.session)
+        there = tuple(entry for entry in marked if entry is not None)
+        return Scene(self.selected, there, self.session, self._list.entries)
 
     def _followed(self) -> list[str]:
         """Return the keys of the runs whose history is read, the chosen one first."""
@@ -199,7 +200,8 @@ class MainScreen(Screen[None]):
         typed = self.filter.text if self.filter.open else pane.prompt if pane else None
         if typed is None:
             return None
-        return line(Span(" /", "key"), from_file(typed), Span("▏", "key"))
+        head = "/" if self.filter.open or pane is None else pane.PROMPT
+        return line(Span(f" {head}", "key"), from_file(typed), Span("▏", "key"))
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"

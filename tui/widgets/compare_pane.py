@@ -1,19 +1,289 @@
-"""The view `compare`."""
+"""The marked runs side by side, and how the patches of two of them differ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import islice
 
-from ..catalog import RunView
-from ..renderables.text import Line
+from runstore.comparison import Comparison
+from runstore.threads import start_daemon
+
+from ..catalog import Entry, RunView
+from ..compared_runs import ComparedRuns, RunBeside, read_patch
+from ..comparison_file import WRITTEN, command, problem_with, write
+from ..keymap import find
+from ..renderables.compare import COLUMN, Column, CompareTable
+from ..renderables.patch_difference import PatchDifference, difference
+from ..renderables.text import EMPTY, LazyLines, Line, Span, fit_line, from_file, line, shorten
+from ..scene import Scene
 from .pane import Pane
+
+NAMESAKES = 4
+"""Runs that are compared where none is marked, the chosen one included."""
+NAMESAKES_WITHIN = 500
+"""Rows of the list, before and behind the chosen run, in which they are looked for."""
+DEFAULT_NAME = "comparison.md"
+_HOW_TO_MARK = "Space in the list marks runs"
 
 
 class ComparePane(Pane):
-    """The view `compare`."""
+    """A table with a column for each run; or the difference of two patches."""
 
     NAME = "compare"
+    PROMPT = "file (.md .csv): "
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs = ComparedRuns()
+        self._all_params = False
+        self._cursor, self._first = 1, 1
+        self._table: CompareTable | None = None
+        self._table_of: tuple[object, ...] = ()
+        self._besides: list[RunBeside] = []
+        self._told = ""
+        """What came of the last export."""
+        self._file = ""
+        """The name of the last file that was written."""
+        self._working = False
+        """A thread is comparing patches, or writing."""
+        self._patches: PatchDifference | None = None
+        """What is shown in place of the table."""
+        self._patches_of = ""
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
-        """Return its lines."""
+        """Return nothing: this pane shows several runs."""
         return []
+
+    def show(self, scene: Scene) -> None:
+        """Show other runs, or the same with new values; where it was scrolled to stays."""
+        self.scene = scene
+        self.redraw()
+
+    def body(self, width: int, height: int) -> list[Line]:
+        """Return the table, or the difference of two patches."""
+        self.is_waiting = self._working
+        if self._patches is not None:
+            return self._difference(self._patches, width, height)
+        entries = self._entries()
+        if not entries:
+            return [line(Span("no run is chosen", "dim"))]
+        self._besides = self._runs.look(entries, self.scene.together)
+        # Also for what else is to come: a run that the watcher reads, a patch, the rest.
+        self.is_waiting |= self._runs.is_behind or len(self._besides) < len(entries)
+        if not self._besides:
+            return [line(Span("reading …", "dim"))]
+        table = self._made(width)
+        notes = [fit_line((Span(text, role),), width) for text, role in self._notes(entries)]
+        top = [*notes, *table.head]
+        told = [fit_line((Span(self._told, "best"),), width)] if self._told else []
+        foot = self._foot(width)
+        room = height - len(top) - len(told)
+        shown = self.scrolled(_behind(table.lines, foot), room)
+        self._length += height - room
+        blank = [EMPTY] * (room - len(shown)) if told else []
+        return [*top, *shown, *blank, *told]
+
+    def _made(self, width: int) -> CompareTable:
+        made_of = (tuple(self._besides), self._all_params, width, self._cursor, self._first)
+        if self._table is None or made_of != self._table_of:
+            self._cursor = max(1, min(self._cursor, len(self._besides) - 1))
+            self._table = CompareTable(
+                self._comparison(),
+                [self._column(beside) for beside in self._besides],
+                all_params=self._all_params,
+                width=width,
+                first=self._first,
+                cursor=self._cursor,
+            )
+            self._first = self._table.first
+            self._table_of = (*made_of[:3], self._cursor, self._first)
+        return self._table
+
+    def _comparison(self) -> Comparison:
+        return Comparison([beside.facts for beside in self._besides])
+
+    def _column(self, beside: RunBeside) -> Column:
+        letter = self.scene.session.letter(beside.key)
+        return Column(letter, beside.commit, beside.dirty, beside.patch, beside.reading)
+
+    # ---- which runs ----------------------------------------------------------------------------
+
+    def _entries(self) -> list[Entry]:
+        """Return the marked runs; with too few of them the chosen one, its namesakes as well."""
+        scene = self.scene
+        marked, chosen = list(scene.marked), scene.entry
+        if len(marked) > 1 or chosen is None:
+            return marked
+        if marked:
+            return marked if chosen in marked else [*marked, chosen]
+        return [chosen, *_namesakes(chosen, scene.listed)]
+
+    def _notes(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+        scene = self.scene
+        notes = []
+        if not scene.marked:
+            told = "the chosen one and runs near it" if len(entries) > 1 else "the chosen one"
+            notes.append((f"no run is marked: {told}. {_HOW_TO_MARK}", "dim"))
+        elif len(scene.marked) == 1:
+            told = "the marked run and the chosen one" if len(entries) > 1 else "one run is marked"
+            notes.append((f"{told}. {_HOW_TO_MARK}", "dim"))
+        gone = len(scene.session.marks) - len(scene.marked)
+        if gone > 0:
+            runs = "1 marked run is" if gone == 1 else f"{gone} marked runs are"
+            notes.append((f"{runs} not there any more; U takes all marks away", "warn"))
+        unread = sum(beside.reading for beside in self._besides)
+        unread += len(entries) - len(self._besides)
+        if unread:
+            runs = "1 run is" if unread == 1 else f"{unread} runs are"
+            notes.append((f"{runs} still being read: what is best may change", "warn"))
+        return notes
+
+    def _foot(self, width: int) -> list[Line]:
+        words = textwrap.wrap(self._command(), max(20, width - 2), break_on_hyphens=False)
+        rows = [line("  ", Span(from_file(text), "value")) for text in words]
+        return [EMPTY, line(Span("The same as a command; e writes it to a file:", "dim")), *rows]
+
+    def _command(self) -> str:
+        refs = {entry.key: entry.ref for entry in self._entries()}
+        shown = [refs[beside.key] for beside in self._besides if beside.key in refs]
+        return command(shown, all_params=self._all_params, name=self._file)
+
+    def subtitle(self) -> str:
+        """Return which of how many runs are on screen."""
+        if self._patches is not None:
+            return f"patches of {self._patches_of}; Esc goes back"
+        if self._table is None or not self._besides:
+            return ""
+        return self._table.where or f"{len(self._besides)} runs"
+
+    # ---- what its keys do ----------------------------------------------------------------------
+
+    def action_column(self, move: int) -> None:
+        """Move the cursor to another run, scroll it into sight."""
+        self._told = ""
+        self._cursor = max(1, min(self._cursor + move, len(self._besides) - 1))
+
+    def action_columns(self, pages: int) -> None:
+        """Move the cursor by as many runs as are on screen."""
+        shown = len(self._table.shown) - 1 if self._table is not None else 1
+        self._first = max(1, self._first + pages * shown)
+        self.action_column(pages * shown)
+
+    def action_all_params(self) -> None:
+        """Show also the parameters in which no run differs, or not."""
+        self._told, self._all_params = "", not self._all_params
+
+    def action_patches(self) -> None:
+        """Show how the patch of the run at the cursor differs from that of the first."""
+        entries = {entry.key: entry for entry in self._entries()}
+        if self._patches is not None:
+            self._leave_patches()
+        elif len(self._besides) < 2:
+            self._told = "two runs are needed to compare their patches"
+        elif not self._working:
+            pair = [self._besides[0], self._besides[self._cursor]]
+            one, other = (entries.get(beside.key) for beside in pair)
+            if one is not None and other is not None:
+                ids = (from_file(beside.facts.id) for beside in pair)
+                self._patches_of = " and ".join(shorten(id_, COLUMN, keep_end=True) for id_ in ids)
+                self._do(lambda: self._compare_patches(one, other))
+
+    def _compare_patches(self, one: Entry, other: Entry) -> None:
+        (first, of_first), (second, of_second) = read_patch(one), read_patch(other)
+        problem = of_first.problem or of_second.problem
+        if problem:
+            self._told = f"a patch cannot be read: {problem}"
+            return
+        self._patches, self._top = difference(first, second), 0
+
+    def _difference(self, found: PatchDifference, width: int, height: int) -> list[Line]:
+        title = fit_line((Span(found.title, "title"),), width)
+        shown = self.scrolled(found.lines, height - 1)
+        self._length += 1
+        return [title, *shown]
+
+    def _leave_patches(self) -> None:
+        self._patches, self._top = None, 0
+
+    def action_export(self) -> None:
+        """Ask for the name of a file."""
+        unread = any(beside.reading for beside in self._besides)
+        if not self._besides or unread:
+            self._told = "nothing written: runs are still being read; try again"
+        else:
+            self._told, self.prompt = "", DEFAULT_NAME
+
+    def press(self, key: str, character: str | None) -> bool:
+        """Take the keys of the name that is asked for; and Esc, which leaves the patches."""
+        if self.prompt is None:
+            if key == "escape" and self._patches is not None:
+                self._leave_patches()
+                self.redraw()
+                return True
+            found = find(key, self.NAME)
+            if found is None or found.action != "export":
+                return False
+            # At once: as an action it would come behind the next keys of who types ahead.
+            self.action_export()
+            self.redraw()
+            return True
+        match key:
+            case "enter":
+                name, self.prompt = self.prompt.strip(), None
+                self._export(name)
+            case "escape":
+                self.prompt = None
+            case "backspace" | "ctrl+h":
+                self.prompt = self.prompt[:-1]
+            case "ctrl+u":
+                self.prompt = ""
+            case _:
+                self.prompt += character if character and character.isprintable() else ""
+        self.redraw()
+        return True
+
+    def _export(self, name: str) -> None:
+        self._told = problem_with(name)
+        if self._told or self._working:
+            return
+        comparison, all_params = self._comparison(), self._all_params
+
+        def work() -> None:
+            self._told = write(comparison, name, all_params=all_params)
+            self._file = name if self._told.startswith(WRITTEN) else self._file
+
+        self._do(work)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """Do something in a thread; the screen's tick shows what came of it."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the boundary of the thread
+                self._told = f"{type(error).__name__}: {error}"
+            finally:
+                self._working = False
+
+        self._working = self.is_waiting = True
+        start_daemon(guarded, "runstore-compare-once")
+
+
+def _namesakes(chosen: Entry, listed: Sequence[Entry]) -> list[Entry]:
+    """Return runs of the same name that are near the chosen one in the list; or its neighbor."""
+    if chosen not in listed:
+        return []
+    at = listed.index(chosen)
+    near = [
+        *listed[at + 1 : at + NAMESAKES_WITHIN],
+        *listed[max(0, at - NAMESAKES_WITHIN) : at][::-1],
+    ]
+    alike = (entry for entry in near if entry.name and entry.name == chosen.name)
+    return list(islice(alike, NAMESAKES - 1)) or near[:1]
+
+
+def _behind(lines: Sequence[Line], foot: Sequence[Line]) -> Sequence[Line]:
+    """Return lines with further ones behind them; nothing is made before it is looked at."""
+    first = len(lines)
+    return LazyLines(first + len(foot), lambda at: lines[at] if at < first else foot[at - first])

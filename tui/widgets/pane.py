@@ -27,6 +27,8 @@ class Pane(LinesWidget, can_focus=True):
     """
 
     NAME = ""
+    PROMPT = "/"
+    """What stands before the text that is being typed into it."""
     FOLLOWS_CLOCK = False
     """Whether it shows ages, which change without a new row."""
 

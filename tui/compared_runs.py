@@ -1,0 +1,238 @@
+"""What the comparison shows of each run, and the thread that reads what nobody else reads.
+
+The watcher reads the chosen and the first marked runs in full. Of the others, and of patches, a
+thread here reads what is needed once, one after the other, and keeps a few facts of each.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from runstore.comparison import Compared, compared
+from runstore.paths import RunPaths
+from runstore.records import JsonObject
+from runstore.regular import read_regular, why_unreadable
+from runstore.sources import open_run
+from runstore.state import RunState
+from runstore.threads import start_daemon
+
+from .catalog import POLL_BYTES, Entry
+
+PATCH_BYTES = 1 << 20
+"""As much as a run records (docs/format.md)."""
+PAUSE_S = 0.002
+"""Between two reads: the screen has the interpreter."""
+ANEW_S = 0.5
+"""A run that is still written is looked at again so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The uncommitted changes that a run was started with."""
+
+    size_bytes: int = 0
+    """0 where it has none."""
+    digest: str = ""
+    problem: str = ""
+    """Why it cannot be read; empty when it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunBeside:
+    """One column of the comparison."""
+
+    key: str
+    facts: Compared
+    commit: str
+    """The whole hash; empty where none was recorded."""
+    dirty: bool | None
+    """Whether the working tree differed from the commit; None where nobody noted it."""
+    patch: Patch | None
+    """None while it has not been read."""
+    reading: bool
+    """Its history has not been read to the end: what was best may change."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A column as it was made."""
+
+    beside: RunBeside
+    stamp: tuple[object, ...]
+    """Of the state that it was made of."""
+    at: float
+    """When that state was looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A run whose history was read here."""
+
+    alive: bool
+    """It was, at that time: to be read again when it has ended."""
+    facts: Compared
+    git: JsonObject
+
+
+class ComparedRuns:
+    """Gives what is known of some runs, and reads the rest behind the screen."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._seen: dict[str, _Seen] = {}
+        self._read: dict[str, _Read] = {}
+        self._patches: dict[str, Patch] = {}
+        self._todo: deque[Entry] = deque()
+        self._wanted: frozenset[str] = frozenset()
+        self._running = False
+        self._version = self._looked_at = 0
+        """How many runs the thread has read, now and at the last look."""
+        self._lock = threading.Lock()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to come than the last look has shown."""
+        return self._running or self._version != self._looked_at
+
+    def look(self, entries: Sequence[Entry], followed: Collection[Entry]) -> list[RunBeside]:
+        """Return the runs of which something is known, in their order.
+
+        Args:
+            entries: The runs.
+            followed: Those whose history the watcher reads.
+        """
+        self._looked_at = self._version
+        keys = {entry.key for entry in entries}
+        for known in [key for key in self._seen if key not in keys]:
+            del self._seen[known]
+        found = [self._look(entry, entry in followed) for entry in entries]
+        self._read_rest(entries, followed, keys)
+        return [beside for beside in found if beside is not None]
+
+    def _look(self, entry: Entry, is_followed: bool) -> RunBeside | None:
+        known = self._seen.get(entry.key)
+        now = time.monotonic()
+        if known is not None and now - known.at < ANEW_S:
+            return known.beside
+        with entry.glimpse() as view:
+            if view is None:
+                return known.beside if known else None
+            state = view.full if is_followed else view.listed
+            stamp = (id(state), state.version, state.status, view.reading, is_followed)
+            if known is not None and known.stamp == stamp:
+                known.at = now
+                return known.beside
+            beside = self._made(entry, state, view.reading if is_followed else None)
+        self._seen[entry.key] = _Seen(beside, stamp, now)
+        return beside
+
+    def _made(self, entry: Entry, state: RunState, reading: bool | None) -> RunBeside:
+        """Return a run from its state, and what was read of it here if `reading` is None."""
+        facts, git = compared(state, entry.ref.id), git_of(state)
+        if reading is None:
+            read = self._read.get(entry.key)
+            reading = read is None
+            if read is not None:
+                facts, git = _newest_of(facts, read.facts), read.git
+        commit, dirty = git.get("commit"), git.get("dirty")
+        return RunBeside(
+            entry.key,
+            facts,
+            commit if isinstance(commit, str) else "",
+            dirty if isinstance(dirty, bool) else None,
+            self._patches.get(entry.key),
+            reading,
+        )
+
+    # ---- in the thread -------------------------------------------------------------------------
+
+    def _read_rest(
+        self, entries: Sequence[Entry], followed: Collection[Entry], keys: set[str]
+    ) -> None:
+        with self._lock:
+            self._wanted = frozenset(keys)
+            for known in (self._patches, self._read):
+                for key in known.keys() - keys:
+                    known.pop(key)
+            if self._running:
+                return
+            self._todo = deque(entry for entry in entries if self._lacks(entry, followed))
+            self._running = bool(self._todo)
+        if self._running:
+            unfollowed = frozenset(keys) - {entry.key for entry in followed}
+            start_daemon(lambda: self._work(unfollowed), "runstore-compare")
+
+    def _lacks(self, entry: Entry, followed: Collection[Entry]) -> bool:
+        if entry.stuck:
+            return False
+        read = self._read.get(entry.key)
+        unread = entry not in followed and (read is None or read.alive != entry.alive)
+        return unread or entry.key not in self._patches
+
+    def _work(self, unfollowed: frozenset[str]) -> None:
+        while True:
+            with self._lock:
+                if not self._todo:
+                    self._running = False
+                    return
+                entry = self._todo.popleft()
+            patch = read_patch(entry)[1]
+            read = self._read_whole(entry) if entry.key in unfollowed else None
+            with self._lock:
+                self._version += 1
+                if entry.key in self._wanted:
+                    self._patches[entry.key] = patch
+                    self._seen.pop(entry.key, None)
+                    if read is not None:
+                        self._read[entry.key] = read
+
+    def _read_whole(self, entry: Entry) -> _Read:
+        """Read a run's history and keep little of it; stop where nobody wants it any more."""
+        alive, reader = entry.alive, open_run(entry.ref, patient=False)
+        more = True
+        while more:
+            try:
+                reader.poll(POLL_BYTES)
+            except Exception:  # noqa: BLE001 - what was read until then is shown
+                break
+            more = reader.behind and entry.key in self._wanted
+            time.sleep(PAUSE_S)
+        return _Read(alive, compared(reader.state, entry.ref.id), git_of(reader.state))
+
+
+def git_of(state: RunState) -> JsonObject:
+    """Return what a run has noted of its checkout; empty when that is nothing."""
+    git = state.info.get("git")
+    return git if isinstance(git, dict) else {}
+
+
+def _newest_of(listed: Compared, read: Compared) -> Compared:
+    """Return what a list knows now, with what only the whole history tells."""
+    lows, highs = dict(read.lows), dict(read.highs)
+    for name, value in listed.last.items():
+        if value - value == 0:  # neither NaN nor infinite
+            lows[name] = min(lows.get(name, value), value)
+            highs[name] = max(highs.get(name, value), value)
+    return replace(
+        listed,
+        params=read.params or listed.params,
+        last={**read.last, **listed.last},
+        lows=lows,
+        highs=highs,
+    )
+
+
+def read_patch(entry: Entry) -> tuple[bytes, Patch]:
+    """Return a run's patch, and what it is in few words; reads up to 1 MiB."""
+    try:
+        data = read_regular(RunPaths(entry.ref.path).patch, PATCH_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return b"", Patch()
+    except OSError as error:
+        return b"", Patch(problem=why_unreadable(error))
+    return data, Patch(len(data), sha256(data).hexdigest())

@@ -1,0 +1,67 @@
+"""A comparison as a file in the current directory, and as the command that prints the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from runstore.comparison import Comparison
+from runstore.comparison_table import csv_lines, markdown_lines
+from runstore.regular import why_unreadable
+from runstore.sources import NATIVE, RunRef
+from runstore.text import printable, shell_word
+
+_WRITERS = {".csv": (csv_lines, "--csv"), ".md": (markdown_lines, "--markdown")}
+
+WRITTEN = "written to"
+"""How the line begins that tells where a file is."""
+
+
+def problem_with(name: str) -> str:
+    """Return why a comparison cannot be written under a name, in words; empty when it can."""
+    if not name:
+        return "nothing written: no name was given"
+    if "/" in name or "\0" in name:
+        return f"{printable(name)}: name a file in the current directory, without /"
+    if Path(name).suffix.lower() not in _WRITERS:
+        return f"{printable(name)}: end the name in .md for Markdown or .csv for CSV"
+    return ""
+
+
+def write(comparison: Comparison, name: str, *, all_params: bool) -> str:
+    """Write a new file into the current directory; return in one line what came of it.
+
+    Args:
+        comparison: The runs.
+        name: Of the file; `problem_with` finds nothing wrong with it.
+        all_params: Write also parameters in which no run differs.
+    """
+    directory = Path.cwd()
+    path = directory / name
+    lines = _WRITERS[path.suffix.lower()][0](comparison, all_params)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+    except FileExistsError:
+        return f"{printable(name)} is there already, and was left as it is; give another name"
+    except OSError as error:
+        return f"{printable(name)}: {why_unreadable(error)}"
+    return f"{WRITTEN} {printable(name)} in {printable(str(directory))}"
+
+
+def command(refs: Sequence[RunRef], *, all_params: bool, name: str = "") -> str:
+    """Return the command that prints the comparison of some runs; with `name`, as that file has it.
+
+    Runs of runstore in one folder are named by their ids, others by their paths.
+    """
+    parents = {ref.path.parent for ref in refs}
+    words = ["runstore", "compare"]
+    if len(parents) == 1 and all(ref.source is NATIVE for ref in refs):
+        words += [shell_word(ref.name) for ref in refs]
+        words += ["--root", shell_word(next(iter(parents)))]
+    else:
+        words += [shell_word(ref.path) for ref in refs]
+    words += ["--all-params"] if all_params else []
+    if name:
+        words += [_WRITERS[Path(name).suffix.lower()][1], ">", shell_word(name)]
+    return printable(" ".join(words), limit=100_000)
