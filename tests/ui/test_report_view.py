@@ -210,6 +210,7 @@ def test_pairs_are_the_most_confused_ones_with_their_share() -> None:
         {"report": {"a": {"f1-score": True}}, "labels": ["a"], "confusion": [[0, "x", -1], 5]},
         {"report": {"a": {}}, "labels": ["a", "b"], "confusion": [[0, 0, 1]], "omitted": "2"},
         {"report": {}, "labels": [], "confusion": []},
+        {"report": {}, "labels": ["a"], "confusion": [[1, 1, 1]]},
     ],
 )
 def test_row_with_anything_in_it_is_drawn_as_far_as_it_is_a_report(odd: JsonObject) -> None:

@@ -149,7 +149,7 @@ def _class_numbers(classes: object, size: int) -> list[int]:
     return numbers if len(set(numbers)) == size else []
 
 
-def matrix_of(row: Mapping[str, Any], scores: Sequence[ClassScores] = ()) -> Matrix | None:
+def matrix_of(row: Mapping[str, Any], scores: Sequence[ClassScores] | None = None) -> Matrix | None:
     """Return the confusion matrix of the classes that are reported on, None where there is none.
 
     Args:
@@ -161,7 +161,7 @@ def matrix_of(row: Mapping[str, Any], scores: Sequence[ClassScores] = ()) -> Mat
     if not isinstance(labels, list) or not isinstance(triples, list) or not labels:
         return None
     places = {name: at for at, name in enumerate(_class_numbers(row.get("classes"), len(labels)))}
-    if not places or (scores and len(scores) != len(labels)):
+    if not places or (scores is not None and len(scores) != len(labels)):
         return None
     cells: list[dict[int, int]] = [{} for _ in labels]
     totals = [0] * len(labels)
@@ -175,7 +175,7 @@ def matrix_of(row: Mapping[str, Any], scores: Sequence[ClassScores] = ()) -> Mat
         if predicted in places:
             cell, at = cells[places[true]], places[predicted]
             cell[at] = cell.get(at, 0) + count
-    supports = [int(found.support or 0) for found in scores] or totals
+    supports = [int(found.support or 0) for found in scores] if scores else totals
     return Matrix(cells, [max(pair) for pair in zip(totals, supports, strict=True)])
 
 

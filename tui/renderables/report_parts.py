@@ -95,7 +95,7 @@ class PartMaker:
                 continue
             if part.name == "pairs" and (parts or height is not None):
                 longest = max((len(other.lines) for other in parts), default=(height or 0) - 1)
-                part = part._replace(lines=part.lines[: max(longest, _LEAST_PAIRS)])
+                part = part._replace(lines=_first(part.lines, max(longest, _LEAST_PAIRS)))
             parts.append(part)
         return parts
 
@@ -123,6 +123,11 @@ def _fits(part: Part, width: int, height: int | None) -> bool:
     if height is None or part.width > width:
         return part.width <= width
     return height > (_LEAST_PAIRS if part.name == "pairs" else len(part.lines))
+
+
+def _first(lines: Sequence[Line], count: int) -> Sequence[Line]:
+    """Return the first lines, which are made when they are looked at."""
+    return LazyLines(min(count, len(lines)), lines.__getitem__)
 
 
 def beside(parts: Sequence[Part]) -> tuple[Line, Sequence[Line]]:

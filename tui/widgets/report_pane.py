@@ -21,7 +21,7 @@ from .pane import Pane
 
 READ_S = 0.02
 """How long the screen waits for a report before it says that it is being read."""
-TREND_POINTS = 120
+TREND_POINTS = 60
 """Of a trend at most, evenly spread: it is a dozen cells wide."""
 
 
