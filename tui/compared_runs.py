@@ -123,22 +123,32 @@ class ComparedRuns:
             if view is None:
                 return known.beside if known else None
             state = view.full if is_followed else view.listed
-            stamp = (id(state), state.version, state.status, view.reading, is_followed)
+            told = is_followed or view.known
+            stamp = (id(state), state.version, state.status, view.reading, told)
             if known is not None and known.stamp == stamp:
                 known.at = now
                 return known.beside
-            beside = self._made(entry, state, view.reading if is_followed else None)
+            beside = self._made(entry, state if told else None, view.reading or not is_followed)
         self._seen[entry.key] = _Seen(beside, stamp, now)
         return beside
 
-    def _made(self, entry: Entry, state: RunState, reading: bool | None) -> RunBeside:
-        """Return a run from its state, and what was read of it here if `reading` is None."""
-        facts, git = compared(state, entry.ref.id), git_of(state)
-        if reading is None:
-            read = self._read.get(entry.key)
-            reading = read is None
-            if read is not None:
-                facts, git = _newest_of(facts, read.facts), read.git
+    def _made(self, entry: Entry, state: RunState | None, reading: bool) -> RunBeside:
+        """Return a run from its state and, as that is not whole, from what was read of it here.
+
+        Args:
+            entry: The run.
+            state: None where the list has let its reader go.
+            reading: The state is not whole, or not yet.
+        """
+        read = self._read.get(entry.key) if reading else None
+        if state is None:
+            state = RunState(entry.ref.path)
+            facts, git = read.facts if read else compared(state, entry.ref.id), git_of(state)
+        else:
+            facts, git = compared(state, entry.ref.id), git_of(state)
+            facts = _newest_of(facts, read.facts) if read else facts
+        if read is not None:
+            git, reading = read.git, False
         commit, dirty = git.get("commit"), git.get("dirty")
         return RunBeside(
             entry.key,

@@ -49,10 +49,16 @@ def write(comparison: Comparison, name: str, *, all_params: bool) -> str:
     return f"{WRITTEN} {printable(name)} in {printable(str(directory))}"
 
 
-def command(refs: Sequence[RunRef], *, all_params: bool, name: str = "") -> str:
-    """Return the command that prints the comparison of some runs; with `name`, as that file has it.
+def command(refs: Sequence[RunRef], *, all_params: bool, sort: str = "", name: str = "") -> str:
+    """Return the command that prints the comparison of some runs.
 
     Runs of runstore in one folder are named by their ids, others by their paths.
+
+    Args:
+        refs: The runs.
+        all_params: Show also parameters in which no run differs.
+        sort: The metric by which the best is first; empty: in the order of `refs`.
+        name: A file that it is to write; empty: it prints a table.
     """
     parents = {ref.path.parent for ref in refs}
     words = ["runstore", "compare"]
@@ -62,6 +68,7 @@ def command(refs: Sequence[RunRef], *, all_params: bool, name: str = "") -> str:
     else:
         words += [shell_word(ref.path) for ref in refs]
     words += ["--all-params"] if all_params else []
+    words += ["--sort", shell_word(sort)] if sort else []
     if name:
         words += [_WRITERS[Path(name).suffix.lower()][1], ">", shell_word(name)]
     return printable(" ".join(words), limit=100_000)

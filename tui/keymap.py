@@ -82,6 +82,7 @@ KEYS = (
     Key("less_than_sign", "<", "columns(-1)", "runs further left", views=("compare",)),
     Key("greater_than_sign", ">", "columns(1)", "runs further right", views=("compare",)),
     Key("a", "a", "all_params", "all parameters, or those that differ", "all", views=("compare",)),
+    Key("s", "s", "sort", "the best first, by the next metric", "sort", views=("compare",)),
     Key("d", "d", "patches", "patch of the first run against this one's", "patch", ("compare",)),
     Key("e", "e", "export", "write Markdown or CSV to a file", "export", views=("compare",)),
     # ---- log

@@ -229,6 +229,22 @@ async def test_marked_run_that_was_deleted_is_told(tmp_path: Path) -> None:
         await see(screen, "1 marked run is not there any more")
 
 
+async def test_best_run_comes_first_when_asked_for(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        write_run(tmp_path, number, lr=4 - number)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "J", "J", "space", "K", "space", "K", "K", "space", "c")
+        await see(screen, "A run3", "C run1")
+        await press(screen, "s")
+        text = await see(screen, "best val/loss first")
+        head = next(found for found in text.splitlines() if "A run3" in found)
+        assert head.index("C run1") < head.index("B run2") < head.index("A run3")
+        await press(screen, "s")
+        text = await see(screen, "3 runs")
+        head = next(found for found in text.splitlines() if "A run3" in found)
+        assert head.index("A run3") < head.index("B run2")
+
+
 async def test_difference_of_patches_opens_and_closes(tmp_path: Path) -> None:
     write_run(tmp_path, 1, PATCH.format(lr=0.2))
     write_run(tmp_path, 2, PATCH.format(lr=0.3) + "+\x1b[31mred\n")

@@ -116,6 +116,11 @@ class CompareTable:
         """Places of the runs that have a column."""
 
     @property
+    def sorted_by(self) -> str:
+        """The metric by which the best run is first; empty where none was asked for."""
+        return self._comparison.sort.metric if self._comparison.sort else ""
+
+    @property
     def where(self) -> str:
         """Which columns are shown, if not all."""
         if len(self.shown) >= len(self._runs):

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from runstore.comparison import Comparison
+from runstore.comparison import Comparison, Sort
 from runstore.threads import start_daemon
 
 from ..catalog import Entry, RunView
@@ -14,6 +14,7 @@ from ..compared_runs import ComparedRuns, RunBeside, read_patch
 from ..comparison_file import WRITTEN, command, problem_with, write
 from ..keymap import find
 from ..renderables.compare import COLUMN, Column, CompareTable
+from ..renderables.facts import run_count
 from ..renderables.patch_difference import PatchDifference, difference
 from ..renderables.text import EMPTY, LazyLines, Line, Span, fit_line, from_file, line, shorten
 from ..scene import Scene
@@ -23,6 +24,8 @@ NAMESAKES = 4
 """Runs that are compared where none is marked, the chosen one included."""
 NAMESAKES_WITHIN = 500
 """Rows of the list, before and behind the chosen run, in which they are looked for."""
+SORTABLE = 8
+"""Metrics that a key goes through, the most telling."""
 DEFAULT_NAME = "comparison.md"
 _HOW_TO_MARK = "Space in the list marks runs"
 
@@ -37,6 +40,10 @@ class ComparePane(Pane):
         super().__init__()
         self._runs = ComparedRuns()
         self._all_params = False
+        self._sorted_by = 0
+        """A metric, by its place from 1; 0: the order of marking."""
+        self._near: tuple[Entry | None, Sequence[Entry], list[Entry]] = (None, (), [])
+        """The chosen run, the list in which it is, and the runs near it."""
         self._cursor, self._first = 1, 1
         self._table: CompareTable | None = None
         self._table_of: tuple[object, ...] = ()
@@ -85,23 +92,35 @@ class ComparePane(Pane):
         return [*top, *shown, *blank, *told]
 
     def _made(self, width: int) -> CompareTable:
-        made_of = (tuple(self._besides), self._all_params, width, self._cursor, self._first)
+        shown = (tuple(self._besides), self._all_params, self._sorted_by, width)
+        made_of = (*shown, self._cursor, self._first)
         if self._table is None or made_of != self._table_of:
             self._cursor = max(1, min(self._cursor, len(self._besides) - 1))
+            comparison = self._comparison()
             self._table = CompareTable(
-                self._comparison(),
-                [self._column(beside) for beside in self._besides],
+                comparison,
+                [self._column(beside) for beside in self._in_order(comparison)],
                 all_params=self._all_params,
                 width=width,
                 first=self._first,
                 cursor=self._cursor,
             )
             self._first = self._table.first
-            self._table_of = (*made_of[:3], self._cursor, self._first)
+            self._table_of = (*shown, self._cursor, self._first)
         return self._table
 
     def _comparison(self) -> Comparison:
-        return Comparison([beside.facts for beside in self._besides])
+        """Return the comparison, in the order that was asked for."""
+        runs = Comparison([beside.facts for beside in self._besides])
+        metrics = runs.metrics[:SORTABLE]
+        self._sorted_by %= len(metrics) + 1
+        if not self._sorted_by:
+            return runs
+        return Comparison(runs.runs, Sort.parse(metrics[self._sorted_by - 1]))
+
+    def _in_order(self, comparison: Comparison) -> list[RunBeside]:
+        places = {id(facts): at for at, facts in enumerate(comparison.runs)}
+        return sorted(self._besides, key=lambda beside: places[id(beside.facts)])
 
     def _column(self, beside: RunBeside) -> Column:
         letter = self.scene.session.letter(beside.key)
@@ -117,7 +136,9 @@ class ComparePane(Pane):
             return marked
         if marked:
             return marked if chosen in marked else [*marked, chosen]
-        return [chosen, *_namesakes(chosen, scene.listed)]
+        if self._near[0] is not chosen or self._near[1] is not scene.listed:
+            self._near = (chosen, scene.listed, _namesakes(chosen, scene.listed))
+        return [chosen, *self._near[2]]
 
     def _notes(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
         scene = self.scene
@@ -147,7 +168,8 @@ class ComparePane(Pane):
     def _command(self) -> str:
         refs = {entry.key: entry.ref for entry in self._entries()}
         shown = [refs[beside.key] for beside in self._besides if beside.key in refs]
-        return command(shown, all_params=self._all_params, name=self._file)
+        by = self._table.sorted_by if self._table is not None else ""
+        return command(shown, all_params=self._all_params, sort=by, name=self._file)
 
     def subtitle(self) -> str:
         """Return which of how many runs are on screen."""
@@ -155,7 +177,9 @@ class ComparePane(Pane):
             return f"patches of {self._patches_of}; Esc goes back"
         if self._table is None or not self._besides:
             return ""
-        return self._table.where or f"{len(self._besides)} runs"
+        where = self._table.where or run_count(len(self._besides))
+        by = self._table.sorted_by
+        return f"{where} · best {from_file(by)} first" if by else where
 
     # ---- what its keys do ----------------------------------------------------------------------
 
@@ -174,6 +198,11 @@ class ComparePane(Pane):
         """Show also the parameters in which no run differs, or not."""
         self._told, self._all_params = "", not self._all_params
 
+    def action_sort(self) -> None:
+        """Have the best run first, by the next metric; or the order of marking again."""
+        self._told, self._sorted_by = "", self._sorted_by + 1
+        self._cursor = self._first = 1
+
     def action_patches(self) -> None:
         """Show how the patch of the run at the cursor differs from that of the first."""
         entries = {entry.key: entry for entry in self._entries()}
@@ -182,7 +211,8 @@ class ComparePane(Pane):
         elif len(self._besides) < 2:
             self._told = "two runs are needed to compare their patches"
         elif not self._working:
-            pair = [self._besides[0], self._besides[self._cursor]]
+            in_order = self._in_order(self._comparison())
+            pair = [in_order[0], in_order[self._cursor]]
             one, other = (entries.get(beside.key) for beside in pair)
             if one is not None and other is not None:
                 ids = (from_file(beside.facts.id) for beside in pair)
