@@ -15,6 +15,7 @@ from hashlib import sha256
 
 from runstore.comparison import Compared, compared
 from runstore.paths import RunPaths
+from runstore.patience import Patience
 from runstore.records import JsonObject
 from runstore.regular import read_regular, why_unreadable
 from runstore.sources import open_run
@@ -25,8 +26,7 @@ from .catalog import POLL_BYTES, Entry
 
 PATCH_BYTES = 1 << 20
 """As much as a run records (docs/format.md)."""
-PAUSE_S = 0.002
-"""Between two reads: the screen has the interpreter."""
+NO_ANSWER = "its file system does not answer"
 ANEW_S = 0.5
 """A run that is still written is looked at again so often."""
 
@@ -178,21 +178,24 @@ class ComparedRuns:
             start_daemon(lambda: self._work(unfollowed), "runstore-compare")
 
     def _lacks(self, entry: Entry, followed: Collection[Entry]) -> bool:
-        if entry.stuck:
+        patch = self._patches.get(entry.key)
+        if entry.stuck or (patch is not None and patch.problem == NO_ANSWER):
             return False
         read = self._read.get(entry.key)
         unread = entry not in followed and (read is None or read.alive != entry.alive)
-        return unread or entry.key not in self._patches
+        return unread or patch is None
 
     def _work(self, unfollowed: frozenset[str]) -> None:
-        while True:
-            with self._lock:
-                if not self._todo:
-                    self._running = False
-                    return
-                entry = self._todo.popleft()
-            patch = read_patch(entry)[1]
-            read = self._read_whole(entry) if entry.key in unfollowed else None
+        patience = Patience()
+        while (entry := self._next()) is not None:
+            patch, read = Patch(), None
+            try:
+                patch = _patch_in_time(entry, patience)
+                if entry.key in unfollowed and patch.problem != NO_ANSWER:
+                    read = self._read_whole(entry)
+            except Exception as error:  # noqa: BLE001 - the boundary of the thread
+                patch = Patch(problem=f"{type(error).__name__}: {error}")
+                read = _Read(entry.alive, compared(RunState(entry.ref.path), entry.ref.id), {})
             with self._lock:
                 self._version += 1
                 if entry.key in self._wanted:
@@ -200,18 +203,26 @@ class ComparedRuns:
                     self._seen.pop(entry.key, None)
                     if read is not None:
                         self._read[entry.key] = read
+        patience.end()
+
+    def _next(self) -> Entry | None:
+        with self._lock:
+            self._running = bool(self._todo)
+            return self._todo.popleft() if self._todo else None
 
     def _read_whole(self, entry: Entry) -> _Read:
         """Read a run's history and keep little of it; stop where nobody wants it any more."""
         alive, reader = entry.alive, open_run(entry.ref, patient=False)
         more = True
         while more:
+            start = time.monotonic()
             try:
                 reader.poll(POLL_BYTES)
             except Exception:  # noqa: BLE001 - what was read until then is shown
                 break
             more = reader.behind and entry.key in self._wanted
-            time.sleep(PAUSE_S)
+            # Half of the time is the screen's.
+            time.sleep(time.monotonic() - start)
         return _Read(alive, compared(reader.state, entry.ref.id), git_of(reader.state))
 
 
@@ -235,6 +246,14 @@ def _newest_of(listed: Compared, read: Compared) -> Compared:
         lows=lows,
         highs=highs,
     )
+
+
+def _patch_in_time(entry: Entry, patience: Patience) -> Patch:
+    """Return what a run's patch is; it is read first because a silent server shows itself there."""
+    found: list[Patch] = []
+    if patience.do(lambda: found.append(read_patch(entry)[1])):
+        return found[0]
+    return Patch(problem=NO_ANSWER)
 
 
 def read_patch(entry: Entry) -> tuple[bytes, Patch]:
