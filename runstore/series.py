@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import gt
 
 BUCKETS = 2048
 """Buckets per series: more than any terminal has dots across, after one merge still enough."""
+
+BREAKS = 64
+"""Stretches of NaN and infinities kept per series; of more the closest two become one."""
 
 
 @dataclass(slots=True)
@@ -25,6 +30,27 @@ class Columns:
     x_max: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A curve as far as it is kept, in the order of x.
+
+    A point stands for one value, or for the range of many that followed each other.
+    """
+
+    xs: Sequence[float]
+    """The middle of each point's range of x."""
+    lows: Sequence[float]
+    """Finite, like `highs`: points without any finite value are left out."""
+    highs: Sequence[float]
+    breaks: Sequence[tuple[float, float]] = ()
+    """First and last x of stretches of NaN and infinities, in order."""
+    nonfinite: int = 0
+    last: tuple[float, float] | None = None
+    """The newest x and value, whatever it is."""
+    is_exact: bool = True
+    """Every point is one value."""
+
+
 class Series:
     """One metric of one file: points in, min/max buckets kept.
 
@@ -35,10 +61,12 @@ class Series:
     __slots__ = (
         "_filled",
         "_highs",
+        "_lost_at",
         "_lows",
         "_stride",
         "_x_highs",
         "_x_lows",
+        "breaks",
         "buckets",
         "count",
         "last",
@@ -51,6 +79,10 @@ class Series:
         self.count = 0
         self.nonfinite = 0
         self.last: tuple[float, float] | None = None
+        self.breaks: list[tuple[float, float]] = []
+        """First and last x of each stretch of NaN and infinities."""
+        self._lost_at = -1
+        """What `count` was when the last of them came."""
         self._stride = 1
         self._filled = 0
         # Arrays: a list holds each float as an object of its own, four times as large.
@@ -66,6 +98,7 @@ class Series:
         if y - y != 0.0:
             self.nonfinite += 1
             y = math.nan
+            self._note_break(x)
         if self._filled == 0:
             self._open_bucket(x, y)
         else:
@@ -113,8 +146,26 @@ class Series:
             for values in (self._x_lows, self._x_highs, self._lows, self._highs):
                 values.pop()
             self.last = None
+        self.breaks = [(low, min(high, x)) for low, high in self.breaks if low < x]
+        self._lost_at = -1
         is_counted = not self.nonfinite or len(self._lows) == before
         return is_counted and (not self._lows or self._x_highs[-1] < x)
+
+    def _note_break(self, x: float) -> None:
+        if self.breaks and self._lost_at == self.count - 1:
+            low, high = self.breaks[-1]
+            self.breaks[-1] = (min(low, x), max(high, x))
+        else:
+            self.breaks.append((x, x))
+            if len(self.breaks) > BREAKS:
+                self._join_closest_breaks()
+        self._lost_at = self.count
+
+    def _join_closest_breaks(self) -> None:
+        breaks = self.breaks
+        at = min(range(len(breaks) - 1), key=lambda i: breaks[i + 1][0] - breaks[i][1])
+        low, high = zip(*breaks[at : at + 2], strict=True)
+        breaks[at : at + 2] = [(min(low), max(high))]
 
     def _close_full_bucket(self) -> None:
         if self._filled == self._stride:
@@ -161,6 +212,33 @@ class Series:
         """The smallest and largest finite y, or None without any."""
         lows = [y for y in self._lows if y == y]
         return (min(lows), max(y for y in self._highs if y == y)) if lows else None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every bucket is one point."""
+        return self._stride == 1
+
+    def points(self) -> tuple[Sequence[float], Sequence[float], Sequence[float]]:
+        """Return the middle x, the smallest and the largest y of each bucket with a finite y."""
+        lows, highs = self._lows, self._highs
+        xs: Sequence[float] = self._x_lows
+        if self._stride > 1:
+            xs = [low + (high - low) / 2 for low, high in zip(xs, self._x_highs, strict=True)]
+        if not self.nonfinite:
+            return xs, lows, highs
+        finite = [i for i, low in enumerate(lows) if low == low]
+        return [xs[i] for i in finite], [lows[i] for i in finite], [highs[i] for i in finite]
+
+    def corners(self) -> Iterable[tuple[float, float]]:
+        """Yield points (x, y) that a curve goes through which never falls: a clock's."""
+        for low, high in zip(
+            zip(self._x_lows, self._lows, strict=True),
+            zip(self._x_highs, self._highs, strict=True),
+            strict=True,
+        ):
+            yield low
+            if high != low:
+                yield high
 
     def columns(
         self, width: int, x_min: float | None = None, x_max: float | None = None
@@ -209,6 +287,27 @@ def merge_columns(
     for piece in series:
         piece.fill(columns)
     return columns
+
+
+def trace(series: Sequence[Series]) -> Trace:
+    """Return several pieces of one curve (a metric's attempts and parts) as one."""
+    xs, lows, highs = array("d"), array("d"), array("d")
+    for piece in series:
+        for whole, part in zip((xs, lows, highs), piece.points(), strict=True):
+            whole.extend(part)
+    if any(map(gt, xs, xs[1:])):
+        # Rows out of order, or files that were written beside each other.
+        order = sorted(range(len(xs)), key=xs.__getitem__)
+        xs, lows, highs = (array("d", [values[i] for i in order]) for values in (xs, lows, highs))
+    return Trace(
+        xs,
+        lows,
+        highs,
+        sorted(chain.from_iterable(piece.breaks for piece in series)),
+        sum(piece.nonfinite for piece in series),
+        next((piece.last for piece in reversed(series) if piece.last), None),
+        all(piece.is_exact for piece in series),
+    )
 
 
 def _pairs(values: array[float]) -> list[tuple[float, float]]:

@@ -664,6 +664,20 @@ class RunState:
             curves.setdefault(key, pieces)
         return curves
 
+    @property
+    def clock(self) -> list[Series]:
+        """When some rows were written, in Unix seconds over the x of `series`; by file."""
+        return [piece.clock for piece in self._ordered("metrics", "epochs") if piece.clock.count]
+
+    @property
+    def first_steps(self) -> dict[int, int]:
+        """The first step of each attempt that has metrics rows with steps."""
+        steps: dict[int, int] = {}
+        for piece in self._ordered("metrics"):
+            if piece.first_step is not None:
+                steps.setdefault(piece.file.attempt, piece.first_step)
+        return steps
+
     def _curves(self, stream: str) -> dict[str, list[Series]]:
         curves: dict[str, list[Series]] = {}
         for piece in self._ordered(stream):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.series import BUCKETS, Series, merge_columns
+from runstore.series import BREAKS, BUCKETS, Series, merge_columns, trace
 
 FINITE = st.floats(-1e300, 1e300)
 POINTS = st.lists(st.one_of(FINITE, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=300)
@@ -130,3 +130,49 @@ def test_steps_that_go_back_stay_inside_the_chart() -> None:
     columns = series.columns(8)
     assert (columns.x_min, columns.x_max) == (1.0, 8.0)
     assert (min(finite(columns.lows)), max(finite(columns.highs))) == (1.0, 8.0)
+
+
+@given(POINTS, st.integers(1, 30))
+def test_trace_has_the_finite_points_in_order_and_where_the_others_were(
+    values: list[float], repeat: int
+) -> None:
+    found = trace([series_of(values, repeat)])
+    assert list(found.xs) == sorted(found.xs)
+    assert len(found.xs) == len(found.lows) == len(found.highs)
+    numbers = finite(values)
+    assert bool(found.lows) == bool(numbers)
+    if numbers:
+        assert (min(found.lows), max(found.highs)) == (min(numbers), max(numbers))
+    lost = {x for x in range(len(values) * repeat) if not math.isfinite(values[x // repeat])}
+    assert all(any(low <= x <= high for low, high in found.breaks) for x in lost)
+    assert found.nonfinite == len(lost)
+
+
+def test_stretches_of_nan_are_kept_apart_and_not_too_many_of_them() -> None:
+    few = series_of([1.0, math.nan, math.inf, 1.0, math.nan, 1.0])
+    assert few.breaks == [(1.0, 2.0), (4.0, 4.0)]
+    many = series_of([1.0, math.nan] * 1000)
+    assert len(many.breaks) == BREAKS
+    assert few.cut(2.0) is False
+    assert few.breaks == [(1.0, 2.0)]
+
+
+def test_trace_of_rows_out_of_order_is_in_order() -> None:
+    later, earlier = Series(), Series()
+    for x in (5.0, 4.0, 6.0):
+        later.add(x, x)
+    for x in (1.0, 2.0):
+        earlier.add(x, x)
+    found = trace([later, earlier])
+    assert list(found.xs) == list(found.lows) == [1.0, 2.0, 4.0, 5.0, 6.0]
+    assert found.is_exact
+
+
+def test_corners_of_a_clock_grow_and_are_few() -> None:
+    clock = Series(16)
+    for step in range(10_000):
+        clock.add(float(step), 1.7e9 + step * 0.5)
+    corners = list(clock.corners())
+    assert corners == sorted(corners)
+    assert len(corners) <= 34
+    assert all(time == 1.7e9 + step * 0.5 for step, time in corners)

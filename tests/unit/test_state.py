@@ -315,3 +315,21 @@ def test_places_of_reports_are_bounded_and_the_newest_stay() -> None:
     assert len(places) <= REPORT_PLACES_KEPT
     assert (places[-1].file, places[-1].epoch) == ("reports-0002.jsonl", REPORT_PLACES_KEPT - 1)
     assert any("earlier reports" in warning for warning in state.warnings)
+
+
+def test_times_of_rows_are_kept_in_bounded_memory_and_first_steps_by_attempt() -> None:
+    state = RunState(Path("run"))
+    for attempt in (1, 2):
+        file = StreamFile(attempt, 0, "metrics")
+        for i in range(5000):
+            step = (attempt - 1) * 5000 + i
+            state.apply(file, {"step": step, "time": attempt * 1e6 + i, "loss": 1.0})
+    assert state.first_steps == {1: 0, 2: 5000}
+    corners = [corner for piece in state.clock for corner in piece.corners()]
+    assert corners[0] == (0.0, 1e6)
+    assert corners[-1] == pytest.approx((9999.0, 2e6 + 4999), abs=8)
+    assert len(corners) <= 4 * 130
+    assert all(time == (step // 5000 + 1) * 1e6 + step % 5000 for step, time in corners)
+    state.forget(StreamFile(2, 0, "metrics"))
+    assert state.first_steps == {1: 0}
+    assert len(state.clock) == 1
