@@ -29,6 +29,7 @@ class Key:
 
 
 _SAMPLES = ("samples",)
+_CHARTS = ("charts",)
 
 KEYS = (
     *(
@@ -62,6 +63,22 @@ KEYS = (
     # ---- charts
     Key("m", "m", "metric(1)", "next metric", "metric", views=("runs", "charts")),
     Key("M", "M", "metric(-1)", "previous metric", views=("runs", "charts")),
+    Key("left,h", "← h", "side(-1)", "chart to the left; in one alone: the cursor", views=_CHARTS),
+    Key("right,l", "→ l", "side(1)", "chart to the right; in one alone: the cursor", views=_CHARTS),
+    Key("shift+left,H", "H", "jump(-1)", "cursor a tenth of the width to the left", views=_CHARTS),
+    Key("shift+right,L", "L", "jump(1)", "cursor a tenth of the width to the right", views=_CHARTS),
+    Key("t", "t", "x_axis", "x axis: step, epoch, time", "x axis", views=_CHARTS),
+    Key("x", "x", "log_y", "logarithmic value axis of the chart", "log", views=_CHARTS),
+    Key("X", "X", "log_x", "logarithmic x axis", views=_CHARTS),
+    Key("right_square_bracket", "]", "smooth(1)", "smooth more", "smooth", views=_CHARTS),
+    Key("left_square_bracket", "[", "smooth(-1)", "smooth less", views=_CHARTS),
+    Key("o", "o", "outliers", "cut outliers off, or show them", views=_CHARTS),
+    Key("plus,equals_sign", "+ =", "zoom(1)", "zoom in", "zoom", views=_CHARTS),
+    Key("minus", "-", "zoom(-1)", "zoom out", views=_CHARTS),
+    Key("0", "0", "zoom(0)", "no zoom", views=_CHARTS),
+    Key("greater_than_sign,full_stop", "> .", "pan(1)", "right in the zoomed axis", views=_CHARTS),
+    Key("less_than_sign,comma", "< ,", "pan(-1)", "left in the zoomed axis", views=_CHARTS),
+    Key("slash", "/", "search", "show only some metrics", "metrics", views=_CHARTS),
     # ---- report
     Key("left_square_bracket", "[", "epoch(-1)", "the epoch before", "epoch", views=("report",)),
     Key("right_square_bracket", "]", "epoch(1)", "the next epoch", views=("report",)),
@@ -151,7 +168,8 @@ def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
         going_back: there is something to go back from.
     """
     own = [(key.shown.split()[0], key.hint) for key in KEYS if view in key.views and key.hint]
-    named = {key.hint: key.shown.split()[0] for key in KEYS if key.hint and not key.views}
+    here = [key for key in shown_in(view) if key.hint and not key.views]
+    named = {key.hint: key.shown.split()[0] for key in here}
     first: Sequence[str] = ("help", "back" if going_back else "open")
     last: Sequence[str] = ("filter", "pane", "pause", "quit")
     return [

@@ -121,6 +121,7 @@ def styles_for(theme: Theme) -> dict[str, Style]:
     styles = {role: Style.parse(look) for role, look in table.items() if role not in _SEVERAL}
     for index, color in enumerate(table["curves"].split()):
         styles[f"curve{index}"] = Style.parse(color)
+        styles[f"curve{index}-dim"] = Style.parse(color) + Style(dim=True)
     for role in ("heat", "hit"):
         styles |= _shades(role, table[f"{role}s"].split(), table["title"])
     for role in _BOLD:

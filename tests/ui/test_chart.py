@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tui.renderables.axes import Window
 from tui.renderables.bars import ENDED, bar
-from tui.renderables.chart import Curve, chart, plot_width, round_ticks
-from tui.renderables.text import Line, line_width, plain
+from tui.renderables.braille import PATTERNS, compose, draw
+from tui.renderables.chart import Curve, chart, plot_width
+from tui.renderables.scale import round_ticks, value_scale
+from tui.renderables.text import Line, Span, line_width, plain
 
 WIDTH, HEIGHT = 60, 14
 
@@ -27,7 +30,7 @@ def dots(lines: Sequence[Line]) -> list[str]:
 
 
 def test_chart_fills_its_height_and_no_line_is_too_long() -> None:
-    lines = chart([curve([math.sin(i / 9) for i in range(100)])], 0, 1000, WIDTH, HEIGHT)
+    lines = chart([curve([math.sin(i / 9) for i in range(100)])], Window(0, 1000), WIDTH, HEIGHT)
     assert len(lines) == HEIGHT
     assert max(map(line_width, lines)) <= WIDTH
 
@@ -35,7 +38,7 @@ def test_chart_fills_its_height_and_no_line_is_too_long() -> None:
 def test_falling_curve_goes_from_top_left_to_bottom_right() -> None:
     columns = plot_width(WIDTH) * 2
     values = [1 - i / columns for i in range(columns)]
-    rows = dots(chart([curve(values)], 0, 100, WIDTH, HEIGHT))
+    rows = dots(chart([curve(values)], Window(0, 100), WIDTH, HEIGHT))
     firsts = [min(i for i, c in enumerate(row) if "\u2801" <= c <= "\u28ff") for row in rows]
     assert len(rows) == HEIGHT - 3
     assert firsts == sorted(firsts)
@@ -44,18 +47,18 @@ def test_falling_curve_goes_from_top_left_to_bottom_right() -> None:
 def test_spike_of_one_column_reaches_the_top() -> None:
     values = [0.0] * 50
     values[25] = 1.0
-    lines = chart([curve(values)], 0, 100, WIDTH, HEIGHT)
+    lines = chart([curve(values)], Window(0, 100), WIDTH, HEIGHT)
     assert any("\u2801" <= char <= "\u28ff" for char in plain(lines[1]))
 
 
 def test_single_point_is_visible_and_labelled() -> None:
-    lines = chart([curve([5.0])], 7, 7, WIDTH, HEIGHT)
+    lines = chart([curve([5.0])], Window(7, 7), WIDTH, HEIGHT)
     assert dots(lines)
     assert any("5.0" in plain(row) for row in lines)
 
 
 def test_constant_curve_lies_in_the_middle() -> None:
-    lines = chart([curve([3e-4] * 80)], 0, 80, WIDTH, HEIGHT)
+    lines = chart([curve([3e-4] * 80)], Window(0, 80), WIDTH, HEIGHT)
     rows = [i for i, row in enumerate(lines) if plain(row) in dots(lines)]
     assert len(rows) == 1
     assert abs(rows[0] - HEIGHT // 2) <= 1
@@ -64,22 +67,22 @@ def test_constant_curve_lies_in_the_middle() -> None:
 def test_gap_is_bridged_and_curve_without_values_is_named() -> None:
     gappy = [math.nan if i % 10 else i / 60 for i in range(60)]
     empty = curve([], label="val/loss")
-    lines = chart([curve(gappy), empty], 0, 60, WIDTH, HEIGHT)
+    lines = chart([curve(gappy), empty], Window(0, 60), WIDTH, HEIGHT)
     assert "val/loss" in plain(lines[0])
     assert sum(len(row) for row in dots(lines)) > 0
 
 
 def test_range_beyond_floats_is_drawn() -> None:
-    assert dots(chart([curve([-1.7e308, 1.7e308])], 0, 1, WIDTH, HEIGHT))
+    assert dots(chart([curve([-1.7e308, 1.7e308])], Window(0, 1), WIDTH, HEIGHT))
 
 
 def test_constant_beside_the_largest_float_is_drawn() -> None:
-    assert dots(chart([curve([1.634266486238469e308])], 0, 1, WIDTH, HEIGHT))
-    assert dots(chart([curve([-1.7976931348623157e308] * 5)], 0, 1, WIDTH, HEIGHT))
+    assert dots(chart([curve([1.634266486238469e308])], Window(0, 1), WIDTH, HEIGHT))
+    assert dots(chart([curve([-1.7976931348623157e308] * 5)], Window(0, 1), WIDTH, HEIGHT))
 
 
 def test_chart_of_nan_says_so() -> None:
-    assert "no finite value" in plain(chart([curve([])], 0, 1, WIDTH, HEIGHT)[0])
+    assert "no finite value" in plain(chart([curve([])], Window(0, 1), WIDTH, HEIGHT)[0])
 
 
 @given(
@@ -88,7 +91,7 @@ def test_chart_of_nan_says_so() -> None:
     st.integers(0, 20),
 )
 def test_any_values_fit_any_box(values: list[float], width: int, height: int) -> None:
-    lines = chart([curve(values, width=width)], 0, 100, width, height)
+    lines = chart([curve(values, width=width)], Window(0, 100), width, height)
     assert len(lines) <= max(1, height)
     assert all(line_width(row) <= max(width, 21) for row in lines)
 
@@ -119,3 +122,33 @@ def test_bar_grows_by_eighths() -> None:
         "█▏",
         "██",
     ]
+
+
+def test_curves_that_share_a_cell_keep_the_dots_of_each_other() -> None:
+    first, second = [1 << 0, 0], [0, 1 << 3]
+    (row,) = compose([("curve0", first), ("curve1", second)], [], {}, {}, 1, 1)
+    assert row == (Span(chr(0x2800 + 0x01 + 0x80), "curve1"),)
+    (row,) = compose([("curve0", [7, 0]), ("curve1", [0, 1])], [], {}, {}, 1, 1)
+    assert row[0].role == "curve0"
+
+
+def test_what_is_dimmed_is_not_mixed_into_a_curve() -> None:
+    (row,) = compose([("curve0", [1, 0])], [("dim", [2, 2])], {}, {}, 1, 1)
+    assert row == (Span(chr(0x2801), "curve0"),)
+
+
+def test_dotted_line_keeps_every_value_that_stands_out() -> None:
+    layer = [0] * 40
+    points = [(x, 0, 7 if x == 17 else 0) for x in range(40)]
+    draw(layer, points, (), PATTERNS[1])
+    assert layer[17] == 0xFF
+    assert sum(1 for rows in layer if rows) == 11
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-30, 1e30), (1e-5, 1.0), (0.3, 0.4), (1.0, 30.0)])
+def test_logarithmic_labels_are_round_and_inside(low: float, high: float) -> None:
+    scale = value_scale([low, high], 6, log=True)
+    assert scale is not None
+    assert 2 <= len(scale.ticks) <= 9
+    assert all(low <= tick <= high * (1 + 1e-9) for tick in scale.ticks)
+    assert scale.rows([low, high], 40) == [39, 0]

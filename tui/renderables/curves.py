@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from runstore.series import Series, merge_columns
 from runstore.state import RunState
 
-from .chart import Curve, chart, plot_width
+from .chart import chart, plot_width
+from .drawn_runs import Identity, draw_run
 from .facts import chart_groups
-from .text import Line, Span, from_file, line
-
-CURVE_ROLES = tuple(f"curve{i}" for i in range(8))
+from .overlay import Settings, picture
+from .text import Line, Span, line
+from .traces import Kept
 
 
 def group_names(state: RunState) -> list[str]:
@@ -32,32 +30,11 @@ def run_chart(state: RunState, group: str | None, width: int, height: int) -> li
     groups = chart_groups(series)
     if not groups:
         return [line(Span("no metric yet", "dim"))]
-    metrics = groups.get(group or "") or next(iter(groups.values()))
-    metrics = metrics[: len(CURVE_ROLES)]
-    x_min, x_max = _x_range([piece for name in metrics for piece in series[name]])
-    curves = [
-        _curve(name, series[name], CURVE_ROLES[i], width, x_min, x_max)
-        for i, name in enumerate(metrics)
-    ]
-    return chart(curves, x_min, x_max, width, height)
-
-
-def _x_range(pieces: Sequence[Series]) -> tuple[float, float]:
-    ranges = [piece.x_range for piece in pieces]
-    known = [found for found in ranges if found is not None]
-    if not known:
-        return (0.0, 1.0)
-    return (min(low for low, _ in known), max(high for _, high in known))
-
-
-def _curve(
-    name: str, pieces: Sequence[Series], role: str, width: int, x_min: float, x_max: float
-) -> Curve:
-    columns = merge_columns(pieces, plot_width(width) * 2, x_min, x_max)
-    last = next((piece.last for piece in reversed(pieces) if piece.last), None)
-    lost = sum(piece.nonfinite for piece in pieces)
-    label = from_file(name) + (f" ({lost:,} nan/inf)" if lost else "")
-    return Curve(label, role, columns.lows, columns.highs, last[1] if last else None)
+    name = group if group is not None and group in groups else next(iter(groups))
+    kept = Kept()
+    run = draw_run(state, series, Identity(""), groups[name], "step", kept)
+    drawn = picture(name, groups[name], [run], plot_width(width) * 2, Settings(), kept)
+    return chart(drawn.curves, drawn.window, width, height, drawn.look)
 
 
 def next_group(state: RunState, current: str | None, move: int) -> str | None:

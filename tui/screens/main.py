@@ -408,13 +408,16 @@ class MainScreen(Screen[None]):
         pane = self._focused_pane()
         if pane is None:
             self.choose_view("run")
-        else:
+        elif not pane.enter():
             self.alone = "" if self.alone == pane.NAME else pane.NAME
             self._place()
             pane.focus()
 
     def action_back(self) -> None:
-        """Undo one step: the enlarged pane, the focus on a pane, the view, the filter."""
+        """Undo one step: in the pane, the enlarged pane, the focus on it, the view, the filter."""
+        pane = self._focused_pane()
+        if pane is not None and pane.leave():
+            return
         if self.alone:
             self.alone = ""
             self._place()

@@ -1,11 +1,230 @@
-"""All metrics of the runs that are drawn together."""
+"""All metrics of the runs that are drawn together: what keys and the mouse do to the charts."""
 
 from __future__ import annotations
 
-from .panes import ChartPane
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textual import events
+
+from ..catalog import RunView
+from ..renderables.board import Board, Seen
+from ..renderables.drawn_runs import CURVE_ROLES, Identity
+from ..renderables.text import EMPTY, Line
+from ..scene import Scene, glimpses
+from ..session import MARK_LETTERS
+from .pane import MARGIN, Pane
+
+ZOOM_STEP = 0.6
+DRAGGED = 2
+"""Cells that the mouse moves at least between button down and up to choose a part."""
+TITLE_LINES = 1
 
 
-class ChartsPane(ChartPane):
-    """One chart at a time."""
+class ChartsPane(Pane):
+    """A grid of charts; Enter shows one alone."""
 
     NAME = "charts"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.board = Board()
+        self._pressed_at: int | None = None
+        """Where the mouse button went down, in cells of the pane."""
+
+    def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
+        """Return the charts of one run."""
+        self.board.take([Seen(Identity(""), view.full, view.reading)], width, height)
+        return self.board.draw()
+
+    def body(self, width: int, height: int) -> list[Line]:
+        """Return the charts of all runs that are drawn together."""
+        entries = self.scene.together
+        if not entries:
+            return [EMPTY]
+        board = self.board
+        board.settings = replace(board.settings, grouped=self.scene.session.grouped)
+        with glimpses(entries) as views:
+            self.is_waiting = None in views
+            board.take(
+                [
+                    Seen(who, None if view is None else view.full, bool(view and view.reading))
+                    for who, view in zip(identities(self.scene), views, strict=True)
+                ],
+                width,
+                height,
+            )
+        return board.draw()
+
+    def subtitle(self) -> str:
+        """Return which chart has the keys, and how all are drawn."""
+        return self.board.title()
+
+    # ---- keys ----------------------------------------------------------------------------------
+
+    def enter(self) -> bool:
+        """Show the chart in focus alone; return False when it is already so."""
+        entered = not self.board.is_single and bool(self.board.names)
+        self.board.is_single = self.board.is_single or entered
+        self.redraw()
+        return entered
+
+    def leave(self) -> bool:
+        """Take the cursor away, or go back to the grid, or show all metrics; False: nothing."""
+        board = self.board
+        if board.drop_cursor():
+            pass
+        elif board.is_single:
+            board.is_single = False
+        elif board.search:
+            board.search = ""
+        else:
+            return False
+        self.redraw()
+        return True
+
+    def press(self, key: str, character: str | None) -> bool:
+        """Take the letters of a metric's name while one is searched for."""
+        if self.prompt is None:
+            return False
+        if key in ("enter", "escape"):
+            self.prompt = None
+            self.board.search = "" if key == "escape" else self.board.search
+        elif key == "backspace":
+            self._search(self.prompt[:-1])
+        elif character is not None and character.isprintable():
+            self._search(self.prompt + character)
+        else:
+            return False
+        self.redraw()
+        return True
+
+    def _search(self, text: str) -> None:
+        self.prompt = self.board.search = text
+
+    def action_search(self) -> None:
+        """Have the name of a metric typed."""
+        self._search(self.board.search)
+        self.board.is_single = False
+
+    def action_metric(self, move: int) -> None:
+        """Put the chart `move` places further on into focus."""
+        self.board.move(move)
+
+    def action_side(self, move: int) -> None:
+        """Go one chart to the side; in a chart alone, move the cursor by a column."""
+        if self.board.is_single:
+            self.board.move_cursor(move)
+        else:
+            self.board.move(move)
+
+    def action_jump(self, direction: int) -> None:
+        """Move the cursor by a tenth of the width."""
+        self.board.jump_cursor(direction / 10)
+
+    def action_x_axis(self) -> None:
+        """Have the horizontal axis count the next thing."""
+        self.board.turn_axis()
+
+    def action_log_y(self) -> None:
+        """Turn the logarithmic value axis of the chart in focus on or off."""
+        self.board.toggle_log_y()
+
+    def action_log_x(self) -> None:
+        """Turn the logarithmic horizontal axis on or off."""
+        self.board.toggle_log_x()
+
+    def action_smooth(self, move: int) -> None:
+        """Smooth more or less."""
+        self.board.smooth(move)
+
+    def action_outliers(self) -> None:
+        """Cut outliers off, or show them."""
+        self.board.toggle_robust()
+
+    def action_zoom(self, direction: int) -> None:
+        """Zoom in (positive) or out; 0: draw the whole axis."""
+        if direction:
+            self.board.zoom(ZOOM_STEP if direction > 0 else 1 / ZOOM_STEP)
+        else:
+            self.board.zoom_out()
+
+    def action_pan(self, direction: int) -> None:
+        """Go on by a quarter of what is drawn."""
+        self.board.pan(direction / 4)
+
+    def scroll_lines(self, lines: int) -> None:
+        """Go to the chart above or below."""
+        self.board.move_rows(lines)
+        self.redraw()
+
+    def scroll_pages(self, pages: int) -> None:
+        """Go one screen of charts further on."""
+        self.board.move_pages(pages)
+        self.redraw()
+
+    def scroll_edge(self, direction: int) -> None:
+        """Go to the first or the last chart."""
+        self.board.move(direction * len(self.board.names))
+        self.redraw()
+
+    # ---- mouse ---------------------------------------------------------------------------------
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Begin to choose a part of the axis."""
+        self._pressed_at = event.x
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        """Draw the part that the mouse was drawn across; or put cursor or focus where it is."""
+        start, self._pressed_at = self._pressed_at, None
+        end = self._hit(event.x, event.y)
+        if end is None or start is None:
+            return
+        name, share = end
+        begin = self._hit(start, event.y)
+        if abs(event.x - start) >= DRAGGED and begin is not None and begin[0] == name:
+            self.board.choose(name)
+            self.board.zoom_to(begin[1], share)
+        elif self.board.is_single:
+            self.board.point_at(share)
+        elif self.board.focus == name and self.has_focus:
+            self.board.is_single = True
+        else:
+            self.board.choose(name)
+        self.redraw()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Zoom out of one chart, or go down in the grid."""
+        self._wheel(event, 1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Zoom into one chart, or go up in the grid."""
+        self._wheel(event, -1)
+
+    def _wheel(self, event: events.MouseEvent, direction: int) -> None:
+        event.stop()
+        hit = self._hit(event.x, event.y)
+        if not self.board.is_single:
+            self.board.move_rows(direction)
+        elif hit is not None:
+            self.board.zoom(ZOOM_STEP**-direction, hit[1])
+        self.redraw()
+
+    def _hit(self, x: int, y: int) -> tuple[str, float] | None:
+        return self.board.at(x - MARGIN, y - TITLE_LINES)
+
+
+def identities(scene: Scene) -> list[Identity]:
+    """Return letter and colour of each run that is drawn together, in the same order."""
+    letters = [scene.letter(entry) for entry in scene.together]
+    free = next((i for i, letter in enumerate(MARK_LETTERS) if letter not in letters), None)
+    return [
+        Identity(entry.key, letter, _role(letter, free), entry is scene.entry)
+        for entry, letter in zip(scene.together, letters, strict=True)
+    ]
+
+
+def _role(letter: str, free: int | None) -> str:
+    """Return the colour of a letter; the run without one has that of a letter that is not used."""
+    at = MARK_LETTERS.index(letter) if letter else free
+    return "name" if at is None else CURVE_ROLES[at]

@@ -59,6 +59,14 @@ class Pane(LinesWidget, can_focus=True):
         """Take a key before it means anything else; return False when it is not for the pane."""
         return False
 
+    def enter(self) -> bool:
+        """Go one step into what is shown, on Enter; return False when there is nowhere to go."""
+        return False
+
+    def leave(self) -> bool:
+        """Go one step back, on Esc, before the screen does; return False when there is none."""
+        return False
+
     @property
     def entry(self) -> Entry | None:
         """The chosen run."""
