@@ -61,7 +61,7 @@ def facts(command: Sequence[str] | None = None) -> dict[str, Any]:
         "cwd": str(Path.cwd()),
         "host": current_process().host,
         "pid": os.getpid(),
-        "user": _user(),
+        "user": user_name(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": dict(_versions()),
@@ -83,7 +83,8 @@ def _command() -> list[str]:
     return list(sys.orig_argv)
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of whoever runs this, or the number where there is no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -6,8 +6,10 @@
     │   └── AmbiguousRunError  several runs by that prefix
     │       └── FolderOfRunsError  a directory that is no run, and holds some
     ├── UnusableDirectoryError a directory in which no run can be written
+    ├── NotWritableError       a directory of a run that takes no file of a viewer's
     ├── UnreadableFileError    a file of a run that is there, and cannot be read
     ├── AttemptError           a run directory that may not be started now
+    ├── RequestError           a run that cannot be asked to stop, or for a checkpoint
     ├── StageError             a stage call in an order that makes no sense
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
@@ -55,6 +57,23 @@ class UnusableDirectoryError(RunStoreError, OSError):
             problem = f"no file can be made there ({error.strerror})"
         self.problem = problem
         super().__init__(f"{directory}: {problem}; give the run another root, on a disk or a share")
+
+    def __str__(self) -> str:
+        """Return the line; OSError would put its own together."""
+        return str(self.args[0])
+
+
+class NotWritableError(RunStoreError, OSError):
+    """What somebody wants to put into a run's directory cannot be written there."""
+
+    def __init__(self, directory: Path, what: str, error: OSError) -> None:
+        """Refuse `what` (`a note`) because of an `error` in `directory`."""
+        self.directory = directory
+        self.errno, self.strerror = error.errno, error.strerror
+        super().__init__(
+            f"{directory}: {what} cannot be written there ({error.strerror or error}); "
+            "ask who owns the run, or make the directory writable"
+        )
 
     def __str__(self) -> str:
         """Return the line; OSError would put its own together."""
@@ -111,6 +130,16 @@ class FolderOfRunsError(AmbiguousRunError):
 
 class AttemptError(RunStoreError):
     """The run directory has an attempt that is alive, or that somebody else claimed first."""
+
+
+class RequestError(RunStoreError):
+    """A run cannot be asked to stop, or for a checkpoint."""
+
+    def __init__(self, run: str, kind: str, why: str) -> None:
+        """Refuse to ask the run of that name for a `kind` of thing."""
+        self.kind = kind
+        self.why = why
+        super().__init__(f"{run}: cannot be asked for a {kind}; {why}")
 
 
 class StageError(RunStoreError):

@@ -76,6 +76,14 @@ BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 GAP_TOLD = 100
 """Missing attempts or parts between two that are there: one name says that there are 10^9."""
+NOTE_TEXT_BYTES = 64 << 10
+"""The text of a note (docs/format.md): people read it."""
+NOTE_BYTES = 512 << 10
+"""The document of a note: JSON may write six bytes for one of the text."""
+NOTES_KEPT = 1000
+"""Notes of a run, the newest."""
+NOTES_BYTES_KEPT = 4 << 20
+"""Their documents together."""
 EXPORT_COLUMNS = 16_384
 """Columns of a table that is handed on: a spreadsheet has no more."""
 LISTED_READERS = 500

@@ -88,7 +88,7 @@ class Liveness:
             return _not_started(state)
         if exited is not None and not _is_alive_here(ProcessIdentity.from_record(opened)):
             return _exit_without_end(state, exited)
-        if not _is_original(opened, events_file):
+        if not is_original(opened, events_file):
             return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
         found = self._by_process(state, opened) or _by_lock(state, opened, events_file)
         if found is not None and found.is_proven_alive:
@@ -125,7 +125,7 @@ class Liveness:
         if opened is None:
             return _not_started(state)
         file = RunPaths(state.path).stream("exec", state.attempt)
-        if not _is_original(opened, file):
+        if not is_original(opened, file):
             return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
         watcher = ProcessIdentity.from_record(opened)
         command = ProcessIdentity.from_record({**opened, **(execution.started or {})})
@@ -271,8 +271,11 @@ def _not_started(state: RunState) -> Status:
     return Status("unknown", "no run.json and no events")
 
 
-def _is_original(opened: JsonObject, events_file: Path) -> bool:
-    """A copied file has another inode; a file that another NFS client sees has the same one."""
+def is_original(opened: JsonObject, events_file: Path) -> bool:
+    """Tell whether an attempt's file is where its `open` event was written, and no copy of it.
+
+    A copied file has another inode; a file that another NFS client sees has the same one.
+    """
     inode = integer(opened, "inode")
     try:
         return inode is None or events_file.stat().st_ino == inode
@@ -299,7 +302,7 @@ def is_proven_gone(opened: JsonObject, events_file: Path) -> bool:
 
     By the same evidence as a status of `crashed`, for an attempt that need not be the newest.
     """
-    if not _is_original(opened, events_file):
+    if not is_original(opened, events_file):
         return False
     identity = ProcessIdentity.from_record(opened)
     if identity is not None and (identity.is_local() or identity.is_gone()):

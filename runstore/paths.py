@@ -155,6 +155,11 @@ class RunPaths:
         """`requests/`: what people ask of a running run: `stop`, `checkpoint`."""
         return self.run_dir / "requests"
 
+    @property
+    def notes(self) -> Path:
+        """`notes/`: what people wrote about the run, a file each."""
+        return self.run_dir / "notes"
+
     def stream(self, stream: Stream, attempt: int, *, part: int = 0, rank: int = 0) -> Path:
         """Return the path of one stream's file."""
         return self.run_dir / StreamFile(attempt, part, stream, rank).name

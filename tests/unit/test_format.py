@@ -21,6 +21,7 @@ from jsonschema import Draft202012Validator
 import runstore
 from runstore.cli import cli
 from runstore.errors import FormatError
+from runstore.notes import read_notes
 from runstore.parts import PART_BYTES
 from runstore.paths import StreamFile, looks_like_run_id
 from runstore.progress import Progress
@@ -31,8 +32,9 @@ from runstore.writer import RunWriter
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests/fixtures/format-1/20261120-120000-fixture-k3x7qa27"
 EXEC_FIXTURE = FIXTURE.with_name("20261121-120000-exec-k3x7qb27")
+NOTES_FIXTURE = FIXTURE.with_name("20261129-120000-notes-k3x7qc27")
 WRITTEN = ("run", "events", "metrics", "epochs", "reports", "system", "progress")
-SCHEMAS = (*WRITTEN, "exec")
+SCHEMAS = (*WRITTEN, "exec", "note")
 VALUE_STREAMS = ("metrics", "epochs", "system")
 
 
@@ -63,6 +65,8 @@ def records(run_dir: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield (schema's name, place, object) for every line and document of a run."""
     for name in ("run", "progress"):
         yield name, f"{name}.json", strictly((run_dir / f"{name}.json").read_text("utf-8"))
+    for path in sorted(run_dir.glob("notes/*.json")):
+        yield "note", f"notes/{path.name}", strictly(path.read_text("utf-8"))
     for path in sorted(run_dir.glob("*.jsonl")):
         file = StreamFile.parse(path.name)
         assert file is not None
@@ -207,6 +211,18 @@ def test_fixture_reads_to_the_same_state() -> None:
         "2 of 4 train batches were not finite",
         "'loss' is 'three', expected a number; log scalars, not str; it is left out",
     ]
+
+
+def test_fixture_of_notes_fits_the_schemas_and_is_read_in_order() -> None:
+    assert faults(NOTES_FIXTURE) == []
+    assert runstore.load(NOTES_FIXTURE).status == "finished"
+    found = read_notes(NOTES_FIXTURE)
+    assert [note.text for note in found.notes] == [
+        "first try, lr too high?",
+        "naïve ☃\nsecond line\\x1b[31m",
+    ]
+    assert {(note.user, note.host) for note in found.notes} == {("ada", "node7")}
+    assert (found.problems, found.left_out) == ((), 0)
 
 
 def test_fixture_of_exec_fits_the_schemas_and_is_as_it_was_written() -> None:
