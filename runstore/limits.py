@@ -84,6 +84,8 @@ NOTES_KEPT = 1000
 """Notes of a run, the newest."""
 NOTES_BYTES_KEPT = 4 << 20
 """Their documents together."""
+COUNTED_BYTES = 64 << 20
+"""Of a file whose superseded rows are counted, to say how many there are."""
 EXPORT_COLUMNS = 16_384
 """Columns of a table that is handed on: a spreadsheet has no more."""
 LISTED_READERS = 500

@@ -6,8 +6,10 @@ Who asks makes an empty file in `requests/`; the run removes it and writes a `re
 from __future__ import annotations
 
 import os
+import stat
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,6 +23,8 @@ from runstore.text import printable
 
 Kind = Literal["stop", "checkpoint"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+NAMES_LOOKED_AT = 1000
+"""Of those in `requests/`, which may hold anything."""
 PENDING_SHOWN = 20
 """Requests that wait; more of them than people say nothing new."""
 
@@ -44,10 +48,11 @@ def why_refused(state: RunState) -> str:
     """
     if state.source != NATIVE.name:
         return f"it is a run of {printable(state.source)}, which takes no requests of runstore"
+    if state.status.is_proven_alive:
+        return ""
     if _is_copy(state):
         return "it is a copy: the run itself is elsewhere"
-    word = state.status.word
-    return "" if state.status.is_proven_alive else f"it is {word}: only a live run takes requests"
+    return f"it is {state.status.word}: only a live run takes requests"
 
 
 def _is_copy(state: RunState) -> bool:
@@ -62,32 +67,58 @@ def _is_copy(state: RunState) -> bool:
     return watched is not None and not is_original(watched, paths.stream("exec", newest.number))
 
 
-def ask(state: RunState, kind: Kind) -> Path:
-    """Ask a live run to stop, or for a checkpoint, and return the file that asks.
+def ask(state: RunState, kind: Kind) -> Request:
+    """Ask a live run to stop, or for a checkpoint.
 
     Raises:
         RequestError: the run is not alive, is a copy, or is another tool's.
         NotWritableError: the directory takes no file.
     """
+    check(state, kind)
+    return make(state.path, kind)
+
+
+def check(state: RunState, kind: Kind) -> None:
+    """Refuse what `why_refused` names.
+
+    Raises:
+        RequestError: the run is not alive, is a copy, or is another tool's.
+    """
     why = why_refused(state)
     if why:
         raise RequestError(printable(state.name), kind, why)
-    directory = RunPaths(state.path).requests
+
+
+def make(run_dir: Path, kind: Kind) -> Request:
+    """Make the file that asks a run, which `check` has let pass.
+
+    Raises:
+        NotWritableError: the directory takes no file.
+    """
+    directory = RunPaths(run_dir).requests
     path = directory / f"{kind}-{new_run_id(None)}"
     try:
         make_folder(directory)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     except OSError as error:
         raise NotWritableError(directory, "a request", error) from error
-    return path
+    return Request(kind, path.name, time.time())
+
+
+def in_words(kind: Kind) -> str:
+    """Return what a run was asked for."""
+    return "asked to stop" if kind == "stop" else "asked for a checkpoint"
 
 
 def pending(run_dir: Path) -> tuple[Request, ...]:
     """Return the requests that the run has not taken yet, the oldest first; at most 20."""
     found: list[Request] = []
+    directory = RunPaths(run_dir).requests
     try:
-        with os.scandir(RunPaths(run_dir).requests) as entries:
-            for entry in entries:
+        if not stat.S_ISDIR(directory.lstat().st_mode):
+            return ()
+        with os.scandir(directory) as entries:
+            for entry in islice(entries, NAMES_LOOKED_AT):
                 kind = next((kind for kind in KINDS if entry.name.startswith(kind)), None)
                 if kind is not None and len(found) < PENDING_SHOWN:
                     found.append(Request(kind, printable(entry.name), _made_at(entry)))

@@ -26,6 +26,8 @@ from runstore.state import RunState
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
 
+from .renderables.facts import diverged
+
 POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""
 PATIENCE_S = 0.02
@@ -78,6 +80,7 @@ class Entry:
         "counted",
         "full",
         "glanced",
+        "is_nan",
         "lock",
         "metrics",
         "read_at",
@@ -100,6 +103,8 @@ class Entry:
         self.glanced = False
         self.word = "unknown"
         """The status word at the last read, to count runs without taking their locks."""
+        self.is_nan = False
+        """The newest value of a metric was NaN or infinite at the last read."""
         self.counted: str | None = None
         """The word that its catalog has counted it under."""
         self.metrics: tuple[str, ...] = ()
@@ -152,13 +157,14 @@ class Entry:
         if told != self._told:
             self._told = self._pool.share(told)
         last = state.last
+        self.is_nan = bool(diverged(last))
         if min(len(last), RANKED_METRICS) != len(self.metrics):
             self.metrics = self._pool.share(tuple(map(self._pool.share, most_telling(last))))
 
     @property
     def name(self) -> str:
-        """The run's name as far as it is known; empty before the first look."""
-        return self._told.partition("\n")[0]
+        """What people call it, as far as it was read."""
+        return self._told.partition("\n")[0] or self.ref.name
 
     @property
     def is_open(self) -> bool:

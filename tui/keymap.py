@@ -52,6 +52,9 @@ KEYS = (
     Key("U", "U", "unmark", "take all marks away"),
     Key("c", "c", "view('compare')", "compare the marked runs"),
     Key("slash", "/", "filter", "show only some runs", "filter"),
+    Key("X", "X", "ask('stop')", "ask the run to stop: it saves and ends as interrupted"),
+    Key("W", "W", "ask('checkpoint')", "ask the run to write a checkpoint and go on"),
+    Key("B", "B", "bell", "ring when a run ends, fails or becomes NaN; again: be quiet"),
     Key("p", "p", "pause", "hold the screen still; reading goes on", "pause"),
     Key("r", "r", "rescan", "look for new runs and read all of them again"),
     Key("ctrl+l", "Ctrl+l", "redraw", "draw the whole screen again"),
@@ -60,6 +63,11 @@ KEYS = (
     Key("q,ctrl+c", "q Ctrl+c", "quit", "quit", "quit"),
     # ---- runs
     # ---- run
+    Key("s", "s", "section(1)", "next section", "section", views=("run",)),
+    Key("S", "S", "section(-1)", "previous section", views=("run",)),
+    Key("right,l", "→ l", "columns(1)", "further columns of the epochs", views=("run",)),
+    Key("left,h", "← h", "columns(-1)", "columns of the epochs before these", views=("run",)),
+    Key("n", "n", "note", "write a note about the run", "note", views=("run",)),
     # ---- charts
     Key("m", "m", "metric(1)", "next metric", "metric", views=("runs", "charts")),
     Key("M", "M", "metric(-1)", "previous metric", views=("runs", "charts")),

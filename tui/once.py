@@ -18,6 +18,7 @@ from runstore.store import discover
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
 from .renderables import details, run_table
 from .renderables.curves import run_chart
+from .renderables.epochs import epochs
 from .renderables.facts import Facts, facts_of, packed, run_count, status_counts, tell_apart
 from .renderables.report import report
 from .renderables.text import Line, from_file, plain
@@ -95,7 +96,7 @@ def _detail(entry: Entry, width: int) -> Iterable[str]:
         state = view.full
         yield from _section(from_file(state.name), details.progress(state, width, time.time()))
         yield from _section("chart", run_chart(state, None, min(width, 100), CHART_HEIGHT))
-        yield from _section("epochs", details.epochs(state, width))
+        yield from _section("epochs", epochs(state, width))
         yield from _section("report", report(state, width))
         yield from _section("events", details.events(state, width)[:MAX_EVENTS])
 

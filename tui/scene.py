@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from .beside import Beside
 from .catalog import Entry, RunView
 from .session import MARK_LETTERS, Session
 
@@ -21,6 +22,8 @@ class Scene:
     session: Session = field(default_factory=Session)
     listed: Sequence[Entry] = ()
     """The runs of the list, in its order."""
+    beside: Beside = field(default_factory=Beside)
+    """Notes of runs, and requests to them."""
 
     @property
     def together(self) -> tuple[Entry, ...]:

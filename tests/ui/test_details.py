@@ -11,6 +11,7 @@ from runstore.progress import Progress
 from runstore.state import RunState
 from runstore.status import Status
 from tui.renderables import details
+from tui.renderables.epochs import epochs
 from tui.renderables.facts import facts_of
 from tui.renderables.text import LazyLines, Line, Span, plain
 
@@ -57,7 +58,7 @@ def test_lazy_lines_make_only_what_is_looked_at() -> None:
 def test_epoch_table_of_a_long_run_costs_what_is_seen_of_it() -> None:
     state = with_epochs(5_000)
     WatchedRow.looks = 0
-    table = details.epochs(state, 100)
+    table = epochs(state, 100)
     shown = [plain(row) for row in table[:20]]
     assert len(table) == 5_001
     assert shown[1].split()[0] == "5000" or shown[1].split()[:2] == ["★", "5000"]
@@ -66,9 +67,9 @@ def test_epoch_table_of_a_long_run_costs_what_is_seen_of_it() -> None:
 
 
 def test_epoch_table_has_a_column_for_what_is_not_measured_each_epoch() -> None:
-    title, newest, *_ = (plain(row) for row in details.epochs(with_epochs(19), 100))
+    title, newest, *_ = (plain(row) for row in epochs(with_epochs(19), 100))
     assert "val/loss" in title
-    assert newest.split() == ["19", "1.0s", "0.0526", NOTHING]
+    assert newest.split() == ["19", "1.0s", "0.0526▼0.0029", NOTHING]
 
 
 def test_bookkeeping_comes_after_every_metric() -> None:

@@ -1,13 +1,15 @@
-"""The detail panes of one run, except its chart: progress, last step, epochs, report, events."""
+"""What is known of one run now: status, bars, parameters, trouble, its last step; its events."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runstore.numbers import NOTHING, age, clock, count, duration, exact, metric, percent, rate
+from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
+from runstore.progress import Progress
 from runstore.ranking import is_bookkeeping, rank_metrics, split_metric
-from runstore.records import integer, metric_values
+from runstore.records import metric_values
 from runstore.sources import NATIVE
 from runstore.state import RunState
 
@@ -23,27 +25,32 @@ from .facts import (
 from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
 
 LABEL_WIDTH = 9
-COLUMN_ROWS = 50
-"""Newest epochs that decide the table's columns; not every epoch is validated."""
 
 
 def progress(state: RunState, width: int, now: float) -> list[Line]:
-    """Return status and reason, both bars, the best epoch, parameters and warnings.
+    """Return status and reason, the bars, the best epoch, parameters and warnings.
 
     Args:
         state: The run.
         width: Cells.
         now: Unix seconds, for "3s ago".
     """
-    lines = [*_status(state, width), *_bars(state, width), *_best(state)]
-    lines += _pairs("params", state.params, width)
-    if state.tags:
-        lines.append(_labelled("tags", line(from_file(" ".join(state.tags)))))
+    lines = [*status(state, width), *bars(state, width), *parameters(state, width)]
     lines += [line(Span("! " + text, "warn")) for text in trouble(state)]
     return [*lines, *last_step(state, width, now)]
 
 
-def _status(state: RunState, width: int) -> list[Line]:
+def parameters(state: RunState, width: int) -> list[Line]:
+    """Return parameters and tags."""
+    lines = _pairs("params", state.params, width)
+    if state.tags:
+        tags = shorten(from_file(" ".join(state.tags)), width - LABEL_WIDTH)
+        lines.append(_labelled("tags", line(tags)))
+    return lines
+
+
+def status(state: RunState, width: int) -> list[Line]:
+    """Return the status with its reason, the id, and how long it took."""
     word = state.status.word
     role = STATUS_ROLES.get(word, "dim") + "-strong"
     head = f"{GLYPHS.get(word, '?')} {word}"
@@ -63,7 +70,14 @@ def _status(state: RunState, width: int) -> list[Line]:
     return [*lines, _labelled("time", line(" · ".join(facts)))] if facts else lines
 
 
-def _bars(state: RunState, width: int) -> list[Line]:
+def bars(state: RunState, width: int, history: RunState | None = None) -> list[Line]:
+    """Return the bars of the open split, the epoch and the run, and the best epoch.
+
+    Args:
+        state: the run, with its position.
+        width: cells.
+        history: the same with its epochs and events, from which the epoch's bar is made.
+    """
     position = live_progress(state)
     size = max(6, min(30, width - 46))
     lines: list[Line] = []
@@ -73,13 +87,47 @@ def _bars(state: RunState, width: int) -> list[Line]:
         tail = f" {percent(done):>4}  {count(position.batch)}/{count(position.batches)}"
         speed = f"  {rate(position.it_per_s)} it/s" if position.it_per_s else ""
         lines.append(_labelled(label, line(*bar(done, size), tail + speed)))
+    whole_epoch = epoch_done(history, position) if history is not None and position else None
+    if whole_epoch is not None:
+        tail = f" {percent(whole_epoch):>4}  with all its splits"
+        lines.append(_labelled("epoch", line(*bar(whole_epoch, size), tail)))
     whole = run_fraction(state)
     if whole is not None and state.epochs:
         tail = f" {percent(whole):>4}  epoch {state.epoch or 0}/{state.epochs}"
         left = f"  {duration(position.eta_s)} left" if position and position.eta_s else ""
         role = "bar" if position else ENDED
         lines.append(_labelled("run", line(*bar(whole, size, role), tail + left)))
-    return lines
+    return lines + _best(state)
+
+
+def epoch_done(history: RunState, position: Progress) -> float | None:
+    """Return how much of the open epoch is done, 0 to 1, weighing splits by the epoch before.
+
+    None where no epoch has ended yet, or it had one split only: the split's bar says it all.
+    """
+    rows, newest = history.epoch_rows, history.newest
+    taken = _split_times(metric_values(rows[-1])) if rows else {}
+    if len(taken) < 2 or newest is None or position.split is None:
+        return None
+    ended: set[object] = set()
+    for event in reversed(newest.events):
+        if event.get("event") == "epoch_start":
+            break
+        if event.get("event") == "split_end":
+            ended.add(event.get("split"))
+    open_s = taken.get(position.split, 0.0) * (epoch_fraction(position) or 0.0)
+    done_s = sum(taken_s for split, taken_s in taken.items() if split in ended)
+    total_s = sum(taken.values())
+    return min(1.0, (done_s + open_s) / total_s) if total_s > 0 else None
+
+
+def _split_times(values: Mapping[str, float]) -> dict[str, float]:
+    ends = "/duration_s"
+    return {
+        name.removesuffix(ends): value
+        for name, value in values.items()
+        if name.endswith(ends) and math.isfinite(value) and value >= 0
+    }
 
 
 def _best(state: RunState) -> list[Line]:
@@ -152,67 +200,6 @@ def _metric_cell(name: str, value: float, label: int) -> Line:
     role = "bad" if text in ("nan", "inf", "-inf") else "value"
     shown = shorten(from_file(name), label, keep_end=True)
     return (Span(fit(shown, label), "dim"), Span(" "), Span(f"{text:>9}", role))
-
-
-def epochs(state: RunState, width: int) -> Sequence[Line]:
-    """Return the epoch table, newest first, with the best epoch marked by a star.
-
-    Rows are made when they are looked at, so look while the state is held still.
-    """
-    rows = state.epoch_rows
-    if not rows:
-        return [line(Span("no finished epoch yet", "dim"))]
-    best = state.best
-    best_epoch = best.epoch if best else None
-    names, hidden = _epoch_columns(rows[-COLUMN_ROWS:], width, best.metric if best else None)
-    titles = [fit(" EPOCH", 7), fit("TIME", 7, right=True)]
-    titles += [fit(shorten(from_file(n), s, keep_end=True), s, right=True) for n, s in names]
-    more = f"  +{hidden} more" if hidden else ""
-    head = line(Span(" ".join(titles), "head"), Span(more, "dim"))
-    newest = len(rows)
-
-    def table_line(at: int) -> Line:
-        return _epoch_row(rows[newest - at], names, best_epoch) if at else head
-
-    return LazyLines(newest + 1, table_line)
-
-
-def _epoch_columns(
-    rows: Sequence[Mapping[str, Any]], width: int, best_metric: str | None
-) -> tuple[list[tuple[str, int]], int]:
-    """Return the metrics that fit, each with its width, and how many do not."""
-    names = rank_metrics(name for row in rows for name in metric_values(row))
-    names = [name for name in names if not is_bookkeeping(name)]
-    if best_metric in names:  # what the star is about must be on screen
-        names.remove(best_metric)
-        names.insert(min(1, len(names)), best_metric)
-    chosen: list[tuple[str, int]] = []
-    room = width - 15
-    for index, name in enumerate(names):
-        size = max(9, min(14, len(from_file(name))))
-        reserve = 9 if index + 1 < len(names) else 0
-        if room - size - 1 < reserve and room - size - 1 < 0:
-            break
-        chosen.append((name, size))
-        room -= size + 1
-    return chosen, len(names) - len(chosen)
-
-
-def _epoch_row(
-    row: Mapping[str, Any], names: Sequence[tuple[str, int]], best_epoch: int | None
-) -> Line:
-    epoch = integer(row, "epoch")
-    is_best = epoch is not None and epoch == best_epoch
-    star = "★" if is_best else " "
-    role = "best" if is_best else ""
-    values = metric_values(row)
-    seconds = values.get("duration_s")
-    cells = [
-        f"{star}{NOTHING if epoch is None else epoch:>6}",
-        fit(duration(seconds), 7, right=True),
-    ]
-    cells += [fit(metric(values.get(name)), size, right=True) for name, size in names]
-    return line(Span(" ".join(cells), role))
 
 
 def events(state: RunState, width: int) -> Sequence[Line]:

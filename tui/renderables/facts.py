@@ -13,7 +13,7 @@ from functools import lru_cache
 from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
-from runstore.ranking import SPLITS, rank_metrics, split_metric
+from runstore.ranking import SPLITS, is_bookkeeping, rank_metrics, split_metric
 from runstore.sources import NATIVE
 from runstore.state import RunState
 
@@ -194,6 +194,19 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None
+
+
+def diverged(last: Mapping[str, float]) -> list[str]:
+    """Return the metrics whose newest value is NaN or infinite, in the order of their names.
+
+    Not those about the training loop, nor the sizes of gradients: mixed precision makes these
+    infinite now and then, skips the step and goes on.
+    """
+    return sorted(
+        name
+        for name, value in last.items()
+        if value - value != 0.0 and not is_bookkeeping(name) and "grad" not in name.lower()
+    )
 
 
 def status_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from textual import events
@@ -12,9 +12,12 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
+from runstore.requests import Kind
 from runstore.sources import looked_for
 
 from .. import keymap
+from ..bell import Bell
+from ..beside import Beside
 from ..catalog import Catalog, Changes, Entry
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
@@ -29,6 +32,7 @@ from ..widgets.pane import Pane
 from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
 from ..widgets.too_small import TooSmall
+from .asking import ask
 from .filter_text import FilterText
 from .layout import Box, arrange, shows_list
 
@@ -54,6 +58,10 @@ class MainScreen(Screen[None]):
         self.catalog = catalog
         self.watcher = watcher
         self.session = Session()
+        self.beside = Beside()
+        self.bell = False
+        """Whether the terminal's bell rings for runs that end, fail or become NaN."""
+        self._bell = Bell()
         self.alone = ""
         """The pane that has the whole screen."""
         self.paused = False
@@ -122,12 +130,20 @@ class MainScreen(Screen[None]):
     def _take(self, changes: Changes) -> None:
         if changes.runs:
             self._changed_at = time.monotonic()
+            self._listen(changes.runs)
         if changes.structure:
             self._renew_selected()
             self._place()
         self._fill_list(changes.runs)
         if not changes.runs.isdisjoint(self._followed()):
             self._panes_are_old = True
+
+    def _listen(self, changed: Iterable[str]) -> None:
+        """Ring for what has ended, failed or become NaN since it was seen last."""
+        seen = (self.catalog.get(key) for key in changed)
+        found = self._bell.notice(entry for entry in seen if entry is not None)
+        if self.bell and self._bell.rings(found):
+            self.app.bell()
 
     def _renew_selected(self) -> None:
         """Take the entry that is there now: a folder may have become another tool's run."""
@@ -165,7 +181,7 @@ class MainScreen(Screen[None]):
     def _scene(self) -> Scene:
         marked = (self.catalog.get(key) for key in self.session.marks)
         there = tuple(entry for entry in marked if entry is not None)
-        return Scene(self.selected, there, self.session, self._list.entries)
+        return Scene(self.selected, there, self.session, self._list.entries, self.beside)
 
     def _followed(self) -> list[str]:
         """Return the keys of the runs whose history is read, the chosen one first."""
@@ -188,6 +204,7 @@ class MainScreen(Screen[None]):
             paused=self.paused,
             changed_s=None if since is None else float(since > 2) * 2,
             round_trip_s=getattr(self.app, "round_trip_s", None),
+            rung=self._bell.told if self.bell else "",
         )
         self.query_one("#header", HeaderLine).update_from(headline)
         self.query_one("#tabs", TabLine).update_from(self.session.view, len(self._scene().marked))
@@ -197,17 +214,23 @@ class MainScreen(Screen[None]):
     def _prompt(self) -> Line | None:
         """Return what is being typed: the filter, or a search in the pane."""
         pane = self._current_pane()
+        is_pane = not self.filter.open and pane is not None
+        mark = pane.PROMPT if is_pane and pane is not None else "/"
         typed = self.filter.text if self.filter.open else pane.prompt if pane else None
         if typed is None:
             return None
-        head = "/" if self.filter.open or pane is None else pane.PROMPT
-        return line(Span(f" {head}", "key"), from_file(typed), Span("▏", "key"))
+        room = max(10, self.size.width - len(mark) - len(HintLine.HELP) - 5)
+        shown = from_file(typed[-room:])
+        start = "…" if len(typed) > room else ""
+        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"))
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"
         return elsewhere or bool(self.filter.words) or self._focused_pane() is not None
 
     def _note(self) -> str:
+        if said := self.beside.said:
+            return said
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
@@ -334,8 +357,13 @@ class MainScreen(Screen[None]):
         return found is not None and found.action == "filter"
 
     def on_paste(self, event: events.Paste) -> None:
-        """Paste into the filter."""
-        if self.filter.paste(event.text):
+        """Paste into the filter, or into what is being typed into the pane."""
+        pane = self._current_pane()
+        if pane is not None and pane.prompt is not None:
+            for character in " ".join(event.text.split()):
+                pane.press(character, character)
+            self._update_header()
+        elif self.filter.paste(event.text):
             self._refilter()
 
     def _refilter(self) -> None:
@@ -460,6 +488,20 @@ class MainScreen(Screen[None]):
         """Hold the screen still, or catch up."""
         self.paused = not self.paused
         self.tick()
+
+    def action_ask(self, kind: Kind) -> None:
+        """Ask the chosen run to stop, or for a checkpoint, once that was confirmed."""
+        if self.selected is not None:
+            ask(self.app, self.beside, self.selected, kind)
+            self._update_header()
+
+    def action_bell(self) -> None:
+        """Ring the terminal's bell from now on, or be quiet."""
+        self.bell = not self.bell
+        self.beside.say(
+            "bell on: a run that ends, fails or becomes NaN" if self.bell else "bell off"
+        )
+        self._update_header()
 
     def action_rescan(self) -> None:
         """Read everything again."""

@@ -25,6 +25,8 @@ class Headline:
     """Seconds since anything changed; None: nothing yet."""
     round_trip_s: float | None = None
     """How long the terminal takes to answer."""
+    rung: str = ""
+    """What the bell rang for."""
 
 
 class HeaderLine(LinesWidget):
@@ -53,7 +55,10 @@ class HeaderLine(LinesWidget):
     def _right(self, width: int) -> Line:
         shown = self.headline
         parts: list[Span] = []
-        if shown.place and width >= 100:
+        if shown.rung:
+            room = max(16, width // 3)
+            parts.append(Span(shorten(shown.rung, room) + "   ", "warn-strong"))
+        elif shown.place and width >= 100:
             parts.append(Span(shown.place + "   ", "dim"))
         if shown.round_trip_s is not None and shown.round_trip_s > SLOW_LINK_S:
             parts.append(Span(f"link {shown.round_trip_s * 1000:.0f} ms   ", "warn"))

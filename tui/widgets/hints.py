@@ -13,6 +13,7 @@ from .lines import LinesWidget
 class HintLine(LinesWidget):
     """One line of keys, and at its end what stands out about the list."""
 
+    HELP = "Enter keeps   Esc drops "
     view = "runs"
     note = ""
     going_back = False
@@ -30,8 +31,7 @@ class HintLine(LinesWidget):
     def build(self, width: int, height: int) -> list[Line]:
         """Return the keys, as many as fit, or the filter while it is typed."""
         if self.prompt is not None:
-            help_text = "Enter keeps   Esc drops "
-            return [spread(self.prompt, line(Span(help_text, "dim")), width)]
+            return [spread(self.prompt, line(Span(self.HELP, "dim")), width)]
         spans: list[Span] = [Span(" ")]
         note = line(Span(self.note, "warn"), " ") if self.note else ()
         for key, does in keymap.hints(self.view, self.going_back):

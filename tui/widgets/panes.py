@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..catalog import RunView
 from ..renderables import details
 from ..renderables.curves import group_names, next_group, run_chart
+from ..renderables.epochs import epochs
 from ..renderables.text import Line, Span, from_file, line
 from .pane import Pane
 
@@ -66,7 +67,7 @@ class EpochsPane(Pane):
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return the epoch table, newest first."""
-        return details.epochs(view.full, width)
+        return epochs(view.full, width)
 
 
 class EventsPane(Pane):

@@ -1,27 +1,113 @@
-"""The view `run`."""
+"""The view `run`: one run's bars, epochs, attempts, warnings and notes, on one page."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from ..catalog import RunView
-from ..renderables import details
-from ..renderables.text import EMPTY, Line
+from ..beside import Beside
+from ..catalog import Entry, RunView
+from ..renderables.notes import requests
+from ..renderables.run_page import BESIDE_WIDTH, Around, Flow, page
+from ..renderables.text import Line
+from ..scene import Scene
 from .pane import Pane
+from .typed import edited
 
 
 class RunPane(Pane):
-    """The view `run`."""
+    """One page; its sections are a key apart, and their titles stay in sight when it is narrow."""
 
     NAME = "run"
+    FOLLOWS_CLOCK = True
+    PROMPT = "note: "
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._flow: Flow | None = None
+        self._chosen: int | None = None
+        """The section that a key went to: the last ones cannot be scrolled to the top."""
+        self._first = 0
+        """Columns of the epoch table that are scrolled out of sight at the left."""
+        self._noted: Entry | None = None
+        """The run that the note is about, which is being typed."""
+
+    @property
+    def _beside(self) -> Beside:
+        return self.scene.beside
+
+    def show(self, scene: Scene) -> None:
+        """Show other runs, or the same with new values."""
+        if scene.entry is not self.entry:
+            self._chosen, self._first = None, 0
+        super().show(scene)
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
-        """Return its lines."""
-        return [
-            *details.progress(view.listed, width, time.time()),
-            EMPTY,
-            *details.epochs(view.full, width),
-            EMPTY,
-            *details.events(view.full, width),
-        ]
+        """Return the page."""
+        self._flow = page(
+            view.listed, view.full, self._around(view), width, time.time(), self._first
+        )
+        self._first = self._flow.first
+        return self._flow
+
+    def _around(self, view: RunView) -> Around:
+        assert self.entry is not None  # there is a view of it
+        aside, now = self._beside.of(self.entry), time.monotonic()
+        told = requests(
+            [(asked.request, now - asked.at) for asked in aside.asked],
+            aside.pending,
+            view.full.events,
+            time.time(),
+            alive=view.listed.status.is_proven_alive,
+        )
+        return Around(aside.notes, told, aside.superseded)
+
+    def scrolled(self, lines: Sequence[Line], height: int) -> list[Line]:
+        """Return what is scrolled into view, below what stays."""
+        if not isinstance(lines, Flow):
+            return super().scrolled(lines, height)
+        pins = 1 if self.size.width - 2 < BESIDE_WIDTH else 0
+        visible = super().scrolled(lines, height - pins)
+        self._length += pins
+        if head := lines.head_at(self._top):
+            visible[0] = head
+        at = lines.section_at(self._top) if self._chosen is None else self._chosen
+        return [lines.titles(at), *visible] if pins else visible
+
+    def scroll_lines(self, lines: int) -> None:
+        """Scroll by some lines."""
+        self._chosen = None
+        super().scroll_lines(lines)
+
+    # ---- keys ----------------------------------------------------------------------------------
+
+    def action_section(self, move: int) -> None:
+        """Go to the section `move` places further on, round and round."""
+        if self._flow is None:
+            return
+        at = self._flow.section_at(self._top) if self._chosen is None else self._chosen
+        self._chosen = (at + move) % len(self._flow.starts)
+        self._top = self._flow.starts[self._chosen]
+        self.redraw()
+
+    def action_columns(self, move: int) -> None:
+        """Scroll the epoch table sideways."""
+        self._first = max(0, self._first + move)
+        self.redraw()
+
+    def action_note(self) -> None:
+        """Begin a note."""
+        if self.entry is not None:
+            self._noted, self.prompt = self.entry, ""
+
+    def press(self, key: str, character: str | None) -> bool:
+        """Take what is typed into a note."""
+        if self.prompt is None:
+            return False
+        if key not in ("enter", "escape"):
+            self.prompt = edited(self.prompt, key, character)
+            return True
+        if key == "enter" and self._noted is not None and self.prompt.strip():
+            self._beside.add_note(self._noted, self.prompt)
+        self._noted = self.prompt = None
+        return True

@@ -1,0 +1,145 @@
+"""What lies beside a run's streams, and goes there by a key: notes and requests.
+
+A run's directory may be on a file server that answers slowly or never, so everything here is done
+in threads of its own; the screen takes what is known and asks again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from runstore import requests
+from runstore.errors import RunStoreError
+from runstore.notes import Notes, add_note, read_notes
+from runstore.requests import Kind, Request
+from runstore.rows_behind import superseded_rows
+from runstore.sources import NATIVE
+from runstore.text import printable
+from runstore.threads import start_daemon
+
+from .catalog import Entry
+
+LOOK_EVERY_S = 2.0
+SAID_S = 8.0
+"""How long a message stays in the last line."""
+RUNS_KEPT = 16
+JOBS_AT_ONCE = 8
+"""Threads; those of a file server that does not answer may stay for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was made from this screen."""
+
+    request: Request
+    at: float
+    """Monotonic seconds."""
+
+
+@dataclass(slots=True)
+class Aside:
+    """What is known of one run; replaced part by part."""
+
+    notes: Notes = field(default_factory=Notes)
+    pending: tuple[Request, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    superseded: dict[int, str] = field(default_factory=dict)
+    """Attempt to how many of its rows a later one superseded, in words."""
+    known: bool = False
+    """Whether it was looked at once."""
+    looking: bool = False
+    looked_at: float = 0.0
+    """Monotonic seconds."""
+
+
+class Beside:
+    """Reads and writes what lies beside the streams of some runs."""
+
+    def __init__(self) -> None:
+        self._asides: OrderedDict[str, Aside] = OrderedDict()
+        self._room = threading.BoundedSemaphore(JOBS_AT_ONCE)
+        self._said = ("", 0.0)
+
+    @property
+    def said(self) -> str:
+        """What the last action came to, for some seconds; safe to draw."""
+        text, at = self._said
+        return text if time.monotonic() - at < SAID_S else ""
+
+    def say(self, text: str) -> None:
+        """Show a message."""
+        self._said = printable(text), time.monotonic()
+
+    def of(self, entry: Entry) -> Aside:
+        """Return what is known of a run, and have a look at it when the last one is old."""
+        aside = self._aside(entry)
+        is_old = time.monotonic() - aside.looked_at > LOOK_EVERY_S
+        if is_old and not aside.looking and entry.ref.source is NATIVE:
+            aside.looking = True
+            self._start(lambda: self._look(entry, aside), aside)
+        return aside
+
+    def _aside(self, entry: Entry) -> Aside:
+        aside = self._asides.setdefault(entry.key, Aside())
+        self._asides.move_to_end(entry.key)
+        while len(self._asides) > RUNS_KEPT:
+            self._asides.popitem(last=False)
+        return aside
+
+    def _start(self, job: Callable[[], None], aside: Aside | None = None) -> None:
+        if not self._room.acquire(blocking=False):
+            if aside is None:
+                self.say("the file system does not answer: nothing was written")
+            else:
+                aside.looking = False
+            return
+        start_daemon(lambda: self._do(job), "runstore-beside")
+
+    def _do(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except RunStoreError as error:
+            self.say(str(error))
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread: told, not lost
+            self.say(f"{type(error).__name__}: {error}")
+        finally:
+            self._room.release()
+
+    def _look(self, entry: Entry, aside: Aside) -> None:
+        try:
+            aside.notes = read_notes(entry.ref.path)
+            aside.pending = requests.pending(entry.ref.path)
+            with entry.view() as view:
+                cuts = dict(view.full.cuts)
+            aside.superseded = superseded_rows(entry.ref.path, cuts)
+        finally:
+            aside.known, aside.looking, aside.looked_at = True, False, time.monotonic()
+
+    def add_note(self, entry: Entry, text: str) -> None:
+        """Write a note about a run."""
+        aside = self._aside(entry)
+
+        def write() -> None:
+            path = add_note(entry.ref.path, text)
+            self.say(f"noted: notes/{path.name}")
+            aside.notes = read_notes(entry.ref.path)
+
+        self._start(write)
+
+    def ask(self, entry: Entry, kind: Kind) -> None:
+        """Ask a run to stop, or for a checkpoint."""
+        aside = self._aside(entry)
+
+        def write() -> None:
+            # Not while its lock is held: the file system may take its time.
+            with entry.view() as view:
+                requests.check(view.listed, kind)
+            request = requests.make(entry.ref.path, kind)
+            aside.asked = (*aside.asked, Asked(request, time.monotonic()))
+            self.say(f"{entry.ref.name}: {requests.in_words(kind)}")
+
+        self._start(write)

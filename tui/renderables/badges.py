@@ -1,0 +1,178 @@
+"""What stands out about a run, worked out by the viewer: a word, a sign, and the figures behind it.
+
+The rules are in docs/monitor.md ("Badges"), each with its window and its threshold. They are about
+medians of blocks of epochs, never about one epoch against the next: one noisy epoch is no badge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from runstore.comparison import direction_of
+from runstore.numbers import metric
+from runstore.ranking import split_metric
+from runstore.records import JsonObject, integer, number
+from runstore.state import RunState
+
+from .facts import diverged
+from .text import Line, Span, from_file, line
+
+SAMPLED_EPOCHS = 320
+"""Of more epochs every second, third, … is looked at: the rules compare eighths of a run."""
+BLOCKS = 8
+PLATEAU_EPOCHS, PLATEAU_GAIN = 20, 0.01
+OVERFIT_EPOCHS, OVERFIT_RISE, OVERFIT_NOISE = 12, 0.05, 2.0
+SLOW_EPOCHS, SLOW_BELOW = 6, 0.7
+_SPEEDS = ("train/samples_per_s", "train/tokens_per_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """One thing that stands out."""
+
+    word: str
+    """`nan`, `stall`, `overfit`, `plateau` or `slow`."""
+    glyph: str
+    role: str
+    why: str
+    """With the figures, safe to draw."""
+
+
+def of(state: RunState, *, whole: bool) -> list[Badge]:
+    """Return the badges of a run, the most serious first.
+
+    Args:
+        state: the run.
+        whole: its history was read; without it only what the newest values and the status tell.
+    """
+    found = [_nan(state), _stall(state)]
+    if whole:
+        rows = _sampled(state.epoch_rows)
+        best_metric, _, direction = state.best_rule.rpartition(":")
+        overfit = _overfit(rows)
+        found += [overfit, None if overfit else _plateau(rows, best_metric, direction)]
+        found.append(_slow(rows))
+    return [badge for badge in found if badge is not None]
+
+
+def short(state: RunState, *, whole: bool = False) -> Span:
+    """Return the most serious badge in at most nine cells, for a list; an empty span for none."""
+    found = of(state, whole=whole)
+    return Span(f"{found[0].glyph} {found[0].word}", found[0].role) if found else Span("")
+
+
+def lines(badges: Sequence[Badge]) -> list[Line]:
+    """Return a line for each badge: sign, word and figures."""
+    return [
+        line(Span(f"{badge.glyph} {badge.word:<8}", f"{badge.role}-strong"), Span(badge.why))
+        for badge in badges
+    ]
+
+
+def _nan(state: RunState) -> Badge | None:
+    last = state.last
+    names = diverged(last)
+    if not names:
+        return None
+    value = metric(last[names[0]])
+    more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+    return Badge("nan", "!", "bad", f"the newest {from_file(names[0])} is {value}{more}")
+
+
+def _stall(state: RunState) -> Badge | None:
+    if state.status.word != "stalled":
+        return None
+    return Badge("stall", "◌", "warn", from_file(state.status.reason))
+
+
+def _sampled(rows: Sequence[JsonObject]) -> Sequence[JsonObject]:
+    """Return the rows, of very many every second, third, …, the newest always among them."""
+    every = -(-len(rows) // SAMPLED_EPOCHS) or 1
+    return rows[(len(rows) - 1) % every :: every] if every > 1 else rows
+
+
+def _column(rows: Sequence[JsonObject], name: str) -> list[tuple[int, float]]:
+    """Return (place, value) of the epochs in which a metric is finite."""
+    values = ((at, number(row, name)) for at, row in enumerate(rows))
+    return [(at, v) for at, v in values if v is not None and math.isfinite(v)]
+
+
+def _blocks(values: Sequence[float], at_least: int) -> list[Sequence[float]]:
+    """Cut values into eighths of `at_least` values each, the newest block whole."""
+    size = max(at_least, math.ceil(len(values) / BLOCKS))
+    first = len(values) % size
+    return [values[at : at + size] for at in range(first, len(values), size)]
+
+
+def _plateau(rows: Sequence[JsonObject], name: str, direction: str) -> Badge | None:
+    """The last two of the blocks of five epochs or more brought less than 1 % of all gain."""
+    sign = -1.0 if direction == "max" else 1.0
+    values = [sign * value for _, value in _column(rows, name)]
+    if len(values) < PLATEAU_EPOCHS:
+        return None
+    blocks = _blocks(values, 5)
+    medians = [median(block) for block in blocks]
+    before, recent = min(medians[:-2]), min(medians[-2:])
+    gain = medians[0] - min(before, recent)
+    if before - recent > PLATEAU_GAIN * gain or min(values[-2 * len(blocks[-1]) :]) < min(
+        values[: -2 * len(blocks[-1])]
+    ):
+        return None
+    first = integer(rows[-2 * len(blocks[-1])], "epoch") if len(values) == len(rows) else None
+    since = f" since epoch {first}" if first is not None else ""
+    return Badge("plateau", "═", "warn", f"no better {from_file(name)}{since}")
+
+
+def _overfit(rows: Sequence[JsonObject]) -> Badge | None:
+    """The losses of training and validation part ways, by more than their noise."""
+    names = [key for key in rows[-1] if split_metric(key)[0] == "train"] if rows else []
+    for name in sorted(names, key=lambda key: (key != "train/loss", key)):
+        base = split_metric(name)[1]
+        if base.rpartition("_")[2] == "loss" and direction_of(name) == "min":
+            for split in ("val", "valid", "validation", "eval"):
+                found = _gap(rows, name, f"{split}/{base}")
+                if found is not None:
+                    return found
+    return None
+
+
+def _gap(rows: Sequence[JsonObject], train: str, val: str) -> Badge | None:
+    val_at = dict(_column(rows, val))
+    pairs = [(value, val_at[at]) for at, value in _column(rows, train) if at in val_at]
+    if len(pairs) < OVERFIT_EPOCHS:
+        return None
+    trains = [median(block) for block in _blocks([pair[0] for pair in pairs], 4)]
+    blocks = _blocks([pair[1] for pair in pairs], 4)
+    vals = [median(block) for block in blocks]
+    low = min(range(len(vals)), key=vals.__getitem__)
+    rise = vals[-1] - vals[low]
+    noise = max(_spread(blocks[low], vals[low]), _spread(blocks[-1], vals[-1]))
+    parted = rise > OVERFIT_RISE * abs(vals[low]) and trains[-1] < trains[low]
+    if not parted or rise <= OVERFIT_NOISE * noise:
+        return None
+    share = f"{rise / abs(vals[low]):.0%}" if vals[low] else metric(rise)
+    why = f"{from_file(val)} is {share} above its lowest, and {from_file(train)} goes on falling"
+    return Badge("overfit", "⋎", "warn", why)
+
+
+def _spread(values: Sequence[float], middle: float) -> float:
+    """Return the median distance from the median."""
+    return median(abs(value - middle) for value in values)
+
+
+def _slow(rows: Sequence[JsonObject]) -> Badge | None:
+    """Both of the last two epochs ran at less than 70 % of the speed that was usual."""
+    for name in _SPEEDS:
+        # The first epoch warms up: caches fill, kernels are compiled.
+        speeds = [value for at, value in _column(rows, name) if at and value > 0]
+        if len(speeds) < SLOW_EPOCHS:
+            continue
+        usual, now = median(speeds[:-2]), max(speeds[-2:])
+        if now < SLOW_BELOW * usual:
+            unit = "tokens/s" if "tokens" in name else "samples/s"
+            why = f"{metric(now)} {unit}, {1 - now / usual:.0%} below the usual {metric(usual)}"
+            return Badge("slow", "↓", "warn", why)
+    return None
