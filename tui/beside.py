@@ -140,6 +140,6 @@ class Beside:
                 requests.check(view.listed, kind)
             request = requests.make(entry.ref.path, kind)
             aside.asked = (*aside.asked, Asked(request, time.monotonic()))
-            self.say(f"{entry.ref.name}: {requests.in_words(kind)}")
+            self.say(f"{entry.name}: {requests.in_words(kind)}")
 
         self._start(write)

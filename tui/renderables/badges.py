@@ -7,7 +7,7 @@ medians of blocks of epochs, never about one epoch against the next: one noisy e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -23,9 +23,9 @@ from .text import Line, Span, from_file, line
 SAMPLED_EPOCHS = 320
 """Of more epochs every second, third, … is looked at: the rules compare eighths of a run."""
 BLOCKS = 8
-PLATEAU_EPOCHS, PLATEAU_GAIN = 20, 0.01
+PLATEAU_EPOCHS, PLATEAU_GAIN, PLATEAU_NOISE = 20, 0.01, 1.0
 OVERFIT_EPOCHS, OVERFIT_RISE, OVERFIT_NOISE = 12, 0.05, 2.0
-SLOW_EPOCHS, SLOW_BELOW = 6, 0.7
+SLOW_EPOCHS, SLOW_FOR, SLOW_BELOW = 7, 3, 0.7
 _SPEEDS = ("train/samples_per_s", "train/tokens_per_s")
 
 
@@ -108,20 +108,21 @@ def _blocks(values: Sequence[float], at_least: int) -> list[Sequence[float]]:
 
 
 def _plateau(rows: Sequence[JsonObject], name: str, direction: str) -> Badge | None:
-    """The last two of the blocks of five epochs or more brought less than 1 % of all gain."""
+    """The last two of the blocks brought less than 1 % of all gain, by medians and by bests."""
     sign = -1.0 if direction == "max" else 1.0
-    values = [sign * value for _, value in _column(rows, name)]
+    column = _column(rows, name)
+    values = [sign * value for _, value in column]
     if len(values) < PLATEAU_EPOCHS:
         return None
     blocks = _blocks(values, 5)
-    medians = [median(block) for block in blocks]
-    before, recent = min(medians[:-2]), min(medians[-2:])
-    gain = medians[0] - min(before, recent)
-    if before - recent > PLATEAU_GAIN * gain or min(values[-2 * len(blocks[-1]) :]) < min(
-        values[: -2 * len(blocks[-1])]
-    ):
+    recent = 2 * len(blocks[-1])
+    medians = _medians(blocks)
+    gain = PLATEAU_GAIN * (medians[0] - min(medians))
+    by_median = min(medians[:-2]) - min(medians[-2:])
+    by_best = min(values[:-recent]) - min(values[-recent:])
+    if by_median > gain or by_best > gain + PLATEAU_NOISE * _spread(blocks[-1]):
         return None
-    first = integer(rows[-2 * len(blocks[-1])], "epoch") if len(values) == len(rows) else None
+    first = integer(rows[column[-recent][0]], "epoch")
     since = f" since epoch {first}" if first is not None else ""
     return Badge("plateau", "═", "warn", f"no better {from_file(name)}{since}")
 
@@ -144,33 +145,39 @@ def _gap(rows: Sequence[JsonObject], train: str, val: str) -> Badge | None:
     pairs = [(value, val_at[at]) for at, value in _column(rows, train) if at in val_at]
     if len(pairs) < OVERFIT_EPOCHS:
         return None
-    trains = [median(block) for block in _blocks([pair[0] for pair in pairs], 4)]
-    blocks = _blocks([pair[1] for pair in pairs], 4)
-    vals = [median(block) for block in blocks]
+    train_blocks = _blocks([pair[0] for pair in pairs], 4)
+    val_blocks = _blocks([pair[1] for pair in pairs], 4)
+    trains, vals = _medians(train_blocks), _medians(val_blocks)
     low = min(range(len(vals)), key=vals.__getitem__)
-    rise = vals[-1] - vals[low]
-    noise = max(_spread(blocks[low], vals[low]), _spread(blocks[-1], vals[-1]))
-    parted = rise > OVERFIT_RISE * abs(vals[low]) and trains[-1] < trains[low]
-    if not parted or rise <= OVERFIT_NOISE * noise:
+    rise, fall = min(vals[-2:]) - vals[low], trains[low] - trains[-1]
+    noise = max(_spread(val_blocks[low]), _spread(val_blocks[-1]))
+    if rise <= max(OVERFIT_RISE * abs(vals[low]), OVERFIT_NOISE * noise):
+        return None
+    if fall <= OVERFIT_NOISE * max(_spread(train_blocks[low]), _spread(train_blocks[-1])):
         return None
     share = f"{rise / abs(vals[low]):.0%}" if vals[low] else metric(rise)
     why = f"{from_file(val)} is {share} above its lowest, and {from_file(train)} goes on falling"
     return Badge("overfit", "⋎", "warn", why)
 
 
-def _spread(values: Sequence[float], middle: float) -> float:
+def _medians(blocks: Iterable[Sequence[float]]) -> list[float]:
+    return [median(block) for block in blocks]
+
+
+def _spread(values: Sequence[float]) -> float:
     """Return the median distance from the median."""
+    middle = median(values)
     return median(abs(value - middle) for value in values)
 
 
 def _slow(rows: Sequence[JsonObject]) -> Badge | None:
-    """Both of the last two epochs ran at less than 70 % of the speed that was usual."""
+    """Each of the last three epochs ran at less than 70 % of the speed that was usual."""
     for name in _SPEEDS:
         # The first epoch warms up: caches fill, kernels are compiled.
         speeds = [value for at, value in _column(rows, name) if at and value > 0]
         if len(speeds) < SLOW_EPOCHS:
             continue
-        usual, now = median(speeds[:-2]), max(speeds[-2:])
+        usual, now = median(speeds[:-SLOW_FOR]), max(speeds[-SLOW_FOR:])
         if now < SLOW_BELOW * usual:
             unit = "tokens/s" if "tokens" in name else "samples/s"
             why = f"{metric(now)} {unit}, {1 - now / usual:.0%} below the usual {metric(usual)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
 from runstore.progress import Progress
-from runstore.ranking import is_bookkeeping, rank_metrics, split_metric
+from runstore.ranking import is_bookkeeping, split_metric
 from runstore.records import metric_values
 from runstore.sources import NATIVE
 from runstore.state import RunState
@@ -19,12 +19,15 @@ from .facts import (
     STATUS_ROLES,
     epoch_fraction,
     live_progress,
+    ranked,
     run_fraction,
     short,
 )
 from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
 
 LABEL_WIDTH = 9
+STEP_METRICS = 200
+"""Of the last step; more than that nobody reads as a list."""
 
 
 def progress(state: RunState, width: int, now: float) -> list[Line]:
@@ -189,10 +192,12 @@ def last_step(state: RunState, width: int, now: float) -> list[Line]:
     facts = [f"step {count(state.step)}", f"epoch {state.epoch}" if state.epoch else "", written]
     title = line(Span("last step", "title"), Span("  " + "  ".join(filter(None, facts)), "dim"))
     in_row = metric_values(row)
-    names = sorted(rank_metrics(last), key=lambda name: (is_bookkeeping(name), name not in in_row))
+    order = sorted(ranked(tuple(last)), key=lambda n: (is_bookkeeping(n), n not in in_row))
+    names, more = order[:STEP_METRICS], len(order) - STEP_METRICS
     label = min(max(len(from_file(name)) for name in names), max(12, width - 14))
     cells = [_metric_cell(name, last[name], label) for name in names]
-    return [line(), title, *pack(cells, width, gap=2)]
+    rest = [line(Span(f"and {more:,} more metrics: see Charts", "dim"))] if more > 0 else []
+    return [line(), title, *pack(cells, width, gap=2), *rest]
 
 
 def _metric_cell(name: str, value: float, label: int) -> Line:

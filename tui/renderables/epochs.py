@@ -9,21 +9,22 @@ from typing import Any, NamedTuple
 from runstore.comparison import direction_of
 from runstore.numbers import NOTHING, duration, metric, short_count
 from runstore.pieces import Best
-from runstore.ranking import is_bookkeeping, rank_metrics, split_metric
+from runstore.ranking import is_bookkeeping, split_metric
 from runstore.records import integer, metric_values
 from runstore.state import RunState
 
+from .facts import ranked
 from .text import LazyLines, Line, Span, fit, from_file, line, shorten
 
 COLUMN_ROWS = 50
 """Newest epochs that decide the table's columns; not every epoch is validated."""
+COLUMN_VALUES = 20_000
+"""Fewer epochs decide where each has thousands of metrics."""
 LOOK_BACK = 20
 """Epochs in which an earlier value is looked for: not every epoch is validated."""
 CHANGE_WIDTH = 7
 _FIXED = 15
 """Cells of the epoch and its duration, which stay where the rest is scrolled sideways."""
-_MARKS = 8
-"""Cells for how many columns are out of sight on either side."""
 _SPEEDS = ("samples_per_s", "tokens_per_s")
 
 
@@ -70,19 +71,19 @@ def epoch_table(state: RunState, width: int, first: int = 0) -> EpochTable:
     if not rows:
         return EpochTable(line(Span("no finished epoch yet", "dim")), [], 0, 0)
     best = state.best
-    columns = _columns(rows[-COLUMN_ROWS:], best)
+    deciding = max(2, min(COLUMN_ROWS, COLUMN_VALUES // (1 + len(rows[-1]))))
+    columns = _columns(rows[-deciding:], best)
     room = width - _FIXED
     sized = sum(_size(column, True) for column in columns) <= room
     if sum(_size(column, sized) for column in columns) > room:
-        room -= _MARKS
+        room -= len(_left_of(len(columns)) + _right_of(len(columns)))
     first = max(0, min(first, _furthest(columns, room, sized)))
     shown = _fitting(columns[first:], room, sized)
     hidden = len(columns) - len(shown)
     titles = [_title(column, sized) for column in shown]
     head = line(
         Span(f" {'EPOCH':>6}{'TIME':>8}" + "".join(titles), "head"),
-        Span(f" ◂{first}" if first else "", "dim"),
-        Span(f" +{hidden - first} ▸" if hidden > first else "", "dim"),
+        Span(_left_of(first) + _right_of(hidden - first), "dim"),
     )
     best_epoch = best.epoch if best else None
     newest = len(rows) - 1
@@ -90,9 +91,17 @@ def epoch_table(state: RunState, width: int, first: int = 0) -> EpochTable:
     return EpochTable(head, made, hidden, first)
 
 
+def _left_of(hidden: int) -> str:
+    return f" ◂{hidden}" if hidden else ""
+
+
+def _right_of(hidden: int) -> str:
+    return f" +{hidden}▸" if hidden else ""
+
+
 def _columns(rows: Sequence[Mapping[str, Any]], best: Best | None) -> list[Column]:
     """Return the columns: metrics, the most telling first, then learning rates, then speeds."""
-    names = rank_metrics(name for row in rows for name in metric_values(row))
+    names = ranked(tuple(dict.fromkeys(name for row in rows for name in metric_values(row))))
     speeds = [name for name in names if name.endswith(_SPEEDS) and not name.startswith("val")]
     rates = [name for name in names if _is_rate(name)]
     told = [name for name in names if not is_bookkeeping(name) and name not in rates]

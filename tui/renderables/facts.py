@@ -189,6 +189,12 @@ def _chart_groups(names: tuple[str, ...]) -> Mapping[str, list[str]]:
     return groups
 
 
+@lru_cache(maxsize=8)
+def ranked(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return metrics as `rank_metrics` does, and remember the last ones: they are drawn often."""
+    return tuple(rank_metrics(names))
+
+
 def finite(value: object) -> float | None:
     """Return a number that can be compared, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

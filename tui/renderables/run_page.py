@@ -177,22 +177,25 @@ def _epochs(table: EpochTable) -> Section:
 
 
 def _lists(full: RunState, around: Around, width: int) -> list[Section]:
-    warnings = _warnings(full, width)
+    warnings, warned = _warnings(full, width)
     found = around.notes
     return [
         Section("Attempts", attempts(full, width, around.superseded), len(full.attempts)),
-        Section("Warnings", warnings or [line(Span("none", "dim"))], len(warnings),
-                is_marked=bool(warnings)),
+        Section("Warnings", warnings, warned, is_marked=warned > 0),
         Section("Notes", notes(found, width), len(found.notes) + found.left_out),
-    ]  # fmt: skip
+    ]
 
 
-def _warnings(state: RunState, width: int) -> list[Line]:
-    """Return what is wrong with the files, and what the run said, the newest first."""
-    told = [from_file(text) for text in reversed(state.warnings)]
+def _warnings(state: RunState, width: int) -> tuple[list[Line], int]:
+    """Return what is wrong with the files, and what the run said, the newest first; how many."""
+    warnings = state.warnings
+    told = [from_file(text) for text in reversed(warnings[-WARNINGS_SHOWN:])]
     own = [text for text in details.trouble(state) if text not in told and ": see " not in text]
-    shown = [*own, *told][:WARNINGS_SHOWN]
-    return [line(Span(shorten(f"! {text}", width), "warn")) for text in shown]
+    lines = [line(Span(shorten(f"! {text}", width), "warn")) for text in (*own, *told)]
+    if len(warnings) > WARNINGS_SHOWN:
+        rest = f"and {len(warnings) - WARNINGS_SHOWN:,} earlier ones"
+        lines.append(line(Span(rest, "dim")))
+    return lines or [line(Span("none", "dim"))], len(own) + len(warnings)
 
 
 def _digest(section: Section) -> Section:

@@ -56,7 +56,7 @@ class RunPane(Pane):
         told = requests(
             [(asked.request, now - asked.at) for asked in aside.asked],
             aside.pending,
-            view.full.events,
+            view.full.events if aside.asked or aside.pending else (),
             time.time(),
             alive=view.listed.status.is_proven_alive,
         )
