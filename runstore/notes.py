@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class Note:
     host: str
     name: str
     """The file's name in `notes/`."""
+    size_bytes: int = 0
+    """Of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Notes:
 
 @dataclass(slots=True)
 class _Reading:
+    known: Mapping[str, Note]
+    """Notes by their names that need not be read again: none is ever changed."""
     notes: list[Note] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bytes_left: int = NOTES_BYTES_KEPT
@@ -136,10 +141,14 @@ def make_folder(directory: Path) -> None:
         raise NotADirectoryError(20, "a symbolic link, not a directory", str(directory))
 
 
-def read_notes(run_dir: Path) -> Notes:
+def read_notes(run_dir: Path, known: Notes | None = None) -> Notes:
     """Return the notes of a run, the oldest first; of very many the newest.
 
     What cannot be read is told in `problems` and is no reason to fail. No `notes/`: no notes.
+
+    Args:
+        run_dir: the run's directory.
+        known: what an earlier call returned, so that only what came since is read.
     """
     directory = RunPaths(run_dir).notes
     try:
@@ -150,7 +159,7 @@ def read_notes(run_dir: Path) -> Notes:
         return Notes()
     except OSError as error:
         return Notes(problems=(f"{directory.name}: {why_unreadable(error)}",))
-    reading, read = _Reading(), 0
+    reading, read = _Reading({note.name: note for note in known.notes} if known else {}), 0
     for name in heapq.nlargest(NOTES_KEPT, names, key=_order):
         if reading.bytes_left <= 0:
             break
@@ -171,16 +180,21 @@ def _order(name: str) -> str:
 
 
 def _read(path: Path, reading: _Reading) -> None:
+    note = reading.known.get(printable(path.name))
+    if note is not None:
+        reading.bytes_left -= note.size_bytes
+        reading.notes.append(note)
+        return
     try:
         data = read_regular(path, NOTE_BYTES)
         reading.bytes_left -= len(data)
-        reading.notes.append(_note(path.name, decode_document(data, NOTE_BYTES)))
+        reading.notes.append(_note(path.name, decode_document(data, NOTE_BYTES), len(data)))
     except (OSError, RecordError) as error:
         why = why_unreadable(error) if isinstance(error, OSError) else str(error)
         reading.problems.append(printable(f"notes/{path.name}: {why}"))
 
 
-def _note(name: str, document: JsonObject) -> Note:
+def _note(name: str, document: JsonObject, size_bytes: int) -> Note:
     text = document.get("text")
     if not isinstance(text, str):
         raise RecordError("its 'text' is no text")
@@ -192,6 +206,7 @@ def _note(name: str, document: JsonObject) -> Note:
         user=_field(document, "user"),
         host=_field(document, "host"),
         name=printable(name),
+        size_bytes=size_bytes,
     )
 
 

@@ -111,7 +111,7 @@ class Beside:
 
     def _look(self, entry: Entry, aside: Aside) -> None:
         try:
-            aside.notes = read_notes(entry.ref.path)
+            aside.notes = read_notes(entry.ref.path, aside.notes)
             aside.pending = requests.pending(entry.ref.path)
             with entry.view() as view:
                 cuts = dict(view.full.cuts)
@@ -126,7 +126,7 @@ class Beside:
         def write() -> None:
             path = add_note(entry.ref.path, text)
             self.say(f"noted: notes/{path.name}")
-            aside.notes = read_notes(entry.ref.path)
+            aside.notes = read_notes(entry.ref.path, aside.notes)
 
         self._start(write)
 

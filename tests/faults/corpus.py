@@ -418,6 +418,22 @@ DOCUMENTS = ("run.json", "progress.json")
 STREAM_FILES = ("metrics-0001.jsonl", "epochs-0001.jsonl", "reports-0001.jsonl")
 
 
+@case()
+def notes_of_every_kind(run: Path) -> None:
+    """More notes than are read, long ones, damaged ones, and what is no file."""
+    folder = run / "notes"
+    folder.mkdir()
+    for number in range(1500):
+        text = "\x1b[2J line\n" * (5000 if number % 50 == 0 else 1)
+        document = json.dumps({"time": TIME + number, "text": text, "user": ["x"], "host": "\x9b"})
+        (folder / f"20261129-{number:06d}-aaaaaa.json").write_text(document)
+    (folder / "20261130-000000-aaaaaa.json").write_bytes(b'{"text": ' + b"[" * 50_000)
+    (folder / "20261130-000001-aaaaaa.json").write_bytes(b"\0" * 1000)
+    with (folder / "20261130-000002-aaaaaa.json").open("wb") as file:
+        file.truncate(GIB)
+    os.mkfifo(folder / "20261130-000003-aaaaaa.json")
+
+
 def specials(run: Path, make_one: Callable[[Path], object]) -> None:
     for name in (*DOCUMENTS, *STREAM_FILES, "events-0002.jsonl", "patch.diff"):
         (run / name).unlink(missing_ok=True)
@@ -425,6 +441,7 @@ def specials(run: Path, make_one: Callable[[Path], object]) -> None:
     (run / "checkpoints").mkdir()
     make_one(run / "checkpoints" / "manifest.jsonl")
     make_one(run / "requests")
+    make_one(run / "notes")
 
 
 @case(told="not a regular file")

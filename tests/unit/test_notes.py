@@ -138,6 +138,16 @@ def test_many_writers_at_once_lose_nothing(run_dir: Path) -> None:
     }
 
 
+def test_second_look_reads_only_what_came_since(run_dir: Path) -> None:
+    first = add_note(run_dir, "one")
+    known = read_notes(run_dir)
+    add_note(run_dir, "two")
+    first.write_text("damaged, and not looked at")
+    assert [note.text for note in read_notes(run_dir, known).notes] == ["one", "two"]
+    first.unlink()
+    assert [note.text for note in read_notes(run_dir, known).notes] == ["two"]
+
+
 def test_names_sort_by_time_as_those_of_runs_do(run_dir: Path) -> None:
     names = [add_note(run_dir, "x", now=1_795_000_000 + n / 100).stem for n in range(100)]
     assert sorted(names, key=id_order) == names

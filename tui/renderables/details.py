@@ -30,15 +30,16 @@ STEP_METRICS = 200
 """Of the last step; more than that nobody reads as a list."""
 
 
-def progress(state: RunState, width: int, now: float) -> list[Line]:
+def progress(state: RunState, width: int, now: float, told: Sequence[Line] = ()) -> list[Line]:
     """Return status and reason, the bars, the best epoch, parameters and warnings.
 
     Args:
         state: The run.
         width: Cells.
         now: Unix seconds, for "3s ago".
+        told: what stands out, for behind the status.
     """
-    lines = [*status(state, width), *bars(state, width), *parameters(state, width)]
+    lines = [*status(state, width), *told, *bars(state, width), *parameters(state, width)]
     lines += [line(Span("! " + text, "warn")) for text in trouble(state)]
     return [*lines, *last_step(state, width, now)]
 

@@ -10,6 +10,7 @@ from ..renderables import details
 from ..renderables.curves import group_names, next_group, run_chart
 from ..renderables.epochs import epochs
 from ..renderables.text import Line, Span, from_file, line
+from .around import stands_out
 from .pane import Pane
 
 
@@ -21,7 +22,9 @@ class ProgressPane(Pane):
 
     def content(self, view: RunView, width: int, height: int) -> list[Line]:
         """Return the facts of the run."""
-        return details.progress(view.listed, width, time.time())
+        assert self.entry is not None  # there is a view of it
+        told = stands_out(self.scene.beside, self.entry, view)
+        return details.progress(view.listed, width, time.time(), told)
 
 
 class ChartPane(Pane):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ..beside import Beside
 from ..catalog import Entry, RunView
-from ..renderables.notes import requests
-from ..renderables.run_page import BESIDE_WIDTH, Around, Flow, page
+from ..renderables.run_page import BESIDE_WIDTH, Flow, page
 from ..renderables.text import Line
 from ..scene import Scene
+from .around import around
 from .pane import Pane
 from .typed import edited
 
@@ -32,10 +31,6 @@ class RunPane(Pane):
         self._noted: Entry | None = None
         """The run that the note is about, which is being typed."""
 
-    @property
-    def _beside(self) -> Beside:
-        return self.scene.beside
-
     def show(self, scene: Scene) -> None:
         """Show other runs, or the same with new values."""
         if scene.entry is not self.entry:
@@ -44,23 +39,11 @@ class RunPane(Pane):
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return the page."""
-        self._flow = page(
-            view.listed, view.full, self._around(view), width, time.time(), self._first
-        )
+        assert self.entry is not None  # there is a view of it
+        known = around(self.scene.beside, self.entry, view)
+        self._flow = page(view.listed, view.full, known, width, time.time(), self._first)
         self._first = self._flow.first
         return self._flow
-
-    def _around(self, view: RunView) -> Around:
-        assert self.entry is not None  # there is a view of it
-        aside, now = self._beside.of(self.entry), time.monotonic()
-        told = requests(
-            [(asked.request, now - asked.at) for asked in aside.asked],
-            aside.pending,
-            view.full.events if aside.asked or aside.pending else (),
-            time.time(),
-            alive=view.listed.status.is_proven_alive,
-        )
-        return Around(aside.notes, told, aside.superseded)
 
     def scrolled(self, lines: Sequence[Line], height: int) -> list[Line]:
         """Return what is scrolled into view, below what stays."""
@@ -108,6 +91,6 @@ class RunPane(Pane):
             self.prompt = edited(self.prompt, key, character)
             return True
         if key == "enter" and self._noted is not None and self.prompt.strip():
-            self._beside.add_note(self._noted, self.prompt)
+            self.scene.beside.add_note(self._noted, self.prompt)
         self._noted = self.prompt = None
         return True

@@ -1,0 +1,32 @@
+"""What the panes of one run show besides its states: notes, requests and superseded rows."""
+
+from __future__ import annotations
+
+import time
+
+from ..beside import Beside
+from ..catalog import Entry, RunView
+from ..renderables import badges
+from ..renderables.notes import requests
+from ..renderables.run_page import Around
+from ..renderables.text import Line
+
+
+def around(beside: Beside, entry: Entry, view: RunView) -> Around:
+    """Return what is known of a run; what is old is read anew meanwhile."""
+    aside, now = beside.of(entry), time.monotonic()
+    told = requests(
+        [(asked.request, now - asked.at) for asked in aside.asked],
+        aside.pending,
+        # They are joined from all attempts, which is not for nothing.
+        view.full.events if aside.asked or aside.pending else (),
+        time.time(),
+        alive=view.listed.status.is_proven_alive,
+    )
+    return Around(aside.notes, told, aside.superseded)
+
+
+def stands_out(beside: Beside, entry: Entry, view: RunView) -> list[Line]:
+    """Return the lines about badges and requests, for a pane with little room."""
+    found = badges.of(view.full, whole=view.full is not view.listed)
+    return [*badges.lines(found), *around(beside, entry, view).requests]
