@@ -69,11 +69,13 @@ class NotWritableError(RunStoreError, OSError):
     def __init__(self, directory: Path, what: str, error: OSError) -> None:
         """Refuse `what` (`a note`) because of an `error` in `directory`."""
         self.directory = directory
-        self.errno, self.strerror = error.errno, error.strerror
+        self.what = what
         super().__init__(
             f"{directory}: {what} cannot be written there ({error.strerror or error}); "
             "ask who owns the run, or make the directory writable"
         )
+        # Behind it: OSError clears them when it gets its message.
+        self.errno, self.strerror = error.errno, error.strerror
 
     def __str__(self) -> str:
         """Return the line; OSError would put its own together."""

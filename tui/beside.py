@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runstore import requests
-from runstore.errors import RunStoreError
+from runstore.errors import NotWritableError, RunStoreError
 from runstore.notes import Notes, add_note, read_notes
 from runstore.requests import Kind, Request
 from runstore.rows_behind import superseded_rows
@@ -27,6 +27,7 @@ LOOK_EVERY_S = 2.0
 SAID_S = 8.0
 """How long a message stays in the last line."""
 RUNS_KEPT = 16
+_NO_ANSWER = "the file system does not answer: nothing was written"
 JOBS_AT_ONCE = 8
 """Threads; those of a file server that does not answer may stay for ever."""
 
@@ -78,7 +79,8 @@ class Beside:
         """Return what is known of a run, and have a look at it when the last one is old."""
         aside = self._aside(entry)
         is_old = time.monotonic() - aside.looked_at > LOOK_EVERY_S
-        if is_old and not aside.looking and entry.ref.source is NATIVE:
+        may_look = entry.ref.source is NATIVE and not (aside.looking or entry.stuck)
+        if is_old and may_look:
             aside.looking = True
             self._start(lambda: self._look(entry, aside), aside)
         return aside
@@ -93,7 +95,7 @@ class Beside:
     def _start(self, job: Callable[[], None], aside: Aside | None = None) -> None:
         if not self._room.acquire(blocking=False):
             if aside is None:
-                self.say("the file system does not answer: nothing was written")
+                self.say(_NO_ANSWER)
             else:
                 aside.looking = False
             return
@@ -102,6 +104,8 @@ class Beside:
     def _do(self, job: Callable[[], None]) -> None:
         try:
             job()
+        except NotWritableError as error:
+            self.say(f"{error.what} cannot be written there: {error.strerror}")
         except RunStoreError as error:
             self.say(str(error))
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: told, not lost
@@ -122,9 +126,17 @@ class Beside:
     def add_note(self, entry: Entry, text: str) -> None:
         """Write a note about a run."""
         aside = self._aside(entry)
+        if entry.stuck:
+            self.say(_NO_ANSWER)
+            return
 
         def write() -> None:
-            path = add_note(entry.ref.path, text)
+            try:
+                path = add_note(entry.ref.path, text)
+            except NotWritableError:
+                raise
+            except RunStoreError as error:  # its name is shorter than its path
+                raise RunStoreError(str(error).replace(str(entry.ref.path), entry.name)) from None
             self.say(f"noted: notes/{path.name}")
             aside.notes = read_notes(entry.ref.path, aside.notes)
 
@@ -133,6 +145,9 @@ class Beside:
     def ask(self, entry: Entry, kind: Kind) -> None:
         """Ask a run to stop, or for a checkpoint."""
         aside = self._aside(entry)
+        if entry.stuck:
+            self.say(_NO_ANSWER)
+            return
 
         def write() -> None:
             # Not while its lock is held: the file system may take its time.

@@ -159,10 +159,18 @@ async def test_note_on_a_run_of_another_tool_is_refused_in_one_line(tmp_path: Pa
     path = tmp_path / "a"
     path.mkdir()
     (path / "metrics.csv").write_text("epoch,step,loss\n0,1,0.125\n")
-    async with monitor(tmp_path, (160, 45)) as screen:
+    async with monitor(tmp_path) as screen:
         await press(screen, "2", "n", *"hello", "enter")
-        await until(screen, "a run of csv")
+        await until(screen, "a run of csv; a note is kept only")
     assert [file.name for file in path.iterdir()] == ["metrics.csv"]
+
+
+async def test_note_that_cannot_be_written_is_told_in_the_last_line(tmp_path: Path) -> None:
+    path = write_run(tmp_path)
+    (path / "notes").symlink_to(tmp_path)
+    async with monitor(tmp_path, (60, 15)) as screen:
+        await press(screen, "2", "n", *"hello", "enter")
+        await until(screen, "a note cannot be written there: a symbolic")
 
 
 async def test_note_of_somebody_else_appears_without_a_key(tmp_path: Path) -> None:

@@ -72,8 +72,9 @@ def test_link_in_place_of_the_folder_leads_nowhere(run_dir: Path, tmp_path: Path
     outside.mkdir()
     (outside / "secret.json").write_text('{"time": 1.0, "text": "secret"}')
     (run_dir / "notes").symlink_to(outside)
-    with pytest.raises(NotWritableError, match="symbolic link"):
+    with pytest.raises(NotWritableError, match="symbolic link") as refused:
         add_note(run_dir, "hello")
+    assert refused.value.strerror == "a symbolic link, not a directory"
     assert read_notes(run_dir) == Notes(problems=("notes: not a directory",))
     assert os.listdir(outside) == ["secret.json"]
 

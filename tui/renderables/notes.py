@@ -18,6 +18,8 @@ from .text import Line, Span, line, shorten
 SHOWN = 100
 """Notes; the others are in their files."""
 LINES_EACH = 12
+TAKEN_SHOWN_S = 600.0
+"""How long a request that was taken is told; its event stays in the log."""
 
 
 @lru_cache(maxsize=8)
@@ -72,7 +74,11 @@ def requests(
         alive: whether the run can still take it.
     """
     taken = {str(e.get("file")): e for e in events if e.get("event") == "request"}
-    own = [_own(request, ago_s, taken, alive=alive) for request, ago_s in asked]
+    own = [
+        _own(request, ago_s, taken, alive=alive)
+        for request, ago_s in asked
+        if request.name not in taken or ago_s < TAKEN_SHOWN_S
+    ]
     names = {request.name for request, _ in asked}
     others = [
         _waiting(request, now - request.made_at, alive=alive)

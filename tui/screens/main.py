@@ -230,7 +230,8 @@ class MainScreen(Screen[None]):
 
     def _note(self) -> str:
         if said := self.beside.said:
-            return said
+            # Where it would not fit at all, the hints would have the whole line.
+            return shorten(said, self.size.width - 12)
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
