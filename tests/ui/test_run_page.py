@@ -151,6 +151,15 @@ def test_run_that_was_not_started_has_no_attempts() -> None:
     assert [plain(row) for row in attempts(RunState(Path("run")), 80, {})] == ["not started"]
 
 
+def test_run_of_another_tool_takes_no_notes_and_may_name_no_attempts_or_times() -> None:
+    state = RunState(Path("run"), source="csv")
+    text = "\n".join(plain(row) for row in page(state, state, Around(), 80, 0.0))
+    assert "kept only in runs that runstore wrote" in text and "n adds" not in text
+    assert "its files name none" in text
+    state.apply(StreamFile(1, 0, "events"), {"event": "end", "time": 0.0, "status": "finished"})
+    assert not [row for row in attempts(state, 80, {}) if "1970" in plain(row)]
+
+
 def test_of_very_many_attempts_the_newest_are_shown() -> None:
     state = RunState(Path("run"))
     for number in range(1, 500):

@@ -7,6 +7,7 @@ from typing import Any
 
 from runstore.numbers import clock, count, duration, local_time
 from runstore.records import JsonObject, integer, number
+from runstore.sources import NATIVE
 from runstore.state import Attempt, RunState, environment_of
 
 from .facts import GLYPHS, STATUS_ROLES
@@ -27,7 +28,8 @@ def attempts(state: RunState, width: int, superseded: Mapping[int, str]) -> list
     """
     numbers = sorted(state.attempts, reverse=True)
     if not numbers:
-        return [line(Span("not started", "dim"))]
+        is_own = state.source == NATIVE.name
+        return [line(Span("not started" if is_own else "its files name none", "dim"))]
     lines: list[Line] = []
     for number_ in numbers[:SHOWN]:
         lines += _attempt(state, state.attempts[number_], width, superseded.get(number_, ""))
@@ -67,7 +69,7 @@ def _times(state: RunState, attempt: Attempt) -> list[str]:
     begun = _time(attempt.begun)
     ended = _time(attempt.ended) or _time(attempt.execution.ended if attempt.execution else None)
     is_newest = attempt.number == state.attempt
-    last = ended or (state.last_time if is_newest else _time(_last_event(attempt)))
+    last = ended or ((state.last_time or None) if is_newest else _time(_last_event(attempt)))
     facts = [f"begun {local_time(begun)}:{clock(begun)[-2:]}"] if begun is not None else []
     if ended is not None:
         facts.append(f"ended {_later(begun, ended)}")
@@ -121,7 +123,8 @@ def _resumed(attempt: Attempt) -> list[str]:
 
 
 def _time(event: Mapping[str, Any] | None) -> float | None:
-    return number(event, "time") if event else None
+    """Return when an event was written; files without times are read with a 0 in their place."""
+    return (number(event, "time") or None) if event else None
 
 
 def wrapped(facts: Iterable[str], width: int, indent: str = _INDENT) -> Sequence[Line]:

@@ -156,7 +156,7 @@ def _gap(rows: Sequence[JsonObject], train: str, val: str) -> Badge | None:
     if fall <= OVERFIT_NOISE * max(_spread(train_blocks[low]), _spread(train_blocks[-1])):
         return None
     share = f"{rise / abs(vals[low]):.0%}" if vals[low] else metric(rise)
-    why = f"{from_file(val)} is {share} above its lowest, and {from_file(train)} goes on falling"
+    why = f"{from_file(val)} {share} above its lowest, {from_file(train)} still falls"
     return Badge("overfit", "⋎", "warn", why)
 
 

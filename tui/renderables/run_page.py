@@ -10,6 +10,7 @@ from typing import overload
 
 from runstore.notes import Notes
 from runstore.numbers import count
+from runstore.sources import NATIVE
 from runstore.state import RunState
 
 from . import badges, details
@@ -24,6 +25,7 @@ DIGEST = 9
 """Lines of a section that stands beside the status; a longer one follows below in full."""
 WARNINGS_SHOWN = 200
 _GAP = 3
+_FOREIGN = "kept only in runs that runstore wrote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +180,12 @@ def _epochs(table: EpochTable) -> Section:
 
 def _lists(full: RunState, around: Around, width: int) -> list[Section]:
     warnings, warned = _warnings(full, width)
-    found = around.notes
+    found, foreign = around.notes, full.source != NATIVE.name
+    noted = [line(Span(_FOREIGN, "dim"))] if foreign else notes(found, width)
     return [
         Section("Attempts", attempts(full, width, around.superseded), len(full.attempts)),
         Section("Warnings", warnings, warned, is_marked=warned > 0),
-        Section("Notes", notes(found, width), len(found.notes) + found.left_out),
+        Section("Notes", noted, len(found.notes) + found.left_out),
     ]
 
 
