@@ -111,6 +111,14 @@ KEYS = (
     Key("d", "d", "patches", "patch of the first run against this one's", "patch", ("compare",)),
     Key("e", "e", "export", "write Markdown or CSV to a file", "export", views=("compare",)),
     # ---- log
+    Key("f", "f", "follow", "follow the end, or stay", "follow", views=("log",)),
+    Key("slash", "/", "search", "search, without regard to case", "search", views=("log",)),
+    Key("n", "n", "hit(1)", "next hit below", views=("log",)),
+    Key("N", "N", "hit(-1)", "next hit above", views=("log",)),
+    Key("o", "o", "part", "output, events, or both", "output", views=("log",)),
+    Key("w", "w", "wrap", "wrap long lines, or cut them", "wrap", views=("log",)),
+    Key("left,h", "← h", "pan(-1)", "left in lines that are cut", views=("log",)),
+    Key("right,l", "→ l", "pan(1)", "right in lines that are cut", views=("log",)),
     # ---- system
     # ---- samples
     Key("left_square_bracket", "[", "sample(-1)", "previous step", "prev", views=_SAMPLES),
@@ -178,6 +186,7 @@ def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
     own = [(key.shown.split()[0], key.hint) for key in KEYS if view in key.views and key.hint]
     here = [key for key in shown_in(view) if key.hint and not key.views]
     named = {key.hint: key.shown.split()[0] for key in here}
+    named = {key.hint: key.shown.split()[0] for key in shown_in(view) if not key.views}
     first: Sequence[str] = ("help", "back" if going_back else "open")
     last: Sequence[str] = ("filter", "pane", "pause", "quit")
     return [

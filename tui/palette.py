@@ -52,6 +52,7 @@ _DARK = {
     "curves": "#56b4e9 #e69f00 #2fbf96 #f0e442 #e58fbf #ff7f50 #8f9fff #b0b0b0",
     "heats": "#2a2018 #3f2a18 #5c3616 #7d4312 #a4520d #c9620a",
     "hits": "#182733 #1b3548 #1d4560 #1f577b #206a98 #2080b8",
+    "found": "#101418 on #f0c674",
     "cursor": "on #24384a",
     "cursor-blurred": "on #1e262e",
 }
@@ -81,6 +82,7 @@ _LIGHT = {
     "curves": "#0072b2 #c06000 #009e73 #8a7a00 #b0508a #d55e00 #5050c0 #606060",
     "heats": "#fbeee0 #f8dcbd #f4c595 #eeaa68 #e68d3c #d97014",
     "hits": "#e3eef7 #c8dff0 #a5cbe6 #7db3da #5299cb #2a7fba",
+    "found": "#101418 on #ffd75f",
     "cursor": "on #cfe3f3",
     "cursor-blurred": "on #e4e9ee",
 }
@@ -106,6 +108,7 @@ _ANSI = {
     "curves": "cyan yellow magenta blue white green red default",
     "heats": "",
     "hits": "",
+    "found": "reverse",
     "cursor": "reverse",
     "cursor-blurred": "underline",
 }

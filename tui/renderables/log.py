@@ -1,0 +1,255 @@
+"""Lines of the log view: what a command has printed, and what happened to the run."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from rich.cells import chop_cells
+
+from runstore.numbers import clock, duration
+from runstore.records import JsonObject
+from runstore.state import Attempt
+from runstore.text import printable
+from runstore.text_search import Needle
+
+from .facts import short
+from .text import ELLIPSIS, Line, Span, from_file, line, width_of
+
+MARK = "▸"
+"""In front of the line that a search has found."""
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]"
+)
+"""Escape sequences (ECMA-48, xterm's ctlseqs): colours, moves, titles."""
+_BAD = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|Traceback|\w+Error:|Killed)")
+_WARN = re.compile(r"\bWARN(?:ING)?\b|\w+Warning:")
+
+
+class Row(NamedTuple):
+    """One line of the screen: a line of text, or a part of one that is wrapped."""
+
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+    """From and to which character a search has found its text."""
+    role: str = ""
+    is_found: bool = False
+    """It is of the line that the search is at."""
+
+
+def shown_text(data: bytes) -> str:
+    """Return a line of output as it is shown: safe, without colours, on one line.
+
+    Of a progress bar, which goes back to the line's beginning, there is what it drew last. What is
+    not UTF-8 becomes `�`.
+    """
+    text = data.decode("utf-8", "replace")
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.rstrip("\r").rpartition("\r")[2]
+    text = _SEQUENCE.sub("", text).expandtabs(8)
+    return printable(text, limit=len(text) + 1)
+
+
+def text_rows(text: str, width: int, *, wrap: bool, pan: int, needle: Needle | None) -> list[Row]:
+    """Return a line of shown text as rows of at most `width` cells, one at least.
+
+    Args:
+        text: what `shown_text` has returned.
+        width: cells.
+        wrap: go on in the next row; otherwise what is too long is cut, with `…` where it is.
+        pan: characters that are scrolled out at the left, where nothing is wrapped.
+        needle: is marked where it occurs.
+    """
+    role = "bad" if _BAD.search(text) else "warn" if _WARN.search(text) else ""
+    found = [(m.start(), m.end()) for m in needle.shown.finditer(text)] if needle else []
+    if not wrap:
+        return [_cut(text, width, pan, found, role)]
+    rows, at = [], 0
+    for piece in _pieces(text, width):
+        rows.append(Row(piece, _marks(found, at, at + len(piece), 0), role))
+        at += len(piece)
+    return rows
+
+
+def _pieces(text: str, width: int) -> list[str]:
+    if not text:
+        return [""]
+    if text.isascii():
+        return [text[at : at + width] for at in range(0, len(text), width)]
+    return chop_cells(text, width)
+
+
+def _cut(text: str, width: int, pan: int, found: Sequence[tuple[int, int]], role: str) -> Row:
+    left = ELLIPSIS if pan and text else ""
+    # One character takes no more than two cells, and may take none.
+    visible = text[pan + len(left) :][: 4 * width]
+    right = ""
+    if width_of(visible) > width - len(left):
+        visible, right = chop_cells(visible, max(1, width - len(left) - 1))[0], ELLIPSIS
+    start = pan + len(left)
+    marks = _marks(found, start, start + len(visible), len(left))
+    return Row(left + visible + right, marks, role)
+
+
+def _marks(
+    found: Iterable[tuple[int, int]], start: int, end: int, shift: int
+) -> tuple[tuple[int, int], ...]:
+    """Return what of the found places lies from `start` to `end`, counted from there."""
+    cut = ((max(a, start) - start, min(b, end) - start) for a, b in found)
+    return tuple((a + shift, b + shift) for a, b in cut if a < b)
+
+
+def row_line(row: Row, *, with_mark: bool = False) -> Line:
+    """Return a row as spans: what a search has found stands out, also without colours.
+
+    Args:
+        row: the row.
+        with_mark: leave room in front for the mark of the line that the search is at.
+    """
+    gutter = Span(f"{MARK if row.is_found else ' '} ", "key") if with_mark else Span("")
+    spans, at = [gutter], 0
+    for start, end in row.marks:
+        spans += [Span(row.text[at:start], row.role), Span(row.text[start:end], "found")]
+        at = end
+    return line(*spans, Span(row.text[at:], row.role))
+
+
+# ---- events ------------------------------------------------------------------------------------
+
+_ROLES = {
+    "open": "title",
+    "end": "title",
+    "exit": "title",
+    "warning": "warn",
+    "checkpoint": "good",
+    "epoch_start": "dim",
+    "epoch_end": "dim",
+    "split_start": "dim",
+    "split_end": "dim",
+}
+_NOT_TOLD = frozenset(
+    {"event", "message", "time", "seq", "boot_id", "start_time", "inode", "format"}
+)
+
+
+class EventText(NamedTuple):
+    """One event, as a line that can be searched and wrapped."""
+
+    text: str
+    role: str
+
+
+class EventTexts:
+    """The events of a run as lines; each is made once."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self.lines: list[EventText] = []
+        self._made: dict[int, tuple[JsonObject, EventText]] = {}
+        """By the identity of the event, which is kept here so that no other one can have it."""
+        self._has_several = False
+        """Attempts, whose numbers are told."""
+
+    def take(self, attempts: Mapping[int, Attempt]) -> None:
+        """Have the kept events of all attempts as lines, the oldest first, with local times.
+
+        They stand in the order in which they were written: a clock that was set back changes no
+        order. The attempt's number is told where there are several, the date where it changes.
+        """
+        made = self._made if self._has_several == (len(attempts) > 1) else {}
+        self._has_several = len(attempts) > 1
+        self._made, self.lines = {}, []
+        day = ""
+        for number in sorted(attempts):
+            head = f"{number:>3} " if self._has_several else ""
+            for event in attempts[number].all_events:
+                known, text = made.get(id(event), (None, None))
+                if known is not event or text is None:
+                    text = _event_text(event, head)
+                self._made[id(event)] = event, text
+                if (today := _day(event.get("time"))) and today != day:
+                    if day:
+                        self.lines.append(EventText(f"─── {today} ───", "dim"))
+                    day = today
+                self.lines.append(text)
+
+
+def _event_text(event: Mapping[str, Any], attempt: str) -> EventText:
+    kind = str(event.get("event", "?"))
+    message = event.get("message")
+    told = [message] if isinstance(message, str) else []
+    told += [
+        _field(key, value)
+        for key, value in event.items()
+        if key not in _NOT_TOLD and isinstance(value, (str, int, float)) and value != ""
+    ]
+    head = f"{clock(event.get('time'))} {attempt}{from_file(kind):<12} "
+    return EventText((head + from_file(" ".join(told))).rstrip(), _ROLES.get(kind, ""))
+
+
+def _field(key: str, value: float | str) -> str:
+    if key.endswith("_s") and not isinstance(value, str):
+        return f"{key[:-2]}={duration(value)}"
+    return f"{key}={short(value)}"
+
+
+@lru_cache(maxsize=4096)
+def _day(unix_s: object) -> str:
+    """Return the local date of a Unix time; remembered, because it costs more than a line."""
+    if not isinstance(unix_s, (int, float)) or isinstance(unix_s, bool):
+        return ""
+    try:
+        return datetime.fromtimestamp(unix_s).strftime("%Y-%m-%d")
+    except (OverflowError, OSError, ValueError):
+        return ""
+
+
+class EventRows:
+    """Events as rows of the screen: those that are not wrapped are made when they are looked at."""
+
+    def __init__(
+        self, lines: Sequence[EventText], width: int, wrap: bool, pan: int, needle: Needle | None
+    ) -> None:
+        """Make rows as `text_rows` does."""
+        self._lines = lines
+        self._width, self._wrap, self._pan, self._needle = width, wrap, pan, needle
+        self._of = array("L")
+        """Of each row, which event it is of; only where lines are wrapped."""
+        if wrap:
+            for at, (text, _) in enumerate(lines):
+                self._of.extend([at] * len(self._make(text)))
+
+    def _make(self, text: str) -> list[Row]:
+        return text_rows(text, self._width, wrap=self._wrap, pan=self._pan, needle=self._needle)
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self._of) or len(self._lines)
+
+    def event_of(self, row: int) -> int:
+        """Return which event a row is of."""
+        return self._of[row] if self._of else row
+
+    def row_of(self, event: int) -> int:
+        """Return the first row of an event."""
+        return bisect_left(self._of, event) if self._of else event
+
+    def part(self, top: int, height: int, found: int | None = None) -> list[Row]:
+        """Return at most `height` rows from the row `top` on; `found` is the event to be marked."""
+        rows: list[Row] = []
+        if not 0 <= top < len(self):
+            return rows
+        first = self.event_of(top)
+        skipped = top - self.row_of(first)
+        for at in range(first, len(self._lines)):
+            if len(rows) >= height + skipped:
+                break
+            text, role = self._lines[at]
+            rows += [row._replace(role=role, is_found=at == found) for row in self._make(text)]
+        return rows[skipped : skipped + height]
