@@ -120,6 +120,10 @@ KEYS = (
     Key("left,h", "← h", "pan(-1)", "left in lines that are cut", views=("log",)),
     Key("right,l", "→ l", "pan(1)", "right in lines that are cut", views=("log",)),
     # ---- system
+    Key("t", "t", "window(1)", "longer time: 10 min, an hour, all", "time", views=("system",)),
+    Key("T", "T", "window(-1)", "shorter time", views=("system",)),
+    Key("right,l", "→ l", "rank(1)", "next rank, or all together", "rank", views=("system",)),
+    Key("left,h", "← h", "rank(-1)", "previous rank", views=("system",)),
     # ---- samples
     Key("left_square_bracket", "[", "sample(-1)", "previous step", "prev", views=_SAMPLES),
     Key("right_square_bracket", "]", "sample(1)", "next step", "next", views=_SAMPLES),

@@ -1,0 +1,285 @@
+"""How the machines of a run did, as curves over time, in bounded memory while their files grow.
+
+Of each figure there are two kinds of curves: the whole time in one, which grows coarser as it grows
+longer, and the last hour in pieces of ten minutes, of which the oldest goes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from runstore.limits import CURVES_PER_RUN, FILES_PER_RUN
+from runstore.paths import StreamFile
+from runstore.records import JsonObject, RecordError, decode, integer, metric_values, number
+from runstore.regular import why_unreadable
+from runstore.series import Series
+from runstore.tail import Tail
+
+PIECE_S = 600.0
+PIECES = 7
+"""An hour, and the piece that has begun."""
+WHOLE_BUCKETS, PIECE_BUCKETS = 512, 64
+ALL_BUCKETS = 1 << 18
+"""Of all curves, 32 bytes each: 8 MiB. Many ranks with many GPUs get fewer each."""
+LEAST_BUCKETS = 8
+LATELY_S = 300.0
+"""Over so long ranks are compared."""
+MOST_LATELY = 64
+"""Samples of a rank that are compared at most."""
+READ_BYTES = 128 << 10
+STEPS_PER_S = "steps_per_s"
+"""A curve that is worked out of the samples: how fast the run went on."""
+_GPU = re.compile(r"gpu([0-9]{1,4})/(.+)")
+
+
+class Curve:
+    """One figure of one file: the whole time, and the last hour finer."""
+
+    __slots__ = ("newest", "pieces", "whole")
+
+    def __init__(self, buckets: int) -> None:
+        """Have about so many buckets for the whole time."""
+        self.whole = Series(buckets)
+        self.pieces: dict[int, Series] = {}
+        """By the ten minutes that they are of, in the order in which they were begun."""
+        self.newest = 0.0
+
+    def add(self, time: float, value: float) -> None:
+        """Add a value. A clock that jumps ahead costs no more than the oldest piece."""
+        self.newest = value
+        self.whole.add(time, value)
+        at = int(time // PIECE_S)
+        piece = self.pieces.get(at)
+        if piece is None:
+            piece = self.pieces[at] = Series(max(LEAST_BUCKETS, self.whole.buckets // 8))
+            while len(self.pieces) > PIECES:
+                del self.pieces[next(iter(self.pieces))]
+        piece.add(time, value)
+
+    def shrink(self, buckets: int) -> None:
+        """Keep about so many buckets for the whole time, and fewer in the pieces."""
+        self.whole.shrink(buckets)
+        for piece in self.pieces.values():
+            piece.shrink(max(LEAST_BUCKETS, buckets // 8))
+
+
+class Samples:
+    """The samples of one file."""
+
+    def __init__(self) -> None:
+        """Have none."""
+        self.curves: dict[str, Curve] = {}
+        self.last: dict[str, float] = {}
+        """The newest sample."""
+        self.time: float | None = None
+        """When that was."""
+        self.lately: deque[tuple[float, int | None, float | None]] = deque(maxlen=MOST_LATELY)
+        """Time, step and mean load of the GPUs of the newest samples."""
+
+    def busy_percent(self) -> float | None:
+        """Return the mean load of the GPUs lately; None without any."""
+        known = [busy for _, _, busy in self._compared() if busy is not None]
+        return sum(known) / len(known) if known else None
+
+    def steps_per_s(self) -> float | None:
+        """Return how many steps a second there were lately; None where that is not known."""
+        known = [(time, step) for time, step, _ in self._compared() if step is not None]
+        if len(known) < 2:
+            return None
+        (first, from_step), (last, to_step) = known[0], known[-1]
+        return (to_step - from_step) / (last - first) if last > first else None
+
+    def interval_s(self) -> float:
+        """Return how far apart the samples are, the mean of the newest; 0 for a single one."""
+        times = [time for time, _, _ in self.lately]
+        return max(0.0, times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+
+    def _compared(self) -> Iterator[tuple[float, int | None, float | None]]:
+        since = (self.time or 0.0) - LATELY_S
+        return (sample for sample in self.lately if sample[0] >= since)
+
+
+class SystemHistory:
+    """The samples of one run. Not for several threads at a time."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.files: dict[StreamFile, Samples] = {}
+        self.version = 0
+        """Grows whenever something was learnt."""
+        self._curves = 0
+        self._buckets = WHOLE_BUCKETS
+
+    def add(self, file: StreamFile, row: JsonObject) -> None:
+        """Take in one row of the stream `system`; one without a time tells nothing."""
+        time = number(row, "time")
+        if time is None or not abs(time) < 1e12:
+            return
+        samples = self.files.setdefault(file, Samples())
+        values = metric_values(row)
+        step = integer(row, "step")
+        if (pace := _pace(samples, time, step)) is not None:
+            values[STEPS_PER_S] = pace
+        samples.lately.append((time, step, mean_busy(values)))
+        samples.time, samples.last = time, values
+        for key, value in values.items():
+            curve = samples.curves.get(key) or self._new_curve(samples, key)
+            if curve is not None:
+                curve.add(time, value)
+        self.version += 1
+
+    def _new_curve(self, samples: Samples, key: str) -> Curve | None:
+        if self._curves >= CURVES_PER_RUN:
+            return None
+        self._curves += 1
+        while self._curves * self._buckets * 2 > ALL_BUCKETS and self._buckets > LEAST_BUCKETS:
+            self._buckets //= 2
+            for other in self.files.values():
+                for curve in other.curves.values():
+                    curve.shrink(self._buckets)
+        curve = samples.curves[key] = Curve(self._buckets)
+        return curve
+
+    def forget(self, file: StreamFile) -> None:
+        """Drop what was learnt from a file, which is another one now."""
+        samples = self.files.pop(file, None)
+        self._curves -= len(samples.curves) if samples else 0
+        self.version += 1
+
+    # ---- what is known -------------------------------------------------------------------------
+
+    @property
+    def ranks(self) -> list[int]:
+        """The ranks that have samples, in order."""
+        return sorted({file.rank for file in self.files})
+
+    def newest(self, rank: int) -> Samples:
+        """Return the newest samples of a rank: those of its last attempt."""
+        found = [file for file in self.files if file.rank == rank]
+        return self.files[max(found)] if found else Samples()
+
+    def curve(self, rank: int, key: str, last_s: float | None) -> list[Series]:
+        """Return a curve in pieces, one for each file; only of the last hour where that is asked.
+
+        Args:
+            rank: whose.
+            key: the figure.
+            last_s: how much of the end is wanted, in seconds; None: all.
+        """
+        files = sorted(file for file in self.files if file.rank == rank)
+        curves = [self.files[file].curves.get(key) for file in files]
+        known = [curve for curve in curves if curve is not None]
+        if last_s is None or last_s > PIECE_S * (PIECES - 1):
+            return [curve.whole for curve in known]
+        return [piece for curve in known for piece in curve.pieces.values()]
+
+    @property
+    def last_time(self) -> float | None:
+        """When the newest sample of all ranks was."""
+        times = [t for rank in self.ranks if (t := self.newest(rank).time) is not None]
+        return max(times, default=None)
+
+    def span(self) -> tuple[float, float] | None:
+        """Return the times of the first and the last sample; None without any."""
+        ranges = [
+            found
+            for samples in self.files.values()
+            for curve in list(samples.curves.values())[:1]
+            if (found := curve.whole.x_range) is not None
+        ]
+        return (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
+
+
+class SystemFiles:
+    """Reads `system-NNNN.jsonl` of all ranks of a native run, as they grow."""
+
+    def __init__(self, run_dir: Path, history: SystemHistory) -> None:
+        """Read the files in `run_dir` into `history`; nothing is read yet."""
+        self._run_dir, self._history = run_dir, history
+        self._tails: dict[StreamFile, Tail] = {}
+        self._is_behind: set[StreamFile] = set()
+        self.problem = ""
+        """Why files cannot be read; of several the last one."""
+
+    def read(self, is_over: Callable[[], bool]) -> bool:
+        """Read on until `is_over`, some of each file in turn; tell whether the end is reached."""
+        if not self._is_behind:
+            self._find()
+            self._is_behind = set(self._tails)
+        while self._is_behind:
+            for file in sorted(self._is_behind, reverse=True):
+                if is_over():
+                    return False
+                self._read_part(file)
+        return True
+
+    @property
+    def share_read(self) -> float:
+        """How much of the files was read, from 0 to 1."""
+        size = sum(tail.size for tail in self._tails.values())
+        return min(1.0, sum(tail.offset for tail in self._tails.values()) / size) if size else 1.0
+
+    def _find(self) -> None:
+        self.problem = ""
+        try:
+            names = os.listdir(self._run_dir)
+        except OSError as error:
+            self.problem = why_unreadable(error)
+            return
+        files = [file for name in names if (file := _system_file(name)) is not None]
+        found = set(sorted(files)[-FILES_PER_RUN:])
+        for gone in self._tails.keys() - found:
+            del self._tails[gone]
+            self._history.forget(gone)
+        for file in found - self._tails.keys():
+            self._tails[file] = Tail(self._run_dir / file.name)
+
+    def _read_part(self, file: StreamFile) -> None:
+        chunk = self._tails[file].poll(READ_BYTES)
+        if chunk.restarted:
+            self._history.forget(file)
+        if chunk.problem is not None:
+            self.problem = f"{file.name}: {chunk.problem}"
+        for row in _rows(chunk.lines):
+            self._history.add(file, row)
+        if not chunk.more:
+            self._is_behind.discard(file)
+
+
+def _system_file(name: str) -> StreamFile | None:
+    file = StreamFile.parse(name) if name.startswith("system") else None
+    return file if file is not None and file.stream == "system" else None
+
+
+def _rows(lines: Iterable[bytes]) -> Iterator[JsonObject]:
+    for line in lines:
+        try:
+            yield decode(line)
+        except RecordError:  # `runstore doctor` tells where
+            continue
+
+
+def _pace(samples: Samples, time: float, step: int | None) -> float | None:
+    """Return the steps per second since the sample before."""
+    if not samples.lately or step is None:
+        return None
+    before, from_step, _ = samples.lately[-1]
+    if from_step is None or time <= before or step < from_step:
+        return None
+    return (step - from_step) / (time - before)
+
+
+def mean_busy(values: Mapping[str, float]) -> float | None:
+    """Return the mean load of all GPUs of a sample in percent; None without any."""
+    busy = [values[f"gpu{gpu}/busy_percent"] for gpu in gpus(values, "busy_percent")]
+    return sum(busy) / len(busy) if busy else None
+
+
+def gpus(values: Iterable[str], figure: str | None = None) -> list[int]:
+    """Return the numbers of the GPUs that a sample tells of, or tells a figure of."""
+    found = (_GPU.fullmatch(key) for key in values)
+    return sorted({int(m[1]) for m in found if m and figure in (None, m[2])})
