@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from operator import le
 from pathlib import Path
 
 from runstore.limits import CURVES_PER_RUN, FILES_PER_RUN
@@ -34,6 +38,11 @@ READ_BYTES = 128 << 10
 STEPS_PER_S = "steps_per_s"
 """A curve that is worked out of the samples: how fast the run went on."""
 _GPU = re.compile(r"gpu([0-9]{1,4})/(.+)")
+_NO_CURVES = (
+    *("/total_gib", "/memory_total_gib", "/memory_busy_percent", "/count", "/load_1min"),
+    *("_clock_mhz", "/slowed_by_power", "/slowed_by_heat", "/slowed_by_hardware"),
+)
+"""Ends of the figures of which only the newest is kept: half of those of a node with eight GPUs."""
 
 
 class Curve:
@@ -48,17 +57,29 @@ class Curve:
         """By the ten minutes that they are of, in the order in which they were begun."""
         self.newest = 0.0
 
-    def add(self, time: float, value: float) -> None:
-        """Add a value. A clock that jumps ahead costs no more than the oldest piece."""
-        self.newest = value
-        self.whole.add(time, value)
-        at = int(time // PIECE_S)
+    def extend(self, times: Sequence[float], values: Sequence[float]) -> None:
+        """Add values. A clock that jumps ahead costs no more than the oldest piece."""
+        self.newest = values[-1]
+        if all(map(le, times, islice(times, 1, None))):
+            self.whole.extend(times, values)
+            start = 0
+            while start < len(times):
+                at = int(times[start] // PIECE_S)
+                end = bisect_left(times, (at + 1) * PIECE_S, start)
+                self._piece(at).extend(times[start:end], values[start:end])
+                start = end
+            return
+        for time, value in zip(times, values, strict=True):  # a clock was set back
+            self.whole.add(time, value)
+            self._piece(int(time // PIECE_S)).add(time, value)
+
+    def _piece(self, at: int) -> Series:
         piece = self.pieces.get(at)
         if piece is None:
             piece = self.pieces[at] = Series(max(LEAST_BUCKETS, self.whole.buckets // 8))
             while len(self.pieces) > PIECES:
                 del self.pieces[next(iter(self.pieces))]
-        piece.add(time, value)
+        return piece
 
     def shrink(self, buckets: int) -> None:
         """Keep about so many buckets for the whole time, and fewer in the pieces."""
@@ -79,6 +100,25 @@ class Samples:
         """When that was."""
         self.lately: deque[tuple[float, int | None, float | None]] = deque(maxlen=MOST_LATELY)
         """Time, step and mean load of the GPUs of the newest samples."""
+
+    def take(self, time: float, row: JsonObject) -> dict[str, float]:
+        """Take in one sample; return its figures, with the pace since the sample before."""
+        values = metric_values(row)
+        step = integer(row, "step")
+        if (pace := self._pace(time, step)) is not None:
+            values[STEPS_PER_S] = pace
+        self.lately.append((time, step, mean_busy(values)))
+        self.time, self.last = time, values
+        return values
+
+    def _pace(self, time: float, step: int | None) -> float | None:
+        """Return the steps per second since the sample before."""
+        if not self.lately or step is None:
+            return None
+        before, from_step, _ = self.lately[-1]
+        if from_step is None or time <= before or step < from_step:
+            return None
+        return (step - from_step) / (time - before)
 
     def busy_percent(self) -> float | None:
         """Return the mean load of the GPUs lately; None without any."""
@@ -114,23 +154,27 @@ class SystemHistory:
         self._curves = 0
         self._buckets = WHOLE_BUCKETS
 
-    def add(self, file: StreamFile, row: JsonObject) -> None:
-        """Take in one row of the stream `system`; one without a time tells nothing."""
-        time = number(row, "time")
-        if time is None or not abs(time) < 1e12:
-            return
-        samples = self.files.setdefault(file, Samples())
-        values = metric_values(row)
-        step = integer(row, "step")
-        if (pace := _pace(samples, time, step)) is not None:
-            values[STEPS_PER_S] = pace
-        samples.lately.append((time, step, mean_busy(values)))
-        samples.time, samples.last = time, values
-        for key, value in values.items():
-            curve = samples.curves.get(key) or self._new_curve(samples, key)
+    def add(self, file: StreamFile, rows: Iterable[JsonObject]) -> None:
+        """Take in rows of the stream `system`; one without a time tells nothing."""
+        samples = self.files.get(file) or Samples()
+        columns: dict[str, tuple[list[float], list[float]]] = {}
+        for row in rows:
+            time = number(row, "time")
+            if time is None or not abs(time) < 1e12:
+                continue
+            for key, value in samples.take(time, row).items():
+                column = columns.get(key) or columns.setdefault(key, ([], []))
+                column[0].append(time)
+                column[1].append(value)
+        if columns:
+            self.files[file] = samples
+            self.version += 1
+        for key, (times, values) in columns.items():
+            curve = samples.curves.get(key)
+            if curve is None and not key.endswith(_NO_CURVES):
+                curve = self._new_curve(samples, key)
             if curve is not None:
-                curve.add(time, value)
-        self.version += 1
+                curve.extend(times, values)
 
     def _new_curve(self, samples: Samples, key: str) -> Curve | None:
         if self._curves >= CURVES_PER_RUN:
@@ -177,6 +221,12 @@ class SystemHistory:
             return [curve.whole for curve in known]
         return [piece for curve in known for piece in curve.pieces.values()]
 
+    def newest_value(self, rank: int, key: str) -> float | None:
+        """Return the newest value of a figure, which is not of the newest sample in any case."""
+        files = sorted((file for file in self.files if file.rank == rank), reverse=True)
+        curves = (self.files[file].curves.get(key) for file in files)
+        return next((curve.newest for curve in curves if curve is not None), None)
+
     @property
     def last_time(self) -> float | None:
         """When the newest sample of all ranks was."""
@@ -201,7 +251,8 @@ class SystemFiles:
         """Read the files in `run_dir` into `history`; nothing is read yet."""
         self._run_dir, self._history = run_dir, history
         self._tails: dict[StreamFile, Tail] = {}
-        self._is_behind: set[StreamFile] = set()
+        self._is_behind: deque[StreamFile] = deque()
+        """Those that are not read to their ends, the next one first."""
         self.problem = ""
         """Why files cannot be read; of several the last one."""
 
@@ -209,12 +260,13 @@ class SystemFiles:
         """Read on until `is_over`, some of each file in turn; tell whether the end is reached."""
         if not self._is_behind:
             self._find()
-            self._is_behind = set(self._tails)
+            self._is_behind = deque(sorted(self._tails, reverse=True))  # the newest attempts first
         while self._is_behind:
-            for file in sorted(self._is_behind, reverse=True):
-                if is_over():
-                    return False
-                self._read_part(file)
+            if is_over():
+                return False
+            file = self._is_behind.popleft()
+            if self._read_part(file):
+                self._is_behind.append(file)
         return True
 
     @property
@@ -238,16 +290,15 @@ class SystemFiles:
         for file in found - self._tails.keys():
             self._tails[file] = Tail(self._run_dir / file.name)
 
-    def _read_part(self, file: StreamFile) -> None:
+    def _read_part(self, file: StreamFile) -> bool:
+        """Read some of a file; tell whether it has more."""
         chunk = self._tails[file].poll(READ_BYTES)
         if chunk.restarted:
             self._history.forget(file)
         if chunk.problem is not None:
             self.problem = f"{file.name}: {chunk.problem}"
-        for row in _rows(chunk.lines):
-            self._history.add(file, row)
-        if not chunk.more:
-            self._is_behind.discard(file)
+        self._history.add(file, _rows(chunk.lines))
+        return chunk.more
 
 
 def _system_file(name: str) -> StreamFile | None:
@@ -263,20 +314,16 @@ def _rows(lines: Iterable[bytes]) -> Iterator[JsonObject]:
             continue
 
 
-def _pace(samples: Samples, time: float, step: int | None) -> float | None:
-    """Return the steps per second since the sample before."""
-    if not samples.lately or step is None:
-        return None
-    before, from_step, _ = samples.lately[-1]
-    if from_step is None or time <= before or step < from_step:
-        return None
-    return (step - from_step) / (time - before)
-
-
 def mean_busy(values: Mapping[str, float]) -> float | None:
     """Return the mean load of all GPUs of a sample in percent; None without any."""
-    busy = [values[f"gpu{gpu}/busy_percent"] for gpu in gpus(values, "busy_percent")]
-    return sum(busy) / len(busy) if busy else None
+    keys = _busy_keys(tuple(values))
+    return sum(values[key] for key in keys) / len(keys) if keys else None
+
+
+@lru_cache(maxsize=256)
+def _busy_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Remembers the last ones: samples of a rank have the same figures, and there are many."""
+    return tuple(f"gpu{gpu}/busy_percent" for gpu in gpus(keys, "busy_percent"))
 
 
 def gpus(values: Iterable[str], figure: str | None = None) -> list[int]:

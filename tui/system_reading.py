@@ -48,7 +48,7 @@ class ForeignRows:
                     return True
                 self._rows, self.share_read = self._reader.newest("system"), 0.0
             elif row.row is not None:
-                self._history.add(StreamFile(1, 0, "system"), row.row)
+                self._history.add(StreamFile(1, 0, "system"), (row.row,))
         return False
 
 
@@ -79,8 +79,11 @@ class SystemReading:
             self._files = SystemFiles(ref.path, self._history)
         else:
             self._files = ForeignRows(ref, self._history)
-        self._view = self._drawn_view = View()
-        self._drawn_version = -1
+        self._view = View()
+        self._is_whole = False
+        """All samples were read once."""
+        self._drawn_view: View | None = None
+        self._drawn_of: tuple[View, int, bool] | None = None
         self._drawn_at = 0.0
 
     def look(self, view: View) -> bool:
@@ -93,18 +96,22 @@ class SystemReading:
         """Read on, and draw when there is news; tell whether there is more to do at once."""
         if not self.page.is_read:
             self.every_s = NETWORK_S if is_network(self._ref.path) else LOCAL_S
-        view = self._view
-        was_asked = view != self._drawn_view
-        end = self._clock() + SLICE_S
-        is_done = not was_asked and self._files.read(lambda: self._clock() > end)
-        is_due = is_done or self._clock() - self._drawn_at > DRAW_EVERY_S
-        if was_asked or (is_due and self._history.version != self._drawn_version):
-            self._drawn_view, self._drawn_version = view, self._history.version
-            drawn = draw(self._history, view)
-            self._drawn_at = self._clock()
-        else:
-            drawn = self.page.drawn
+        view, end = self._view, self._clock() + SLICE_S
+        is_asked = view != self._drawn_view  # a key waits for that, and not for reading
+        is_done = not is_asked and self._files.read(lambda: self._clock() > end)
+        self._is_whole = self._is_whole or is_done
+        self._drawn_view = view
+        is_due = is_asked or is_done or self._clock() - self._drawn_at > DRAW_EVERY_S
+        drawn = self._draw(view) if is_due else self.page.drawn
         # Before the first look nobody knows whether there is anything.
-        is_read = self.page.is_read or not was_asked
+        is_read = self.page.is_read or not is_asked
         self.page = Page(drawn, self._files.problem, self._files.share_read, is_read)
         return not is_done
+
+    def _draw(self, view: View) -> Drawn:
+        wanted = view, self._history.version, self._is_whole
+        if wanted == self._drawn_of:
+            return self.page.drawn
+        drawn = draw(self._history, view, is_whole=self._is_whole)
+        self._drawn_of, self._drawn_at = wanted, self._clock()
+        return drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from runstore.numbers import NOTHING, duration, metric, rate
@@ -83,14 +83,20 @@ _TOLD = frozenset(key for tile in TILES for _, key in tile.keys) | {
 }
 
 
-def draw(history: SystemHistory, view: View) -> Drawn:
-    """Return all lines of the pane; none when there is no sample."""
+def draw(history: SystemHistory, view: View, *, is_whole: bool = True) -> Drawn:
+    """Return all lines of the pane; none when there is no sample.
+
+    Args:
+        history: what was read.
+        view: what is to be seen of it.
+        is_whole: all samples were read; before that nobody knows which ranks are behind.
+    """
     ranks = history.ranks
     span = history.span()
     if not ranks or span is None:
         return Drawn()
     only = ranks[0] if len(ranks) == 1 else view.rank if view.rank in ranks else None
-    table = rank_table(history, view.width) if len(ranks) > 1 else []
+    table = rank_table(history, view.width, is_whole) if len(ranks) > 1 else []
     lines = [] if only is None else facts(history.newest(only).last, view.width)
     tiles = charts(history, view, only, span)
     first = table if len(ranks) <= RANKS_FIRST else table[:1]
@@ -186,7 +192,7 @@ def _gpu_line(last: Mapping[str, float], gpu: int, width: int) -> Line:
 # ---- ranks -------------------------------------------------------------------------------------
 
 
-def rank_table(history: SystemHistory, width: int) -> list[Line]:
+def rank_table(history: SystemHistory, width: int, is_whole: bool = True) -> list[Line]:
     """Return a line on how many ranks hold the others up, a head, and a line for each rank."""
     ranks = history.ranks
     newest = {rank: history.newest(rank) for rank in ranks}
@@ -197,6 +203,8 @@ def rank_table(history: SystemHistory, width: int) -> list[Line]:
     marks = _marks(slow_ranks(pace), slow_ranks(busy, least=BUSY_POINTS))
     for rank, silent_s in silent_ranks(times, interval_s).items():
         marks[rank] = f"silent for {duration(silent_s)}"
+    if not is_whole:
+        marks = {}
     head = fit("RANK", 5) + "".join(
         fit(title, size, right=True)
         for title, size in (("STEPS/S", 9), ("GPU %", 7), ("GPU MEMORY", 16), ("CPU %", 7))
@@ -205,7 +213,8 @@ def rank_table(history: SystemHistory, width: int) -> list[Line]:
         _rank_line(rank, pace[rank], busy[rank], newest[rank].last, marks.get(rank, ""))
         for rank in ranks
     ]
-    return [_told(ranks, marks, width), line(Span(head, "head")), *rows]
+    told = _told(ranks, marks, width) if is_whole else line(Span("reading …", "dim"))
+    return [told, line(Span(head, "head")), *rows]
 
 
 def _marks(slow: Mapping[int, float], idle: Mapping[int, float]) -> dict[int, str]:
@@ -371,8 +380,16 @@ def _chart(
     if last_s is None:
         end = max(end, span[1])
     curves = [
-        _curve(
-            history.curve(wanted.rank, wanted.key, last_s), wanted.label, role, width, start, end
+        replace(
+            _curve(
+                history.curve(wanted.rank, wanted.key, last_s),
+                wanted.label,
+                role,
+                width,
+                start,
+                end,
+            ),
+            last=history.newest_value(wanted.rank, wanted.key),
         )
         for wanted, role in zip(tile.curves, CURVE_ROLES, strict=False)
     ]

@@ -14,7 +14,7 @@ from ..side_reader import SideReader
 from ..system_reading import Page, SystemReading
 from .pane import Pane
 
-NO_SAMPLES = "no system samples: `runstore.init(system_interval_s=…)` writes them, every 10 s"
+NO_SAMPLES = "no system samples: a run of more than a second has them, every ten seconds"
 SILENT = "the file system of the samples does not answer"
 
 
