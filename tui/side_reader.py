@@ -46,7 +46,8 @@ class SideReader:
         self._wanted = self._served = self._wanted_now = 0
         self._thread = 0
         """The number of the thread that reads now; the others wait for file servers."""
-        self._is_running = False
+        self.is_running = False
+        """A thread reads, or rests between two reads."""
         self._begun: float | None = None
         self._in_read: Reading | None = None
         self._stuck = 0
@@ -65,8 +66,8 @@ class SideReader:
             if reading is not self._reading:
                 self._reading, now = reading, True
             self._leave_stuck_thread()
-            if not self._is_running and self._stuck < MOST_STUCK:
-                self._is_running = True
+            if not self.is_running and self._stuck < MOST_STUCK:
+                self.is_running = True
                 number = self._thread
                 start_daemon(lambda: self._serve(number), "runstore-side")
             if now:
@@ -89,7 +90,7 @@ class SideReader:
         if self._waits_too_long() and self._in_read is not self._reading:
             self._stuck += 1
             self._thread += 1
-            self._begun, self._is_running = None, False
+            self._begun, self.is_running = None, False
 
     def _serve(self, number: int) -> None:
         while (reading := self._next(number)) is not None:
@@ -104,7 +105,7 @@ class SideReader:
         with self._turn:
             reading = self._reading
             if reading is None or self._clock() - self._asked_at > IDLE_S:
-                self._is_running = False
+                self.is_running = False
                 return None
             self._begun, self._in_read = self._clock(), reading
             self._wanted_now = self._wanted
