@@ -31,6 +31,10 @@ class EventScroll:
         self._holding: list[int] = []
         self._holding_of: object = None
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._texts.lines)
+
     def learn(self, attempts: Mapping[int, Attempt]) -> None:
         """Take in what happened since; call it while the run's state is held still."""
         known = tuple(

@@ -141,6 +141,12 @@ def test_what_is_no_regular_file_is_said_and_not_opened(tmp_path: Path) -> None:
     assert text.line(text.top) is None
 
 
+def test_output_that_wandb_keeps_is_found_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "output.log").write_text("epoch 1\n")
+    assert downwards(opened(tmp_path)) == [b"epoch 1"]
+
+
 def test_run_that_is_removed_has_no_output(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()

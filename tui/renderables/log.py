@@ -134,8 +134,10 @@ _ROLES = {
     "split_end": "dim",
 }
 _NOT_TOLD = frozenset(
-    {"event", "message", "time", "seq", "boot_id", "start_time", "inode", "format"}
+    {"event", "message", "time", "seq", "format"}
+    | {"boot_id", "start_time", "pid_start", "pid_ns", "inode", "lock", "command_redacted"}
 )
+"""What only proves which process wrote it, or stands elsewhere in the line."""
 
 
 class EventText(NamedTuple):
@@ -185,12 +187,15 @@ def _event_text(event: Mapping[str, Any], attempt: str) -> EventText:
     message = event.get("message")
     told = [message] if isinstance(message, str) else []
     told += [
-        _field(key, value)
-        for key, value in event.items()
-        if key not in _NOT_TOLD and isinstance(value, (str, int, float)) and value != ""
+        _field(key, value) for key, value in event.items() if key not in _NOT_TOLD and _tells(value)
     ]
     head = f"{clock(event.get('time'))} {attempt}{from_file(kind):<12} "
     return EventText((head + from_file(" ".join(told))).rstrip(), _ROLES.get(kind, ""))
+
+
+def _tells(value: object) -> bool:
+    """Tell whether a field says something in a line: no lists, no empty texts, no `False`."""
+    return isinstance(value, (str, int, float)) and value != "" and value is not False
 
 
 def _field(key: str, value: float | str) -> str:

@@ -47,7 +47,8 @@ class LogPane(Pane):
         page = reading.page
         has_output = page.is_there or page.problem or not page.is_read
         shows_output = self._part != "events" and bool(has_output)
-        shows_events = self._part != "output" or not shows_output
+        is_apart = self._part == "both" and bool(self._events)
+        shows_events = is_apart or self._part == "events" or not shows_output
         lines = self._event_lines(width, height, shows_output) if shows_events else []
         if shows_events and shows_output:
             lines.append(line(Span("─" * width, "rule")))
@@ -101,7 +102,8 @@ class LogPane(Pane):
         _, reading = self._readings
         page = reading.page if reading is not None else Page()
         if page.is_there and self._part != "events":
-            told = [self._part if self._part == "output" else "events, output", *_where(page)]
+            is_apart = self._part == "both" and self._events
+            told = ["events, output" if is_apart else "output", *_where(page)]
         else:
             told = ["events", *self._events.where()]
         return " · ".join(told)
