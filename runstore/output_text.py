@@ -49,32 +49,26 @@ class OutputText:
         self.problem = ""
         """Why there is nothing to read, or not all; empty when no file is there."""
         self._next = 0
+        self._gone: dict[int, TextFile] = {}
+        """Those that were missing at the last look: one may be renamed in the middle of a look."""
 
     def refresh(self) -> None:
         """Look at the files: which are there, and how long they are."""
         self.problem = ""
         try:
-            found = self._found()
-            self._take(found)
-        except NotADirectoryError:  # another tool's run, which is a file
-            self.parts = {}
+            paths = self._wanted()
         except OSError as error:
-            self.problem = why_unreadable(error)
-            if isinstance(error, FileNotFoundError):
-                self.parts = {}
+            self.close()
+            self.parts = {}
+            if not isinstance(error, NotADirectoryError):  # another tool's run, which is a file
+                self.problem = why_unreadable(error)
+            return
+        self._take(paths)
 
     def close(self) -> None:
         """Close all files until they are next read."""
         for part in self.parts.values():
             part.close()
-
-    def _found(self) -> list[tuple[Path, os.stat_result]]:
-        found = []
-        for path in self._wanted():
-            status = looked_at(path)
-            if status is not None and status.st_size:
-                found.append((path, status))
-        return found
 
     def _wanted(self) -> list[Path]:
         names = os.listdir(self._paths.run_dir)
@@ -84,28 +78,35 @@ class OutputText:
             return [self._paths.run_dir / "files" / "output.log"]  # where W&B keeps it
         return [*paths, self._paths.output]
 
-    def _take(self, found: list[tuple[Path, os.stat_result]]) -> None:
+    def _take(self, paths: list[Path]) -> None:
         """Know the parts again that were there before, by what they are and not by their names."""
-        known = {part.identity: (number, part) for number, part in self.parts.items()}
+        before = self._gone | self.parts
+        known = {part.identity: (number, part) for number, part in before.items()}
         kept: dict[int, TextFile] = {}
-        for path, status in found:
-            number, part = known.get((status.st_dev, status.st_ino), (-1, None))
-            if part is not None and number >= max(kept, default=0):
-                if part.path != path:
-                    part.close()
-                    part.path = path
-                if part.has_grown(status):
-                    kept[number] = part
+        for path in paths:
+            try:
+                status = looked_at(path)
+                if status is None or not status.st_size:
                     continue
-                part.close()
-            part = TextFile(path, status)
-            part.note_end()
-            kept[self._next] = part
-            self._next += 1
-        for number, part in self.parts.items():
-            if number not in kept:
-                part.close()
-        self.parts = kept
+                number, part = known.get((status.st_dev, status.st_ino), (-1, None))
+                if (
+                    part is None
+                    or number < max(kept, default=0)
+                    or not _is_same(part, path, status)
+                ):
+                    number, part = self._next, TextFile(path, status)
+                    part.note_end()
+                    self._next += 1
+            except FileNotFoundError:  # renamed in this moment; the next look tells
+                continue
+            except OSError as error:  # the other parts can be read
+                self.problem = f"{path.name}: {why_unreadable(error)}"
+            else:
+                kept[number] = part
+        gone = {number: part for number, part in self.parts.items() if kept.get(number) is not part}
+        for part in gone.values():
+            part.close()
+        self.parts, self._gone = kept, gone
 
     # ---- places --------------------------------------------------------------------------------
 
@@ -195,6 +196,14 @@ class OutputText:
         """Return how much of the text is in front of a place, from 0 to 1."""
         earlier = sum(part.size for number, part in self.parts.items() if number < place.part)
         return min(1.0, (earlier + place.offset) / max(1, self.size_bytes))
+
+
+def _is_same(part: TextFile, path: Path, status: os.stat_result) -> bool:
+    """Take in a part's name and size as they are now; False when it was written anew."""
+    if part.path != path:
+        part.close()
+        part.path = path
+    return part.has_grown(status)
 
 
 class Search:

@@ -194,7 +194,7 @@ def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
     first: Sequence[str] = ("help", "back" if going_back else "open")
     last: Sequence[str] = ("filter", "pane", "pause", "quit")
     return [
-        *((named[hint], hint) for hint in first),
+        *((named[hint], hint) for hint in first if hint in named),
         *own,
         *((named[hint], hint) for hint in last if hint in named),
     ]

@@ -110,6 +110,23 @@ def test_place_stays_when_the_file_is_closed_and_earlier_parts_go(tmp_path: Path
     text.close()
 
 
+def test_place_stays_when_a_file_is_renamed_in_the_middle_of_a_look(tmp_path: Path) -> None:
+    path = tmp_path / "output.log"
+    path.write_text("a\nb\n")
+    text = opened(tmp_path)
+    place = text.line_before(text.end).start  # type: ignore[union-attr]
+    path.rename(tmp_path / "out of sight")
+    path.write_text("newest\n")
+    text.refresh()
+    assert downwards(text) == [b"newest"]
+    (tmp_path / "out of sight").rename(tmp_path / "output.1.log")
+    text.refresh()
+    assert downwards(text) == [b"a", b"b", b"newest"]
+    line = text.line(place)
+    assert line is not None and line.data == b"b"
+    text.close()
+
+
 @pytest.mark.parametrize("again", ["short\n", "another beginning, and longer than before\n"])
 def test_file_that_was_written_anew_is_read_anew(tmp_path: Path, again: str) -> None:
     path = tmp_path / "output.log"
@@ -135,10 +152,14 @@ def test_torn_line_is_shown_and_grows(tmp_path: Path) -> None:
 
 
 def test_what_is_no_regular_file_is_said_and_not_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "output.log")
+    os.mkfifo(tmp_path / "output.1.log")
     text = opened(tmp_path)
-    assert "not a regular file" in text.problem
+    assert text.problem == "output.1.log: not a regular file"
     assert text.line(text.top) is None
+    (tmp_path / "output.log").write_text("the other part\n")
+    text.refresh()
+    assert downwards(text) == [b"the other part"]
+    text.close()
 
 
 def test_output_that_wandb_keeps_is_found_in_its_folder(tmp_path: Path) -> None:

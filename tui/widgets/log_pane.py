@@ -241,6 +241,8 @@ def _where(page: Page) -> list[str]:
         )
     else:
         told.append(f"at {page.share:.0%}, counting lines")
+    if page.problem:
+        told.append(from_file(page.problem))
     if page.column > 1:
         told.append(f"from column {page.column:,}")
     hits = page.hits
