@@ -113,9 +113,9 @@ class LogReading:
         """Show what is further right, or left, of lines that are cut."""
         self._asked.append(lambda: self._move_aside(columns))
 
-    def search(self, text: str) -> None:
-        """Look for a text; an empty one ends the search."""
-        self._asked.append(lambda: self._begin_search(text))
+    def search(self, text: str, *, stay: bool = False) -> None:
+        """Look for a text; an empty one ends the search. `stay`: mark and count, and go nowhere."""
+        self._asked.append(lambda: self._begin_search(text, stay))
 
     def next_hit(self, way: int) -> None:
         """Go to the next hit below (1) or above (-1)."""
@@ -200,18 +200,19 @@ class LogReading:
             left -= len(self._rows(line))
         return place, -left
 
-    def _begin_search(self, text: str) -> None:
+    def _begin_search(self, text: str, stay: bool) -> None:
         self._search = Search(self._text, Needle(text)) if text else None
-        if self._search is None:
-            return
-        if self._follows:  # what people look for is what has just gone by
-            self._search.look(self._text.end, -1)
-        else:
-            self._search.look(self._top._replace(offset=self._top.offset - 1), 1)
+        if not stay:  # what people look for at the end is what has just gone by
+            self._look_on(-1 if self._follows else 1)
 
     def _look_on(self, way: int) -> None:
-        if self._search is not None:
-            self._search.look(self._search.hit or self._top, way)
+        if self._search is None:
+            return
+        start = self._search.hit
+        if start is None:
+            at_top = self._top._replace(offset=self._top.offset - 1)
+            start = at_top if way > 0 else self._text.end if self._follows else self._top
+        self._search.look(start, way)
 
     def _show_hit(self, hit: Place) -> None:
         """Bring a hit into view; where it is in view already, nothing moves."""
@@ -221,13 +222,20 @@ class LogReading:
         line = self._text.line(start)
         if line is None:
             return
+        row = self._row_of(line, hit)
         column = len(shown_text(line.data[: hit.offset - start.offset]))
         width = self._width
-        row = column // width if self._shape.wrap else 0
         if not self._shape.wrap and not self._pan < column + 1 < self._pan + width - 1:
             self._pan = max(0, column - width // 3) if column + 2 > width else 0
         if not self._is_in_view(start, row):
             self._go_to(*self._above(start, row, self._shape.height // 3))
+
+    def _row_of(self, line: TextLine, hit: Place) -> int:
+        """Return which row of its line a hit begins in."""
+        if not self._shape.wrap:
+            return 0
+        before = shown_text(line.data[: hit.offset - line.start.offset])
+        return len(text_rows(f"{before}x", self._width, wrap=True, pan=0, needle=None)) - 1
 
     def _is_in_view(self, start: Place, row: int) -> bool:
         if (start, row) < (self._top, self._row):
@@ -263,15 +271,17 @@ class LogReading:
         text = self._text
         rows: list[Row] = []
         place, skipped = self._top, self._row
-        found = self._found_line()
+        hit = self._search.hit if self._search else None
+        found = None if hit is None else text.settled(hit)
         needle = self._search.needle if self._search else None
         while len(rows) < self._shape.height and (line := text.line(place)) is not None:
             shown = shown_text(line.data)
             made = text_rows(
                 shown, self._width, wrap=self._shape.wrap, pan=self._pan, needle=needle
             )
-            if line.start == found:
-                made = [row._replace(is_found=True) for row in made]
+            if hit is not None and line.start == found:
+                at = min(self._row_of(line, hit), len(made) - 1)
+                made[at] = made[at]._replace(is_found=True)
             rows += made[skipped:]
             place, skipped = line.end, 0
         return Page(
@@ -286,10 +296,6 @@ class LogReading:
             problem=text.problem,
             is_read=True,
         )
-
-    def _found_line(self) -> Place | None:
-        hit = self._search.hit if self._search else None
-        return self._text.settled(hit) if hit is not None else None
 
     def _hits(self) -> Hits | None:
         search = self._search

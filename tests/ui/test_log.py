@@ -159,6 +159,27 @@ def test_search_goes_from_hit_to_hit_and_brings_it_into_view(tmp_path: Path) -> 
     assert reading.page.hits is not None and reading.page.hits.count == 0
 
 
+def test_hit_in_a_wrapped_line_is_marked_in_its_row(tmp_path: Path) -> None:
+    (tmp_path / "output.log").write_text(
+        "begin\n" + "日本" * 200 + "needle" + "." * 2000 + "\nend\n"
+    )
+    reading = reading_of(tmp_path, wrap=True)
+    reading.search("needle")
+    settle(reading)
+    [found] = [row for row in reading.page.rows if row.is_found]
+    assert "needle" in found.text
+
+
+def test_search_goes_on_in_another_run_without_a_jump(tmp_path: Path) -> None:
+    write_lines(tmp_path, 100)
+    reading = reading_of(tmp_path)
+    reading.search("line 5", stay=True)
+    assert settle(reading)[-1].strip() == "line 100" and reading.page.follows
+    assert reading.page.hits is not None and reading.page.hits.count == 11
+    reading.next_hit(-1)
+    assert any("line 59" in row for row in settle(reading))
+
+
 def test_truncated_and_vanished_output_leaves_a_page_that_can_be_drawn(tmp_path: Path) -> None:
     path = write_lines(tmp_path, 1000)
     reading = reading_of(tmp_path)

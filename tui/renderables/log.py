@@ -39,7 +39,7 @@ class Row(NamedTuple):
     """From and to which character a search has found its text."""
     role: str = ""
     is_found: bool = False
-    """It is of the line that the search is at."""
+    """The hit that the search is at begins in it."""
 
 
 def shown_text(data: bytes) -> str:

@@ -71,7 +71,7 @@ class LogPane(Pane):
             self._readings = entry, reading
             self._events = EventScroll(self._wrap, self._needle)
             if reading is not None and self._needle is not None:
-                reading.search(self._needle.text)
+                reading.search(self._needle.text, stay=True)
         return reading
 
     def _learn_events(self) -> None:
