@@ -16,7 +16,7 @@ from itertools import islice
 from operator import le
 from pathlib import Path
 
-from runstore.limits import CURVES_PER_RUN, FILES_PER_RUN
+from runstore.limits import CURVES_PER_RUN, FILES_PER_RUN, METRICS_PER_RUN
 from runstore.paths import StreamFile
 from runstore.records import JsonObject, RecordError, decode, integer, metric_values, number
 from runstore.regular import why_unreadable
@@ -177,7 +177,7 @@ class SystemHistory:
                 curve.extend(times, values)
 
     def _new_curve(self, samples: Samples, key: str) -> Curve | None:
-        if self._curves >= CURVES_PER_RUN:
+        if self._curves >= CURVES_PER_RUN or len(samples.curves) >= METRICS_PER_RUN:
             return None
         self._curves += 1
         while self._curves * self._buckets * 2 > ALL_BUCKETS and self._buckets > LEAST_BUCKETS:

@@ -13,7 +13,8 @@ from runstore.sources.foreign import ForeignReader
 from runstore.sources.reading import RowLine
 from runstore.system_history import SystemFiles, SystemHistory
 
-from .renderables.system import Drawn, View, draw
+from .renderables.system import Drawn, draw
+from .renderables.system_charts import View
 
 SLICE_S = 0.02
 LOCAL_S, NETWORK_S = 0.5, 2.0

@@ -85,6 +85,16 @@ def test_events_stand_in_the_order_of_their_attempts_with_dates_where_they_chang
     assert (kinds, numbers) == (["open", "warning", "open"], ["1", "1", "2"])
 
 
+@pytest.mark.parametrize("time", [None, "now", [1], True, float("nan"), 1e300, -1e11, 10**400])
+def test_event_with_any_time_has_a_line(time: object) -> None:
+    attempt = Attempt(1)
+    attempt.events.append({"event": "odd", "time": time, "list": [1], "off": False, "step": 0})
+    texts = EventTexts()
+    texts.take({1: attempt})
+    [line] = texts.lines
+    assert line.text.endswith("odd          step=0")
+
+
 # ---- moves ---
 
 

@@ -15,7 +15,8 @@ from runstore.paths import StreamFile
 from runstore.system_history import SystemHistory
 from tests.ui.test_app import monitor, press, write_plain
 from tests.ui.test_log import until_shown
-from tui.renderables.system import View, draw
+from tui.renderables.system import draw
+from tui.renderables.system_charts import View
 from tui.renderables.text import line_width, plain
 
 if TYPE_CHECKING:

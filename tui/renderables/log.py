@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rich.cells import chop_cells
 
 from runstore.numbers import clock, duration
-from runstore.records import JsonObject
+from runstore.records import JsonObject, number
 from runstore.state import Attempt
 from runstore.text import printable
 from runstore.text_search import Needle
@@ -168,14 +168,14 @@ class EventTexts:
         self._has_several = len(attempts) > 1
         self._made, self.lines = {}, []
         day = ""
-        for number in sorted(attempts):
-            head = f"{number:>3} " if self._has_several else ""
-            for event in attempts[number].all_events:
+        for attempt in sorted(attempts):
+            head = f"{attempt:>3} " if self._has_several else ""
+            for event in attempts[attempt].all_events:
                 known, text = made.get(id(event), (None, None))
                 if known is not event or text is None:
                     text = _event_text(event, head)
                 self._made[id(event)] = event, text
-                if (today := _day(event.get("time"))) and today != day:
+                if (today := _day(number(event, "time"))) and today != day:
                     if day:
                         self.lines.append(EventText(f"─── {today} ───", "dim"))
                     day = today
@@ -204,11 +204,15 @@ def _field(key: str, value: float | str) -> str:
     return f"{key}={short(value)}"
 
 
-@lru_cache(maxsize=4096)
-def _day(unix_s: object) -> str:
-    """Return the local date of a Unix time; remembered, because it costs more than a line."""
-    if not isinstance(unix_s, (int, float)) or isinstance(unix_s, bool):
-        return ""
+def _day(unix_s: float | None) -> str:
+    """Return the local date of a Unix time; empty where there is none."""
+    return "" if unix_s is None or not abs(unix_s) < 1e12 else _date(unix_s // 900)
+
+
+@lru_cache(maxsize=1024)
+def _date(quarter_h: float) -> str:
+    """Return the local date of a quarter of an hour: time zones differ by no less."""
+    unix_s = 900 * quarter_h
     try:
         return datetime.fromtimestamp(unix_s).strftime("%Y-%m-%d")
     except (OverflowError, OSError, ValueError):

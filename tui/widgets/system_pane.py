@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from runstore.numbers import age, percent
 
 from ..catalog import Entry, RunView
-from ..renderables.system import WINDOWS, View, metric_charts
+from ..renderables.system_charts import WINDOWS, View, metric_charts
 from ..renderables.text import Line, Span, from_file, line
 from ..side_reader import SideReader
 from ..system_reading import Page, SystemReading
