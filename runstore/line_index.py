@@ -95,7 +95,8 @@ class TextFile:
         """Of whoever searches in it."""
         self._fd = -1
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._changed_ns = status.st_mtime_ns
+        self.changed_ns = status.st_mtime_ns
+        """When it was written last."""
         self._guard: tuple[int, int] | None = None
         """An offset, and the checksum of the bytes before it."""
 
@@ -109,12 +110,12 @@ class TextFile:
         """Take a new size in; return False when the file has other contents than before."""
         if status.st_size < self.size:
             return False
-        if (status.st_size, status.st_mtime_ns) == (self.size, self._changed_ns):
+        if (status.st_size, status.st_mtime_ns) == (self.size, self.changed_ns):
             return True
         if self._guard is not None and self._checksum(self._guard[0]) != self._guard[1]:
             return False
         settled = self.size - MAY_CHANGE_BYTES
-        self.size, self._changed_ns = status.st_size, status.st_mtime_ns
+        self.size, self.changed_ns = status.st_size, status.st_mtime_ns
         self.note_end()
         for counts in (self.newlines, self.hits):
             if counts is not None:

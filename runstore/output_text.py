@@ -116,6 +116,12 @@ class OutputText:
         return sum(part.size for part in self.parts.values())
 
     @property
+    def stamp(self) -> object:
+        """What is another one when there is something new."""
+        parts = self.parts.items()
+        return self.problem, [(number, part.size, part.changed_ns) for number, part in parts]
+
+    @property
     def top(self) -> Place:
         """Where the text begins."""
         return Place(min(self.parts, default=0), 0)

@@ -87,6 +87,8 @@ class LogReading:
         """The line at the top, and which of its rows."""
         self._follows = True
         self._search: Search | None = None
+        self._at_rest: object = None
+        """The stamp of the text of which nothing is to be read any more."""
 
     # ---- what is asked for ---------------------------------------------------------------------
 
@@ -133,15 +135,19 @@ class LogReading:
             was_asked = bool(self._asked)
             while self._asked:
                 self._asked.popleft()()
-            is_done = True
+            stamp, is_done = text.stamp, False
+            if not was_asked and stamp == self._at_rest:
+                return False
             if self.page.is_read and not was_asked:
                 end = self._clock() + SLICE_S
                 is_done = self._go_on(lambda: self._clock() > end)
             self.page = self._make_page()
-            return was_asked or not is_done
+            self._at_rest = stamp if is_done else None
+            return not is_done
         except FileNotFoundError:  # closed, renamed or replaced between two looks
             return False
         except OSError as error:
+            self._at_rest = None
             self.page = Page(problem=why_unreadable(error), is_read=True)
             return False
         finally:

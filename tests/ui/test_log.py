@@ -85,6 +85,13 @@ def test_events_stand_in_the_order_of_their_attempts_with_dates_where_they_chang
     assert (kinds, numbers) == (["open", "warning", "open"], ["1", "1", "2"])
 
 
+@pytest.mark.timeout(60)
+def test_line_with_very_many_hits_is_wrapped_in_no_time() -> None:
+    text = "00 " * 40_000
+    rows = text_rows(text, 10, wrap=True, pan=0, needle=Needle("0"))
+    assert sum(len(row.marks) for row in rows) == 80_000
+
+
 @pytest.mark.parametrize("time", [None, "now", [1], True, float("nan"), 1e300, -1e11, 10**400])
 def test_event_with_any_time_has_a_line(time: object) -> None:
     attempt = Attempt(1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from rich.cells import chop_cells
@@ -98,11 +100,12 @@ def _cut(text: str, width: int, pan: int, found: Sequence[tuple[int, int]], role
 
 
 def _marks(
-    found: Iterable[tuple[int, int]], start: int, end: int, shift: int
+    found: Sequence[tuple[int, int]], start: int, end: int, shift: int
 ) -> tuple[tuple[int, int], ...]:
-    """Return what of the found places lies from `start` to `end`, counted from there."""
-    cut = ((max(a, start) - start, min(b, end) - start) for a, b in found)
-    return tuple((a + shift, b + shift) for a, b in cut if a < b)
+    """Return what of the found places, in order, lies from `start` to `end`, counted from there."""
+    first = bisect_right(found, start, key=itemgetter(1))  # a long line may have 60,000 of them
+    here = takewhile(lambda place: place[0] < end, islice(found, first, None))
+    return tuple((max(a, start) - start + shift, min(b, end) - start + shift) for a, b in here)
 
 
 def row_line(row: Row, *, with_mark: bool = False) -> Line:
