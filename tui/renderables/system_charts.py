@@ -12,8 +12,9 @@ from runstore.state import RunState
 from runstore.stragglers import BUSY_POINTS, slow_ranks
 from runstore.system_history import STEPS_PER_S, SystemHistory, gpus
 
+from .axes import Window
 from .chart import Curve, chart, plot_width
-from .curves import CURVE_ROLES
+from .drawn_runs import CURVE_ROLES
 from .text import EMPTY, Line, Span, fit_line, from_file, join, line, line_width
 
 WINDOWS: tuple[tuple[str, float | None], ...] = (
@@ -106,7 +107,7 @@ def metric_charts(state: RunState, total_width: int) -> list[Line]:
         )
         label = from_file(name.removeprefix("system/"))
         curve = _curve(found[name], label, CURVE_ROLES[0], width, start, end)
-        drawn.append(chart([curve], start, end, width, TILE_HEIGHT - 1))
+        drawn.append(chart([curve], Window(start, end), width, TILE_HEIGHT - 1))
     return _side_by_side(drawn, width, columns)
 
 
@@ -205,9 +206,9 @@ def _chart(
         for wanted, role in zip(tile.curves, CURVE_ROLES, strict=False)
     ]
     unit_s, unit = _unit(end - start)
-    lines = chart(curves, (start - end) / unit_s, 0.0, width, TILE_HEIGHT - 1, unit)
-    plot = lines[1:] if len(lines) > 1 else lines  # the first line is the chart's own legend
-    return [_legend(tile.name, curves, width), *plot]
+    window = Window((start - end) / unit_s, 0.0, unit)
+    legend = [_legend(tile.name, curves, width)]
+    return chart(curves, window, width, TILE_HEIGHT - 1, legend=legend)
 
 
 def _legend(name: str, curves: Sequence[Curve], width: int) -> Line:
