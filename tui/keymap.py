@@ -46,6 +46,8 @@ KEYS = (
     Key("tab", "Tab", "next_pane(1)", "next pane", "pane"),
     Key("shift+tab", "Shift+Tab", "next_pane(-1)", "previous pane"),
     Key("space", "Space", "mark", "mark the run: charts and comparison show the marked ones"),
+    Key("v", "v", "mark_range", "mark all from the last marked run to this one"),
+    Key("A", "A", "mark_all", "mark all runs that are listed"),
     Key("U", "U", "unmark", "take all marks away"),
     Key("c", "c", "view('compare')", "compare the marked runs"),
     Key("slash", "/", "filter", "show only some runs", "filter"),
@@ -56,6 +58,20 @@ KEYS = (
     Key("question_mark", "?", "help", "this list", "help"),
     Key("q,ctrl+c", "q Ctrl+c", "quit", "quit", "quit"),
     # ---- runs
+    Key("s", "s", "sort(1)", "sort by the next column; the newest run first", "sort", ("runs",)),
+    Key("S", "S", "reverse", "the other end first", views=("runs",)),
+    Key("h,left", "h ←", "sideways(-1)", "columns further left", views=("runs",)),
+    Key("l,right", "l →", "sideways(1)", "columns further right", views=("runs",)),
+    Key("o", "o", "columns", "choose metrics and parameters as columns", "columns", ("runs",)),
+    Key(
+        "t",
+        "t",
+        "group",
+        "one row for runs that differ in their seed; for folders",
+        "group",
+        ("runs",),
+    ),
+    Key("e", "e", "errors", "only runs that failed, crashed or have a NaN", "errors", ("runs",)),
     # ---- run
     # ---- charts
     Key("m", "m", "metric(1)", "next metric", "metric", views=("runs", "charts")),

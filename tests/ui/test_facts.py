@@ -50,7 +50,7 @@ def test_a_narrow_list_keeps_the_difference_before_the_name() -> None:
     shown = [facts("a", "mobilenet", batch_size=32), facts("b", "mobilenet", batch_size=128)]
     named = list(tell_apart(shown))
     wide = run_table.plan_columns(160, (), named)
-    narrow = run_table.Columns(9, 5, 4, (), percent=False, took=False)
+    narrow = run_table.Columns(run_table.STATUS_WIDTH, 9)
     assert "mobilenet batch_size=128" in plain(run_table.row(named[1], wide))
     assert " 128" in plain(run_table.row(named[1], narrow))
 

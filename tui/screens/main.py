@@ -9,13 +9,13 @@ from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import Screen
 from textual.widget import Widget
 
 from runstore.sources import looked_for
 
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
+from ..listing import GroupRow, Listing, vocabulary
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
@@ -31,6 +31,7 @@ from ..widgets.tabs import TabLine
 from ..widgets.too_small import TooSmall
 from .filter_text import FilterText
 from .layout import Box, arrange, shows_list
+from .list_keys import ListKeys
 
 RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
@@ -40,10 +41,11 @@ reading and drawing share one core."""
 TELL_UNREAD = 2000
 """Fewer are read before anybody has wondered at the counts."""
 
+_FILTER_HELP = "words  lr>=1e-3  status:run  tag:x  -not  a | b  Tab"
 _LOOKED_FOR = f"Looked for: {looked_for()}"
 
 
-class MainScreen(Screen[None]):
+class MainScreen(ListKeys):
     """Arranges the widgets, and passes each what it shows."""
 
     BINDINGS = keymap.main_bindings()
@@ -57,7 +59,8 @@ class MainScreen(Screen[None]):
         self.alone = ""
         """The pane that has the whole screen."""
         self.paused = False
-        self.filter = FilterText()
+        self.listing = Listing(catalog.roots)
+        self.filter = FilterText(known=lambda: vocabulary(catalog.entries))
         self.selected: Entry | None = None
         self._metrics: list[str] = []
         self._ranked_at = 0.0
@@ -79,6 +82,7 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         """Show what the catalog has already."""
         self._list.empty, self._list.session = self._nothing, self.session
+        self.filter = FilterText(self.session.filter, known=self.filter.known)
         self._fill_list(None)
         self._update_header()
 
@@ -89,7 +93,7 @@ class MainScreen(Screen[None]):
 
     @property
     def _list(self) -> RunList:
-        return self.query_one("#runs", RunList)
+        return self.runs_list
 
     @property
     def is_read(self) -> bool:
@@ -110,7 +114,7 @@ class MainScreen(Screen[None]):
             return
         if not self.paused:
             changes = self.catalog.take_changes()
-            if changes:
+            if changes or self.listing.is_old:
                 self._take(changes)
             if self._panes_are_old and self._may_draw_panes():
                 self._update_panes()
@@ -150,12 +154,21 @@ class MainScreen(Screen[None]):
         now = time.monotonic()
         if not self._metrics or now - self._ranked_at > RANK_EVERY_S:
             self._metrics, self._ranked_at = self.catalog.ranked_metrics(), now
-        self._list.update_from(self._listed(), self._metrics, changed)
+        self.listing.is_old |= changed is None or bool(changed)
+        self._list_rows()
+        columns = self.listed_columns(self._metrics)
+        self._list.update_from(self.listing.rows, columns, changed, self.listing.inside)
 
-    def _listed(self) -> list[Entry]:
-        words = self.filter.words
-        entries = self.catalog.entries
-        return [entry for entry in entries if entry.holds(words)] if words else entries
+    def _list_rows(self) -> None:
+        query = self.filter.query
+        self.listing.update(self.catalog.entries, query, self.session, time.monotonic)
+
+    def list_again(self) -> None:
+        """List the runs anew: something else is asked for."""
+        self._list_rows()
+        self._place()
+        self._fill_list(frozenset())
+        self._update_header()
 
     def _update_panes(self) -> None:
         self._panes_at, self._panes_are_old = time.monotonic(), False
@@ -176,12 +189,12 @@ class MainScreen(Screen[None]):
         return (pane for pane in self._panes.values() if pane.display)
 
     def _update_header(self) -> None:
-        entries, listed = self.catalog.entries, self._list.entries
+        entries, listed = self.catalog.entries, self.listing.runs
         total = run_count(len(entries))
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
             roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
-            runs=f"{len(listed):,} of {total}" if self.filter.words else total,
+            runs=f"{len(listed):,} of {total}" if self._leaves_out else total,
             counts=tuple(status_counts(self.catalog.status_counts())),
             place=self._list.place,
             paused=self.paused,
@@ -199,14 +212,24 @@ class MainScreen(Screen[None]):
         typed = self.filter.text if self.filter.open else pane.prompt if pane else None
         if typed is None:
             return None
-        return line(Span(" /", "key"), from_file(typed), Span("▏", "key"))
+        help_text = Span(_FILTER_HELP, "dim") if self.filter.open and not typed else ""
+        return line(Span(" /", "key"), from_file(typed), Span("▏", "key"), help_text)
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"
-        return elsewhere or bool(self.filter.words) or self._focused_pane() is not None
+        return elsewhere or self._leaves_out or self._focused_pane() is not None
+
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether only some runs are asked for."""
+        return bool(self.filter.query) or self.session.errors_only
 
     def _note(self) -> str:
-        notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
+        if self._prompt() is not None:
+            told = self.filter.problem or "  ".join(map(from_file, self.filter.choices))
+            return shorten(from_file(told), self.size.width // 2) if self.filter.open else ""
+        notes = ["errors only"] * self.session.errors_only
+        notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
         if unread > TELL_UNREAD:
@@ -217,8 +240,10 @@ class MainScreen(Screen[None]):
 
     def _nothing(self, width: int) -> list[Line]:
         """Return what to say in place of an empty list."""
-        if self.filter.words:
-            text = f"no run matches {from_file(self.filter.text)!r}; Esc shows all"
+        if self._leaves_out and self.catalog.entries:
+            wanted = ["failed, crashed or has a NaN"] * self.session.errors_only
+            wanted += [f"matches {from_file(self.filter.text)!r}"] if self.filter.query else []
+            text = f"no run {' and '.join(wanted)}; Esc shows all"
             return [EMPTY, line("  ", Span(text, "dim"))]
         missing = self._missing()
         if missing:
@@ -259,7 +284,7 @@ class MainScreen(Screen[None]):
         width, height = self.size
         if not width or not height:
             return
-        boxes = arrange(width, height, len(self._listed()), self.session.view, self.alone)
+        boxes = arrange(width, height, len(self.listing.rows), self.session.view, self.alone)
         for name in boxes if self.painted else ():
             if name not in _WITHOUT_PANES:
                 self._pane(name)
@@ -337,9 +362,8 @@ class MainScreen(Screen[None]):
             self._refilter()
 
     def _refilter(self) -> None:
-        self._place()
-        self._fill_list(frozenset())
-        self._update_header()
+        self.session.filter = "" if self.filter.problem else self.filter.text
+        self.list_again()
 
     # ---- what keys do --------------------------------------------------------------------------
 
@@ -348,13 +372,18 @@ class MainScreen(Screen[None]):
         found = keymap.find(name, self.session.view)
         if found is None:
             return
-        target = self._keyed_pane() if found.views else self
+        target = self._keyed_pane() if found.views and not self._is_of_list(found) else self
         if target is None:
             return
         await self.app.run_action(found.action, default_namespace=target)
         if target is not self:
             self._update_panes()
             self._update_header()
+
+    def _is_of_list(self, key: keymap.Key) -> bool:
+        """Tell whether a key of the view of all runs is for the list, not for a pane beside it."""
+        name = key.action.partition("(")[0]
+        return self.session.view == "runs" and hasattr(ListKeys, f"action_{name}")
 
     def _keyed_pane(self) -> Pane | None:
         """Return the pane that the view's own keys are for."""
@@ -404,7 +433,10 @@ class MainScreen(Screen[None]):
     def action_open(self) -> None:
         """Show the chosen run; or give the pane that has the keys the whole screen."""
         pane = self._focused_pane()
-        if pane is None:
+        row = self._list.chosen_row
+        if pane is None and isinstance(row, GroupRow) and self.session.view == "runs":
+            self.fold(row)
+        elif pane is None:
             self.choose_view("run")
         else:
             self.alone = "" if self.alone == pane.NAME else pane.NAME
@@ -423,22 +455,12 @@ class MainScreen(Screen[None]):
         elif self._focused_pane():
             self._list.focus()
         else:
-            self.filter.text = ""
+            self.filter.clear()
+            self.session.errors_only = False
             self._refilter()
 
-    def action_mark(self) -> None:
-        """Mark the chosen run, or take its mark away, and go on to the next."""
-        if self.selected is not None:
-            self.session.toggle_mark(self.selected.key)
-            self._list.move(1)
-            self._marks_changed()
-
-    def action_unmark(self) -> None:
-        """Take all marks away."""
-        self.session.marks.clear()
-        self._marks_changed()
-
-    def _marks_changed(self) -> None:
+    def marks_changed(self) -> None:
+        """Draw the marked runs, and have them read."""
         self._list.redraw()
         self._tell_watcher()
         self._update_panes()
