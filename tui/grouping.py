@@ -58,7 +58,7 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     number = len(values)
     if not number or not all(map(math.isfinite, values)):
         return math.nan, math.nan if number > 1 else None
-    mean = math.fsum(values) / number
+    mean = math.fsum(value / number for value in values)
     if number == 1:
         return mean, None
     scale = max(abs(value - mean) for value in values)

@@ -23,7 +23,7 @@ PARAMS_KEPT = 200
 """Of one run; sorting and filtering do not know further ones."""
 PARAM_CHARS = 200
 """Of one parameter's value."""
-POSITIONS = ("epoch", "fraction", "it_per_s", "eta_s", "duration_s", "job_end")
+POSITIONS = ("epoch", "epochs", "fraction", "it_per_s", "eta_s", "duration_s", "job_end")
 """The numbers that every run may have, in the order in which they are packed."""
 _NUMBER = Struct("d")
 
@@ -119,6 +119,7 @@ def _position(state: RunState) -> tuple[float, ...]:
     progress = live_progress(state)
     known = (
         state.epoch,
+        state.epochs,
         run_fraction(state),
         progress.it_per_s if progress else None,
         progress.eta_s if progress else None,

@@ -62,7 +62,7 @@ KEYS = (
     Key("S", "S", "reverse", "the other end first", views=("runs",)),
     Key("h,left", "h ←", "sideways(-1)", "columns further left", views=("runs",)),
     Key("l,right", "l →", "sideways(1)", "columns further right", views=("runs",)),
-    Key("o", "o", "columns", "choose metrics and parameters as columns", "columns", ("runs",)),
+    Key("o", "o", "columns", "choose metrics and parameters as columns", views=("runs",)),
     Key(
         "t",
         "t",

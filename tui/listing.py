@@ -97,11 +97,6 @@ class GroupRow:
             self._means[column] = mean_and_spread(values) if values else None
         return self._means[column]
 
-    def range(self, column: str) -> tuple[float, float] | None:
-        """Return the lowest and the highest value of a column; None where no run has one."""
-        values = [v for entry in self.members if (v := number_in(entry, column)) is not None]
-        return (min(values), max(values)) if values else None
-
 
 Row = Entry | GroupRow
 AnyRow = TypeVar("AnyRow", Entry, Row)
@@ -171,8 +166,9 @@ class Listing:
             self.unfolded,
         )
         start = clock()
+        self.is_old &= asked.depends_on_values
         is_same = self._asked is not None and _is_same(asked, self._asked)
-        if is_same and (not asked.depends_on_values or not self.is_old or start < self._not_before):
+        if is_same and (not self.is_old or start < self._not_before):
             return
         self._asked = asked
         self._make(asked)
@@ -321,7 +317,7 @@ def _params_key(entry: Entry) -> Hashable:
 def vocabulary(entries: Sequence[Entry]) -> Vocabulary:
     """Return what a filter may name, of the runs that were read so far."""
     return Vocabulary(
-        names=[*param_names(entries), *metric_names(entries)],
+        names=list(dict.fromkeys((*param_names(entries), *metric_names(entries)))),
         tags=sorted({tag for entry in entries for tag in entry.tags}),
         run_names=sorted({entry.name for entry in entries}),
         values=lambda name: (v for e in entries if (v := e.kept.param(name)) is not None),

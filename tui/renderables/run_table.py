@@ -36,6 +36,7 @@ STATUS_WIDTH = 13
 GLYPH_WIDTH = 2
 NARROW = 56
 """Below it the list has glyphs without words: it stands beside a view."""
+SMALL = 72
 RATE_WIDTH = 6
 TIME_WIDTH = 6
 LEFT_WIDTH = 7
@@ -203,7 +204,9 @@ class _Sizes:
 
 def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> Columns:
     fixed = _fixed(wants)
-    bar_width = 4 if width < 72 else 6 if width < 100 else 10
+    if wants.left and width < SMALL:  # one metric comes before the pace, which the ETA tells too
+        fixed = [one for one in fixed if one.id != RATE]
+    bar_width = 4 if width < SMALL else 6 if width < 100 else 10
     room = width - STATUS_WIDTH - 1 - bar_width - 1 - sum(one.width + 1 for one in fixed)
     source = wants.source if room - wants.source - 1 >= MIN_NAME + MIN_METRIC + 1 else 0
     room -= source + bool(source)
@@ -213,6 +216,8 @@ def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> 
         if room - size - 1 < wants.name:
             size = sizes.tight(name)
         keep = (SHORTEST_NAME, MIN_NAME, wants.name)[min(2, len(chosen))]
+        if not chosen and room - size - 1 < keep:
+            size = min(size, MIN_METRIC)
         if room - size - 1 < keep:
             break
         chosen.append(Column(name, size))
@@ -286,6 +291,8 @@ def _as_many(
     for column in every:
         size = column.width or sizes.tight(column.id)
         if room - size - 1 < (keep if cells else SHORTEST_NAME):
+            if status == GLYPH_WIDTH:  # something smaller may fit
+                continue
             break
         cells.append(replace(column, width=size))
         room -= size + 1
@@ -339,7 +346,7 @@ def row(facts: Facts, columns: Columns, now_s: float = 0.0, indent: int = 0) -> 
     return tuple(span for span in spans if span.text)
 
 
-def group_row(facts: Facts, together: Together, columns: Columns) -> Line:
+def group_row(facts: Facts, together: Together, columns: Columns, now_s: float = 0.0) -> Line:
     """Return the row of several runs: how many are how, and what their values are on average."""
     arrow = "▸" if together.folded else "▾"
     count = f"n={together.count:,}"
@@ -352,7 +359,7 @@ def group_row(facts: Facts, together: Together, columns: Columns) -> Line:
         deviation = together.spread.get(column.id)
         spans.append(Span(" "))
         if deviation is None or column.width < SPREAD_METRIC - 1:
-            spans += _cell(facts, column, 0.0)
+            spans += _cell(facts, column, now_s)
         else:
             spans.append(_spread(facts.last[column.id], deviation, column.width))
     return tuple(spans)

@@ -7,6 +7,7 @@ itself edits the text: a user on a slow link types ahead.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..query import Query, QueryError, Vocabulary, complete, parse
@@ -79,3 +80,6 @@ class FilterText:
             self.query, self.problem = parse(self.text), ""
         except QueryError as error:
             self.problem = str(error)
+            # What is in front of the word that is being typed holds on.
+            with suppress(QueryError):
+                self.query = parse(self.text.rstrip().rpartition(" ")[0])

@@ -52,10 +52,12 @@ class ListKeys(Screen[None]):
     def action_reverse(self) -> None:
         """Have the other end first."""
         self.session.reverse = not self.session.reverse
+        self.runs_list.stay_on_top()
         self.list_again()
 
     def _sort_by(self, column: str) -> None:
         self.session.sort, self.session.reverse = column, False
+        self.runs_list.stay_on_top()
         self.list_again()
 
     def on_column_clicked(self, message: ColumnClicked) -> None:

@@ -128,6 +128,7 @@ class MainScreen(ListKeys):
             self._changed_at = time.monotonic()
         if changes.structure:
             self._renew_selected()
+            self._list_rows()
             self._place()
         self._fill_list(changes.runs)
         if not changes.runs.isdisjoint(self._followed()):
@@ -226,7 +227,7 @@ class MainScreen(ListKeys):
 
     def _note(self) -> str:
         if self._prompt() is not None:
-            told = self.filter.problem or "  ".join(map(from_file, self.filter.choices))
+            told = "  ".join(self.filter.choices) or self.filter.problem
             return shorten(from_file(told), self.size.width // 2) if self.filter.open else ""
         notes = ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []

@@ -46,6 +46,7 @@ class RunList(LinesWidget, can_focus=True):
         """How many columns are scrolled out to the left."""
         self._cursor = 0
         self._top = 0
+        self._stays_on_top = False
         self._chosen: str | None = None
         self._chosen_row: str | None = None
         self._shown: tuple[str, ...] = ()
@@ -69,7 +70,8 @@ class RunList(LinesWidget, can_focus=True):
             inside: Keys of the runs that are below the row of their group.
         """
         is_same = rows is self.rows and metrics is self.metrics
-        stay = bool(self._cursor) or bool(self.session.sort)
+        stay = bool(self._cursor) or (bool(self.session.sort) and not self._stays_on_top)
+        self._stays_on_top = False
         self.rows, self.metrics, self.inside = rows, metrics, inside
         if changed is None:
             self._facts.clear()
@@ -134,6 +136,10 @@ class RunList(LinesWidget, can_focus=True):
                 first, last = sorted((index, self._cursor))
                 return self.rows[first : last + 1]
         return self.rows[self._cursor : self._cursor + 1]
+
+    def stay_on_top(self) -> None:
+        """Keep a cursor on the first line there once: the user has asked for another order."""
+        self._stays_on_top = not self._cursor
 
     def move(self, lines: int) -> None:
         """Move the cursor by some lines."""
@@ -217,7 +223,7 @@ class RunList(LinesWidget, can_focus=True):
             assert facts is not None
             last = {name: mean[0] for name, mean in means.items() if mean is not None}
             facts = replace(facts, last={} if row.is_folder else last)
-            return run_table.group_row(facts, together, columns)
+            return run_table.group_row(facts, together, columns, now_s)
         if facts is None:
             return run_table.unread_row(from_file(row.ref.id), columns, indent)
         return run_table.row(facts, columns, now_s, indent)
@@ -294,24 +300,37 @@ class _Marks:
 
 def _group_facts(row: GroupRow) -> Facts:
     """Return what a group's row shows of its runs together: the one furthest behind counts."""
-    epoch, fraction = row.range("@epoch"), row.range("@done")
-    eta, took = row.range("@eta"), row.mean("@took")
+    last = min(row.members, key=lambda entry: entry.kept.position("fraction") or 0.0).kept
+    epoch, epochs = last.position("epoch"), last.position("epochs")
+    eta_s, job_end = _least_time(row)
+    took = row.mean("@took")
     return Facts(
         name=row.name,
         word=row.counts[0][0],
         reason="",
-        epoch=None if epoch is None else int(epoch[0]),
-        epochs=None,
-        fraction=None if fraction is None else fraction[0],
+        epoch=None if epoch is None else int(epoch),
+        epochs=None if epochs is None else int(epochs),
+        fraction=last.position("fraction"),
         it_per_s=None,
-        eta_s=None if eta is None else eta[1],
+        eta_s=eta_s,
         duration_s=None if took is None else took[0],
         last={},
         damaged=False,
         id=row.key,
         source=row.members[0].source,
+        job_end=job_end,
         params={name: _shortened(value) for name, value in row.params.items()},
     )
+
+
+def _least_time(row: GroupRow) -> tuple[float | None, float | None]:
+    """Return ETA and end of the job of the run that has least time to spare, or needs longest."""
+    kept = [entry.kept for entry in row.members]
+    etas = [(eta, one.position("job_end")) for one in kept if (eta := one.position("eta_s"))]
+    limited = [(end - eta, eta, end) for eta, end in etas if end is not None]
+    if limited:
+        return min(limited)[1:]
+    return max((eta for eta, _ in etas), default=None), None
 
 
 def _shortened(value: str) -> str:
