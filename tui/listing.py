@@ -18,7 +18,7 @@ from runstore.ranking import rank_metrics
 
 from .catalog import Entry
 from .grouping import group_key, groups, is_seed, mean_and_spread
-from .query import STATUS_WORDS, Query, Vocabulary, as_number
+from .query import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 from .renderables.run_table import (
     DONE,
     EPOCH,
@@ -205,7 +205,7 @@ class Listing:
             if group.key is None or (asked.grouped and len(group.members) == 1):
                 rows.extend(group.members)
                 continue
-            name = group.members[0].name if asked.grouped else self._below(str(group.key))
+            name = _common_name(group.members) if asked.grouped else self._below(str(group.key))
             key = f"group:{group.key}"
             folded = key not in asked.unfolded
             is_folder = not asked.grouped
@@ -309,6 +309,12 @@ def number_in(entry: Entry, column: str) -> float | None:
 
 def _params_key(entry: Entry) -> Hashable:
     return group_key(dict(entry.kept.params()))
+
+
+def _common_name(entries: Sequence[Entry]) -> str:
+    """Return what the names of some runs begin with; the first one's where that is nothing."""
+    names = {entry.name for entry in entries}
+    return common_start(names).rstrip("-_.=/ ") or entries[0].name
 
 
 # ---- names -------------------------------------------------------------------------------------

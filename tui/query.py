@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -311,7 +311,7 @@ def complete(text: str, known: Vocabulary) -> tuple[str, list[str]]:
     found = found or [choice for choice in choices if typed.lower() in choice.lower()]
     if not found:
         return text, []
-    sure = _common(found)
+    sure = common_start(found)
     if len(sure) < len(typed):
         return text, found
     if len(found) == 1 and any(char.isspace() or char == "|" for char in sure):
@@ -319,7 +319,7 @@ def complete(text: str, known: Vocabulary) -> tuple[str, list[str]]:
     return head + word[:start] + sure, found if len(found) > 1 else []
 
 
-def _common(texts: Sequence[str]) -> str:
+def common_start(texts: Collection[str]) -> str:
     """Return what all texts begin with: the first and the last in order differ most."""
     first, last = min(texts), max(texts)
     same = next((at for at, char in enumerate(first) if last[at : at + 1] != char), len(first))

@@ -176,7 +176,7 @@ def test_runs_that_differ_in_their_seed_are_one_row_in_the_order_of_their_means(
     assert worse.counts == [("finished", 2)]
     listing.toggle(worse)
     listing.update(catalog.entries, Query(), session, Clock())
-    assert [row.name for row in listing.rows] == ["run4", "run5", "run2", "run1", "run2"]
+    assert [row.name for row in listing.rows] == ["run", "run5", "run", "run1", "run2"]
     assert listing.inside == {row.key for row in listing.rows[3:]}
     assert len(listing.runs) == 5
     listing.update(catalog.entries, parse("val/loss<2"), session, Clock())

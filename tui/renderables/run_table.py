@@ -188,18 +188,21 @@ class _Sizes:
         self._choice = choice
 
     def of(self, name: str) -> int:
-        sorted_by = name == self._choice.sort
+        arrow = self._has_arrow(name)
         if name.startswith(PARAM):
             values = (one.params.get(name.removeprefix(PARAM), "") for one in self._shown)
-            title = len(name) - len(PARAM) + sorted_by
+            title = len(name) - len(PARAM) + arrow
             return max(MIN_PARAM, min(MAX_METRIC, max(title, *map(len, values), 0)))
         least = SPREAD_METRIC if self._choice.spread else MIN_METRIC
-        return max(least, min(MAX_METRIC, len(name) + sorted_by))
+        return max(least, min(MAX_METRIC, len(name) + arrow))
 
     def tight(self, name: str) -> int:
         """Return the same where room is short."""
         size = self.of(name)
-        return size if self._choice.spread else min(size, TIGHT_METRIC)
+        return size if self._choice.spread else min(size, TIGHT_METRIC + self._has_arrow(name))
+
+    def _has_arrow(self, name: str) -> bool:
+        return name == self._choice.sort
 
 
 def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> Columns:

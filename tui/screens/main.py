@@ -128,9 +128,10 @@ class MainScreen(ListKeys):
             self._changed_at = time.monotonic()
         if changes.structure:
             self._renew_selected()
-            self._list_rows()
-            self._place()
+        rows = len(self.listing.rows)
         self._fill_list(changes.runs)
+        if changes.structure or rows != len(self.listing.rows):
+            self._place()
         if not changes.runs.isdisjoint(self._followed()):
             self._panes_are_old = True
 
