@@ -26,7 +26,7 @@ from runstore.state import RunState
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
 
-from .kept import Kept
+from .kept import UNREAD, Kept
 from .renderables.text import from_file
 
 POLL_BYTES = 256 << 10
@@ -96,7 +96,7 @@ class Entry:
         self._listed: RunReader | None = None
         self._stamp = 0
         """Tells whether the run is as it was when its reader was let go."""
-        self.kept = Kept()
+        self.kept = UNREAD
         """What filtering, sorting and grouping need; replaced as a whole by each read."""
         self.full: RunReader | None = None
         self.glanced = False

@@ -109,6 +109,10 @@ class Kept:
         return number
 
 
+UNREAD = Kept()
+"""Of all runs that were not read yet."""
+
+
 def param_text(value: object) -> str:
     """Return a parameter's value as text from which a number can be read back exactly."""
     text = value if isinstance(value, str) else str(value)

@@ -55,7 +55,7 @@ Place = tuple[int, float, str]
 class GroupRow:
     """Several runs in one row; made anew whenever their values are looked at again."""
 
-    __slots__ = ("_means", "folded", "is_folder", "key", "members", "name")
+    __slots__ = ("_counts", "_means", "folded", "is_folder", "key", "members", "name")
 
     def __init__(
         self, key: str, name: str, members: Sequence[Entry], *, is_folder: bool, folded: bool
@@ -74,13 +74,16 @@ class GroupRow:
         self.members = members
         self.is_folder = is_folder
         self.folded = folded
+        self._counts: list[tuple[str, int]] = []
         self._means: dict[str, tuple[float, float | None] | None] = {}
 
     @property
     def counts(self) -> list[tuple[str, int]]:
         """(status word, how many), the live ones first."""
-        counts = Counter(entry.word for entry in self.members)
-        return [(word, counts[word]) for word in _WORDS if counts[word]]
+        if not self._counts:
+            counts = Counter(entry.word for entry in self.members)
+            self._counts = [(word, counts[word]) for word in _WORDS if counts[word]]
+        return self._counts
 
     @property
     def params(self) -> dict[str, str]:

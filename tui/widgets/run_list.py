@@ -53,6 +53,8 @@ class RunList(LinesWidget, can_focus=True):
         self._facts: dict[str, Facts] = {}
         self._outdated: set[str] = set()
         """Keys of `_facts` that are to be made again."""
+        self._group_facts: dict[str, Facts] = {}
+        """Of the groups among `rows`; a group may be of all runs."""
 
     def update_from(
         self,
@@ -72,6 +74,8 @@ class RunList(LinesWidget, can_focus=True):
         is_same = rows is self.rows and metrics is self.metrics
         stay = bool(self._cursor) or (bool(self.session.sort) and not self._stays_on_top)
         self._stays_on_top = False
+        if rows is not self.rows:
+            self._group_facts = {}
         self.rows, self.metrics, self.inside = rows, metrics, inside
         if changed is None:
             self._facts.clear()
@@ -216,17 +220,20 @@ class RunList(LinesWidget, can_focus=True):
     def _line(self, row: Row, facts: Facts | None, columns: Columns, now_s: float) -> Line:
         indent = run_table.INDENT if row.key in self.inside else 0
         if isinstance(row, GroupRow):
-            means = {name: row.mean(name) for name in self._metrics_of(columns)}
-            spread = {n: m[1] for n, m in means.items() if m is not None and m[1] is not None}
-            shown = spread if not row.is_folder else {}
-            together = Together(len(row.members), row.counts, row.folded, shown)
             assert facts is not None
-            last = {name: mean[0] for name, mean in means.items() if mean is not None}
-            facts = replace(facts, last={} if row.is_folder else last)
-            return run_table.group_row(facts, together, columns, now_s)
+            return self._group_line(row, facts, columns, now_s)
         if facts is None:
             return run_table.unread_row(from_file(row.ref.id), columns, indent)
         return run_table.row(facts, columns, now_s, indent)
+
+    def _group_line(self, row: GroupRow, facts: Facts, columns: Columns, now_s: float) -> Line:
+        # The runs of a folder may be of anything: their means would say nothing.
+        names = [] if row.is_folder else self._metrics_of(columns)
+        means = [(name, mean) for name in names if (mean := row.mean(name)) is not None]
+        spread = {name: mean[1] for name, mean in means if mean[1] is not None}
+        together = Together(len(row.members), row.counts, row.folded, spread)
+        facts = replace(facts, last={name: mean[0] for name, mean in means})
+        return run_table.group_row(facts, together, columns, now_s)
 
     @staticmethod
     def _metrics_of(columns: Columns) -> list[str]:
@@ -236,7 +243,9 @@ class RunList(LinesWidget, can_focus=True):
     def _facts_of(self, row: Row) -> Facts | None:
         """Return the facts of a row, from the last time it changed; None before it was read."""
         if isinstance(row, GroupRow):
-            return _group_facts(row)
+            if row.key not in self._group_facts:
+                self._group_facts[row.key] = _group_facts(row)
+            return self._group_facts[row.key]
         facts = self._facts.get(row.key)
         if (row.glanced or row.stuck) and (facts is None or row.key in self._outdated):
             with row.glimpse() as view:
