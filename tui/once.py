@@ -73,7 +73,7 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable
     columns = run_table.plan_columns(width, metrics, tell_apart(found))
     yield plain(run_table.header(columns)).rstrip()
     for facts in tell_apart(found):
-        yield plain(run_table.row(facts, columns)).rstrip()
+        yield plain(run_table.row(facts, columns, time.time())).rstrip()
 
 
 def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:

@@ -109,6 +109,18 @@ async def test_other_order_at_the_top_of_the_list_shows_its_first_run(tmp_path: 
         assert screen.selected.name == "run1"
 
 
+async def test_order_by_a_column_that_is_not_shown_is_told_in_the_hint_line(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    async with monitor(tmp_path, (100, 24)) as screen:
+        hints = screen.query_one(HintLine)
+        await press(screen, "S")
+        assert "oldest first" in text_of(hints)
+        screen.session.sort = "params.lr"
+        screen.list_again()
+        await press(screen)
+        assert "sort: lr ▼" in text_of(hints)
+
+
 async def test_filter_on_a_metric_follows_its_value(tmp_path: Path) -> None:
     sweep(tmp_path)
     async with monitor(tmp_path, (100, 24)) as screen:

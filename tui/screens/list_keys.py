@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from textual.screen import Screen
 
 from ..catalog import Catalog, Entry
-from ..listing import GroupRow, Listing, Row, metric_names, param_names
+from ..listing import GroupRow, Listing, Row, metric_names, param_names, starts_ascending
 from ..messages import ColumnClicked, GroupToggled
-from ..renderables.run_table import PARAM
+from ..renderables.run_table import PARAM, Column
 from ..session import Session
 from ..widgets.run_list import RunList
 
@@ -68,6 +68,16 @@ class ListKeys(Screen[None]):
             self.action_reverse()
         else:
             self._sort_by("")
+
+    def order_note(self) -> str:
+        """Say how the runs are sorted where no title tells it; empty where one does."""
+        session, columns = self.session, self.runs_list.columns
+        if not session.sort:
+            return "oldest first" if session.reverse else ""
+        if session.sort in columns.ids:
+            return ""
+        name = Column(session.sort, 0).title
+        return f"sort: {name} {'▲' if starts_ascending(session.sort) != session.reverse else '▼'}"
 
     def action_sideways(self, columns: int) -> None:
         """Scroll the list sideways."""

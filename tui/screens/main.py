@@ -230,7 +230,8 @@ class MainScreen(ListKeys):
         if self._prompt() is not None:
             told = "  ".join(self.filter.choices) or self.filter.problem
             return shorten(from_file(told), self.size.width // 2) if self.filter.open else ""
-        notes = ["errors only"] * self.session.errors_only
+        notes = [note] if (note := self.order_note()) and self._list.display else []
+        notes += ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
