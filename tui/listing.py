@@ -19,7 +19,7 @@ from runstore.ranking import rank_metrics
 from .catalog import Entry
 from .grouping import group_key, groups, is_seed, mean_and_spread
 from .query import STATUS_WORDS, Query, Vocabulary, as_number, common_start
-from .renderables.run_table import (
+from .renderables.run_columns import (
     DONE,
     EPOCH,
     ETA,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from runstore.state import RunState
 from tests.ui.test_app import monitor, press, shown, text_of
 from tests.ui.test_listing import log, write
-from tui.renderables import run_table
+from tui.renderables import run_columns, run_table
 from tui.renderables.facts import facts_of
 from tui.renderables.text import plain
 from tui.screens.columns import ColumnChoice
@@ -257,7 +257,7 @@ async def test_list_beside_a_view_shows_mark_glyph_name_and_what_is_sorted_by(
 
 def test_time_left_is_marked_where_the_run_needs_longer(tmp_path: Path) -> None:
     facts = replace(facts_of(RunState(tmp_path)), word="running", eta_s=600.0, job_end=1300.0)
-    columns = run_table.plan_columns(80, ["loss"], [facts])
+    columns = run_columns.plan_columns(80, ["loss"], [facts])
     assert "LEFT" in plain(run_table.header(columns))
     short = run_table.row(facts, columns, now_s=1000.0)
     assert [span.role for span in short if "05:00!" in span.text] == ["bad"]

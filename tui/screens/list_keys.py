@@ -1,19 +1,31 @@
-"""What the keys of the run list do: order, columns, groups and marks."""
+"""What the keys of the run list do: filter, order, columns, groups and marks."""
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from textual.screen import Screen
 
 from ..catalog import Catalog, Entry
-from ..listing import GroupRow, Listing, Row, metric_names, param_names, starts_ascending
+from ..listing import (
+    GroupRow,
+    Listing,
+    Row,
+    metric_names,
+    param_names,
+    starts_ascending,
+    vocabulary,
+)
 from ..messages import ColumnClicked, GroupToggled
-from ..renderables.run_table import PARAM, Column
+from ..renderables.run_columns import PARAM, Column
 from ..session import Session
 from ..widgets.run_list import RunList
+from .filter_text import FilterText
 
+RANK_EVERY_S = 2.0
+"""The list's metric columns are chosen anew at most this often, so that they keep still."""
 MOST_MARKED = 1000
 """Runs that can be marked: each is looked up whenever something is drawn."""
 
@@ -24,9 +36,15 @@ class ListKeys(Screen[None]):
     Abstract for the type checker alone, as `Pane`.
     """
 
-    catalog: Catalog
-    session: Session
-    listing: Listing
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__()
+        self.catalog = catalog
+        self.session = Session()
+        self.listing = Listing(catalog.roots)
+        self.filter = FilterText()
+        self.take_filter("")
+        self._metrics: list[str] = []
+        self._ranked_at = 0.0
 
     @abstractmethod
     def list_again(self) -> None:
@@ -40,6 +58,42 @@ class ListKeys(Screen[None]):
     def runs_list(self) -> RunList:
         """The list's widget."""
         return self.query_one("#runs", RunList)
+
+    # ---- rows and filter -----------------------------------------------------------------------
+
+    def fill_list(self, changed: frozenset[str] | None) -> None:
+        """Show the rows as they are now; `changed` are the keys of runs, None stands for all."""
+        now = time.monotonic()
+        if not self._metrics or now - self._ranked_at > RANK_EVERY_S:
+            self._metrics, self._ranked_at = self.catalog.ranked_metrics(), now
+        self.listing.is_old |= changed is None or bool(changed)
+        self.list_rows()
+        columns = self.session.columns or self._metrics
+        self.runs_list.update_from(self.listing.rows, columns, changed, self.listing.inside)
+
+    def list_rows(self) -> None:
+        """Make the rows again if it is time."""
+        query = self.filter.query
+        self.listing.update(self.catalog.entries, query, self.session, time.monotonic)
+
+    def take_filter(self, text: str) -> None:
+        """Take a filter that was typed at another time."""
+        self.filter = FilterText(text, known=lambda: vocabulary(self.catalog.entries))
+
+    def filter_again(self) -> None:
+        """List what the filter asks for now."""
+        self.session.filter = "" if self.filter.problem else self.filter.text
+        self.list_again()
+
+    def action_filter(self) -> None:
+        """Open the filter."""
+        self.filter.open = True
+        self.filter_again()
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether only some runs are asked for."""
+        return bool(self.filter.query) or self.session.errors_only
 
     # ---- order and columns ---------------------------------------------------------------------
 
@@ -95,10 +149,6 @@ class ListKeys(Screen[None]):
         if columns is not None:
             self.session.columns = columns
             self.list_again()
-
-    def listed_columns(self, ranked: Sequence[str]) -> Sequence[str]:
-        """Return the metrics and parameters that have columns: the chosen ones, or all metrics."""
-        return self.session.columns or ranked
 
     # ---- groups and errors ---------------------------------------------------------------------
 

@@ -15,12 +15,11 @@ from runstore.sources import looked_for
 
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
-from ..listing import GroupRow, Listing, vocabulary
+from ..listing import GroupRow
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..scene import Scene
-from ..session import Session
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
@@ -29,12 +28,9 @@ from ..widgets.pane import Pane
 from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
 from ..widgets.too_small import TooSmall
-from .filter_text import FilterText
 from .layout import Box, arrange, shows_list
 from .list_keys import ListKeys
 
-RANK_EVERY_S = 2.0
-"""The list's metric columns are chosen anew at most this often, so that they keep still."""
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:
 reading and drawing share one core."""
@@ -52,18 +48,12 @@ class MainScreen(ListKeys):
     AUTO_FOCUS = "#runs"
 
     def __init__(self, catalog: Catalog, watcher: Watcher) -> None:
-        super().__init__()
-        self.catalog = catalog
+        super().__init__(catalog)
         self.watcher = watcher
-        self.session = Session()
         self.alone = ""
         """The pane that has the whole screen."""
         self.paused = False
-        self.listing = Listing(catalog.roots)
-        self.filter = FilterText(known=lambda: vocabulary(catalog.entries))
         self.selected: Entry | None = None
-        self._metrics: list[str] = []
-        self._ranked_at = 0.0
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
         self._panes_at = 0.0
@@ -82,8 +72,8 @@ class MainScreen(ListKeys):
     def on_mount(self) -> None:
         """Show what the catalog has already."""
         self._list.empty, self._list.session = self._nothing, self.session
-        self.filter = FilterText(self.session.filter, known=self.filter.known)
-        self._fill_list(None)
+        self.take_filter(self.session.filter)
+        self.fill_list(None)
         self._update_header()
 
     def show_panes(self) -> None:
@@ -129,7 +119,7 @@ class MainScreen(ListKeys):
         if changes.structure:
             self._renew_selected()
         rows = len(self.listing.rows)
-        self._fill_list(changes.runs)
+        self.fill_list(changes.runs)
         if changes.structure or rows != len(self.listing.rows):
             self._place()
         if not changes.runs.isdisjoint(self._followed()):
@@ -152,24 +142,11 @@ class MainScreen(ListKeys):
                 if pane.FOLLOWS_CLOCK:
                     pane.redraw()
 
-    def _fill_list(self, changed: frozenset[str] | None) -> None:
-        now = time.monotonic()
-        if not self._metrics or now - self._ranked_at > RANK_EVERY_S:
-            self._metrics, self._ranked_at = self.catalog.ranked_metrics(), now
-        self.listing.is_old |= changed is None or bool(changed)
-        self._list_rows()
-        columns = self.listed_columns(self._metrics)
-        self._list.update_from(self.listing.rows, columns, changed, self.listing.inside)
-
-    def _list_rows(self) -> None:
-        query = self.filter.query
-        self.listing.update(self.catalog.entries, query, self.session, time.monotonic)
-
     def list_again(self) -> None:
         """List the runs anew: something else is asked for."""
-        self._list_rows()
+        self.list_rows()
         self._place()
-        self._fill_list(frozenset())
+        self.fill_list(frozenset())
         self._update_header()
 
     def _update_panes(self) -> None:
@@ -196,7 +173,7 @@ class MainScreen(ListKeys):
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
             roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
-            runs=f"{len(listed):,} of {total}" if self._leaves_out else total,
+            runs=f"{len(listed):,} of {total}" if self.leaves_out else total,
             counts=tuple(status_counts(self.catalog.status_counts())),
             place=self._list.place,
             paused=self.paused,
@@ -219,12 +196,7 @@ class MainScreen(ListKeys):
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"
-        return elsewhere or self._leaves_out or self._focused_pane() is not None
-
-    @property
-    def _leaves_out(self) -> bool:
-        """Whether only some runs are asked for."""
-        return bool(self.filter.query) or self.session.errors_only
+        return elsewhere or self.leaves_out or self._focused_pane() is not None
 
     def _note(self) -> str:
         if self._prompt() is not None:
@@ -243,7 +215,7 @@ class MainScreen(ListKeys):
 
     def _nothing(self, width: int) -> list[Line]:
         """Return what to say in place of an empty list."""
-        if self._leaves_out and self.catalog.entries:
+        if self.leaves_out and self.catalog.entries:
             wanted = ["failed, crashed or has a NaN"] * self.session.errors_only
             wanted += [f"matches {from_file(self.filter.text)!r}"] if self.filter.query else []
             text = f"no run {' and '.join(wanted)}; Esc shows all"
@@ -353,7 +325,7 @@ class MainScreen(ListKeys):
             self._update_header()
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
             event.stop()
-            self._refilter()
+            self.filter_again()
 
     def _may_filter(self) -> bool:
         found = keymap.find("slash", self.session.view)
@@ -362,11 +334,7 @@ class MainScreen(ListKeys):
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the filter."""
         if self.filter.paste(event.text):
-            self._refilter()
-
-    def _refilter(self) -> None:
-        self.session.filter = "" if self.filter.problem else self.filter.text
-        self.list_again()
+            self.filter_again()
 
     # ---- what keys do --------------------------------------------------------------------------
 
@@ -460,7 +428,7 @@ class MainScreen(ListKeys):
         else:
             self.filter.clear()
             self.session.errors_only = False
-            self._refilter()
+            self.filter_again()
 
     def marks_changed(self) -> None:
         """Draw the marked runs, and have them read."""
@@ -468,11 +436,6 @@ class MainScreen(ListKeys):
         self._tell_watcher()
         self._update_panes()
         self._update_header()
-
-    def action_filter(self) -> None:
-        """Open the filter."""
-        self.filter.open = True
-        self._refilter()
 
     def action_pause(self) -> None:
         """Hold the screen still, or catch up."""

@@ -13,7 +13,16 @@ from ..listing import GroupRow, Row, starts_ascending
 from ..messages import ColumnClicked, GroupToggled, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
 from ..renderables.facts import Facts, facts_of, short, tell_apart
-from ..renderables.run_table import PARAM, Choice, Columns, Together
+from ..renderables.run_columns import (
+    INDENT,
+    MIN_NAME,
+    PARAM,
+    STATUS_WIDTH,
+    Choice,
+    Columns,
+    plan_columns,
+)
+from ..renderables.run_table import Together
 from ..renderables.text import Line, Span, fit_line, from_file
 from ..session import Session
 from .lines import LinesWidget
@@ -40,7 +49,7 @@ class RunList(LinesWidget, can_focus=True):
         self.empty: Callable[[int], list[Line]] = lambda width: []
         """Returns what to say when there are no runs."""
         self.session = Session()
-        self.columns = Columns(run_table.STATUS_WIDTH, run_table.MIN_NAME)
+        self.columns = Columns(STATUS_WIDTH, MIN_NAME)
         """As drawn last."""
         self._first_column = 0
         """How many columns are scrolled out to the left."""
@@ -213,12 +222,12 @@ class RunList(LinesWidget, can_focus=True):
         ascending = starts_ascending(session.sort) != session.reverse
         choice = Choice(session.sort, ascending, self._first_column, spread=session.grouped)
         room = width - MARK_WIDTH - 1
-        self.columns = run_table.plan_columns(room, self.metrics, facts, choice)
+        self.columns = plan_columns(room, self.metrics, facts, choice)
         self._first_column = self.columns.left
         return self.columns
 
     def _line(self, row: Row, facts: Facts | None, columns: Columns, now_s: float) -> Line:
-        indent = run_table.INDENT if row.key in self.inside else 0
+        indent = INDENT if row.key in self.inside else 0
         if isinstance(row, GroupRow):
             assert facts is not None
             return self._group_line(row, facts, columns, now_s)
