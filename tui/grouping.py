@@ -38,16 +38,33 @@ class Group(Generic[Member]):
     members: tuple[Member, ...]
 
 
+class _Opened(tuple[Hashable]):
+    """The place of a group among those that are alone: its key."""
+
+    __slots__ = ()
+
+
 def groups(
     members: Iterable[Member], key_of: Callable[[Member], Hashable]
 ) -> Iterator[Group[Member]]:
     """Yield the groups in the order of their first members; a key of None is a group of its own."""
-    found: dict[tuple[bool, Hashable], list[Member]] = {}
-    for number, member in enumerate(members):
+    found: dict[Hashable, list[Member]] = {}
+    # Those that are alone may be a hundred thousand: they have no list each.
+    order: list[_Opened | Member] = []
+    for member in members:
         key = key_of(member)
-        found.setdefault((False, number) if key is None else (True, key), []).append(member)
-    for (is_shared, key), together in found.items():
-        yield Group(key if is_shared else None, tuple(together))
+        if key is None:
+            order.append(member)
+        elif key in found:
+            found[key].append(member)
+        else:
+            found[key] = [member]
+            order.append(_Opened((key,)))
+    for one in order:
+        if isinstance(one, _Opened):
+            yield Group(one[0], tuple(found.pop(one[0])))
+        else:
+            yield Group(None, (one,))
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:

@@ -48,9 +48,6 @@ _LIVE_FIRST = ("running", "stalled", "pending", "planned", "failed", "crashed", 
 _WORDS = (*_LIVE_FIRST, *(word for word in STATUS_WORDS if word not in _LIVE_FIRST))
 _FAILED = frozenset({"failed", "crashed"})
 
-Place = tuple[int, float, str]
-"""What rows are sorted by: numbers before texts."""
-
 
 class GroupRow:
     """Several runs in one row; made anew whenever their values are looked at again."""
@@ -144,6 +141,8 @@ class Listing:
         """Keys of groups whose runs are listed."""
         self.is_old = False
         """There are values that the rows were not made with."""
+        self.cost_s = 0.0
+        """How long it took to make the rows."""
         self._asked: Asked | None = None
         self._not_before = 0.0
 
@@ -177,7 +176,8 @@ class Listing:
         self._make(asked)
         self.is_old = False
         end = clock()
-        self._not_before = end + max(AGAIN_S, (end - start) / SHARE)
+        self.cost_s = end - start
+        self._not_before = end + max(AGAIN_S, self.cost_s / SHARE)
 
     def _make(self, asked: Asked) -> None:
         found = _wanted(asked)
@@ -263,40 +263,48 @@ def starts_ascending(column: str) -> bool:
 
 
 def ordered(rows: Sequence[AnyRow], sort: str, reverse: bool) -> Sequence[AnyRow]:
-    """Return rows in order; those without a value stay at the end, equals the newest first."""
+    """Return rows in order: numbers, texts, and at the end those without a value.
+
+    Equals stay as they were, the newest first.
+    """
     if not sort:
         return rows[::-1] if reverse else rows
-    known: list[tuple[Place, AnyRow]] = []
+    numbers: list[tuple[float, AnyRow]] = []
+    texts: list[tuple[str, AnyRow]] = []
     unknown: list[AnyRow] = []
     for row in rows:
         place = _place(row, sort)
-        if place is None:
+        if isinstance(place, str):
+            texts.append((place, row))
+        elif place is None or math.isnan(place):
             unknown.append(row)
         else:
-            known.append((place, row))
-    known.sort(key=itemgetter(0), reverse=starts_ascending(sort) == reverse)
-    return [row for _, row in known] + unknown
+            numbers.append((place, row))
+    descending = starts_ascending(sort) == reverse
+    numbers.sort(key=itemgetter(0), reverse=descending)
+    texts.sort(key=itemgetter(0), reverse=descending)
+    in_order = [row for _, row in numbers]
+    in_order += [row for _, row in texts]
+    return in_order + unknown
 
 
-def _place(row: Row, column: str) -> Place | None:
+def _place(row: Row, column: str) -> float | str | None:
+    """Return what a row is sorted by."""
     entry = row if isinstance(row, Entry) else row.members[0]
     match column:
         case "@status":
-            return (0, float(_WORDS.index(entry.word) if entry.word in _WORDS else 99), "")
+            return _WORDS.index(entry.word) if entry.word in _WORDS else len(_WORDS)
         case "@run":
-            return (1, 0.0, row.name.lower())
+            return row.name.lower()
         case "@source":
-            return (1, 0.0, entry.source)
-    if isinstance(row, GroupRow):
-        mean = row.mean(column)
-        value = None if mean is None else mean[0]
-        if value is not None or not column.startswith(PARAM):
-            return None if value is None or math.isnan(value) else (0, value, "")
+            return entry.source
+    if isinstance(row, GroupRow) and (mean := row.mean(column)) is not None:
+        return mean[0]
     value = number_in(entry, column)
-    if value is not None:
-        return None if math.isnan(value) else (0, value, "")
-    text = entry.kept.param(column.removeprefix(PARAM)) if column.startswith(PARAM) else None
-    return None if text is None else (1, 0.0, text.lower())
+    if value is not None or not column.startswith(PARAM):
+        return value
+    text = entry.kept.param(column.removeprefix(PARAM))
+    return None if text is None else text.lower()
 
 
 def number_in(entry: Entry, column: str) -> float | None:

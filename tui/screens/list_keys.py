@@ -24,6 +24,8 @@ from ..session import Session
 from ..widgets.run_list import RunList
 from .filter_text import FilterText
 
+TYPED_S = 0.03
+"""Where listing takes longer, it waits for a pause between the keys of a filter."""
 RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
 MOST_MARKED = 1000
@@ -43,6 +45,8 @@ class ListKeys(Screen[None]):
         self.listing = Listing(catalog.roots)
         self.filter = FilterText()
         self.take_filter("")
+        self.is_filter_new = False
+        """It is still to be applied: of a hundred thousand runs not for each key that is typed."""
         self._metrics: list[str] = []
         self._ranked_at = 0.0
 
@@ -83,7 +87,9 @@ class ListKeys(Screen[None]):
     def filter_again(self) -> None:
         """List what the filter asks for now."""
         self.session.filter = "" if self.filter.problem else self.filter.text
-        self.list_again()
+        self.is_filter_new = self.filter.open and self.listing.cost_s > TYPED_S
+        if not self.is_filter_new:
+            self.list_again()
 
     def action_filter(self) -> None:
         """Open the filter."""

@@ -102,6 +102,9 @@ class MainScreen(ListKeys):
         if not self.painted or not self.query("#runs"):
             # The timer may be quicker than a busy machine mounts the list, and outlive it.
             return
+        if self.is_filter_new:
+            self.is_filter_new = False
+            self.list_again()
         if not self.paused:
             changes = self.catalog.take_changes()
             if changes or self.listing.is_old:
@@ -326,6 +329,7 @@ class MainScreen(ListKeys):
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
             event.stop()
             self.filter_again()
+            self._update_header()
 
     def _may_filter(self) -> bool:
         found = keymap.find("slash", self.session.view)
