@@ -182,6 +182,7 @@ async def test_t_puts_runs_with_other_seeds_into_one_row(tmp_path: Path) -> None
         assert "0.5000±0.1414" in worse
         await press(screen, "j", "enter")
         assert names(screen)[1:4] == ["run", "run4", "run3"]
+        assert "run4 seed=4" in rows(screen)[2]
         await press(screen, "space")
         assert [row[:1] for row in rows(screen)] == [" ", "•", "A", "B", " "]
         await press(screen, "k", "space")

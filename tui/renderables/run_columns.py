@@ -112,6 +112,8 @@ class Choice:
     """How many columns are scrolled out to the left."""
     spread: bool = False
     """Rows of several runs have a mean and a deviation."""
+    indent: int = 0
+    """Of some of the names."""
 
 
 def plan_columns(
@@ -131,7 +133,7 @@ def plan_columns(
     """
     choice = choice or Choice()
     shown = list(facts)
-    wants = _wants(shown)
+    wants = _wants(shown, choice.indent)
     sizes = _Sizes(shown, choice)
     if width < NARROW:
         columns = _narrow(width, metrics, wants, sizes, choice)
@@ -154,10 +156,10 @@ class _Wants(NamedTuple):
     """Whether a job with a time limit is among them."""
 
 
-def _wants(shown: Sequence[Facts]) -> _Wants:
+def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
     sources = {one.source for one in shown}
     foreign = sources - {NATIVE.name}
-    name = max(map(name_width, shown), default=0)
+    name = max(map(name_width, shown), default=0) + indent
     return _Wants(
         name=max(MIN_NAME, min(MAX_NAME, name)),
         epoch=max(MIN_EPOCH, min(MAX_EPOCH, max(map(len, map(epoch_text, shown)), default=0))),

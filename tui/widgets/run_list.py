@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from textual import events
 
 from ..catalog import Entry
+from ..grouping import is_seed
 from ..listing import GroupRow, Row, starts_ascending
 from ..messages import ColumnClicked, GroupToggled, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
@@ -204,8 +205,8 @@ class RunList(LinesWidget, can_focus=True):
             return self.empty(width)
         self.is_waiting = False
         read = {row.key: fact for row in visible if (fact := self._facts_of(row)) is not None}
-        facts = dict(zip(read, tell_apart(list(read.values())), strict=True))
-        columns = self._plan(width, list(facts.values()))
+        facts = self._told_apart(read)
+        columns = self._plan(width, facts)
         title = (Span(" " * MARK_WIDTH), *run_table.header(columns))
         more = Span("→" if columns.right else " ", "key")
         out: list[Line] = [(*fit_line(title, width - 1), more)]
@@ -217,12 +218,20 @@ class RunList(LinesWidget, can_focus=True):
             out.append((Span("", role), *line) if index == self._cursor else line)
         return out
 
-    def _plan(self, width: int, facts: Sequence[Facts]) -> Columns:
+    def _told_apart(self, read: Mapping[str, Facts]) -> dict[str, Facts]:
+        """Give each row what tells it from its namesakes; below a row of seeds that is the seed."""
+        below = {key for key in read if self.session.grouped and key in self.inside}
+        others = {key: fact for key, fact in read.items() if key not in below}
+        told = dict(zip(others, tell_apart(list(others.values())), strict=True))
+        return told | {key: replace(read[key], apart=_seeds(read[key])) for key in below}
+
+    def _plan(self, width: int, facts: Mapping[str, Facts]) -> Columns:
         session = self.session
         ascending = starts_ascending(session.sort) != session.reverse
-        choice = Choice(session.sort, ascending, self._first_column, spread=session.grouped)
+        indent = 0 if facts.keys().isdisjoint(self.inside) else INDENT
+        choice = Choice(session.sort, ascending, self._first_column, session.grouped, indent)
         room = width - MARK_WIDTH - 1
-        self.columns = plan_columns(room, self.metrics, facts, choice)
+        self.columns = plan_columns(room, self.metrics, facts.values(), choice)
         self._first_column = self.columns.left
         return self.columns
 
@@ -349,6 +358,11 @@ def _least_time(row: GroupRow) -> tuple[float | None, float | None]:
     if limited:
         return min(limited)[1:]
     return max((eta for eta, _ in etas), default=None), None
+
+
+def _seeds(facts: Facts) -> tuple[str, str]:
+    found = {name: value for name, value in facts.params.items() if is_seed(name)}
+    return " ".join(f"{name}={value}" for name, value in found.items()), " ".join(found.values())
 
 
 def _shortened(value: str) -> str:
