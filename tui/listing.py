@@ -7,6 +7,7 @@ for. Where it depends on live values it is done again now and then, not at each 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
@@ -46,6 +47,8 @@ _POSITIONS = {
 _MOST_FIRST = frozenset({EPOCH, DONE, RATE, TOOK})
 _LIVE_FIRST = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")
 _WORDS = (*_LIVE_FIRST, *(word for word in STATUS_WORDS if word not in _LIVE_FIRST))
+_DIGITS = re.compile(r"[0-9]+")
+_LONGEST_NUMBER = 12
 _FAILED = frozenset({"failed", "crashed"})
 
 
@@ -295,7 +298,7 @@ def _place(row: Row, column: str) -> float | str | None:
         case "@status":
             return _WORDS.index(entry.word) if entry.word in _WORDS else len(_WORDS)
         case "@run":
-            return row.name.lower()
+            return _natural(row.name)
         case "@source":
             return entry.source
     if isinstance(row, GroupRow) and (mean := row.mean(column)) is not None:
@@ -305,6 +308,11 @@ def _place(row: Row, column: str) -> float | str | None:
         return value
     text = entry.kept.param(column.removeprefix(PARAM))
     return None if text is None else text.lower()
+
+
+def _natural(name: str) -> str:
+    """Return a name so that `trial-10` comes behind `trial-9`."""
+    return _DIGITS.sub(lambda found: found[0].zfill(_LONGEST_NUMBER), name.lower())
 
 
 def number_in(entry: Entry, column: str) -> float | None:

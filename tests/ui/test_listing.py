@@ -108,6 +108,12 @@ def test_first_order_of_a_column_is_the_one_that_people_look_for(tmp_path: Path)
     assert sorted(listed(catalog, sort="@took")) == ["run1", "run2"]
 
 
+def test_numbers_in_names_are_sorted_as_numbers(tmp_path: Path) -> None:
+    for number in (9, 10, 1):
+        write(tmp_path, number)
+    assert listed(read(tmp_path), sort="@run") == ["run1", "run9", "run10"]
+
+
 def test_errors_are_failures_and_values_that_are_no_numbers(tmp_path: Path) -> None:
     write(tmp_path, 1, loss=0.5)
     write(tmp_path, 2, loss=float("nan"))
