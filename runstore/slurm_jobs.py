@@ -48,6 +48,8 @@ class JobState:
     """When it was started last, Unix seconds by Slurm's clock; -1 unknown."""
     reason: str = ""
     """Why it waits, in Slurm's words; empty where there is none."""
+    end: float = UNKNOWN_TIME
+    """When its time limit ends it, Unix seconds by Slurm's clock; -1 unknown, or no limit."""
 
     @property
     def is_over(self) -> bool:
@@ -150,10 +152,11 @@ def _ask(jobs: Sequence[str]) -> dict[str, JobState]:
 
 
 def _squeue(jobs: Sequence[str]) -> str:
-    # %A: the job's own number, also of an array's task. With several -j, unknown ones are left out.
+    # %A: the job's own number, also of an array's task. %e: of a job that runs, by its time limit.
+    # With several -j, unknown ones are left out.
     listed = ",".join([*jobs, jobs[0]])
     return _output(
-        ["squeue", "--noheader", "--states=all", f"--jobs={listed}", "--format=%A|%T|%S|%r"]
+        ["squeue", "--noheader", "--states=all", f"--jobs={listed}", "--format=%A|%T|%S|%r|%e"]
     )
 
 
@@ -199,10 +202,10 @@ def _parsed(output: str) -> dict[str, JobState]:
 def _states(lines: Iterable[str]) -> Iterable[tuple[str, JobState]]:
     for line in lines:
         job, _, rest = line.partition("|")
-        word, start, reason = (*rest.split("|"), "", "")[:3]
+        word, start, reason, end = (*rest.split("|"), "", "", "")[:4]
         if job.isdigit() and word:
             # `CANCELLED by 1000`
-            yield job, JobState(word.split()[0], _seconds(start), _told(reason))
+            yield job, JobState(word.split()[0], _seconds(start), _told(reason), _seconds(end))
 
 
 def _seconds(text: str) -> float:

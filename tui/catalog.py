@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from runstore.errors import RootNotFoundError
-from runstore.limits import LISTED_READERS, TEXT_CHARS
+from runstore.limits import LISTED_READERS
 from runstore.pool import Pool
-from runstore.ranking import RANKED_METRICS, most_telling, telling_metrics
+from runstore.ranking import telling_metrics
 from runstore.sources import RunRef, open_run
 from runstore.sources.glances import unanswered
 from runstore.sources.reading import RunReader, guarded
@@ -26,7 +26,9 @@ from runstore.state import RunState
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
 
+from .kept import UNREAD, Kept
 from .renderables.facts import diverged
+from .renderables.text import from_file
 
 POLL_BYTES = 256 << 10
 """Read at once from a run that is shown in full; about 25 ms, for which the screen may wait."""
@@ -76,13 +78,12 @@ class Entry:
         "_patient",
         "_pool",
         "_stamp",
-        "_told",
         "counted",
         "full",
         "glanced",
         "is_nan",
+        "kept",
         "lock",
-        "metrics",
         "read_at",
         "ref",
         "stuck",
@@ -97,8 +98,8 @@ class Entry:
         self._listed: RunReader | None = None
         self._stamp = 0
         """Tells whether the run is as it was when its reader was let go."""
-        self._told = ""
-        """Name and tags, for the filter."""
+        self.kept = UNREAD
+        """What filtering, sorting and grouping need; replaced as a whole by each read."""
         self.full: RunReader | None = None
         self.glanced = False
         self.word = "unknown"
@@ -107,8 +108,6 @@ class Entry:
         """The newest value of a metric was NaN or infinite at the last read."""
         self.counted: str | None = None
         """The word that its catalog has counted it under."""
-        self.metrics: tuple[str, ...] = ()
-        """Those that may become a column."""
         self.read_at = 0.0
         """Monotonic time of the last read."""
         self.stuck = False
@@ -153,18 +152,8 @@ class Entry:
 
     def _note(self, state: RunState) -> None:
         self.word = state.status.word
-        told = "\n".join((state.name, *state.tags))[:TEXT_CHARS]
-        if told != self._told:
-            self._told = self._pool.share(told)
-        last = state.last
-        self.is_nan = bool(diverged(last))
-        if min(len(last), RANKED_METRICS) != len(self.metrics):
-            self.metrics = self._pool.share(tuple(map(self._pool.share, most_telling(last))))
-
-    @property
-    def name(self) -> str:
-        """What people call it, as far as it was read."""
-        return self._told.partition("\n")[0] or self.ref.name
+        self.is_nan = bool(diverged(state.last))
+        self.kept = Kept.of(state, self.kept, self._pool)
 
     @property
     def is_open(self) -> bool:
@@ -191,10 +180,40 @@ class Entry:
         """Whether more rows may come."""
         return Status(self.word).alive
 
-    def holds(self, words: Iterable[str]) -> bool:
-        """Tell whether each word, in lower case, is in the run's name, path, status or tags."""
-        searched = "\n".join((self._told, self.key, self.word)).lower()
-        return all(word in searched for word in words)
+    # ---- what a filter asks --------------------------------------------------------------------
+
+    @property
+    def searched(self) -> str:
+        """Name, tags, path and status, in lower case."""
+        return "\n".join((self.kept.told, self.key, self.word)).lower()
+
+    @property
+    def name(self) -> str:
+        """What the run is called, safe to draw; its id until it was read."""
+        return self.kept.name or from_file(self.ref.id)
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """Its tags."""
+        return self.kept.tags
+
+    @property
+    def source(self) -> str:
+        """Whose format its files have."""
+        return self.ref.source.name
+
+    def value(self, name: str) -> str | float | None:
+        """Return a parameter as text, or else the newest value of a metric; None without either.
+
+        `params.NAME` is the parameter, also where a metric is called so.
+        """
+        kept = self.kept
+        found = kept.param(name)
+        if found is None:
+            found = kept.param(name.removeprefix("params."))
+        return kept.metric(name) if found is None else found
+
+    # ---- what it shows -------------------------------------------------------------------------
 
     @contextmanager
     def view(self) -> Iterator[RunView]:
@@ -389,4 +408,4 @@ class Catalog:
     def ranked_metrics(self) -> list[str]:
         """Return the metrics of the newest runs, the most telling first."""
         newest = self.entries[:RANKED_ROWS]
-        return telling_metrics(name for entry in newest for name in entry.metrics)
+        return telling_metrics(name for entry in newest for name in entry.kept.metric_names)

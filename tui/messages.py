@@ -42,3 +42,15 @@ class PaneChosen(Message):
     """A pane of the current view was clicked."""
 
     pane: str
+
+
+@dataclass
+class ColumnClicked(Message):
+    """The title of a column of the list was clicked."""
+
+    column: str
+
+
+@dataclass
+class GroupToggled(Message):
+    """The chosen group's row was clicked twice."""

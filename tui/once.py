@@ -16,7 +16,7 @@ from runstore.sources.glances import glanced
 from runstore.store import discover
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
-from .renderables import details, run_table
+from .renderables import details, run_columns, run_table
 from .renderables.curves import run_chart
 from .renderables.epochs import epochs
 from .renderables.facts import Facts, facts_of, packed, run_count, status_counts, tell_apart
@@ -71,10 +71,10 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable
     if not refs:
         yield f"no runs yet in {places}; looked for: {looked_for()}"
         return
-    columns = run_table.plan_columns(width, metrics, tell_apart(found))
+    columns = run_columns.plan_columns(width, metrics, tell_apart(found))
     yield plain(run_table.header(columns)).rstrip()
     for facts in tell_apart(found):
-        yield plain(run_table.row(facts, columns)).rstrip()
+        yield plain(run_table.row(facts, columns, time.time())).rstrip()
 
 
 def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:
@@ -86,7 +86,7 @@ def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:
             found[-1] = packed(found[-1], pool, metrics)
         elif number == min(RANKED_ROWS, len(refs)):
             names = telling_metrics(name for facts in found for name in facts.last)
-            metrics = names[: width // run_table.MIN_METRIC]
+            metrics = names[: width // run_columns.MIN_METRIC]
             found = [packed(facts, pool, metrics) for facts in found]
     return metrics, found
 

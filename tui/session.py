@@ -23,6 +23,10 @@ class Session:
     """Keys of marked runs in the order of marking."""
     grouped: bool = False
     """Runs that differ in nothing but their seed are one row."""
+    by_folder: bool = False
+    """The runs of one folder are one row; only where they are not `grouped`."""
+    errors_only: bool = False
+    """Runs that failed, crashed or have a value that is no number."""
 
     def toggle_mark(self, key: str) -> None:
         """Mark a run, or take its mark away."""

@@ -72,4 +72,4 @@ def test_no_filter_keeps_the_screen_waiting(
         text.press(char, char)
     # A search that goes through all ways to match would take years.
     with within_cpu_s(5):
-        entry.holds(text.words)
+        text.query.holds(entry)

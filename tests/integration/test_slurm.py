@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import runstore
+from runstore.slurm_jobs import SlurmJobs
 from tests.conftest import WaitUntil, find_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +159,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 TRAINS = """
 import signal, time
 import runstore
+from runstore.slurm_jobs import SlurmJobs
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 run = runstore.init()
@@ -244,6 +246,7 @@ def test_cancelled_job_saves_and_is_not_started_again(
 HOLDS = """
 import signal, time
 import runstore
+from runstore.slurm_jobs import SlurmJobs
 run = runstore.init(system_interval_s=None)
 for name in ("SIGTERM", "SIGUSR1"): signal.signal(getattr(signal, name), signal.SIG_IGN)
 run.log({"loss": 1.0}, step=1)
@@ -274,3 +277,18 @@ def test_ls_says_what_became_of_the_job_of_a_run_without_an_end(
     ended = listed()
     assert ended["status"] == "interrupted"
     assert ended["reason"].startswith(f"Slurm job {job} was cancelled, last sign of life ")
+
+
+def test_end_of_the_time_limit_is_known_of_a_job_that_runs(
+    slurm: Slurm, tmp_path: Path, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = slurm.submit(tmp_path, (sys.executable, "-c", HOLDS), "--time=30")
+    wait_until(lambda: f"{job} " in slurm.run("squeue", "--noheader", "--states=R"))
+    monkeypatch.setenv("SLURM_CONF", str(slurm.folder / "slurm.conf"))
+    jobs = SlurmJobs()
+    jobs.state(job)
+    assert jobs.refresh()
+    state = jobs.state(job)
+    assert state is not None
+    assert (state.word, state.end - state.start) == ("RUNNING", 30 * 60)
+    slurm.run("scancel", "--signal=KILL", "--full", job)

@@ -15,6 +15,7 @@ from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
 from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog, Entry
+from tui.query import Query, parse
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
 from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher
@@ -163,7 +164,7 @@ def test_readers_of_runs_off_screen_are_let_go_and_come_back(tmp_path: Path) -> 
     assert sum(entry.is_open for entry in catalog.entries) == LISTED_READERS
     assert (first.is_open, second.is_open) == (True, False)
     assert sum(catalog.status_counts().values()) == len(catalog.entries)
-    assert second.holds([second.ref.name])
+    assert parse(second.ref.name).holds(second)
 
     catalog.take_changes()
     catalog.glance(second)
@@ -295,7 +296,7 @@ def test_filter_is_edited_kept_and_dropped() -> None:
     assert (filter_text.text, filter_text.open) == ("onxy", False)
     filter_text.press("slash", "/")
     filter_text.press("escape", None)
-    assert (filter_text.words, filter_text.open) == ([], False)
+    assert (filter_text.query, filter_text.open) == (Query(), False)
 
 
 def test_runs_of_a_file_server_are_first_read_at_its_pace(tmp_path: Path) -> None:

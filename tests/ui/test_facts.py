@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runstore.state import RunState
-from tui.renderables import run_table
+from tui.renderables import run_columns, run_table
 from tui.renderables.facts import Facts, facts_of, tell_apart
 from tui.renderables.text import plain
 
@@ -49,21 +49,21 @@ def test_equal_parameters_leave_the_end_of_the_id() -> None:
 def test_a_narrow_list_keeps_the_difference_before_the_name() -> None:
     shown = [facts("a", "mobilenet", batch_size=32), facts("b", "mobilenet", batch_size=128)]
     named = list(tell_apart(shown))
-    wide = run_table.plan_columns(160, (), named)
-    narrow = run_table.Columns(9, 5, 4, (), percent=False, took=False)
+    wide = run_columns.plan_columns(160, (), named)
+    narrow = run_columns.Columns(run_columns.STATUS_WIDTH, 9)
     assert "mobilenet batch_size=128" in plain(run_table.row(named[1], wide))
     assert " 128" in plain(run_table.row(named[1], narrow))
 
 
 def titles(width: int, *shown: Facts) -> list[str]:
-    return plain(run_table.header(run_table.plan_columns(width, ["train/loss"], shown))).split()
+    return plain(run_table.header(run_columns.plan_columns(width, ["train/loss"], shown))).split()
 
 
 def test_where_a_run_of_another_tool_is_listed_each_says_whose_it_is() -> None:
     own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
     assert "SOURCE" not in titles(160, own)
     assert "SOURCE" in titles(80, own, other)
-    columns = run_table.plan_columns(80, ["train/loss"], [own, other])
+    columns = run_columns.plan_columns(80, ["train/loss"], [own, other])
     assert "native" in plain(run_table.row(own, columns)).split()
     assert "tensorboard" in plain(run_table.row(other, columns)).split()
 
@@ -72,7 +72,7 @@ def test_only_our_own_runs_tell_how_fast_they_are() -> None:
     own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
     for shown, expected in (((own,), True), ((own, other), True), ((other,), False)):
         assert ("IT/S" in titles(80, *shown), "ETA" in titles(80, *shown)) == (expected,) * 2
-        columns = run_table.plan_columns(80, ["train/loss"], shown)
+        columns = run_columns.plan_columns(80, ["train/loss"], shown)
         lengths = {len(plain(run_table.row(one, columns))) for one in shown}
         assert lengths == {len(plain(run_table.header(columns)))}
 

@@ -131,6 +131,21 @@ def test_garbage_of_slurm_is_passed_over(answers: Answers) -> None:
     assert jobs.state("11") == JobState("RUNNING")
 
 
+def test_end_by_the_time_limit_is_known_where_there_is_one(answers: Answers) -> None:
+    ends = STARTED + 3600
+    calls = answers(
+        f"11|RUNNING|{STARTED}|None|{ends}\n12|RUNNING|{STARTED}|None|N/A\n13|PENDING|N/A|Priority|N/A\n"
+    )
+    jobs = SlurmJobs()
+    for job in ("11", "12", "13"):
+        jobs.state(job)
+    assert jobs.refresh()
+    assert jobs.state("11") == JobState("RUNNING", STARTED, end=ends)
+    assert jobs.state("12") == JobState("RUNNING", STARTED)
+    assert jobs.state("13") == JobState("PENDING", reason="Priority")
+    assert calls.read_text().splitlines()[0].endswith("|%e")
+
+
 # -- what a run's status becomes ---------------------------------------------------------------
 
 

@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from runstore.nested import flattened
 from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
 from runstore.ranking import SPLITS, is_bookkeeping, rank_metrics, split_metric
+from runstore.slurm_jobs import JOBS, ON_A_NODE, UNKNOWN_TIME, SlurmJobs
 from runstore.sources import NATIVE
 from runstore.state import RunState
 
@@ -62,6 +64,8 @@ class Facts:
     source: str = NATIVE.name
     """Whose files they are: `native`, `tensorboard`, `wandb` …"""
     params: Mapping[str, str] = field(default_factory=dict)
+    job_end: float | None = None
+    """When the time limit of its Slurm job is over, Unix seconds; None without one."""
     apart: tuple[str, str] = ("", "")
     """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
 
@@ -83,7 +87,8 @@ def facts_of(state: RunState) -> Facts:
         damaged=bool(state.bad_line_count or state.torn_lines or state.problems or state.degraded),
         id=from_file(state.id),
         source=state.source,
-        params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
+        params={from_file(key): from_file(short(value)) for key, value in flattened(state.params)},
+        job_end=job_end(state),
     )
 
 
@@ -154,6 +159,18 @@ def epoch_fraction(progress: Progress | None) -> float | None:
     if progress is None or not progress.batches or progress.batch is None:
         return None
     return min(1.0, progress.batch / progress.batches)
+
+
+def job_end(state: RunState, jobs: SlurmJobs = JOBS) -> float | None:
+    """Return when the time limit of a live run's Slurm job is over, Unix seconds.
+
+    None where it is in no job, the job has no limit, or Slurm was not asked yet.
+    """
+    job = state.environment.get("SLURM_JOB_ID") if state.status.is_proven_alive else None
+    told = jobs.state(job) if isinstance(job, str) else None
+    if told is None or told.word not in ON_A_NODE or told.end == UNKNOWN_TIME:
+        return None
+    return told.end
 
 
 def run_fraction(state: RunState) -> float | None:

@@ -1,165 +1,137 @@
-"""The run list: which columns fit, and one line per run."""
+"""The lines of the run list: its titles, and one per run or group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from runstore.numbers import NOTHING, duration, metric, percent, rate
-from runstore.sources import NATIVE
 
 from .bars import ENDED, bar
 from .facts import GLYPHS, STATUS_ROLES, Facts
-from .text import Line, Span, fit, from_file, line, shorten
-
-STATUS_WIDTH = 13
-"""A glyph, a blank, and the longest word: `interrupted`."""
-RATE_WIDTH = 6
-TIME_WIDTH = 6
-PERCENT_WIDTH = 4
-MIN_EPOCH, MAX_EPOCH = 5, 9
-MIN_NAME = 14
-SHORTEST_NAME = 8
-"""What a name may shrink to so that one metric fits."""
-MIN_METRIC, TIGHT_METRIC, MAX_METRIC = 8, 12, 14
+from .run_columns import (
+    DONE,
+    GLYPH_WIDTH,
+    NAME,
+    PARAM,
+    SOURCE,
+    SPREAD_METRIC,
+    STATUS,
+    TITLES,
+    Column,
+    Columns,
+    epoch_text,
+    name_width,
+)
+from .text import Line, Span, fit, line, line_width, shorten
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """The widths of the list's columns, in cells."""
+class Together:
+    """What the row of several runs shows besides their common facts."""
 
-    name: int
-    epoch: int
-    bar: int
-    metrics: tuple[tuple[str, int], ...]
-    """Metric name and width."""
-    percent: bool
-    took: bool
-    """Whether there is room for the duration."""
-    source: int = 0
-    """Of the tool that wrote the run; 0 without that column."""
-    rates: bool = True
-    """Whether there are steps per second, and the time that is left."""
-
-
-def plan_columns(width: int, metrics: Sequence[str], facts: Iterable[Facts]) -> Columns:
-    """Return the columns for a list of `width` cells that shows these runs.
-
-    The name gets what it needs and two metrics come before anything else that is optional. Where
-    a run of another tool is among them, each says whose it is, if one metric still fits. Only our
-    own tell how fast they are.
-    """
-    wants = _wants(facts)
-    rates = (RATE_WIDTH + 1 + TIME_WIDTH + 1) * wants.rates
-    bar_width = 4 if width < 72 else 6 if width < 100 else 10
-    room = width - (STATUS_WIDTH + 1 + wants.epoch + 1 + rates) - bar_width - 1
-    source = wants.source if room - wants.source - 1 >= MIN_NAME + MIN_METRIC + 1 else 0
-    room -= source + bool(source)
-    wanted_name = max(MIN_NAME, min(36, wants.name))
-    chosen: list[tuple[str, int]] = []
-    for name in metrics:
-        size = max(MIN_METRIC, min(MAX_METRIC, len(name)))
-        if room - size - 1 < wanted_name:
-            size = min(size, TIGHT_METRIC)
-        keep = (SHORTEST_NAME, MIN_NAME, wanted_name)[min(2, len(chosen))]
-        if room - size - 1 < keep:
-            break
-        chosen.append((name, size))
-        room -= size + 1
-    has_percent = room - PERCENT_WIDTH - 1 >= wanted_name
-    room -= (PERCENT_WIDTH + 1) * has_percent
-    took = room - TIME_WIDTH - 1 >= wanted_name
-    room -= (TIME_WIDTH + 1) * took
-    # What is left over goes to the bar, up to a length where more says nothing more.
-    spare = max(0, min(24 - bar_width, room - wanted_name))
-    return Columns(
-        name=max(1, room - spare),
-        epoch=wants.epoch,
-        bar=bar_width + spare,
-        metrics=tuple(chosen),
-        percent=has_percent,
-        took=took,
-        source=source,
-        rates=wants.rates,
-    )
-
-
-class _Wants(NamedTuple):
-    """What the runs of a list want, in cells."""
-
-    name: int
-    epoch: int
-    source: int
-    """0 where all are our own."""
-    rates: bool
-
-
-def _wants(facts: Iterable[Facts]) -> _Wants:
-    shown = list(facts)
-    sources = {one.source for one in shown}
-    foreign = sources - {NATIVE.name}
-    return _Wants(
-        name=max(map(name_width, shown), default=0),
-        epoch=max(MIN_EPOCH, min(MAX_EPOCH, max(map(len, map(epoch_text, shown)), default=0))),
-        source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
-        rates=not foreign or NATIVE.name in sources,
-    )
+    count: int
+    counts: Sequence[tuple[str, int]]
+    """(status word, how many)."""
+    folded: bool
+    spread: Mapping[str, float] = field(default_factory=dict)
+    """Of each metric the standard deviation of the newest values."""
 
 
 def header(columns: Columns) -> Line:
-    """Return the column titles."""
-    cells = [
-        fit("  STATUS", STATUS_WIDTH),
-        fit("RUN", columns.name),
-        *([fit("SOURCE", columns.source)] if columns.source else []),
-        fit("EPOCH", columns.epoch, right=True),
-        fit("", columns.bar),
-        *([" " * PERCENT_WIDTH] if columns.percent else []),
-        *([fit("IT/S", RATE_WIDTH, right=True)] if columns.rates else []),
-        *([fit("ETA", TIME_WIDTH, right=True)] if columns.rates else []),
-        *([fit("TOOK", TIME_WIDTH, right=True)] if columns.took else []),
-        *(_metric_title(name, size) for name, size in columns.metrics),
-    ]
-    return line(Span(" ".join(cells), "head"))
+    """Return the column titles; the one that is sorted by has an arrow."""
+    narrow = columns.status == GLYPH_WIDTH
+    spans = [Span("  " if narrow else _title(columns, STATUS, columns.status, indent=2), "head")]
+    spans += [] if narrow else [Span(" ")]
+    spans.append(Span(_title(columns, NAME, columns.name), "head"))
+    for column in columns.cells:
+        right = column.id not in (SOURCE, DONE)
+        title = _title(columns, column.id, column.width, right=right)
+        spans += [Span(" "), Span(title, "head")]
+    return tuple(spans)
 
 
-def _metric_title(name: str, size: int) -> str:
-    return fit(shorten(from_file(name), size, keep_end=True), size, right=True)
+def _title(columns: Columns, name: str, width: int, *, right: bool = False, indent: int = 0) -> str:
+    title = " " * indent + Column(name, width).title
+    if name == columns.sort:
+        arrow = "▲" if columns.ascending else "▼"
+        return fit(
+            shorten(title, width - 1, keep_end=name not in TITLES) + arrow, width, right=right
+        )
+    return fit(shorten(title, width, keep_end=name not in TITLES), width, right=right)
 
 
-def row(facts: Facts, columns: Columns) -> Line:
-    """Return one run; every column is there, with a dash where nothing is known."""
+def row(facts: Facts, columns: Columns, now_s: float = 0.0, indent: int = 0) -> Line:
+    """Return one run; every column is there, with a dash where nothing is known.
+
+    Args:
+        facts: Of the run.
+        columns: Their widths.
+        now_s: Unix seconds, to tell how long a job may still run.
+        indent: Cells before the name.
+    """
     role = STATUS_ROLES.get(facts.word, "dim")
-    alive = facts.word in ("running", "stalled")
-    status = fit(f"{GLYPHS.get(facts.word, '?')} {facts.word}", STATUS_WIDTH)
-    spans = [Span(status, role), Span(" "), *_name(facts, columns.name), Span(" ")]
-    if columns.source:
-        spans += [Span(fit(facts.source, columns.source), "dim"), Span(" ")]
-    spans += [Span(fit(epoch_text(facts), columns.epoch, right=True)), Span(" ")]
-    spans += [*bar(facts.fraction, columns.bar, "bar" if alive else ENDED), Span(" ")]
-    if columns.percent:
-        done = "" if facts.fraction is None else percent(facts.fraction)
-        spans += [Span(fit(done, PERCENT_WIDTH, right=True)), Span(" ")]
-    if columns.rates:
-        spans += [_quantity(rate(facts.it_per_s), RATE_WIDTH), Span(" ")]
-        spans += [_quantity(duration(facts.eta_s), TIME_WIDTH), Span(" ")]
-    if columns.took:
-        spans += [_quantity(duration(facts.duration_s), TIME_WIDTH, "dim"), Span(" ")]
-    for name, size in columns.metrics:
-        spans += [_value(facts.last.get(name), size), Span(" ")]
-    return tuple(spans[:-1])
+    glyph = GLYPHS.get(facts.word, "?")
+    if columns.status == GLYPH_WIDTH:
+        status = line(Span(f"{glyph} ", role))
+    else:
+        status = line(Span(fit(f"{glyph} {facts.word}", columns.status), role), " ")
+    spans = [*status, Span(" " * indent), *_name(facts, max(1, columns.name - indent))]
+    for column in columns.cells:
+        spans += [Span(" "), *_cell(facts, column, now_s)]
+    return tuple(span for span in spans if span.text)
 
 
-def unread_row(name: str, columns: Columns) -> Line:
+def group_row(facts: Facts, together: Together, columns: Columns, now_s: float = 0.0) -> Line:
+    """Return the row of several runs: how many are how, and what their values are on average."""
+    arrow = "▸" if together.folded else "▾"
+    count = f"n={together.count:,}"
+    if columns.status == GLYPH_WIDTH:
+        spans = [Span(f"{arrow} ", "key"), *_label(facts, columns.name, count)]
+    else:
+        status = _group_status(f"{arrow} {count}", together.counts, columns.status)
+        spans = [*status, Span(" "), *_name(facts, columns.name)]
+    for column in columns.cells:
+        deviation = together.spread.get(column.id)
+        spans.append(Span(" "))
+        if deviation is None or column.width < SPREAD_METRIC - 1:
+            spans += _cell(facts, column, now_s)
+        else:
+            spans.append(_spread(facts.last[column.id], deviation, column.width))
+    return tuple(spans)
+
+
+def _group_status(head: str, counts: Sequence[tuple[str, int]], width: int) -> Line:
+    spans = [Span(head, "key")]
+    for word, number in counts:
+        text = f"{GLYPHS.get(word, '?')}{number:,}"
+        gap = " " if len(spans) == 1 else ""
+        if line_width(tuple(spans)) + len(gap + text) > width:
+            break
+        spans.append(Span(gap + text, STATUS_ROLES.get(word, "dim")))
+    return (*spans, Span(" " * (width - line_width(tuple(spans)))))
+
+
+def _label(facts: Facts, width: int, count: str) -> Line:
+    room = max(1, width - len(count) - 1)
+    return (*_name(facts, room), Span(fit(f" {count}", width - room), "dim"))
+
+
+def _spread(mean: float, deviation: float, width: int) -> Span:
+    text = f"{metric(mean)}±{metric(deviation)}"
+    if len(text) > width:
+        text = f"{mean:.4g}±{deviation:.2g}"
+    return _quantity(text, width, "bad" if "nan" in text else "value")
+
+
+def unread_row(name: str, columns: Columns, indent: int = 0) -> Line:
     """Return the line of a run that was found and not read yet."""
-    status = fit("  reading …", STATUS_WIDTH)
-    return line(Span(status, "dim"), " ", Span(shorten(name, columns.name, keep_end=True), "dim"))
-
-
-def name_width(facts: Facts) -> int:
-    """Return the cells that a run's name wants, with what tells it from its namesakes."""
-    return len(facts.name) + (1 + len(facts.apart[0]) if facts.apart[0] else 0)
+    width = max(1, columns.name - indent)
+    told = " " * indent + shorten(name, width, keep_end=True)
+    if columns.status == GLYPH_WIDTH:
+        return line(Span("… ", "dim"), Span(told, "dim"))
+    status = fit("  reading …", columns.status)
+    return line(Span(status, "dim"), " ", Span(told, "dim"))
 
 
 def _name(facts: Facts, width: int) -> Line:
@@ -179,11 +151,40 @@ def _told_apart(facts: Facts, width: int) -> Line:
     return line(Span(name, "name"), " ", Span(rest, "dim"))
 
 
-def epoch_text(facts: Facts) -> str:
-    """Return `7/30`, `7` or nothing."""
-    if facts.epoch is None:
-        return NOTHING if facts.epochs is None else f"{NOTHING}/{facts.epochs}"
-    return str(facts.epoch) if facts.epochs is None else f"{facts.epoch}/{facts.epochs}"
+def _cell(facts: Facts, column: Column, now_s: float) -> Line:
+    """Return what a run has in one column, as wide as that is."""
+    width = column.width
+    match column.id:
+        case "@source":
+            return (Span(fit(facts.source, width), "dim"),)
+        case "@epoch":
+            return (Span(fit(epoch_text(facts), width, right=True)),)
+        case "@done":
+            alive = facts.word in ("running", "stalled")
+            return bar(facts.fraction, width, "bar" if alive else ENDED)
+        case "@percent":
+            done = "" if facts.fraction is None else percent(facts.fraction)
+            return (Span(fit(done, width, right=True)),)
+        case "@rate":
+            return (_quantity(rate(facts.it_per_s), width),)
+        case "@eta":
+            return (_quantity(duration(facts.eta_s), width),)
+        case "@left":
+            return (_time_left(facts, width, now_s),)
+        case "@took":
+            return (_quantity(duration(facts.duration_s), width, "dim"),)
+    if column.id.startswith(PARAM):
+        return (_quantity(facts.params.get(column.id.removeprefix(PARAM), NOTHING), width),)
+    return (_value(facts.last.get(column.id), width),)
+
+
+def _time_left(facts: Facts, width: int, now_s: float) -> Span:
+    """Return how long the job may still run, marked where the run needs longer."""
+    if facts.job_end is None or not now_s:
+        return _quantity(NOTHING, width)
+    left_s = max(0.0, facts.job_end - now_s)
+    is_short = facts.eta_s is not None and facts.eta_s > left_s
+    return _quantity(f"{duration(left_s)}{'!' if is_short else ' '}", width, "bad" * is_short)
 
 
 def _quantity(text: str, width: int, role: str = "") -> Span:

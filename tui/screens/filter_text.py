@@ -6,15 +6,31 @@ itself edits the text: a user on a slow link types ahead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ..query import Query, QueryError, Vocabulary, complete, parse
 
 
 @dataclass(slots=True)
 class FilterText:
-    """The text of the filter, and whether keys go into it."""
+    """The text of the filter, what it asks for, and whether keys go into it."""
 
     text: str = ""
     open: bool = False
+    known: Callable[[], Vocabulary] = Vocabulary
+    """Returns what may be typed, for Tab."""
+    query: Query = field(default_factory=Query)
+    """What was asked for by the last text that could be understood."""
+    problem: str = ""
+    """Why the text cannot be understood as it is, in a few words."""
+    choices: list[str] = field(default_factory=list)
+    """What may follow, after a Tab that left it open."""
+
+    def __post_init__(self) -> None:
+        """Understand the text that is there at first."""
+        self._understand()
 
     def press(self, key: str, character: str | None, *, may_open: bool = True) -> bool:
         """Take a key; return False when it is not for the filter.
@@ -27,11 +43,15 @@ class FilterText:
         if not self.open:
             self.open = may_open and character == "/"
             return self.open
+        self.choices = []
         match key:
             case "enter":
-                self.open = False
+                # What cannot be understood stays open, with the reason beside it.
+                self.open = bool(self.problem)
             case "escape":
-                self.text, self.open = "", False
+                self.clear()
+            case "tab":
+                self.text, self.choices = complete(self.text, self.known())
             case "backspace" | "ctrl+h":
                 self.text = self.text[:-1]
             case "ctrl+u":
@@ -40,15 +60,26 @@ class FilterText:
                 self.text = self.text.rstrip().rpartition(" ")[0]
             case _:
                 return self.paste(character or "")
+        self._understand()
         return True
 
     def paste(self, text: str) -> bool:
         """Add what is printable of a text; return whether anything was."""
         printable = "".join(char for char in text if char.isprintable()) if self.open else ""
         self.text += printable
+        self._understand()
         return bool(printable)
 
-    @property
-    def words(self) -> list[str]:
-        """The words that a run must hold, in lower case."""
-        return self.text.lower().split()
+    def clear(self) -> None:
+        """Ask for nothing any more."""
+        self.text, self.open = "", False
+        self._understand()
+
+    def _understand(self) -> None:
+        try:
+            self.query, self.problem = parse(self.text), ""
+        except QueryError as error:
+            self.problem = str(error)
+            # What is in front of the word that is being typed holds on.
+            with suppress(QueryError):
+                self.query = parse(self.text.rstrip().rpartition(" ")[0])

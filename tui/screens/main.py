@@ -9,7 +9,6 @@ from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import Screen
 from textual.widget import Widget
 
 from runstore.requests import Kind
@@ -19,11 +18,11 @@ from .. import keymap
 from ..bell import Bell
 from ..beside import Beside
 from ..catalog import Catalog, Changes, Entry
+from ..listing import GroupRow
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..scene import Scene
-from ..session import Session
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
@@ -33,31 +32,28 @@ from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
 from ..widgets.too_small import TooSmall
 from .asking import ask
-from .filter_text import FilterText
 from .layout import Box, arrange, shows_list
+from .list_keys import ListKeys
 
-RANK_EVERY_S = 2.0
-"""The list's metric columns are chosen anew at most this often, so that they keep still."""
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:
 reading and drawing share one core."""
 TELL_UNREAD = 2000
 """Fewer are read before anybody has wondered at the counts."""
 
+_FILTER_HELP = "words  lr>=1e-3  status:run  tag:x  -not  a | b  Tab"
 _LOOKED_FOR = f"Looked for: {looked_for()}"
 
 
-class MainScreen(Screen[None]):
+class MainScreen(ListKeys):
     """Arranges the widgets, and passes each what it shows."""
 
     BINDINGS = keymap.main_bindings()
     AUTO_FOCUS = "#runs"
 
     def __init__(self, catalog: Catalog, watcher: Watcher) -> None:
-        super().__init__()
-        self.catalog = catalog
+        super().__init__(catalog)
         self.watcher = watcher
-        self.session = Session()
         self.beside = Beside()
         self.bell = False
         """Whether the terminal's bell rings for runs that end, fail or become NaN."""
@@ -65,10 +61,7 @@ class MainScreen(Screen[None]):
         self.alone = ""
         """The pane that has the whole screen."""
         self.paused = False
-        self.filter = FilterText()
         self.selected: Entry | None = None
-        self._metrics: list[str] = []
-        self._ranked_at = 0.0
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
         self._panes_at = 0.0
@@ -87,7 +80,8 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         """Show what the catalog has already."""
         self._list.empty, self._list.session = self._nothing, self.session
-        self._fill_list(None)
+        self.take_filter(self.session.filter)
+        self.fill_list(None)
         self._update_header()
 
     def show_panes(self) -> None:
@@ -97,7 +91,7 @@ class MainScreen(Screen[None]):
 
     @property
     def _list(self) -> RunList:
-        return self.query_one("#runs", RunList)
+        return self.runs_list
 
     @property
     def is_read(self) -> bool:
@@ -116,9 +110,12 @@ class MainScreen(Screen[None]):
         if not self.painted or not self.query("#runs"):
             # The timer may be quicker than a busy machine mounts the list, and outlive it.
             return
+        if self.is_filter_new:
+            self.is_filter_new = False
+            self.list_again()
         if not self.paused:
             changes = self.catalog.take_changes()
-            if changes:
+            if changes or self.listing.is_old:
                 self._take(changes)
             if self._panes_are_old and self._may_draw_panes():
                 self._update_panes()
@@ -133,8 +130,10 @@ class MainScreen(Screen[None]):
             self._listen(changes.runs)
         if changes.structure:
             self._renew_selected()
+        rows = len(self.listing.rows)
+        self.fill_list(changes.runs)
+        if changes.structure or rows != len(self.listing.rows):
             self._place()
-        self._fill_list(changes.runs)
         if not changes.runs.isdisjoint(self._followed()):
             self._panes_are_old = True
 
@@ -162,16 +161,12 @@ class MainScreen(Screen[None]):
                 if pane.FOLLOWS_CLOCK:
                     pane.redraw()
 
-    def _fill_list(self, changed: frozenset[str] | None) -> None:
-        now = time.monotonic()
-        if not self._metrics or now - self._ranked_at > RANK_EVERY_S:
-            self._metrics, self._ranked_at = self.catalog.ranked_metrics(), now
-        self._list.update_from(self._listed(), self._metrics, changed)
-
-    def _listed(self) -> list[Entry]:
-        words = self.filter.words
-        entries = self.catalog.entries
-        return [entry for entry in entries if entry.holds(words)] if words else entries
+    def list_again(self) -> None:
+        """List the runs anew: something else is asked for."""
+        self.list_rows()
+        self._place()
+        self.fill_list(frozenset())
+        self._update_header()
 
     def _update_panes(self) -> None:
         self._panes_at, self._panes_are_old = time.monotonic(), False
@@ -181,7 +176,7 @@ class MainScreen(Screen[None]):
     def _scene(self) -> Scene:
         marked = (self.catalog.get(key) for key in self.session.marks)
         there = tuple(entry for entry in marked if entry is not None)
-        return Scene(self.selected, there, self.session, self._list.entries, self.beside)
+        return Scene(self.selected, there, self.session, self.listing.runs, self.beside)
 
     def _followed(self) -> list[str]:
         """Return the keys of the runs whose history is read, the chosen one first."""
@@ -193,12 +188,12 @@ class MainScreen(Screen[None]):
         return (pane for pane in self._panes.values() if pane.display)
 
     def _update_header(self) -> None:
-        entries, listed = self.catalog.entries, self._list.entries
+        entries, listed = self.catalog.entries, self.listing.runs
         total = run_count(len(entries))
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
             roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
-            runs=f"{len(listed):,} of {total}" if self.filter.words else total,
+            runs=f"{len(listed):,} of {total}" if self.leaves_out else total,
             counts=tuple(status_counts(self.catalog.status_counts())),
             place=self._list.place,
             paused=self.paused,
@@ -219,20 +214,26 @@ class MainScreen(Screen[None]):
         typed = self.filter.text if self.filter.open else pane.prompt if pane else None
         if typed is None:
             return None
+        help_text = Span(_FILTER_HELP, "dim") if self.filter.open and not typed else ""
         room = max(10, self.size.width - len(mark) - len(HintLine.HELP) - 5)
         shown = from_file(typed[-room:])
         start = "…" if len(typed) > room else ""
-        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"))
+        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text)
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"
-        return elsewhere or bool(self.filter.words) or self._focused_pane() is not None
+        return elsewhere or self.leaves_out or self._focused_pane() is not None
 
     def _note(self) -> str:
         if said := self.beside.said:
             # Where it would not fit at all, the hints would have the whole line.
             return shorten(said, self.size.width - 12)
-        notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
+        if self._prompt() is not None:
+            told = "  ".join(self.filter.choices) or self.filter.problem
+            return shorten(from_file(told), self.size.width // 2) if self.filter.open else ""
+        notes = [note] if (note := self.order_note()) and self._list.display else []
+        notes += ["errors only"] * self.session.errors_only
+        notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
         if unread > TELL_UNREAD:
@@ -243,8 +244,10 @@ class MainScreen(Screen[None]):
 
     def _nothing(self, width: int) -> list[Line]:
         """Return what to say in place of an empty list."""
-        if self.filter.words:
-            text = f"no run matches {from_file(self.filter.text)!r}; Esc shows all"
+        if self.leaves_out and self.catalog.entries:
+            wanted = ["failed, crashed or has a NaN"] * self.session.errors_only
+            wanted += [f"matches {from_file(self.filter.text)!r}"] if self.filter.query else []
+            text = f"no run {' and '.join(wanted)}; Esc shows all"
             return [EMPTY, line("  ", Span(text, "dim"))]
         missing = self._missing()
         if missing:
@@ -285,7 +288,7 @@ class MainScreen(Screen[None]):
         width, height = self.size
         if not width or not height:
             return
-        boxes = arrange(width, height, len(self._listed()), self.session.view, self.alone)
+        boxes = arrange(width, height, len(self.listing.rows), self.session.view, self.alone)
         for name in boxes if self.painted else ():
             if name not in _WITHOUT_PANES:
                 self._pane(name)
@@ -351,7 +354,8 @@ class MainScreen(Screen[None]):
             self._update_header()
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
             event.stop()
-            self._refilter()
+            self.filter_again()
+            self._update_header()
 
     def _may_filter(self) -> bool:
         found = keymap.find("slash", self.session.view)
@@ -365,12 +369,7 @@ class MainScreen(Screen[None]):
                 pane.press(character, character)
             self._update_header()
         elif self.filter.paste(event.text):
-            self._refilter()
-
-    def _refilter(self) -> None:
-        self._place()
-        self._fill_list(frozenset())
-        self._update_header()
+            self.filter_again()
 
     # ---- what keys do --------------------------------------------------------------------------
 
@@ -379,13 +378,18 @@ class MainScreen(Screen[None]):
         found = keymap.find(name, self.session.view)
         if found is None:
             return
-        target = self._keyed_pane() if found.views else self
+        target = self._keyed_pane() if found.views and not self._is_of_list(found) else self
         if target is None:
             return
         await self.app.run_action(found.action, default_namespace=target)
         if target is not self:
             self._update_panes()
             self._update_header()
+
+    def _is_of_list(self, key: keymap.Key) -> bool:
+        """Tell whether a key of the view of all runs is for the list, not for a pane beside it."""
+        name = key.action.partition("(")[0]
+        return self.session.view == "runs" and hasattr(ListKeys, f"action_{name}")
 
     def _keyed_pane(self) -> Pane | None:
         """Return the pane that the view's own keys are for."""
@@ -435,7 +439,10 @@ class MainScreen(Screen[None]):
     def action_open(self) -> None:
         """Show the chosen run; or give the pane that has the keys the whole screen."""
         pane = self._focused_pane()
-        if pane is None:
+        row = self._list.chosen_row
+        if pane is None and isinstance(row, GroupRow) and self.session.view == "runs":
+            self.fold(row)
+        elif pane is None:
             self.choose_view("run")
         elif not pane.enter():
             self.alone = "" if self.alone == pane.NAME else pane.NAME
@@ -457,33 +464,16 @@ class MainScreen(Screen[None]):
         elif self._focused_pane():
             self._list.focus()
         else:
-            self.filter.text = ""
-            self._refilter()
+            self.filter.clear()
+            self.session.errors_only = False
+            self.filter_again()
 
-    def action_mark(self) -> None:
-        """Mark the chosen run, or take its mark away, and go on to the next."""
-        # What the list says of it comes later than the next key of somebody who types ahead.
-        chosen = self._list.chosen
-        if chosen is not None:
-            self.session.toggle_mark(chosen.key)
-            self._list.move(1)
-            self._marks_changed()
-
-    def action_unmark(self) -> None:
-        """Take all marks away."""
-        self.session.marks.clear()
-        self._marks_changed()
-
-    def _marks_changed(self) -> None:
+    def marks_changed(self) -> None:
+        """Draw the marked runs, and have them read."""
         self._list.redraw()
         self._tell_watcher()
         self._update_panes()
         self._update_header()
-
-    def action_filter(self) -> None:
-        """Open the filter."""
-        self.filter.open = True
-        self._refilter()
 
     def action_pause(self) -> None:
         """Hold the screen still, or catch up."""

@@ -22,7 +22,10 @@ class HintLine(LinesWidget):
     """What is being typed, and what Enter and Esc do with it."""
 
     def update_from(self, view: str, note: str, going_back: bool, prompt: Line | None) -> None:
-        """Show the keys of a view, a note (the filter in force), and what is being typed."""
+        """Show the keys of a view, a note, and what is being typed.
+
+        Without a prompt the note tells the filter in force, with one what is wrong with the text.
+        """
         new = (view, note, going_back, prompt)
         if new != (self.view, self.note, self.going_back, self.prompt):
             self.view, self.note, self.going_back, self.prompt = new
@@ -31,7 +34,9 @@ class HintLine(LinesWidget):
     def build(self, width: int, height: int) -> list[Line]:
         """Return the keys, as many as fit, or the filter while it is typed."""
         if self.prompt is not None:
-            return [spread(self.prompt, line(Span(self.HELP, "dim")), width)]
+            help_text = Span(self.HELP, "dim")
+            told = Span(f"{self.note} ", "warn") if self.note else help_text
+            return [spread(self.prompt, line(told), width)]
         spans: list[Span] = [Span(" ")]
         note = line(Span(self.note, "warn"), " ") if self.note else ()
         for key, does in keymap.hints(self.view, self.going_back):

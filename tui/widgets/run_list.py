@@ -2,78 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from textual import events
 
 from ..catalog import Entry
-from ..messages import RunChosen, ShownRunsChanged, ViewChosen
+from ..grouping import is_seed
+from ..listing import GroupRow, Row, starts_ascending
+from ..messages import ColumnClicked, GroupToggled, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
-from ..renderables.facts import Facts, facts_of, tell_apart
+from ..renderables.facts import Facts, facts_of, short, tell_apart
+from ..renderables.run_columns import (
+    INDENT,
+    MIN_NAME,
+    PARAM,
+    STATUS_WIDTH,
+    Choice,
+    Columns,
+    plan_columns,
+)
+from ..renderables.run_table import Together
 from ..renderables.text import Line, Span, fit_line, from_file
 from ..session import Session
 from .lines import LinesWidget
 
 FACTS_KEPT = 1000
 """Runs whose line need not be made again when they come back into view."""
+MARK_WIDTH = 1
 
 
 class RunList(LinesWidget, can_focus=True):
     """A table with a cursor.
 
     The cursor keeps to its run, not to its line: a run that starts above does not move it. On the
-    first line it stays there, so that the newest run is the one that is looked at.
+    first line of an unsorted list it stays there, so that the newest run is the one that is looked
+    at.
     """
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
-        self.entries: Sequence[Entry] = ()
+        self.rows: Sequence[Row] = ()
         self.metrics: Sequence[str] = ()
+        self.inside: Collection[str] = ()
+        """Keys of the runs that are below the row of their group."""
         self.empty: Callable[[int], list[Line]] = lambda width: []
         """Returns what to say when there are no runs."""
         self.session = Session()
+        self.columns = Columns(STATUS_WIDTH, MIN_NAME)
+        """As drawn last."""
+        self._first_column = 0
+        """How many columns are scrolled out to the left."""
         self._cursor = 0
         self._top = 0
+        self._stays_on_top = False
         self._chosen: str | None = None
+        self._chosen_row: str | None = None
         self._shown: tuple[str, ...] = ()
         self._facts: dict[str, Facts] = {}
         self._outdated: set[str] = set()
         """Keys of `_facts` that are to be made again."""
+        self._group_facts: dict[str, Facts] = {}
+        """Of the groups among `rows`; a group may be of all runs."""
 
     def update_from(
-        self, entries: Sequence[Entry], metrics: Sequence[str], changed: frozenset[str] | None
+        self,
+        rows: Sequence[Row],
+        metrics: Sequence[str],
+        changed: frozenset[str] | None,
+        inside: Collection[str] = (),
     ) -> None:
         """Show other runs, or the same with new values.
 
         Args:
-            entries: The runs, in order.
-            metrics: The metrics worth a column, the most telling first.
+            rows: The runs and groups, in order.
+            metrics: The metrics and parameters worth a column, the most telling first.
             changed: Keys of the runs whose values changed; None means all.
+            inside: Keys of the runs that are below the row of their group.
         """
-        stay = self._chosen if self._cursor else None
-        is_same = entries is self.entries and metrics is self.metrics
-        self.entries, self.metrics = entries, metrics
+        is_same = rows is self.rows and metrics is self.metrics
+        stay = bool(self._cursor) or (bool(self.session.sort) and not self._stays_on_top)
+        self._stays_on_top = False
+        if rows is not self.rows:
+            self._group_facts = {}
+        self.rows, self.metrics, self.inside = rows, metrics, inside
         if changed is None:
             self._facts.clear()
         else:
             self._outdated |= changed & self._facts.keys()
         if len(self._facts) > FACTS_KEPT:
-            visible = {entry.key for entry in self._visible()}
+            visible = {row.key for row in self._visible()}
             self._facts = {key: self._facts[key] for key in self._facts.keys() & visible}
         if is_same and changed is not None and changed.isdisjoint(self._shown):
             return
-        if stay is not None and not self._at(self._cursor, stay):
-            self._cursor = next((i for i, e in enumerate(entries) if e.key == stay), self._cursor)
+        if stay and not self._at(self._cursor):
+            self._cursor = self._place_of_chosen()
         self._settle()
         self.redraw()
 
-    def _at(self, index: int, key: str) -> bool:
-        return index < len(self.entries) and self.entries[index].key == key
+    def _at(self, index: int) -> bool:
+        return index < len(self.rows) and self.rows[index].key == self._chosen_row
+
+    def _place_of_chosen(self) -> int:
+        """Return where the chosen row is now: itself, its run, or the group that its run is in."""
+        for wanted in (self._chosen_row, self._chosen):
+            for index, row in enumerate(self.rows):
+                if row.key == wanted:
+                    return index
+        for index, row in enumerate(self.rows):
+            if isinstance(row, GroupRow) and any(e.key == self._chosen for e in row.members):
+                return index
+        return self._cursor
+
+    @property
+    def chosen_row(self) -> Row | None:
+        """The row under the cursor."""
+        return self.rows[self._cursor] if self._cursor < len(self.rows) else None
 
     @property
     def chosen(self) -> Entry | None:
-        """The run under the cursor."""
-        return self.entries[self._cursor] if self._cursor < len(self.entries) else None
+        """The run under the cursor; of a group its first."""
+        row = self.chosen_row
+        return row.members[0] if isinstance(row, GroupRow) else row
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -82,15 +133,27 @@ class RunList(LinesWidget, can_focus=True):
 
     @property
     def place(self) -> str:
-        """`1-14 of 1,000` when not all runs are visible, else nothing."""
+        """`1-14 of 1,000` when not all rows are visible, else nothing."""
         rows = self._rows
-        if len(self.entries) <= rows:
+        if len(self.rows) <= rows:
             return ""
-        return f"{self._top + 1}-{self._top + rows} of {len(self.entries):,}"
+        return f"{self._top + 1}-{self._top + rows} of {len(self.rows):,}"
 
     @property
     def _rows(self) -> int:
         return max(1, self.size.height - 1)
+
+    def rows_from(self, key: str) -> Sequence[Row]:
+        """Return the rows from the one of a run to the cursor; only the latter without that run."""
+        for index, row in enumerate(self.rows):
+            if row.key == key:
+                first, last = sorted((index, self._cursor))
+                return self.rows[first : last + 1]
+        return self.rows[self._cursor : self._cursor + 1]
+
+    def stay_on_top(self) -> None:
+        """Keep a cursor on the first line there once: the user has asked for another order."""
+        self._stays_on_top = not self._cursor
 
     def move(self, lines: int) -> None:
         """Move the cursor by some lines."""
@@ -104,61 +167,113 @@ class RunList(LinesWidget, can_focus=True):
 
     def move_edge(self, direction: int) -> None:
         """Move the cursor to the first (negative) or the last run."""
-        self.move(direction * len(self.entries))
+        self.move(direction * len(self.rows))
+
+    def move_sideways(self, columns: int) -> None:
+        """Scroll to further columns, or back."""
+        if columns < 0 or self.columns.right:
+            self._first_column = max(0, self._first_column + columns)
+            self.redraw()
 
     def _settle(self) -> None:
         """Keep the cursor on a run and on screen, and say what changed."""
-        last = len(self.entries) - 1
+        last = len(self.rows) - 1
         self._cursor = max(0, min(self._cursor, last))
         rows = self._rows
         self._top = max(self._cursor - rows + 1, min(self._top, self._cursor))
-        self._top = max(0, min(self._top, len(self.entries) - rows))
-        chosen = self.chosen
+        self._top = max(0, min(self._top, len(self.rows) - rows))
+        chosen, row = self.chosen, self.chosen_row
         key = None if chosen is None else chosen.key
+        self._chosen_row = None if row is None else row.key
         if key != self._chosen:
             self._chosen = key
             self.post_message(RunChosen(key))
-        shown = tuple(entry.key for entry in self._visible())
+        shown = tuple(row.key for row in self._visible() if isinstance(row, Entry))
         if shown != self._shown:
             self._shown = shown
             self.post_message(ShownRunsChanged(shown))
 
-    def _visible(self) -> Sequence[Entry]:
-        return self.entries[self._top : self._top + self._rows]
+    def _visible(self) -> Sequence[Row]:
+        return self.rows[self._top : self._top + self._rows]
+
+    # ---- drawing -------------------------------------------------------------------------------
 
     def build(self, width: int, height: int) -> list[Line]:
-        """Return the titles and the visible runs."""
+        """Return the titles and the visible rows."""
         visible = self._visible()
         if not visible:
             return self.empty(width)
         self.is_waiting = False
-        read = {e.key: fact for e in visible if (fact := self._facts_of(e)) is not None}
-        facts = dict(zip(read, tell_apart(list(read.values())), strict=True))
-        columns = run_table.plan_columns(width - 2, self.metrics, facts.values())
-        out: list[Line] = [(Span(" "), *run_table.header(columns))]
+        read = {row.key: fact for row in visible if (fact := self._facts_of(row)) is not None}
+        facts = self._told_apart(read)
+        columns = self._plan(width, facts)
+        title = (Span(" " * MARK_WIDTH), *run_table.header(columns))
+        more = Span("→" if columns.right else " ", "key")
+        out: list[Line] = [(*fit_line(title, width - 1), more)]
         role = "cursor" if self.has_focus else "cursor-blurred"
-        for index, entry in enumerate(visible, self._top):
-            name, fact = from_file(entry.ref.id), facts.get(entry.key)
-            row = run_table.row(fact, columns) if fact else run_table.unread_row(name, columns)
-            row = fit_line((Span(self._mark(entry), "best"), *row), width)
-            out.append((Span("", role), *row) if index == self._cursor else row)
+        marks, now_s = _Marks(self.session), time.time()
+        for index, row in enumerate(visible, self._top):
+            line = self._line(row, facts.get(row.key), columns, now_s)
+            line = fit_line((Span(marks.of(row), "best"), *line), width)
+            out.append((Span("", role), *line) if index == self._cursor else line)
         return out
 
-    def _mark(self, entry: Entry) -> str:
-        """Return the letter of a marked run, or a dot for one beyond the letters."""
-        key = entry.key
-        return self.session.letter(key) or ("•" if key in self.session.marks else " ")
+    def _told_apart(self, read: Mapping[str, Facts]) -> dict[str, Facts]:
+        """Give each row what tells it from its namesakes; below a row of seeds that is the seed."""
+        below = {key for key in read if self.session.grouped and key in self.inside}
+        others = {key: fact for key, fact in read.items() if key not in below}
+        told = dict(zip(others, tell_apart(list(others.values())), strict=True))
+        return told | {key: replace(read[key], apart=_seeds(read[key])) for key in below}
 
-    def _facts_of(self, entry: Entry) -> Facts | None:
-        """Return the facts of a run, from the last time it changed; None before it was read."""
-        facts = self._facts.get(entry.key)
-        if (entry.glanced or entry.stuck) and (facts is None or entry.key in self._outdated):
-            with entry.glimpse() as view:
+    def _plan(self, width: int, facts: Mapping[str, Facts]) -> Columns:
+        session = self.session
+        ascending = starts_ascending(session.sort) != session.reverse
+        indent = 0 if facts.keys().isdisjoint(self.inside) else INDENT
+        choice = Choice(session.sort, ascending, self._first_column, session.grouped, indent)
+        room = width - MARK_WIDTH - 1
+        self.columns = plan_columns(room, self.metrics, facts.values(), choice)
+        self._first_column = self.columns.left
+        return self.columns
+
+    def _line(self, row: Row, facts: Facts | None, columns: Columns, now_s: float) -> Line:
+        indent = INDENT if row.key in self.inside else 0
+        if isinstance(row, GroupRow):
+            assert facts is not None
+            return self._group_line(row, facts, columns, now_s)
+        if facts is None:
+            return run_table.unread_row(from_file(row.ref.id), columns, indent)
+        return run_table.row(facts, columns, now_s, indent)
+
+    def _group_line(self, row: GroupRow, facts: Facts, columns: Columns, now_s: float) -> Line:
+        # The runs of a folder may be of anything: their means would say nothing.
+        names = [] if row.is_folder else self._metrics_of(columns)
+        means = [(name, mean) for name in names if (mean := row.mean(name)) is not None]
+        spread = {name: mean[1] for name, mean in means if mean[1] is not None}
+        together = Together(len(row.members), row.counts, row.folded, spread)
+        facts = replace(facts, last={name: mean[0] for name, mean in means})
+        return run_table.group_row(facts, together, columns, now_s)
+
+    @staticmethod
+    def _metrics_of(columns: Columns) -> list[str]:
+        names = (column.id for column in columns.cells)
+        return [name for name in names if not name.startswith(("@", PARAM))]
+
+    def _facts_of(self, row: Row) -> Facts | None:
+        """Return the facts of a row, from the last time it changed; None before it was read."""
+        if isinstance(row, GroupRow):
+            if row.key not in self._group_facts:
+                self._group_facts[row.key] = _group_facts(row)
+            return self._group_facts[row.key]
+        facts = self._facts.get(row.key)
+        if (row.glanced or row.stuck) and (facts is None or row.key in self._outdated):
+            with row.glimpse() as view:
                 self.is_waiting |= view is None
                 if view is not None and view.known:
-                    facts = self._facts[entry.key] = facts_of(view.listed)
-                    self._outdated.discard(entry.key)
+                    facts = self._facts[row.key] = facts_of(view.listed)
+                    self._outdated.discard(row.key)
         return facts
+
+    # ---- events --------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
         """Another height shows other runs."""
@@ -174,11 +289,16 @@ class RunList(LinesWidget, can_focus=True):
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor on the clicked run."""
-        if event.y > 0:
-            self.move(self._top + event.y - 1 - self._cursor)
+        """Put the cursor on the clicked run, or sort by the clicked title."""
+        if event.y == 0:
+            column = self.columns.at(event.x - MARK_WIDTH)
+            if column:
+                self.post_message(ColumnClicked(column))
+            return
+        self.move(self._top + event.y - 1 - self._cursor)
         if event.chain == 2:
-            self.post_message(ViewChosen("run"))
+            is_group = isinstance(self.chosen_row, GroupRow)
+            self.post_message(GroupToggled() if is_group else ViewChosen("run"))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Three runs down."""
@@ -189,3 +309,65 @@ class RunList(LinesWidget, can_focus=True):
         """Three runs up."""
         event.stop()
         self.move(-3)
+
+
+class _Marks:
+    """Which letter stands before a row; looked up for many rows."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._marked = frozenset(session.marks)
+
+    def of(self, row: Row) -> str:
+        """Return the letter of a marked run, a dot for one beyond the letters, or a blank."""
+        if isinstance(row, GroupRow):
+            return "•" if any(entry.key in self._marked for entry in row.members) else " "
+        return (self._session.letter(row.key) or "•") if row.key in self._marked else " "
+
+
+def _group_facts(row: GroupRow) -> Facts:
+    """Return what a group's row shows of its runs together: the one furthest behind counts."""
+    last = min(row.members, key=lambda entry: entry.kept.position("fraction") or 0.0).kept
+    epoch, epochs = last.position("epoch"), last.position("epochs")
+    eta_s, job_end = _least_time(row)
+    took = row.mean("@took")
+    return Facts(
+        name=row.name,
+        word=row.counts[0][0],
+        reason="",
+        epoch=None if epoch is None else int(epoch),
+        epochs=None if epochs is None else int(epochs),
+        fraction=last.position("fraction"),
+        it_per_s=None,
+        eta_s=eta_s,
+        duration_s=None if took is None else took[0],
+        last={},
+        damaged=False,
+        id=row.key,
+        source=row.members[0].source,
+        job_end=job_end,
+        params={name: _shortened(value) for name, value in row.params.items()},
+    )
+
+
+def _least_time(row: GroupRow) -> tuple[float | None, float | None]:
+    """Return ETA and end of the job of the run that has least time to spare, or needs longest."""
+    kept = [entry.kept for entry in row.members]
+    etas = [(eta, one.position("job_end")) for one in kept if (eta := one.position("eta_s"))]
+    limited = [(end - eta, eta, end) for eta, end in etas if end is not None]
+    if limited:
+        return min(limited)[1:]
+    return max((eta for eta, _ in etas), default=None), None
+
+
+def _seeds(facts: Facts) -> tuple[str, str]:
+    found = {name: value for name, value in facts.params.items() if is_seed(name)}
+    return " ".join(f"{name}={value}" for name, value in found.items()), " ".join(found.values())
+
+
+def _shortened(value: str) -> str:
+    """Return a parameter as a run's own row shows it."""
+    try:
+        return value if value.lstrip("+-").isdigit() else short(float(value))
+    except ValueError:
+        return value

@@ -1,0 +1,223 @@
+"""Which runs are listed, in which order and groups, from what is kept of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runstore.records import encode, split_nonfinite
+from tui.catalog import Catalog, Entry
+from tui.listing import AGAIN_S, GroupRow, Listing, is_error, metric_names, vocabulary
+from tui.query import Query, parse
+from tui.session import Session
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def write(
+    folder: Path,
+    number: int,
+    params: Mapping[str, Any] | None = None,
+    status: str = "finished",
+    **last: float,
+) -> Path:
+    """Write a run called `run<number>`; a higher number is a newer run."""
+    path = folder / f"20260101-0000{number:02d}-run{number}-aaaaaa"
+    path.mkdir(parents=True)
+    about = {"id": path.name, "name": f"run{number}", "params": params or {}, "tags": ["t"]}
+    (path / "run.json").write_text(json.dumps(about))
+    log(path, **last)
+    events = [{"event": "open", "time": 1e9}, {"event": "end", "time": 1e9 + 60, "status": status}]
+    (path / "events-0001.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    return path
+
+
+def log(path: Path, **last: float) -> None:
+    names = {name.replace("__", "/"): value for name, value in last.items()}
+    with (path / "metrics-0001.jsonl").open("ab") as file:
+        file.write(encode({"step": 1, "time": 1e9, **split_nonfinite(names)}))
+
+
+def read(root: Path) -> Catalog:
+    """Return a catalog that has read all runs and let all readers go."""
+    catalog = Catalog([root])
+    catalog.scan()
+    for entry in catalog.entries:
+        catalog.glance(entry)
+        entry.let_go()
+    return catalog
+
+
+def listed(catalog: Catalog, query: str = "", **choices: Any) -> list[str]:
+    listing = Listing(catalog.roots)
+    listing.update(catalog.entries, parse(query), Session(**choices), Clock())
+    return [row.name for row in listing.rows]
+
+
+def test_runs_without_readers_are_filtered_by_parameters_metrics_tags_and_status(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, 1, {"lr": 0.1, "model": {"width": 64}}, val__loss=0.5)
+    write(tmp_path, 2, {"lr": 1e-3, "opt": "sgd"}, status="failed", val__loss=0.25)
+    catalog = read(tmp_path)
+    assert listed(catalog, "lr>=1e-2") == listed(catalog, "model.width=64") == ["run1"]
+    assert listed(catalog, "val/loss<0.4") == listed(catalog, "params.lr=0.001") == ["run2"]
+    assert listed(catalog, "status:failed tag:t opt=sgd") == ["run2"]
+    assert listed(catalog, "tag:t") == ["run2", "run1"]
+
+
+def test_value_is_told_apart_to_its_last_digit(tmp_path: Path) -> None:
+    write(tmp_path, 1, {"lr": 0.12345678, "steps": 123456789})
+    catalog = read(tmp_path)
+    assert listed(catalog, "lr=0.12345678 steps=123456789") == ["run1"]
+    assert listed(catalog, "lr=0.12345679") == listed(catalog, "steps=123456780") == []
+
+
+def test_sorted_runs_without_a_number_stay_at_the_end(tmp_path: Path) -> None:
+    for number, loss in enumerate((0.5, float("nan"), 0.25, float("inf")), 1):
+        write(tmp_path, number, val__loss=loss)
+    write(tmp_path, 5)
+    catalog = read(tmp_path)
+    by_loss = ["run3", "run1", "run4", "run5", "run2"]
+    assert listed(catalog, sort="val/loss") == by_loss
+    assert listed(catalog, sort="val/loss", reverse=True) == [*by_loss[2::-1], *by_loss[3:]]
+
+
+def test_first_order_of_a_column_is_the_one_that_people_look_for(tmp_path: Path) -> None:
+    write(tmp_path, 1, {"lr": 0.5, "opt": "b"}, status="failed", val__accuracy=0.5)
+    write(tmp_path, 2, {"lr": 10, "opt": "a"}, val__accuracy=0.75)
+    catalog = read(tmp_path)
+    assert listed(catalog) == ["run2", "run1"]
+    assert listed(catalog, reverse=True) == ["run1", "run2"]
+    assert listed(catalog, sort="val/accuracy") == ["run2", "run1"]
+    assert listed(catalog, sort="params.lr") == ["run1", "run2"]
+    assert listed(catalog, sort="params.opt") == ["run2", "run1"]
+    assert listed(catalog, sort="@status") == ["run1", "run2"]
+    assert listed(catalog, sort="@run", reverse=True) == ["run2", "run1"]
+    assert sorted(listed(catalog, sort="@took")) == ["run1", "run2"]
+
+
+def test_numbers_in_names_are_sorted_as_numbers(tmp_path: Path) -> None:
+    for number in (9, 10, 1):
+        write(tmp_path, number)
+    assert listed(read(tmp_path), sort="@run") == ["run1", "run9", "run10"]
+
+
+def test_errors_are_failures_and_values_that_are_no_numbers(tmp_path: Path) -> None:
+    write(tmp_path, 1, loss=0.5)
+    write(tmp_path, 2, loss=float("nan"))
+    write(tmp_path, 3, status="failed", loss=0.5)
+    write(tmp_path, 4, status="interrupted", loss=0.5)
+    catalog = read(tmp_path)
+    assert listed(catalog, errors_only=True) == ["run3", "run2"]
+    assert not is_error(Entry(catalog.entries[0].ref)), "a run that was not read yet"
+
+
+@pytest.mark.parametrize("choices", [{"sort": "val/loss"}, {"grouped": True}])
+def test_new_values_change_the_rows_after_a_while(
+    tmp_path: Path, choices: Mapping[str, Any]
+) -> None:
+    first = write(tmp_path, 1, {"seed": 1}, val__loss=0.5)
+    write(tmp_path, 2, {"seed": 2}, val__loss=0.25)
+    catalog, clock, session = read(tmp_path), Clock(), Session(**choices)
+    listing = Listing(catalog.roots)
+    listing.update(catalog.entries, Query(), session, clock)
+    before = listing.rows
+    log(first, val__loss=0.125)
+    for entry in catalog.entries:
+        catalog.glance(entry)
+    listing.is_old = True
+    listing.update(catalog.entries, Query(), session, clock)
+    assert listing.rows is before
+    clock.now += AGAIN_S
+    listing.update(catalog.entries, Query(), session, clock)
+    (row, *_) = listing.rows
+    if isinstance(row, GroupRow):
+        mean = row.mean("val/loss")
+        assert mean is not None
+        assert mean[0] == (0.125 + 0.25) / 2
+    else:
+        assert row.kept.metric("val/loss") == 0.125
+    assert not listing.is_old
+
+
+def test_values_do_not_matter_to_a_list_by_time(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    catalog, listing = read(tmp_path), Listing([tmp_path])
+    listing.update(catalog.entries, Query(), Session(), Clock())
+    listing.is_old = True
+    listing.update(catalog.entries, Query(), Session(), Clock())
+    assert not listing.is_old
+    assert listing.rows is catalog.entries
+
+
+def test_runs_that_differ_in_their_seed_are_one_row_in_the_order_of_their_means(
+    tmp_path: Path,
+) -> None:
+    for number, (lr, loss) in enumerate([(0.1, 1.0), (0.1, 3.0), (0.2, 1.5), (0.2, 1.5)], 1):
+        write(tmp_path, number, {"lr": lr, "seed": number}, val__loss=loss)
+    write(tmp_path, 5, {"lr": 0.3, "seed": 1}, val__loss=1.75)
+    catalog, session = read(tmp_path), Session(grouped=True, sort="val/loss")
+    listing = Listing(catalog.roots)
+    listing.update(catalog.entries, Query(), session, Clock())
+    better, alone, worse = listing.rows
+    assert isinstance(better, GroupRow)
+    assert isinstance(worse, GroupRow)
+    assert (better.mean("val/loss"), better.params) == ((1.5, 0.0), {"lr": "0.2"})
+    assert alone.name == "run5"
+    mean = worse.mean("val/loss")
+    assert mean is not None
+    assert (mean[0], mean[1]) == (2.0, 2**0.5)
+    assert worse.counts == [("finished", 2)]
+    listing.toggle(worse)
+    listing.update(catalog.entries, Query(), session, Clock())
+    assert [row.name for row in listing.rows] == ["run", "run5", "run", "run1", "run2"]
+    assert listing.inside == {row.key for row in listing.rows[3:]}
+    assert len(listing.runs) == 5
+    listing.update(catalog.entries, parse("val/loss<2"), session, Clock())
+    assert [len(row.members) for row in listing.rows if isinstance(row, GroupRow)] == [2]
+
+
+def test_folders_are_rows_and_runs_of_the_root_stay(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    write(tmp_path / "sweeps" / "one", 2)
+    write(tmp_path / "sweeps" / "one", 3, status="failed")
+    write(tmp_path / "two", 4)
+    catalog, listing = read(tmp_path), Listing([tmp_path])
+    listing.update(catalog.entries, Query(), Session(by_folder=True), Clock())
+    assert [row.name for row in listing.rows] == ["two/", "sweeps/one/", "run1"]
+    sweep = listing.rows[1]
+    assert isinstance(sweep, GroupRow)
+    assert sweep.counts == [("failed", 1), ("finished", 1)]
+
+
+def test_of_several_roots_each_is_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a", 1)
+    write(tmp_path / "b" / "deep", 2)
+    roots = [tmp_path / "a", tmp_path / "b"]
+    catalog, listing = Catalog(roots), Listing(roots)
+    catalog.scan()
+    listing.update(catalog.entries, Query(), Session(by_folder=True), Clock())
+    assert [row.name for row in listing.rows] == ["b/deep/", "a/"]
+
+
+def test_names_that_a_filter_may_have_are_those_of_the_runs(tmp_path: Path) -> None:
+    write(tmp_path, 1, {"lr": 0.1, "model": {"width": 64}}, lr=0.1, val__loss=1)
+    write(tmp_path, 2, {"lr": 0.2})
+    entries = read(tmp_path).entries
+    known = vocabulary(entries)
+    assert known.names == ["lr", "model.width", "val/loss"]
+    assert (known.tags, known.run_names) == (["t"], ["run1", "run2"])
+    assert sorted(known.values("lr")) == ["0.1", "0.2"]
+    assert metric_names(entries) == ["val/loss", "lr"]
