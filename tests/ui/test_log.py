@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -293,3 +294,20 @@ def test_output_grows_on_screen_and_is_searched_in_a_terminal(
     terminal.press("G")
     assert wait_until(terminal.shows("line 2001", "following"))
     assert b"\x1b]0;" not in terminal.output
+
+
+@pytest.mark.parametrize("view", ["6", "7"])
+async def test_run_that_is_removed_while_shown_gives_way_to_the_next(
+    tmp_path: Path, view: str
+) -> None:
+    run, other = write_plain(tmp_path, 1), write_plain(tmp_path, 2)
+    write_lines(run, 10)
+    (other / "output.log").write_text("of the other\n")
+    for path in (run, other):
+        (path / "system-0001.jsonl").write_text('{"time":1.79e9,"cpu/percent":37.0}\n')
+    async with monitor(tmp_path) as screen:
+        await press(screen, view)
+        await until_shown(screen, "line 10" if view == "6" else "cpu 37 %")
+        shutil.rmtree(run)
+        screen.watcher.rescan()
+        await until_shown(screen, "1 run ", "of the other" if view == "6" else "cpu 37 %")
