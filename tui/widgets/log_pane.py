@@ -235,7 +235,7 @@ def _where(page: Page) -> list[str]:
     if page.number is not None and page.lines is not None:
         last = page.number + max(0, len(page.rows) - 1)
         told.append(
-            f"{page.lines:,} lines"
+            f"{page.lines:,} line{'s' * (page.lines != 1)}"
             if page.follows
             else f"line {page.number:,}–{min(last, page.lines):,} of {page.lines:,}"
         )
