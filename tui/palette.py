@@ -1,4 +1,4 @@
-"""What the roles of a line look like, in a dark, a light and a terminal's own theme.
+"""What the roles of a line look like: in a dark and a light theme, and in the terminal's colours.
 
 Colours of curves follow Okabe and Ito (2008), which people with any colour vision can tell apart;
 the darkest are lightened for dark screens. Nothing is told by colour alone.
@@ -23,6 +23,29 @@ DARK_THEME = Theme(
     panel="#1e262e",
     dark=True,
 )
+
+LIGHT_THEME = Theme(
+    name="runstore-light",
+    primary="#0072b2",
+    secondary="#3c6e91",
+    accent="#8a5a00",
+    warning="#8a5a00",
+    error="#b3261e",
+    success="#00704a",
+    foreground="#22282e",
+    background="#fbfcfd",
+    surface="#eef1f4",
+    panel="#e4e9ee",
+    dark=False,
+)
+OWN_THEMES = (DARK_THEME, LIGHT_THEME)
+THEME_NAMES = {
+    "dark": DARK_THEME.name,
+    "light": LIGHT_THEME.name,
+    "terminal": "ansi-dark",
+    "terminal-light": "ansi-light",
+}
+"""The names that users know (`runstore.monitor_settings`), and those of Textual."""
 
 _BOLD = {"title", "good-strong", "warn-strong", "bad-strong", "done-strong", "dim-strong", "tab-on"}
 
@@ -103,11 +126,23 @@ _ANSI = {
     "cursor": "reverse",
     "cursor-blurred": "underline",
 }
+_ANSI_LIGHT = {
+    **_ANSI,  # yellow cannot be read on white
+    "best": "bold magenta",
+    "warn": "magenta",
+    "rule-focus": "blue",
+    "bar": "blue",
+    "bar-edge": "blue",
+    "curves": "blue red magenta cyan green black bright_red default",
+}
 
 
 def styles_for(theme: Theme) -> dict[str, Style]:
     """Return the style of every role under a theme."""
-    table = _ANSI if theme.ansi else _DARK if theme.dark else _LIGHT
+    if theme.ansi:
+        table = _ANSI if theme.dark else _ANSI_LIGHT
+    else:
+        table = _DARK if theme.dark else _LIGHT
     styles = {role: Style.parse(look) for role, look in table.items() if role != "curves"}
     for index, color in enumerate(table["curves"].split()):
         styles[f"curve{index}"] = Style.parse(color)

@@ -18,6 +18,7 @@ from .. import keymap
 from ..catalog import Catalog, Changes, Entry
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
+from ..renderables.root_names import RootNames
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..scene import Scene
 from ..session import Session
@@ -49,15 +50,15 @@ class MainScreen(Screen[None]):
     BINDINGS = keymap.main_bindings()
     AUTO_FOCUS = "#runs"
 
-    def __init__(self, catalog: Catalog, watcher: Watcher) -> None:
+    def __init__(self, catalog: Catalog, watcher: Watcher, session: Session) -> None:
         super().__init__()
         self.catalog = catalog
         self.watcher = watcher
-        self.session = Session()
+        self.session = session
         self.alone = ""
         """The pane that has the whole screen."""
         self.paused = False
-        self.filter = FilterText()
+        self.filter = FilterText(session.filter)
         self.selected: Entry | None = None
         self._metrics: list[str] = []
         self._ranked_at = 0.0
@@ -66,6 +67,8 @@ class MainScreen(Screen[None]):
         self._panes_at = 0.0
         """When they were drawn last."""
         self._panes_are_old = False
+        self._notice = ""
+        """Said once, until the next key."""
         self.painted = False
         """The list was drawn once: it does not wait for the panes."""
 
@@ -79,6 +82,7 @@ class MainScreen(Screen[None]):
     def on_mount(self) -> None:
         """Show what the catalog has already."""
         self._list.empty, self._list.session = self._nothing, self.session
+        self._list.root_names = RootNames(self.catalog.roots)
         self._fill_list(None)
         self._update_header()
 
@@ -86,6 +90,17 @@ class MainScreen(Screen[None]):
         """Mount the panes that belong on screen; call it after the first paint."""
         self.painted = True
         self._place()
+        if self.session.view != "runs":
+            self.choose_view(self.session.view)
+
+    def tell(self, text: str) -> None:
+        """Say something on the last line, until the next key; nothing is said by an empty text."""
+        self._notice = from_file(text)
+
+    def chosen_session(self) -> Session:
+        """Return what the user has chosen, as it is to be found again."""
+        self.session.filter = self.filter.text
+        return self.session
 
     @property
     def _list(self) -> RunList:
@@ -206,6 +221,8 @@ class MainScreen(Screen[None]):
         return elsewhere or bool(self.filter.words) or self._focused_pane() is not None
 
     def _note(self) -> str:
+        if self._notice:
+            return self._notice
         notes = [f"filter: {from_file(self.filter.text)}"] if self.filter.words else []
         notes += [f"{from_file(str(root))}: {why}" for root, why in self._missing()[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
@@ -319,6 +336,7 @@ class MainScreen(Screen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """Let what is being typed have its keys before they mean anything else."""
+        self._notice = ""
         pane = self._current_pane()
         if pane is not None and pane.press(event.key, event.character):
             event.stop()

@@ -10,6 +10,7 @@ from ..catalog import Entry
 from ..messages import RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
 from ..renderables.facts import Facts, facts_of, tell_apart
+from ..renderables.root_names import RootNames
 from ..renderables.text import Line, Span, fit_line, from_file
 from ..session import Session
 from .lines import LinesWidget
@@ -32,6 +33,7 @@ class RunList(LinesWidget, can_focus=True):
         self.empty: Callable[[int], list[Line]] = lambda width: []
         """Returns what to say when there are no runs."""
         self.session = Session()
+        self.root_names = RootNames(())
         self._cursor = 0
         self._top = 0
         self._chosen: str | None = None
@@ -156,7 +158,8 @@ class RunList(LinesWidget, can_focus=True):
             with entry.glimpse() as view:
                 self.is_waiting |= view is None
                 if view is not None and view.known:
-                    facts = self._facts[entry.key] = facts_of(view.listed)
+                    facts = self.root_names.marked(facts_of(view.listed), entry.key)
+                    self._facts[entry.key] = facts
                     self._outdated.discard(entry.key)
         return facts
 
