@@ -68,6 +68,7 @@ class MonitorApp(WireMixin):
         self.watcher = Watcher(self.catalog)
         self._hints = Hints(self.catalog, self.watcher.hint)
         self._main = MainScreen(self.catalog, self.watcher, session or Session())
+        self._main.rings = settings.bell is True
         self._add_theme()
 
     def _add_theme(self) -> None:

@@ -16,6 +16,7 @@ from runstore.sources import looked_for
 
 from .. import keymap
 from ..catalog import Catalog, Changes, Entry
+from ..endings import Endings
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
 from ..renderables.root_names import RootNames
@@ -58,6 +59,9 @@ class MainScreen(Screen[None]):
         self.alone = ""
         """The pane that has the whole screen."""
         self.paused = False
+        self.rings = False
+        """A run that ends rings the terminal's bell."""
+        self._endings = Endings()
         self.filter = FilterText(session.filter)
         self.selected: Entry | None = None
         self._metrics: list[str] = []
@@ -137,6 +141,9 @@ class MainScreen(Screen[None]):
     def _take(self, changes: Changes) -> None:
         if changes.runs:
             self._changed_at = time.monotonic()
+        there = (self.catalog.get(key) for key in changes.runs)
+        if self._endings.take(entry for entry in there if entry is not None) and self.rings:
+            self.app.bell()
         if changes.structure:
             self._renew_selected()
             self._place()
@@ -366,10 +373,14 @@ class MainScreen(Screen[None]):
         found = keymap.find(name, self.session.view)
         if found is None:
             return
-        target = self._keyed_pane() if found.views else self
+        await self.perform(found)
+
+    async def perform(self, key: keymap.Key) -> None:
+        """Do what a key of the table does, here or in the view's pane."""
+        target = self._keyed_pane() if key.views else self
         if target is None:
             return
-        await self.app.run_action(found.action, default_namespace=target)
+        await self.app.run_action(key.action, default_namespace=target)
         if target is not self:
             self._update_panes()
             self._update_header()
@@ -446,8 +457,9 @@ class MainScreen(Screen[None]):
 
     def action_mark(self) -> None:
         """Mark the chosen run, or take its mark away, and go on to the next."""
-        if self.selected is not None:
-            self.session.toggle_mark(self.selected.key)
+        chosen = self._list.chosen  # of keys that are typed ahead, each means its own run
+        if chosen is not None:
+            self.session.toggle_mark(chosen.key)
             self._list.move(1)
             self._marks_changed()
 
@@ -466,6 +478,31 @@ class MainScreen(Screen[None]):
         """Open the filter."""
         self.filter.open = True
         self._refilter()
+
+    def action_palette(self) -> None:
+        """Offer everything by its name."""
+        from .performing import open_palette  # the first paint need not wait for it
+
+        open_palette(self)
+
+    def action_copy(self) -> None:
+        """Offer what can be copied of the chosen run."""
+        from .performing import open_copy_menu
+
+        open_copy_menu(self)
+        self._update_header()
+
+    def sort_by(self, column: str) -> None:
+        """Sort the list by a metric; empty: the newest run first."""
+        self.session.sort = column
+        self._refilter()
+
+    def go_to_run(self, key: str) -> None:
+        """Put the cursor on a run, whatever the filter hides."""
+        if all(entry.key != key for entry in self._listed()):
+            self.filter.text = ""
+            self._refilter()
+        self._list.move_to(key)
 
     def action_pause(self) -> None:
         """Hold the screen still, or catch up."""

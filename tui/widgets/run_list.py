@@ -100,6 +100,11 @@ class RunList(LinesWidget, can_focus=True):
         self._settle()
         self.redraw()
 
+    def move_to(self, key: str) -> None:
+        """Move the cursor to a run; nothing happens where it is not listed."""
+        places = (place for place, entry in enumerate(self.entries) if entry.key == key)
+        self.move(next(places, self._cursor) - self._cursor)
+
     def move_page(self, pages: int) -> None:
         """Move the cursor by some pages."""
         self.move(pages * max(1, self._rows - 1))
@@ -142,7 +147,9 @@ class RunList(LinesWidget, can_focus=True):
         for index, entry in enumerate(visible, self._top):
             name, fact = from_file(entry.ref.id), facts.get(entry.key)
             row = run_table.row(fact, columns) if fact else run_table.unread_row(name, columns)
-            row = fit_line((Span(self._mark(entry), "best"), *row), width)
+            mark = self._mark(entry)
+            # A blank of another colour would be seen where the cursor's line is reversed.
+            row = fit_line((Span(mark, "best" if mark.strip() else ""), *row), width)
             out.append((Span("", role), *row) if index == self._cursor else row)
         return out
 
