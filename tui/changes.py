@@ -99,7 +99,7 @@ class ChangeLog:
         if problem is not None:
             found["runs"] = f"cannot be looked for: {problem}"
         for place in self._problems.keys() - found.keys():
-            yield _stamped(f"{from_file(place)}: all right again")
+            yield _stamped(f"{from_file(place)}: is there again")
         for place, why in found.items():
             if self._problems.get(place) != why:
                 yield _stamped(f"{from_file(place)}: {from_file(why)}; waiting")

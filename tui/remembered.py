@@ -34,6 +34,7 @@ LOCK_S = 0.5
 """How long a save waits for that of another monitor."""
 
 Document = dict[str, Any]
+_DAMAGED = "is damaged, and begun anew"
 
 
 class Memory:
@@ -76,27 +77,22 @@ class Memory:
         """Return the document; an empty one where there is none, or none that can be used."""
         if self.path is None:
             return {}
-        problem = ""
+        document: Any = None
         try:
             with self.path.open("rb") as file:
                 document = json.loads(file.read(MOST_BYTES + 1))
+            problem = _problem(document)
         except FileNotFoundError:
             return {}
         except OSError as error:
-            # What may not be read is not replaced either.
-            self._may_write = False
-            problem, document = f"cannot be read: {why_unreadable(error)}", {}
+            problem = f"cannot be read: {why_unreadable(error)}"
         except (ValueError, RecursionError):
-            problem, document = "is damaged, and begun anew", {}
-        if not isinstance(document, dict) or not isinstance(document.get("sets", []), list):
-            problem, document = "is damaged, and begun anew", {}
-        version = document.get("version", VERSION)
-        if not isinstance(version, int) or version > VERSION:
-            self._may_write = False
-            problem, document = "is of a newer version, and left alone", {}
+            problem = _DAMAGED
         if problem and told:
             self.note = f"{self.path}: {problem}"
-        return document
+        # What may not be read, or is of a newer version, is not replaced either.
+        self._may_write = self._may_write and problem in ("", _DAMAGED)
+        return {} if problem else document
 
     def _find(self, document: Document) -> Mapping[str, Any]:
         sets = (one for one in document.get("sets", ()) if isinstance(one, dict))
@@ -120,6 +116,16 @@ class Memory:
             if len(data) <= MOST_BYTES or len(sets) == 1:
                 return data.encode() + b"\n"
             del sets[len(sets) // 2 :]
+
+
+def _problem(document: object) -> str:
+    """Return why a document cannot be used; empty when it can."""
+    version = document.get("version", VERSION) if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(version, int):
+        return _DAMAGED
+    if version > VERSION:
+        return "is of a newer version, and left alone"
+    return "" if isinstance(document.get("sets", []), list) else _DAMAGED
 
 
 def _used(one: Mapping[str, Any]) -> float:

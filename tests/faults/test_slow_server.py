@@ -60,8 +60,8 @@ def test_monitor_shows_the_other_runs_and_takes_keys(
         if which == "newest":
             wait_until(monitor.shows("its file system does not answer"))
         monitor.press("?")
-        wait_until(monitor.shows("any key closes this list"))
-        monitor.press("x")
+        wait_until(monitor.shows("type to search"))
+        monitor.press("\x1b")
         # What comes later is seen too: another thread reads on.
         make_run(root, "later")
         wait_until(monitor.shows("3 finished"))
@@ -83,9 +83,9 @@ def test_monitor_of_a_silent_root_says_so_takes_keys_and_ends(
         wait_until(monitor.shows("Looking for runs"))
         wait_until(monitor.shows("a file server does not answer"))
         monitor.press("?")
-        wait_until(monitor.shows("any key closes this list"))
-        monitor.press("x")
-        wait_until(lambda: not monitor.shows("any key closes")())
+        wait_until(monitor.shows("type to search"))
+        monitor.press("\x1b")
+        wait_until(lambda: not monitor.shows("type to search")())
         monitor.press("q")
         assert monitor.process.wait(30) == 0
     finally:
