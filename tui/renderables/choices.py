@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from .text import EMPTY, Line, Span, fit, fit_line, line, line_width, shorten
+from .text import EMPTY, Line, Span, fit, fit_line, line, line_width
 
-KEY_CELLS = 16
+KEY_CELLS = 14
 """Of the column of keys in a list of keys."""
 
 
@@ -29,7 +30,7 @@ class Choice:
 def matching(choices: Iterable[Choice], typed: str, most: int | None = None) -> list[Choice]:
     """Return the choices that hold each typed word; without any, those with its letters in order.
 
-    Those that begin with what was typed come first, otherwise the order stays.
+    Those that hold what was typed as it was typed come first, otherwise the order stays.
 
     Args:
         choices: looked through from the first one on.
@@ -43,8 +44,15 @@ def matching(choices: Iterable[Choice], typed: str, most: int | None = None) -> 
     holding = [choice for choice in known if all(word in _text(choice) for word in words)]
     letters = "".join(words)
     found = holding or [choice for choice in known if _in_order(letters, choice.does.lower())]
-    found.sort(key=lambda choice: not choice.does.lower().startswith(words[0]))
+    found.sort(key=lambda choice: _distance(choice.does.lower(), words))
     return list(islice(found, most))
+
+
+def _distance(does: str, words: Sequence[str]) -> int:
+    """Return 0 for what is called as was typed, and more for what only has the words."""
+    typed = " ".join(words)
+    ways = (does.startswith(typed), typed in does, does.startswith(words[0]))
+    return ways.index(True) if True in ways else len(ways)
 
 
 def _text(choice: Choice) -> str:
@@ -64,8 +72,9 @@ def grouped_lines(choices: Sequence[Choice], width: int) -> list[Line]:
         if choice.group != group:
             group = choice.group
             out += [EMPTY] * bool(out) + [line(Span(group, "title"))]
-        does = shorten(choice.does, width - KEY_CELLS)
-        out.append(line(Span(fit(choice.key, KEY_CELLS), "key"), does))
+        does = textwrap.wrap(choice.does, max(20, width - KEY_CELLS)) or [""]
+        out.append(line(Span(fit(choice.key, KEY_CELLS), "key"), does[0]))
+        out += [line(" " * KEY_CELLS, more) for more in does[1:]]
     return out
 
 
