@@ -64,6 +64,8 @@ class MonitorApp(WireMixin):
         """Every widget draws with ASCII characters alone."""
         self._memory = memory
         self._saving: Thread | None = None
+        self._noted = ""
+        """What was last told of it."""
         self.catalog = Catalog(roots)
         self.watcher = Watcher(self.catalog)
         self._hints = Hints(self.catalog, self.watcher.hint)
@@ -112,7 +114,8 @@ class MonitorApp(WireMixin):
         self.set_interval(TICK_S if fps is None else 1 / fps, self._main.tick)
         if self._memory is not None:
             self.set_interval(REMEMBER_EVERY_S, self._remember)
-            self._main.tell(self._memory.note)
+            self._noted = self._memory.note
+            self._main.tell(self._noted)
         self.set_interval(1.0, self._main.tick_slowly)
         self.set_interval(1.0, self.watcher.look_after)
         self.call_after_refresh(self._after_first_paint)
@@ -143,6 +146,9 @@ class MonitorApp(WireMixin):
         memory, session = self._memory, self._main.chosen_session()
         if memory is None or (self._saving is not None and self._saving.is_alive()):
             return self._saving
+        if memory.note != self._noted:
+            self._noted = memory.note
+            self._main.tell(self._noted)
         self._saving = start_daemon(lambda: memory.save(session), "runstore-session")
         return self._saving
 

@@ -20,6 +20,7 @@ from .remembered import Memory
 from .renderables.ascii import as_ascii
 from .session import Session
 
+_NOTHING_SAID = Settings()
 _OF_THE_TERMINAL = {"terminal": "ansi-dark", "terminal-light": "ansi-light"}
 """Textual's names of the themes in the terminal's own colours."""
 SCREENSHOT_PATIENCE_S = 30.0
@@ -32,27 +33,24 @@ PIPE_WIDTH = 120
 
 def run_screen(roots: Sequence[Path], settings: Settings) -> int:
     """Show the live screen until the user leaves; return the exit status."""
+    if has_few_colors(os.environ) and "TEXTUAL_THEME" not in os.environ:
+        settings = settings.over(Settings(theme="terminal"))
     prepare_environment(settings)
     memory = Memory(state_path(), roots)
-    session = _remembered(memory)
+    found: list[Session] = []
+    loading = start_daemon(lambda: found.append(memory.load()), "runstore-session")
     gc.disable()  # what the imports make stays: collecting in between costs 20 ms and frees nothing
     from .app import MonitorApp
 
     gc.freeze()
     gc.enable()
-    # A session that could not be read must not be written over.
-    app = MonitorApp(roots, settings, session, memory if session is not None else None)
+    loading.join(HOME_PATIENCE_S)
+    # A session that could not be read is not written over.
+    app = MonitorApp(roots, settings, *((found[0], memory) if found else ()))
     app.run(mouse=settings.mouse is not False)
     status = app.return_code or 0
     _leave_if_the_terminal_is_gone(status)
     return status
-
-
-def _remembered(memory: Memory) -> Session | None:
-    """Return the session of the last time; None while the home directory does not answer."""
-    found: list[Session] = []
-    start_daemon(lambda: found.append(memory.load()), "runstore-session").join(HOME_PATIENCE_S)
-    return found[0] if found else None
 
 
 def _leave_if_the_terminal_is_gone(status: int) -> None:
@@ -69,6 +67,8 @@ def save_screenshot(
     roots: Sequence[Path], target: Path, size: tuple[int, int], settings: Settings
 ) -> None:
     """Write an SVG picture of the screen as it is once everything was read."""
+    # A picture does not depend on the terminal in which it is made.
+    settings = settings.over(Settings(ascii=False))
     prepare_environment(settings)
     import asyncio
 
@@ -160,14 +160,12 @@ def _finish(settings: Settings) -> Callable[[str], str]:
     return as_ascii if settings.is_ascii(os.environ.get("TERM", "")) else str
 
 
-def prepare_environment(settings: Settings) -> None:
+def prepare_environment(settings: Settings = _NOTHING_SAID) -> None:
     """Set what Textual reads when it is imported; whatever the user has set stays."""
     defaults = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
     theme = settings.theme
     if "NO_COLOR" in os.environ:  # any other theme would come out as shades of grey
         theme = "terminal"
-    elif has_few_colors(os.environ) and "TEXTUAL_THEME" not in os.environ:
-        theme = theme or "terminal"
     if theme is not None:
         os.environ.pop("TEXTUAL_THEME", None)
     if theme in _OF_THE_TERMINAL:  # one of our own is chosen when the app is there

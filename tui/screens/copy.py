@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..renderables.choices import Choice
 from ..renderables.copies import MOST_BYTES, Copy, text_lines
+from ..renderables.text import Line
 from .overlay import OverlayScreen
 from .palette import ChoiceScreen
 
@@ -42,6 +43,6 @@ class CopiedScreen(OverlayScreen[None]):
         if self.is_sent:
             self.app.copy_to_clipboard(self._copy.text)
 
-    def refill(self) -> None:
-        """Show the text."""
-        self.box.update_from(text_lines(self._copy.text, self.box.text_width))
+    def content(self) -> tuple[list[Line], int | None]:
+        """Return the text."""
+        return text_lines(self._copy.text, self.box.text_width), None

@@ -18,12 +18,10 @@ class HelpScreen(OverlayScreen[None]):
         super().__init__("Keys", "type to search · Esc closes")
         self._view = view
 
-    def refill(self) -> None:
-        """Show the keys that match."""
+    def content(self) -> tuple[list[Line], int | None]:
+        """Return the keys that match."""
         choices = key_choices(self._view)
         matched = set(matching(choices, self.typed))
         found = [choice for choice in choices if choice in matched]  # grouped as they are
-        rows: list[Line] = grouped_lines(found, self.box.text_width)
-        if not rows:
-            rows = [line(Span("no key does that", "dim"))]
-        self.box.update_from(rows)
+        rows = grouped_lines(found, self.box.text_width)
+        return rows or [line(Span("no key does that", "dim"))], None

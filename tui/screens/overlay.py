@@ -8,7 +8,8 @@ from textual import events
 from textual.app import ComposeResult
 from textual.screen import ModalScreen
 
-from ..renderables.text import from_file
+from ..renderables.text import Line, from_file
+from ..widgets.lines import guarded
 from ..widgets.overlay import Overlay
 from .filter_text import FilterText
 
@@ -57,7 +58,19 @@ class OverlayScreen(ModalScreen[Result]):
         self.call_after_refresh(self.refill)
 
     def refill(self) -> None:
-        """Give the box its lines anew."""
+        """Give the box its lines anew; an error becomes lines too."""
+        place: int | None = None
+
+        def make() -> list[Line]:
+            nonlocal place
+            rows, place = self.content()
+            return rows
+
+        self.box.update_from(guarded(make), place)
+
+    def content(self) -> tuple[list[Line], int | None]:
+        """Return the lines of the box, and the one that is to be visible, if any."""
+        return [], None
 
     def text_changed(self) -> None:
         """Something was typed."""

@@ -30,10 +30,12 @@ class ChoiceScreen(OverlayScreen[Choice]):
         """Return what matches what was typed."""
         return matching(self._choices, self.typed)
 
-    def refill(self) -> None:
-        """Look for what was typed, and show it."""
+    def content(self) -> tuple[list[Line], int | None]:
+        """Look for what was typed."""
         self._found = self.find()
-        self.move(0)
+        self._at = max(0, min(self._at, len(self._found) - 1))
+        rows = chosen_lines(self._found, self._at, self.box.text_width)
+        return rows or [line(Span("nothing of that name", "dim"))], self._at
 
     def text_changed(self) -> None:
         """Begin at the top again."""
@@ -42,9 +44,8 @@ class ChoiceScreen(OverlayScreen[Choice]):
 
     def move(self, lines: int) -> None:
         """Move the cursor."""
-        self._at = max(0, min(self._at + lines, len(self._found) - 1))
-        rows: list[Line] = chosen_lines(self._found, self._at, self.box.text_width)
-        self.box.update_from(rows or [line(Span("nothing of that name", "dim"))], self._at)
+        self._at += lines
+        self.refill()
 
     def press(self, key: str, character: str | None) -> bool:
         """Where nothing is typed, the key of a choice chooses it."""
@@ -56,8 +57,8 @@ class ChoiceScreen(OverlayScreen[Choice]):
 
     def enter(self) -> None:
         """Choose; also when what was typed has not been drawn yet."""
-        found = self.find()
-        self.close(found[self._at] if self._at < len(found) else None)
+        self.refill()
+        self.close(self._found[self._at] if self._found else None)
 
 
 class PaletteScreen(ChoiceScreen):
