@@ -162,6 +162,4 @@ class MonitorApp(WireMixin):
 
     def action_help(self) -> None:
         """Show the keys."""
-        from .screens.help import HelpScreen  # the first paint need not wait for it
-
-        self.push_screen(HelpScreen(self._main.session.view))
+        self._main.show_help()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_damaged_state_is_one_note_that_the_next_key_takes_away(
     terminal.press("j")
     wait_until(lambda: not terminal.shows("is damaged")())
     leave(terminal)
+
+
+def test_mark_of_a_run_that_is_gone_is_forgotten(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    gone = write_run(tmp_path, "gone")
+    kept = write_run(tmp_path, "kept")
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("2 runs", "? help"))
+    terminal.press("  ")
+    wait_until(terminal.shows("2 marked"))
+    shutil.rmtree(gone)
+    wait_until(terminal.shows("1 run "))
+    leave(terminal)
+    found = state_path()
+    assert found is not None
+    assert json.loads(found.read_bytes())["sets"][0]["marks"] == [str(kept)]
 
 
 # ---- settings ----------------------------------------------------------------------------------
@@ -204,6 +222,19 @@ def test_copy_goes_out_as_osc_52_and_is_shown(
     assert [base64.b64decode(one).decode() for one in sent] == [str(path)]
     terminal.press("q")
     wait_until(terminal.shows("? help"))
+    leave(terminal)
+
+
+def test_keys_typed_ahead_reach_the_palette_and_the_copy_menu(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    path = write_run(tmp_path)
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("1 run", "? help"))
+    terminal.press(":compare the\ry1")
+    wait_until(terminal.shows("run id: sent to the clipboard", path.name))
+    terminal.press("y")
+    wait_until(terminal.shows("─ Compare"))
     leave(terminal)
 
 

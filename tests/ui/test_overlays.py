@@ -122,6 +122,20 @@ async def test_palette_goes_to_the_view_that_has_the_key(tmp_path: Path) -> None
         assert screen.app.screen is screen
 
 
+async def test_palette_takes_a_click(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "colon", *"metrics; the")
+        pilot = screen.pilot  # type: ignore[attr-defined]
+        await pilot.click("#overlay", offset=(10, 2))
+        await pilot.pause()
+        assert screen.session.view == "charts"
+        await press(screen, "question_mark")
+        await pilot.click("#overlay", offset=(10, 5))
+        await pilot.pause()
+        assert isinstance(screen.app.screen, OverlayScreen)
+
+
 async def test_palette_sets_a_theme(tmp_path: Path) -> None:
     async with monitor(tmp_path) as screen:
         await press(screen, "colon", *"theme light", "enter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from textual import events
@@ -33,6 +34,7 @@ from ..widgets.tabs import TabLine
 from ..widgets.too_small import TooSmall
 from .filter_text import FilterText
 from .layout import Box, arrange, shows_list
+from .overlay import OverlayScreen
 
 RANK_EVERY_S = 2.0
 """The list's metric columns are chosen anew at most this often, so that they keep still."""
@@ -104,7 +106,11 @@ class MainScreen(Screen[None]):
     def chosen_session(self) -> Session:
         """Return what the user has chosen, as it is to be found again."""
         self.session.filter = self.filter.text
-        return self.session
+        if not self.catalog.scanned or self.catalog.missing:
+            return self.session
+        # A run that is gone keeps no letter. One whose root is away may come back.
+        marks = [key for key in self.session.marks if self.catalog.get(key) is not None]
+        return replace(self.session, marks=marks)
 
     @property
     def _list(self) -> RunList:
@@ -343,6 +349,12 @@ class MainScreen(Screen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """Let what is being typed have its keys before they mean anything else."""
+        above = self.app.screen
+        if isinstance(above, OverlayScreen):
+            # Typed right behind the key that has opened it: the toolkit sent it here before.
+            event.stop()
+            above.press(event.key, event.character)
+            return
         self._notice = ""
         pane = self._current_pane()
         if pane is not None and pane.press(event.key, event.character):
@@ -351,6 +363,22 @@ class MainScreen(Screen[None]):
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
             event.stop()
             self._refilter()
+        else:
+            self._open_at_once(event)
+
+    def _open_at_once(self, event: events.Key) -> None:
+        """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
+        found = keymap.find(event.key, self.session.view)
+        openers = {"palette": self.action_palette, "copy": self.action_copy, "help": self.show_help}
+        if found is not None and found.action in openers:
+            event.stop()
+            openers[found.action]()
+
+    def show_help(self) -> None:
+        """Show the keys."""
+        from .help import HelpScreen  # the first paint need not wait for it
+
+        self.app.push_screen(HelpScreen(self.session.view))
 
     def _may_filter(self) -> bool:
         found = keymap.find("slash", self.session.view)

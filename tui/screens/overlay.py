@@ -135,6 +135,13 @@ class OverlayScreen(ModalScreen[Result]):
         self.box.scroll_by(-3)
 
     def on_click(self, event: events.Click) -> None:
-        """A click beside the box closes it."""
+        """A click beside the box closes it; one on a line is for the line."""
         if event.widget is not self.box:
             self.close(None)
+            return
+        line = event.screen_y - self.box.region.y - 1 - (self.box.typed is not None)
+        if 0 <= line < self.box.rows:
+            self.clicked(self.box.top + line)
+
+    def clicked(self, line: int) -> None:
+        """A line was clicked, counted from the first one, whether that is visible or not."""

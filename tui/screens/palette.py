@@ -47,6 +47,12 @@ class ChoiceScreen(OverlayScreen[Choice]):
         self._at += lines
         self.refill()
 
+    def clicked(self, line: int) -> None:
+        """Choose what was clicked."""
+        if line < len(self._found):
+            self._at = line
+            self.enter()
+
     def press(self, key: str, character: str | None) -> bool:
         """Where nothing is typed, the key of a choice chooses it."""
         named = [choice for choice in self._choices if choice.key == character]
