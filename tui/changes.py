@@ -15,6 +15,7 @@ from runstore.numbers import clock, count, duration, metric, of_total
 from runstore.paths import short_id
 from runstore.ranking import telling_metrics
 from runstore.state import RunState
+from runstore.status import Status
 
 from .catalog import Catalog, Entry
 from .renderables.facts import live_progress, run_count, status_counts
@@ -70,7 +71,9 @@ class ChangeLog:
                 return
             yield self._first_line()
             self._known = {entry.key for entry in self._catalog.entries}
-            self._waiting = {entry.key for entry in self._catalog.entries if entry.alive}
+            entries = self._catalog.entries
+            # Of a thousand others only the number is told.
+            self._waiting = {e.key for e in entries if Status(e.word).is_proven_alive}
         elif changes.structure:
             yield from self._gone(self._known)
         for key in sorted(self._waiting):
