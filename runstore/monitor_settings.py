@@ -6,7 +6,6 @@ The launcher reads them before the screen is loaded, so this knows nothing of it
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -112,6 +111,8 @@ def read_settings(path: Path | None) -> Settings:
 
 
 def _parsed(path: Path, data: bytes) -> Settings:
+    import tomllib  # most have no file
+
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

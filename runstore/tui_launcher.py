@@ -21,7 +21,6 @@ from runstore.completion.parameters import DIRECTORY, RUN
 from runstore.errors import RootNotFoundError, RunStoreError
 from runstore.manual import CONTEXT, Manual, ManualCommand
 from runstore.monitor_settings import FASTEST_FPS, SLOWEST_FPS, THEMES, Settings
-from runstore.store import root_problem
 from runstore.text import guard_streams
 
 USAGE_ERROR = 2
@@ -260,6 +259,8 @@ def _once(
 
 def _there(roots: tuple[Path, ...]) -> tuple[list[Path], list[RootNotFoundError]]:
     """Return the roots that can be looked into, and what is wrong with the others."""
+    from runstore.store import root_problem
+
     found = {root: root_problem(root) for root in roots}
     return (
         [root for root, problem in found.items() if problem is None],

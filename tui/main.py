@@ -15,7 +15,6 @@ from pathlib import Path
 from runstore.monitor_settings import Settings, state_path
 from runstore.threads import start_daemon
 
-from . import terminal
 from .remembered import Memory
 from .renderables.ascii import as_ascii
 from .session import Session
@@ -130,6 +129,7 @@ def print_changes(roots: Sequence[Path], wanted: Sequence[str], settings: Settin
     """
     from runstore.lookup import find
 
+    from . import terminal  # imports asyncio, which --once does without
     from .catalog import Catalog
     from .changes import ChangeLog
     from .watch import Watcher

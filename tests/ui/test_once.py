@@ -235,7 +235,7 @@ def test_output_into_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", "--once"])
+@pytest.mark.parametrize("option", ["--help", "--version", "--config-path", "--once", "--json"])
 def test_option_without_a_screen_does_not_import_textual(tmp_path: Path, option: str) -> None:
     code = (
         "import sys, runstore.tui_launcher as t\n"
@@ -245,7 +245,13 @@ def test_option_without_a_screen_does_not_import_textual(tmp_path: Path, option:
         "sys.stderr.write(str('textual' in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, option, *([str(tmp_path)] if option == "--once" else [])],
+        [
+            sys.executable,
+            "-c",
+            code,
+            option,
+            *([str(tmp_path)] if option in ("--once", "--json") else []),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
