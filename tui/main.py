@@ -24,7 +24,7 @@ _OF_THE_TERMINAL = {"terminal": "ansi-dark", "terminal-light": "ansi-light"}
 """Textual's names of the themes in the terminal's own colours."""
 SCREENSHOT_PATIENCE_S = 30.0
 HOME_PATIENCE_S = 1.0
-"""How long the start waits for the home directory, which may be on a file server."""
+"""How long the start waits for the home directory, which may be on a file server as roots are."""
 CHANGES_EVERY_S = 0.25
 PIPE_WIDTH = 120
 """Cells of a line when the output is no terminal and COLUMNS does not say otherwise."""
@@ -35,21 +35,32 @@ def run_screen(roots: Sequence[Path], settings: Settings) -> int:
     if has_few_colors(os.environ) and "TEXTUAL_THEME" not in os.environ:
         settings = settings.over(Settings(theme="terminal"))
     prepare_environment(settings)
-    memory = Memory(state_path(), roots)
-    found: list[Session] = []
-    loading = start_daemon(lambda: found.append(memory.load()), "runstore-session")
+    found: list[tuple[Session, Memory]] = []
+    loading = start_daemon(lambda: found.append(_remembered(roots)), "runstore-session")
     gc.disable()  # what the imports make stays: collecting in between costs 20 ms and frees nothing
     from .app import MonitorApp
 
     gc.freeze()
     gc.enable()
     loading.join(HOME_PATIENCE_S)
-    # A session that could not be read is not written over.
-    app = MonitorApp(roots, settings, *((found[0], memory) if found else ()))
+    app = MonitorApp(roots, settings, *(found[0] if found else _nothing_remembered()))
     app.run(mouse=settings.mouse is not False)
     status = app.return_code or 0
     _leave_if_the_terminal_is_gone(status)
     return status
+
+
+def _remembered(roots: Sequence[Path]) -> tuple[Session, Memory]:
+    """Return what was chosen the last time; the home directory, or a root, may not answer."""
+    memory = Memory(state_path(), roots)
+    return memory.load(), memory
+
+
+def _nothing_remembered() -> tuple[Session, Memory]:
+    """Return a session that is not kept: what could not be read is not written over."""
+    memory = Memory(None, ())
+    memory.note = "what you choose is not kept: a file server does not answer"
+    return Session(), memory
 
 
 def _leave_if_the_terminal_is_gone(status: int) -> None:

@@ -166,3 +166,22 @@ def test_frames_have_the_other_runs_and_name_the_one(tmp_path: Path, repo_root: 
     assert names.split() == [newest.name, oldest.name]
     assert told.startswith(f"run {hung.name} is left out: ")
     assert "its file system does not answer" in told
+
+
+def test_monitor_starts_and_ends_without_what_it_keeps_on_a_silent_server(
+    tmp_path: Path, repo_root: Path, wait_until: WaitUntil
+) -> None:
+    root, home = tmp_path / "runs", tmp_path / "home"
+    make_run(root, "near")
+    home.mkdir()
+    command = beside_dead_server(home, "runstore.tui_launcher", root)
+    environment = {"PYTHONPATH": str(repo_root), "XDG_STATE_HOME": str(home)}
+    monitor = Terminal(command, 120, 30, environment)
+    try:
+        wait_until(monitor.shows("✓ finished", "what you choose is not kept: a file server"))
+        monitor.press("3")
+        wait_until(monitor.shows("─ Charts"))
+        monitor.press("q")
+        assert monitor.process.wait(30) == 0
+    finally:
+        monitor.close()
