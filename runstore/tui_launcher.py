@@ -9,13 +9,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
+from runstore import monitor_settings
 from runstore.completion.parameters import DIRECTORY, RUN
-from runstore.errors import RunStoreError
+from runstore.errors import RootNotFoundError, RunStoreError
 from runstore.manual import CONTEXT, Manual, ManualCommand
+from runstore.monitor_settings import FASTEST_FPS, SLOWEST_FPS, THEMES, Settings
 from runstore.text import guard_streams
 
 USAGE_ERROR = 2
@@ -27,22 +32,32 @@ MANUAL = Manual(
     examples={
         "Watch the runs below ./runs": "runstore-tui",
         "Watch two roots, one of them on a share": "runstore-tui runs /mnt/shared/runs",
+        "A line per change, kept in a file too": "runstore-tui --plain | tee changes.txt",
         "The list as text, every ten seconds": "watch -n 10 runstore-tui --once",
+        "Which runs failed, for a program": "runstore-tui --once --json | "
+        "jq -r '.runs[] | select(.status == \"failed\") | .path'",
         "One run in full, for a mail": "runstore-tui --run latest | mail -s run me@example.org",
     },
     statuses={
         "0": "left with q, or printed",
-        "1": "with --once: a ROOT or a RUN is not there",
-        "2": "wrong usage, or Textual is missing",
+        "1": "without a screen: a ROOT or a RUN is not there",
+        "2": "wrong usage, settings that cannot be obeyed, or Textual is missing",
+        "128+N": "ended by signal N; 130 is Ctrl-C with --plain",
     },
     variables={
         "RUNSTORE_ROOT": "the default of ROOT",
         "RUNSTORE_MAP": "the default of --map",
+        "RUNSTORE_TUI_THEME, _ASCII, _MOUSE, _BELL, _FPS": "the options of these names; "
+        "the command line comes first, then these, then the file of settings",
         "NO_COLOR": "set to anything: no colours",
+        "COLORTERM": "truecolor: the terminal has all colours; with few, the theme is terminal",
         "COLUMNS": "the width of --once where the output is no terminal, instead of 120",
-        "TERM": "unset, or dumb: as with --once",
+        "TERM": "unset, or dumb: as with --once; linux, the console: as with --ascii",
+        "XDG_CONFIG_HOME": "where runstore/tui.toml is, the file of settings, instead of ~/.config",
+        "XDG_STATE_HOME": "where runstore/tui.json is, what the next start finds again: view, "
+        "sort, filter, columns, marks; instead of ~/.local/state",
     },
-    see=("runstore ls", "runstore show", "docs/format.md"),
+    see=("runstore ls", "runstore show", "docs/monitor.md", "docs/json.md"),
 )
 
 
@@ -58,13 +73,21 @@ class _Command(ManualCommand):
 @click.argument("roots", nargs=-1, metavar="[ROOT]...", type=DIRECTORY)
 @click.option("--once", is_flag=True, help="Print the screen as plain text and exit.")
 @click.option(
+    "--plain",
+    is_flag=True,
+    help="No screen: a line for each change, until Ctrl-C, for screen readers and logs.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="With --once, which it implies: JSON, for programs."
+)
+@click.option(
     "--run",
     "wanted",
     multiple=True,
     type=RUN,
     metavar="RUN",
-    help="With --once, which it implies: show this run in full (a path, an id, a unique prefix or "
-    "name, or latest); repeatable.",
+    help="Show this run in full (a path, an id, a unique prefix or name, or latest), as with "
+    "--once, which it implies; with --plain, only its changes. Repeatable.",
 )
 @click.option(
     "--map",
@@ -74,33 +97,104 @@ class _Command(ManualCommand):
     envvar="RUNSTORE_MAP",
     help="Columns of other tools' logs that are not known by their names: step=iter,split=mode.",
 )
+@click.option(
+    "--theme",
+    type=click.Choice(THEMES),
+    envvar="RUNSTORE_TUI_THEME",
+    show_default="dark",
+    help="Colours for a dark or a light screen, or the 16 of the terminal itself.",
+)
+@click.option(
+    "--ascii/--no-ascii",
+    default=None,
+    envvar="RUNSTORE_TUI_ASCII",
+    show_default="--ascii where TERM is linux",
+    help="Use no character beyond ASCII.",
+)
+@click.option(
+    "--mouse/--no-mouse",
+    default=None,
+    envvar="RUNSTORE_TUI_MOUSE",
+    show_default="--mouse",
+    help="Take clicks and the wheel; without, the terminal selects text as always.",
+)
+@click.option(
+    "--bell/--no-bell",
+    default=None,
+    envvar="RUNSTORE_TUI_BELL",
+    show_default="--no-bell",
+    help="Ring when a run ends.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(SLOWEST_FPS, FASTEST_FPS),
+    metavar="NUMBER",
+    envvar="RUNSTORE_TUI_FPS",
+    show_default="6.7",
+    help="Look for changes so often a second; keys are answered at once.",
+)
+@click.option(
+    "--config-path", is_flag=True, help="Print where the file of settings belongs, and exit."
+)
 @click.option("--screenshot", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option("--size", default="160x45", hidden=True)
 @click.version_option(package_name="runstore", prog_name="runstore-tui")
 def command(
     roots: tuple[Path, ...],
-    once: bool,
     wanted: tuple[str, ...],
     column_map: str | None,
+    config_path: bool,
     screenshot: Path | None,
     size: str,
+    **said: Any,
 ) -> None:
     """Watch the runs below each ROOT, live.
 
     ROOT defaults to $RUNSTORE_ROOT, then to ./runs; it may be a run itself. Nothing is written
     there, and no server is started. Without a terminal the output is that of --once. Press ? for
-    the keys.
+    the keys, and : for everything by its name.
+
+    What is chosen, such as the view or the marked runs, is found again at the next start.
     """
     watched = roots or (Path(os.environ.get("RUNSTORE_ROOT") or "runs"),)
+    if config_path:
+        _print_config_path()
+        return
+    settings = _settings(said)
     require_own_tui()
     if column_map is not None:
         _choose_columns(column_map)
     if screenshot is not None:
-        _screenshot(watched, screenshot, size)
-    elif once or wanted or not _is_screen():
-        _once(watched, wanted)
+        _screenshot(watched, screenshot, size, settings)
+    elif said["plain"]:
+        _refuse_both(said)
+        _plain(watched, wanted, settings)
+    elif said["once"] or said["as_json"] or wanted or not _is_screen():
+        sys.exit(_once(watched, wanted, settings, as_json=said["as_json"]))
     else:
-        sys.exit(_screen(watched))
+        sys.exit(_screen(watched, settings))
+
+
+def _settings(said: Mapping[str, Any]) -> Settings:
+    """Return what the command line and the environment say, and then the file."""
+    try:
+        in_file = monitor_settings.read_settings(monitor_settings.config_path())
+    except RunStoreError as error:
+        _refuse(str(error))
+    return Settings(**{key: said[key] for key in monitor_settings.KEYS}).over(in_file)
+
+
+def _print_config_path() -> None:
+    path = monitor_settings.config_path()
+    if path is None:
+        _refuse("there is no home directory, so no file of settings; set $XDG_CONFIG_HOME")
+    click.echo(str(path))
+
+
+def _refuse_both(said: Mapping[str, Any]) -> None:
+    for name in ("once", "json"):
+        if said["as_json" if name == "json" else name]:
+            raise click.UsageError(f"--plain goes on, --{name} prints once: give one of them")
 
 
 def _choose_columns(column_map: str) -> None:
@@ -136,7 +230,7 @@ def require_own_tui() -> None:
     )
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     click.echo(message, err=True)
     sys.exit(USAGE_ERROR)
 
@@ -147,34 +241,72 @@ def _is_screen() -> bool:
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and not dumb
 
 
-def _once(roots: tuple[Path, ...], wanted: tuple[str, ...]) -> None:
-    from tui.main import print_once
+def _once(
+    roots: tuple[Path, ...], wanted: tuple[str, ...], settings: Settings, *, as_json: bool
+) -> int:
+    from tui.main import print_once, print_once_json
 
+    there, problems = _there(roots)
+    with _until_pipe_closes():
+        if there and as_json:
+            print_once_json(there, wanted)
+        elif there:
+            print_once(there, wanted, settings)
+        for problem in problems:
+            click.echo(str(problem), err=True)
+    return 1 if problems else 0
+
+
+def _there(roots: tuple[Path, ...]) -> tuple[list[Path], list[RootNotFoundError]]:
+    """Return the roots that can be looked into, and what is wrong with the others."""
+    from runstore.store import root_problem
+
+    found = {root: root_problem(root) for root in roots}
+    return (
+        [root for root, problem in found.items() if problem is None],
+        [RootNotFoundError(root, problem) for root, problem in found.items() if problem],
+    )
+
+
+def _plain(roots: tuple[Path, ...], wanted: tuple[str, ...], settings: Settings) -> None:
+    from tui.main import print_changes
+
+    with _until_pipe_closes():
+        sys.exit(print_changes(roots, wanted, settings))
+
+
+@contextmanager
+def _until_pipe_closes() -> Iterator[None]:
+    """Refuse in one line what runstore refuses; who closes the pipe has read enough (`| head`)."""
     try:
-        print_once(roots, wanted)
+        yield
     except RunStoreError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    except BrokenPipeError:  # `runstore-tui --once | head`
+    except BrokenPipeError:
         sys.stdout = None
         sys.exit(0)
+    except OSError as error:  # a full disk
+        sys.stdout = None
+        click.echo(f"runstore-tui: {error.filename or 'output'}: {error.strerror}", err=True)
+        sys.exit(1)
 
 
-def _screen(roots: tuple[Path, ...]) -> int:
+def _screen(roots: tuple[Path, ...], settings: Settings) -> int:
     if importlib.util.find_spec("textual") is None:
         _refuse("runstore-tui needs Textual: pip install 'textual>=8.2.8,<9'")
     from tui.main import run_screen
 
-    return run_screen(roots)
+    return run_screen(roots, settings)
 
 
-def _screenshot(roots: tuple[Path, ...], target: Path, size: str) -> None:
+def _screenshot(roots: tuple[Path, ...], target: Path, size: str, settings: Settings) -> None:
     from tui.main import save_screenshot
 
     width, _, height = size.partition("x")
     if not (width.isdigit() and height.isdigit()):
         raise click.BadParameter("expected WIDTHxHEIGHT, such as 160x45", param_hint="--size")
-    save_screenshot(roots, target, int(width), int(height))
+    save_screenshot(roots, target, (int(width), int(height)), settings)
 
 
 if __name__ == "__main__":

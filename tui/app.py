@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 
+from runstore.monitor_settings import Settings
 from runstore.threads import start_daemon
 
 from . import keymap, terminal
 from .catalog import Catalog
-from .palette import DARK_THEME, styles_for
+from .palette import DARK_THEME, OWN_THEMES, THEME_NAMES, styles_for
+from .remembered import Memory
 from .screens.layout import arrange
 from .screens.main import MainScreen
+from .session import Session
 from .watch import Hints, Watcher
 from .wire import WireMixin
 
@@ -22,6 +27,11 @@ TICK_S = 0.15
 """How often the screen looks for changes; what a key does is drawn at once."""
 FIRST_ROWS_S = 0.5
 """How long the first paint waits for the rows on it, where runs are slow to look at."""
+REMEMBER_EVERY_S = 10.0
+"""How often what was chosen is written, so that a terminal that goes away costs little."""
+GOODBYE_S = 1.0
+"""How long the end waits for the home directory."""
+_NOTHING_SAID = Settings()
 
 
 class MonitorApp(WireMixin):
@@ -33,18 +43,43 @@ class MonitorApp(WireMixin):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS = keymap.app_bindings()
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        """Watch `roots`, directories that hold runs; they may be missing."""
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        settings: Settings = _NOTHING_SAID,
+        session: Session | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        """Watch `roots`, directories that hold runs; they may be missing.
+
+        Args:
+            roots: where to look.
+            settings: what the user has said of looks and manners.
+            session: what was chosen the last time.
+            memory: where that is kept; None for nowhere.
+        """
         super().__init__(driver_class=terminal.driver_class())
+        self.settings = settings
+        self.ascii_only = settings.is_ascii(os.environ.get("TERM", ""))
+        """Every widget draws with ASCII characters alone."""
+        self._memory = memory
+        self._saving: Thread | None = None
+        self._noted = ""
+        """What was last told of it."""
         self.catalog = Catalog(roots)
         self.watcher = Watcher(self.catalog)
         self._hints = Hints(self.catalog, self.watcher.hint)
-        self._main = MainScreen(self.catalog, self.watcher)
+        self._main = MainScreen(self.catalog, self.watcher, session or Session())
+        self._main.bell = settings.bell is True
         self._add_theme()
 
     def _add_theme(self) -> None:
-        self.register_theme(DARK_THEME)
-        if self.theme == "textual-dark":  # nobody asked for another one by TEXTUAL_THEME
+        for theme in OWN_THEMES:
+            self.register_theme(theme)
+        wanted = None if self.no_color else self.settings.theme
+        if wanted is not None:
+            self.theme = THEME_NAMES[wanted]
+        elif self.theme == "textual-dark":  # nobody asked for another one by TEXTUAL_THEME
             self.theme = DARK_THEME.name
         self.role_styles = styles_for(self.current_theme)
 
@@ -75,7 +110,12 @@ class MonitorApp(WireMixin):
         terminal.exit_on_signals(self)
         self.app_resume_signal.subscribe(self, lambda _: self.redraw_everything())
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
-        self.set_interval(TICK_S, self._main.tick)
+        fps = self.settings.fps
+        self.set_interval(TICK_S if fps is None else 1 / fps, self._main.tick)
+        if self._memory is not None:
+            self.set_interval(REMEMBER_EVERY_S, self._remember)
+            self._noted = self._memory.note
+            self._main.tell(self._noted)
         self.set_interval(1.0, self._main.tick_slowly)
         self.set_interval(1.0, self.watcher.look_after)
         self.call_after_refresh(self._after_first_paint)
@@ -93,9 +133,24 @@ class MonitorApp(WireMixin):
             self._hints.refresh()
 
     def on_unmount(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and keep what was chosen."""
+        if self._saving is not None:
+            self._saving.join(GOODBYE_S)
+        if (saving := self._remember()) is not None:
+            saving.join(GOODBYE_S)
         self.watcher.stop()
         self._hints.stop()
+
+    def _remember(self) -> Thread | None:
+        """Write what is chosen now, in a thread: the home directory may be on a file server."""
+        memory, session = self._memory, self._main.chosen_session()
+        if memory is None or (self._saving is not None and self._saving.is_alive()):
+            return self._saving
+        if memory.note != self._noted:
+            self._noted = memory.note
+            self._main.tell(self._noted)
+        self._saving = start_daemon(lambda: memory.save(session), "runstore-session")
+        return self._saving
 
     def _restyle(self) -> None:
         self.role_styles = styles_for(self.current_theme)
@@ -107,6 +162,4 @@ class MonitorApp(WireMixin):
 
     def action_help(self) -> None:
         """Show the keys."""
-        from .screens.help import HelpScreen  # the first paint need not wait for it
-
-        self.push_screen(HelpScreen(self._main.session.view))
+        self._main.show_help()

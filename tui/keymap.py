@@ -59,9 +59,11 @@ KEYS = (
     Key("B", "B", "bell", "ring when a run ends, fails or becomes NaN; again: be quiet"),
     Key("p", "p", "pause", "hold the screen still; reading goes on", "pause"),
     Key("r", "r", "rescan", "look for new runs and read all of them again"),
+    Key("y", "y", "copy", "copy of the run: its id, path, resume command, params, values"),
+    Key("colon,ctrl+p", ": Ctrl+p", "palette", "everything by its name: commands, runs, themes"),
     Key("ctrl+l", "Ctrl+l", "redraw", "draw the whole screen again"),
     Key("ctrl+z", "Ctrl+z", "suspend_process", "suspend; `fg` comes back"),
-    Key("question_mark", "?", "help", "this list", "help"),
+    Key("question_mark", "?", "help", "the keys of all views, searched by typing", "help"),
     Key("q,ctrl+c", "q Ctrl+c", "quit", "quit", "quit"),
     # ---- runs
     Key("s", "s", "sort(1)", "sort by the next column; the newest run first", "sort", ("runs",)),

@@ -6,29 +6,61 @@ import gc
 import io
 import os
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from runstore.monitor_settings import Settings, state_path
+from runstore.threads import start_daemon
+
+from .remembered import Memory
+from .renderables.ascii import as_ascii
+from .session import Session
+
+_NOTHING_SAID = Settings()
+_OF_THE_TERMINAL = {"terminal": "ansi-dark", "terminal-light": "ansi-light"}
+"""Textual's names of the themes in the terminal's own colours."""
 SCREENSHOT_PATIENCE_S = 30.0
+HOME_PATIENCE_S = 1.0
+"""How long the start waits for the home directory, which may be on a file server as roots are."""
+CHANGES_EVERY_S = 0.25
 PIPE_WIDTH = 120
 """Cells of a line when the output is no terminal and COLUMNS does not say otherwise."""
 
 
-def run_screen(roots: Sequence[Path]) -> int:
+def run_screen(roots: Sequence[Path], settings: Settings) -> int:
     """Show the live screen until the user leaves; return the exit status."""
-    prepare_environment()
+    if has_few_colors(os.environ) and "TEXTUAL_THEME" not in os.environ:
+        settings = settings.over(Settings(theme="terminal"))
+    prepare_environment(settings)
+    found: list[tuple[Session, Memory]] = []
+    loading = start_daemon(lambda: found.append(_remembered(roots)), "runstore-session")
     gc.disable()  # what the imports make stays: collecting in between costs 20 ms and frees nothing
     from .app import MonitorApp
 
     gc.freeze()
     gc.enable()
-    app = MonitorApp(roots)
-    app.run()
+    loading.join(HOME_PATIENCE_S)
+    app = MonitorApp(roots, settings, *(found[0] if found else _nothing_remembered()))
+    app.run(mouse=settings.mouse is not False)
     status = app.return_code or 0
     _leave_if_the_terminal_is_gone(status)
     return status
+
+
+def _remembered(roots: Sequence[Path]) -> tuple[Session, Memory]:
+    """Return what was chosen the last time; the home directory, or a root, may not answer."""
+    memory = Memory(state_path(), roots)
+    return memory.load(), memory
+
+
+def _nothing_remembered() -> tuple[Session, Memory]:
+    """Return a session that is not kept: what could not be read is not written over."""
+    memory = Memory(None, ())
+    memory.note = "what you choose is not kept: a file server does not answer"
+    return Session(), memory
 
 
 def _leave_if_the_terminal_is_gone(status: int) -> None:
@@ -41,16 +73,20 @@ def _leave_if_the_terminal_is_gone(status: int) -> None:
             os._exit(status)
 
 
-def save_screenshot(roots: Sequence[Path], target: Path, width: int, height: int) -> None:
+def save_screenshot(
+    roots: Sequence[Path], target: Path, size: tuple[int, int], settings: Settings
+) -> None:
     """Write an SVG picture of the screen as it is once everything was read."""
-    prepare_environment()
+    # A picture does not depend on the terminal in which it is made.
+    settings = settings.over(Settings(ascii=False))
+    prepare_environment(settings)
     import asyncio
 
     from .app import MonitorApp
 
     async def take() -> str:
-        app = MonitorApp(roots)
-        async with app.run_test(size=(width, height)) as pilot:
+        app = MonitorApp(roots, settings)
+        async with app.run_test(size=size) as pilot:
             deadline = time.monotonic() + SCREENSHOT_PATIENCE_S
             while not app.is_read and time.monotonic() < deadline:
                 await pilot.pause(0.1)
@@ -63,7 +99,7 @@ def save_screenshot(roots: Sequence[Path], target: Path, width: int, height: int
     target.write_text(asyncio.run(take()), encoding="utf-8")
 
 
-def print_once(roots: Sequence[Path], wanted: Sequence[str]) -> None:
+def print_once(roots: Sequence[Path], wanted: Sequence[str], settings: Settings) -> None:
     """Write the screen as plain text to standard output.
 
     Raises:
@@ -72,19 +108,90 @@ def print_once(roots: Sequence[Path], wanted: Sequence[str]) -> None:
     from .once import once
 
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
-    _make_utf8(sys.stdout)
+    finish = _finish(settings)
     for line in once(roots, wanted, width):
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(finish(line) + "\n")
 
 
-def prepare_environment() -> None:
+def print_once_json(roots: Sequence[Path], wanted: Sequence[str]) -> None:
+    """Write the same facts as one JSON document: docs/json.md.
+
+    Raises:
+        RunStoreError: A root or a wanted run is not there.
+    """
+    from .once import once_json
+
+    _make_utf8(sys.stdout)
+    for piece in once_json(roots, wanted):
+        sys.stdout.write(piece)
+
+
+def print_changes(roots: Sequence[Path], wanted: Sequence[str], settings: Settings) -> int:
+    """Write a line for each change until Ctrl-C; return the exit status.
+
+    Args:
+        roots: where to look.
+        wanted: runs whose changes alone are told; empty for all.
+        settings: what the user has said.
+
+    Raises:
+        RunStoreError: A wanted run is not there.
+        BrokenPipeError: nobody reads any more.
+    """
+    from runstore.lookup import find
+
+    from . import terminal  # imports asyncio, which --once does without
+    from .catalog import Catalog
+    from .changes import ChangeLog
+    from .watch import Watcher
+
+    finish = _finish(settings)
+    catalog = Catalog([find(name, roots[0]).path for name in wanted] or roots)
+    watcher = Watcher(catalog)
+    log = ChangeLog(catalog, time.monotonic())
+    watcher.start()
+    try:
+        while True:
+            watcher.look_after()
+            for line in log.lines(time.monotonic(), watcher.problem):
+                sys.stdout.write(finish(line) + "\n")
+            sys.stdout.flush()
+            if terminal.is_left(sys.stdout):
+                raise BrokenPipeError
+            time.sleep(CHANGES_EVERY_S)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    finally:
+        watcher.stop()
+
+
+def _finish(settings: Settings) -> Callable[[str], str]:
+    """Return what is done last to every line."""
+    _make_utf8(sys.stdout)
+    return as_ascii if settings.is_ascii(os.environ.get("TERM", "")) else str
+
+
+def prepare_environment(settings: Settings = _NOTHING_SAID) -> None:
     """Set what Textual reads when it is imported; whatever the user has set stays."""
     defaults = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
+    theme = settings.theme
     if "NO_COLOR" in os.environ:  # any other theme would come out as shades of grey
-        defaults["TEXTUAL_THEME"] = "ansi-dark"
+        theme = "terminal"
+    if theme is not None:
+        os.environ.pop("TEXTUAL_THEME", None)
+    if theme in _OF_THE_TERMINAL:  # one of our own is chosen when the app is there
+        defaults["TEXTUAL_THEME"] = _OF_THE_TERMINAL[theme]
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     _make_utf8(sys.__stderr__)  # the stream that Textual draws on
+
+
+def has_few_colors(environ: Mapping[str, str]) -> bool:
+    """Tell whether the terminal says that it has 16 colours at most, as Rich finds out."""
+    if environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):
+        return False
+    kind = environ.get("TERM", "").strip().lower().rpartition("-")[2]
+    return kind not in ("256color", "kitty")
 
 
 def _make_utf8(stream: object) -> None:

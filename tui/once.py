@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import orjson
+
 from runstore.lookup import find
 from runstore.patience import Patience
 from runstore.pool import Pool
 from runstore.ranking import telling_metrics
+from runstore.records import JsonObject, escape_controls, without_surrogates
 from runstore.sources import RunRef, looked_for
 from runstore.sources.glances import glanced
 from runstore.store import discover
+from runstore.summary import full_summary, summary
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
 from .renderables import details, run_columns, run_table
@@ -21,6 +25,7 @@ from .renderables.curves import run_chart
 from .renderables.epochs import epochs
 from .renderables.facts import Facts, facts_of, packed, run_count, status_counts, tell_apart
 from .renderables.report import report
+from .renderables.root_names import RootNames
 from .renderables.text import Line, from_file, plain
 
 CHART_HEIGHT = 14
@@ -51,6 +56,48 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
         yield from _detail(_read(ref), width)
 
 
+def once_json(roots: Sequence[Path], wanted: Sequence[str]) -> Iterable[str]:
+    """Yield the pieces of one JSON document with what `once` shows; no list is kept of the runs.
+
+    Raises:
+        RootNotFoundError: A root is not there.
+        RunNotFoundError: A wanted run is not there, or its prefix is not unique.
+    """
+    refs = discover(roots)
+    shown = [find(name, roots[0]) for name in wanted]
+    counts: Counter[str] = Counter()
+
+    def runs() -> Iterable[JsonObject]:
+        for reader in glanced(refs):
+            counts[reader.state.status.word] += 1
+            yield summary(reader.state)
+
+    def details() -> Iterable[JsonObject]:
+        for _ in glanced(shown):
+            pass
+        for ref in shown or (refs if len(refs) == 1 else []):
+            with _read(ref).view() as view:
+                yield full_summary(view.full)
+
+    yield f'{{\n"time": {time.time():.3f},\n"roots": {_json([str(root) for root in roots])}'
+    yield from _array("runs", runs())
+    yield f',\n"counts": {_json(dict(status_counts(counts)))}'
+    yield from _array("shown", details())
+    yield "\n}\n"
+
+
+def _array(key: str, values: Iterable[JsonObject]) -> Iterable[str]:
+    yield f',\n"{key}": ['
+    for number, value in enumerate(values):
+        yield f"{',' if number else ''}\n{_json(value)}"
+    yield "]"
+
+
+def _json(value: object) -> str:
+    clean = without_surrogates(value)
+    return escape_controls(orjson.dumps(clean, option=orjson.OPT_INDENT_2)).decode()
+
+
 def _read(ref: RunRef) -> Entry:
     """Return a run with all that is there now; nothing if its file system does not answer."""
     entry, patience = Entry(ref, patient=False), Patience()
@@ -71,6 +118,8 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable
     if not refs:
         yield f"no runs yet in {places}; looked for: {looked_for()}"
         return
+    names = RootNames(roots)
+    found = [names.marked(facts, ref.place) for facts, ref in zip(found, refs, strict=True)]
     columns = run_columns.plan_columns(width, metrics, tell_apart(found))
     yield plain(run_table.header(columns)).rstrip()
     for facts in tell_apart(found):

@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -46,6 +46,19 @@ def driver_class() -> type[Driver] | None:
             """Cells are fine enough."""
 
     return QuietMouseDriver
+
+
+def is_left(stream: TextIO) -> bool:
+    """Tell whether nobody reads any more what is written to `stream`: `… | head` has ended."""
+    if sys.platform == "win32":
+        return False
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # no file behind it
+        return False
+    gone = select.POLLERR | select.POLLHUP | select.POLLNVAL
+    return any(happened & gone for _, happened in poll.poll(0))
 
 
 def exit_on_signals(app: App[Any]) -> None:

@@ -117,9 +117,9 @@ def test_thousands_of_runs_are_watched_in_little_memory(
     newest, oldest = ("g", run_id(RUNS - 1)), ("G", run_id(0))
     wait_until(monitor.shows(f"{RUNS:,} runs", "? help", newest[1]), 60)
     monitor.press("?")
-    helped = monitor.shows("any key closes this list")
+    helped = monitor.shows("type to search")
     wait_until(helped, 60)
-    monitor.press("x")
+    monitor.press("\x1b")
     wait_until(lambda: not helped(), 60)
     # Runs that were never read, or whose readers were let go, are read when they come into view.
     for key, chosen in (oldest, newest):

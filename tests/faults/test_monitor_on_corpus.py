@@ -44,9 +44,9 @@ def test_every_run_can_be_looked_at_live(
                 time.sleep(0.1)
             # The help is drawn by the same thread as everything else.
             terminal.press("?")
-            wait_until(terminal.shows("any key closes this list"))
-            terminal.press("x")
-            wait_until(lambda: not terminal.shows("any key closes")())
+            wait_until(terminal.shows("type to search"))
+            terminal.press("\x1b")
+            wait_until(lambda: not terminal.shows("type to search")())
             terminal.output.clear()
             terminal.press("\x0c")
         peak = peak_mib(terminal.process.pid)

@@ -60,8 +60,8 @@ def test_monitor_shows_the_other_runs_and_takes_keys(
         if which == "newest":
             wait_until(monitor.shows("its file system does not answer"))
         monitor.press("?")
-        wait_until(monitor.shows("any key closes this list"))
-        monitor.press("x")
+        wait_until(monitor.shows("type to search"))
+        monitor.press("\x1b")
         # What comes later is seen too: another thread reads on.
         make_run(root, "later")
         wait_until(monitor.shows("3 finished"))
@@ -83,9 +83,9 @@ def test_monitor_of_a_silent_root_says_so_takes_keys_and_ends(
         wait_until(monitor.shows("Looking for runs"))
         wait_until(monitor.shows("a file server does not answer"))
         monitor.press("?")
-        wait_until(monitor.shows("any key closes this list"))
-        monitor.press("x")
-        wait_until(lambda: not monitor.shows("any key closes")())
+        wait_until(monitor.shows("type to search"))
+        monitor.press("\x1b")
+        wait_until(lambda: not monitor.shows("type to search")())
         monitor.press("q")
         assert monitor.process.wait(30) == 0
     finally:
@@ -166,3 +166,22 @@ def test_frames_have_the_other_runs_and_name_the_one(tmp_path: Path, repo_root: 
     assert names.split() == [newest.name, oldest.name]
     assert told.startswith(f"run {hung.name} is left out: ")
     assert "its file system does not answer" in told
+
+
+def test_monitor_starts_and_ends_without_what_it_keeps_on_a_silent_server(
+    tmp_path: Path, repo_root: Path, wait_until: WaitUntil
+) -> None:
+    root, home = tmp_path / "runs", tmp_path / "home"
+    make_run(root, "near")
+    home.mkdir()
+    command = beside_dead_server(home, "runstore.tui_launcher", root)
+    environment = {"PYTHONPATH": str(repo_root), "XDG_STATE_HOME": str(home)}
+    monitor = Terminal(command, 120, 30, environment)
+    try:
+        wait_until(monitor.shows("✓ finished", "what you choose is not kept: a file server"))
+        monitor.press("3")
+        wait_until(monitor.shows("─ Charts"))
+        monitor.press("q")
+        assert monitor.process.wait(30) == 0
+    finally:
+        monitor.close()

@@ -27,8 +27,16 @@ ARGUMENT = PAYLOAD.replace("\0", "")
 KEY_CODES = {
     "down": "\x1b[B", "up": "\x1b[A", "pagedown": "\x1b[6~", "pageup": "\x1b[5~", "enter": "\r",
     "escape": "\x1b", "tab": "\t", "shift+tab": "\x1b[Z", "slash": "/", "ctrl+l": "\x0c",
-    "m": "m", "M": "M", "question_mark": "?",
+    "m": "m", "M": "M", "question_mark": "?", "colon": ":",
 }  # fmt: skip
+# What leaves again what a key has begun; the newest values are copied on the way.
+NEXT = {
+    "slash": ["\x1b"],
+    "question_mark": ["\x1b"],
+    "colon": ["r", "\x1b"],
+    "p": ["p"],
+    "y": ["5", "\x1b"],
+}
 # They end or stop the program.
 LAST = ("quit", "suspend_process")
 
@@ -92,13 +100,26 @@ def test_no_command_hands_the_terminal_what_a_run_says(
             terminal.close()
 
 
-@pytest.mark.parametrize("line", [["--once"], ["--once", "--run"], ["--help"], [f"--{ARGUMENT}"]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--once"],
+        ["--once", "--run"],
+        ["--once", "--ascii", "--run"],
+        ["--json"],
+        ["--plain"],
+        ["--help"],
+        [f"--{ARGUMENT}"],
+        ["--theme", ARGUMENT],
+    ],
+)
 def test_monitor_as_text_hands_the_terminal_nothing(
     line: list[str], hostile: tuple[Path, Path]
 ) -> None:
     root, run = hostile
     where = [str(run), str(root)] if "--run" in line else [str(root)]
-    terminal = Terminal((*MONITOR, *line, *where), 120, 40, {})
+    interrupted = ("timeout", "-s", "INT", "5") if "--plain" in line else ()
+    terminal = Terminal((*interrupted, *MONITOR, *line, *where), 120, 40, {})
     try:
         assert_harmless(terminal.finish(60))
     finally:
@@ -139,8 +160,7 @@ def every_key() -> Iterator[str]:
     for _ in range(4):
         for key in keys:
             yield KEY_CODES.get(key, key)
-            if key in ("slash", "question_mark", "p"):
-                yield {"slash": "\x1b", "question_mark": "x", "p": "p"}[key]
+            yield from NEXT.get(key, ())
         yield "\x1b"
         yield "j"
 

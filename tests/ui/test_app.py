@@ -14,7 +14,6 @@ from tui.app import MonitorApp
 from tui.catalog import RunView
 from tui.keymap import KEYS, as_markdown
 from tui.renderables.text import Line
-from tui.screens.help import HelpScreen
 from tui.screens.list_keys import ListKeys
 from tui.screens.main import MainScreen
 from tui.views import NAMES
@@ -239,24 +238,3 @@ async def test_every_key_of_the_map_has_an_action(tmp_path: Path) -> None:
             for place in (*panes, *(() if panes else (screen,))):
                 found = hasattr(place, f"action_{name}") or hasattr(screen.app, f"action_{name}")
                 assert found, (name, place)
-
-
-async def test_help_lists_every_key_and_any_key_closes_it(tmp_path: Path) -> None:
-    async with monitor(tmp_path, size=(100, 60)) as screen:
-        await press(screen, "question_mark")
-        shown = text_of(screen.app.screen.query_one("#help", LinesWidget))
-        assert all(key.does in shown for key in KEYS if not key.views)
-        await press(screen, "x")
-        assert screen.app.screen is screen
-
-
-async def test_two_keys_at_once_close_the_list_of_keys_once(tmp_path: Path) -> None:
-    write_plain(tmp_path, 1)
-    async with monitor(tmp_path) as screen:
-        await press(screen, "question_mark")
-        keys = screen.app.screen
-        assert isinstance(keys, HelpScreen)
-        keys.on_key()
-        keys.on_key()
-        await press(screen)
-        assert screen.app.screen is screen

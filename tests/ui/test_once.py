@@ -95,6 +95,52 @@ def test_several_roots_are_one_list(tmp_path: Path) -> None:
     assert "2 runs in" in monitor(tmp_path / "a", tmp_path / "b").stdout
 
 
+def test_root_that_is_missing_hides_no_other_one(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", "alpha")
+    for more in ([], ["--json"]):
+        done = monitor(tmp_path / "a", tmp_path / "b", "--once", *more)
+        assert "alpha" in done.stdout
+        assert done.returncode == 1
+        assert re.fullmatch(r"\S+/b: no such directory; [^\n]+\n", done.stderr)
+
+
+def test_run_in_two_roots_is_listed_once_with_the_name_of_its_root(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "old", "alpha")
+    write_run(tmp_path / "a", "beta")
+    told = monitor(tmp_path / "a", tmp_path / "a" / "old", tmp_path / "a", "--once").stdout
+    assert "2 runs in" in told
+    assert "old/alpha" in told and "a/beta" in told
+
+
+def test_json_has_the_list_and_the_run_in_full(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "alpha")
+    write_run(tmp_path, "beta")
+    told = json.loads(monitor(tmp_path, "--json").stdout)
+    assert [run["name"] for run in told["runs"]] == ["beta", "alpha"]
+    assert told["counts"] == {"finished": 2}
+    assert (told["roots"], told["shown"]) == ([str(tmp_path)], [])
+    (run,) = json.loads(monitor(tmp_path, "--json", "--run", path.name).stdout)["shown"]
+    assert [row["epoch"] for row in run["epoch_rows"]] == [1, 2]
+
+
+def test_ascii_text_has_no_other_character(tmp_path: Path) -> None:
+    write_run(tmp_path, "größe-日本")
+    told = monitor(tmp_path, "--once", "--ascii").stdout
+    assert told.isascii()
+    assert "gro?e-????" in told and "-- chart --" in told
+    assert not monitor(tmp_path, "--once").stdout.isascii()
+    assert monitor(tmp_path, RUNSTORE_TUI_ASCII="1").stdout.isascii()
+
+
+@pytest.mark.parametrize("other", ["--once", "--json"])
+def test_lines_that_go_on_and_those_of_once_are_not_both_to_be_had(
+    tmp_path: Path, other: str
+) -> None:
+    done = monitor(tmp_path, "--plain", other)
+    assert done.returncode == 2
+    assert f"{other} prints once" in done.stderr
+
+
 def test_empty_root_says_what_a_run_is(tmp_path: Path) -> None:
     done = monitor(tmp_path)
     assert done.returncode == 0
@@ -189,7 +235,7 @@ def test_output_into_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", "--once"])
+@pytest.mark.parametrize("option", ["--help", "--version", "--config-path", "--once", "--json"])
 def test_option_without_a_screen_does_not_import_textual(tmp_path: Path, option: str) -> None:
     code = (
         "import sys, runstore.tui_launcher as t\n"
@@ -199,7 +245,13 @@ def test_option_without_a_screen_does_not_import_textual(tmp_path: Path, option:
         "sys.stderr.write(str('textual' in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, option, *([str(tmp_path)] if option == "--once" else [])],
+        [
+            sys.executable,
+            "-c",
+            code,
+            option,
+            *([str(tmp_path)] if option in ("--once", "--json") else []),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

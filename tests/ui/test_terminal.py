@@ -98,7 +98,7 @@ def test_chart_epochs_and_filter_are_one_key_away(
     terminal.press("\x1b")
     assert wait_until(lambda: not terminal.shows("1 of 2 runs")())
     terminal.press("?")
-    assert wait_until(terminal.shows("any key closes this list"))
+    assert wait_until(terminal.shows("type to search"))
 
 
 def test_terminal_resized_from_small_to_large_shows_all_panes(
@@ -229,10 +229,10 @@ def test_screen_that_changes_all_the_time_costs_little_and_answers_keys(
         for _ in range(5):
             begun = time.monotonic()
             terminal.press("?")
-            wait_until(terminal.shows("any key closes"), what="the answer to a key")
+            wait_until(terminal.shows("type to search"), what="the answer to a key")
             waited.append(time.monotonic() - begun)
-            terminal.press("x")
-            wait_until(lambda: not terminal.shows("any key closes")(), what="the list to close")
+            terminal.press("\x1b")
+            wait_until(lambda: not terminal.shows("type to search")(), what="the list to close")
         assert min(waited) < 1.0
     finally:
         stop.set()

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 import runstore
 from runstore.cli import cli
+from runstore.tui_launcher import command as monitor
 from tests.conftest import ROOT
 from tests.faults.corpus import CASES, make
 
@@ -26,6 +27,21 @@ FIXTURES = sorted((ROOT / "tests/fixtures/format-1").iterdir())
 
 def schema_of(name: str) -> Any:
     return json.loads((ROOT / "docs/json" / f"{name}.schema.json").read_text("utf-8"))
+
+
+def resolved(schema: Any) -> Any:
+    """Return a schema with those in it that it refers to, in other files."""
+    if isinstance(schema, list):
+        return [resolved(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        name, _, part = schema["$ref"].partition(".schema.json")
+        found = schema_of(name)
+        for key in filter(None, part.lstrip("#").split("/")):
+            found = found[key]
+        return resolved(found)
+    return {key: resolved(one) for key, one in schema.items()}
 
 
 def strict(schema: Any) -> Any:
@@ -49,7 +65,7 @@ def printed(*arguments: str | Path, statuses: tuple[int, ...] = (0,)) -> Any:
 def check(name: str, document: Any) -> None:
     errors = [
         f"{'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
-        for error in Draft202012Validator(strict(schema_of(name))).iter_errors(document)
+        for error in Draft202012Validator(strict(resolved(schema_of(name)))).iter_errors(document)
     ]
     assert errors == []
 
@@ -63,7 +79,15 @@ def check_run(root: Path, run: Path) -> Any:
         return None  # refused in one line: a newer format
     document = json.loads(result.stdout)
     check("show", document)
+    check("once", printed_once(root))
     return document
+
+
+def printed_once(root: Path) -> Any:
+    """Return what the monitor prints as JSON."""
+    result = CliRunner().invoke(monitor, [str(root), "--once", "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
 # ---- the schemas themselves --------------------------------------------------------------------

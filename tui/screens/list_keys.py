@@ -38,13 +38,13 @@ class ListKeys(Screen[None]):
     Abstract for the type checker alone, as `Pane`.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, session: Session) -> None:
         super().__init__()
         self.catalog = catalog
-        self.session = Session()
+        self.session = session
         self.listing = Listing(catalog.roots)
         self.filter = FilterText()
-        self.take_filter("")
+        self.take_filter(session.filter)
         self.is_filter_new = False
         """It is still to be applied: of a hundred thousand runs not for each key that is typed."""
         self._metrics: list[str] = []
@@ -107,7 +107,7 @@ class ListKeys(Screen[None]):
         """Sort by the next column that is shown; behind the last comes the newest run first."""
         columns = ["", *self.runs_list.columns.ids]
         at = columns.index(self.session.sort) if self.session.sort in columns else 0
-        self._sort_by(columns[(at + move) % len(columns)])
+        self.sort_by(columns[(at + move) % len(columns)])
 
     def action_reverse(self) -> None:
         """Have the other end first."""
@@ -115,7 +115,8 @@ class ListKeys(Screen[None]):
         self.runs_list.stay_on_top()
         self.list_again()
 
-    def _sort_by(self, column: str) -> None:
+    def sort_by(self, column: str) -> None:
+        """Sort the list by a column; empty: the newest run first."""
         self.session.sort, self.session.reverse = column, False
         self.runs_list.stay_on_top()
         self.list_again()
@@ -123,11 +124,11 @@ class ListKeys(Screen[None]):
     def on_column_clicked(self, message: ColumnClicked) -> None:
         """Sort by a column, then the other way round, then not any more."""
         if message.column != self.session.sort:
-            self._sort_by(message.column)
+            self.sort_by(message.column)
         elif not self.session.reverse:
             self.action_reverse()
         else:
-            self._sort_by("")
+            self.sort_by("")
 
     def order_note(self) -> str:
         """Say how the runs are sorted where no title tells it; empty where one does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from textual import events
@@ -21,8 +22,10 @@ from ..catalog import Catalog, Changes, Entry
 from ..listing import GroupRow
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
+from ..renderables.root_names import RootNames
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..scene import Scene
+from ..session import Session
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
@@ -34,6 +37,7 @@ from ..widgets.too_small import TooSmall
 from .asking import ask
 from .layout import Box, arrange, shows_list
 from .list_keys import ListKeys
+from .overlay import OverlayScreen
 
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:
@@ -51,8 +55,8 @@ class MainScreen(ListKeys):
     BINDINGS = keymap.main_bindings()
     AUTO_FOCUS = "#runs"
 
-    def __init__(self, catalog: Catalog, watcher: Watcher) -> None:
-        super().__init__(catalog)
+    def __init__(self, catalog: Catalog, watcher: Watcher, session: Session) -> None:
+        super().__init__(catalog, session)
         self.watcher = watcher
         self.beside = Beside()
         self.bell = False
@@ -67,6 +71,8 @@ class MainScreen(ListKeys):
         self._panes_at = 0.0
         """When they were drawn last."""
         self._panes_are_old = False
+        self._notice = ""
+        """Said once, until the next key."""
         self.painted = False
         """The list was drawn once: it does not wait for the panes."""
 
@@ -81,6 +87,7 @@ class MainScreen(ListKeys):
         """Show what the catalog has already."""
         self._list.empty, self._list.session = self._nothing, self.session
         self.take_filter(self.session.filter)
+        self._list.root_names = RootNames(self.catalog.roots)
         self.fill_list(None)
         self._update_header()
 
@@ -88,6 +95,21 @@ class MainScreen(ListKeys):
         """Mount the panes that belong on screen; call it after the first paint."""
         self.painted = True
         self._place()
+        if self.session.view != "runs":
+            self.choose_view(self.session.view)
+
+    def tell(self, text: str) -> None:
+        """Say something on the last line, until the next key; nothing is said by an empty text."""
+        self._notice = from_file(text)
+
+    def chosen_session(self) -> Session:
+        """Return what the user has chosen, as it is to be found again."""
+        self.session.filter = self.filter.text
+        if not self.catalog.scanned or self.catalog.missing:
+            return self.session
+        # A run that is gone keeps no letter. One whose root is away may come back.
+        marks = [key for key in self.session.marks if self.catalog.get(key) is not None]
+        return replace(self.session, marks=marks)
 
     @property
     def _list(self) -> RunList:
@@ -225,6 +247,8 @@ class MainScreen(ListKeys):
         return elsewhere or self.leaves_out or self._focused_pane() is not None
 
     def _note(self) -> str:
+        if self._notice:
+            return self._notice
         if said := self.beside.said:
             # Where it would not fit at all, the hints would have the whole line.
             return shorten(said, self.size.width - 12)
@@ -348,6 +372,13 @@ class MainScreen(ListKeys):
 
     def on_key(self, event: events.Key) -> None:
         """Let what is being typed have its keys before they mean anything else."""
+        above = self.app.screen
+        if isinstance(above, OverlayScreen):
+            # Typed right behind the key that has opened it: the toolkit sent it here before.
+            event.stop()
+            above.press(event.key, event.character)
+            return
+        self._notice = ""
         pane = self._current_pane()
         if pane is not None and pane.press(event.key, event.character):
             event.stop()
@@ -356,6 +387,22 @@ class MainScreen(ListKeys):
             event.stop()
             self.filter_again()
             self._update_header()
+        else:
+            self._open_at_once(event)
+
+    def _open_at_once(self, event: events.Key) -> None:
+        """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
+        found = keymap.find(event.key, self.session.view)
+        openers = {"palette": self.action_palette, "copy": self.action_copy, "help": self.show_help}
+        if found is not None and found.action in openers:
+            event.stop()
+            openers[found.action]()
+
+    def show_help(self) -> None:
+        """Show the keys."""
+        from .help import HelpScreen  # the first paint need not wait for it
+
+        self.app.push_screen(HelpScreen(self.session.view))
 
     def _may_filter(self) -> bool:
         found = keymap.find("slash", self.session.view)
@@ -378,10 +425,14 @@ class MainScreen(ListKeys):
         found = keymap.find(name, self.session.view)
         if found is None:
             return
-        target = self._keyed_pane() if found.views and not self._is_of_list(found) else self
+        await self.perform(found)
+
+    async def perform(self, key: keymap.Key) -> None:
+        """Do what a key of the table does, here or in the view's pane."""
+        target = self._keyed_pane() if key.views and not self._is_of_list(key) else self
         if target is None:
             return
-        await self.app.run_action(found.action, default_namespace=target)
+        await self.app.run_action(key.action, default_namespace=target)
         if target is not self:
             self._update_panes()
             self._update_header()
@@ -474,6 +525,27 @@ class MainScreen(ListKeys):
         self._tell_watcher()
         self._update_panes()
         self._update_header()
+
+    def action_palette(self) -> None:
+        """Offer everything by its name."""
+        from .performing import open_palette  # the first paint need not wait for it
+
+        open_palette(self)
+
+    def action_copy(self) -> None:
+        """Offer what can be copied of the chosen run."""
+        from .performing import open_copy_menu
+
+        open_copy_menu(self)
+        self._update_header()
+
+    def go_to_run(self, key: str) -> None:
+        """Put the cursor on a run, whatever the filter hides."""
+        if all(entry.key != key for entry in self.listing.runs):
+            self.filter.clear()
+            self.session.errors_only = False
+            self.filter_again()
+        self._list.move_to(key)
 
     def action_pause(self) -> None:
         """Hold the screen still, or catch up."""

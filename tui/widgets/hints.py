@@ -6,7 +6,7 @@ Textual's `Footer` leaks a widget for each change of focus, which adds up over d
 from __future__ import annotations
 
 from .. import keymap
-from ..renderables.text import Line, Span, line, spread
+from ..renderables.text import Line, Span, line, shorten, spread
 from .lines import LinesWidget
 
 
@@ -38,7 +38,7 @@ class HintLine(LinesWidget):
             told = Span(f"{self.note} ", "warn") if self.note else help_text
             return [spread(self.prompt, line(told), width)]
         spans: list[Span] = [Span(" ")]
-        note = line(Span(self.note, "warn"), " ") if self.note else ()
+        note = line(Span(shorten(self.note, width - 12), "warn"), " ") if self.note else ()
         for key, does in keymap.hints(self.view, self.going_back):
             spans += [Span(key, "key"), Span(f" {does}   ", "dim")]
         return [spread(line(*spans), note, width)]

@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 from runstore.text import printable_lines
 
+from ..renderables.ascii import as_ascii
 from ..renderables.text import Line, Span, fit_line, from_file, line
 
 if TYPE_CHECKING:
@@ -68,12 +69,16 @@ class LinesWidget(Widget):
         strip = self._strips.get(y)
         if strip is None:
             spans = self._lines[y] if y < len(self._lines) else ()
-            strip = self._strips[y] = _strip(spans, width, base, self._styles())
+            strip = self._strips[y] = _strip(spans, width, base, self._styles(), self._finish())
         return strip
 
     def _styles(self) -> Styles:
         styles: Styles = getattr(self.app, "role_styles", {})
         return styles
+
+    def _finish(self) -> Callable[[str], str]:
+        """Return what is done last to every text."""
+        return as_ascii if getattr(self.app, "ascii_only", False) else str
 
     def on_resize(self, event: events.Resize) -> None:
         """Lines are made for a width."""
@@ -85,14 +90,17 @@ class LinesWidget(Widget):
         self.refresh()
 
 
-def _strip(spans: Line, width: int, base: Style, styles: Styles) -> Strip:
+def _strip(
+    spans: Line, width: int, base: Style, styles: Styles, finish: Callable[[str], str]
+) -> Strip:
     whole = base
     if spans and spans[0].role in ("cursor", "cursor-blurred") and not spans[0].text:
         whole = base + styles[spans[0].role]
     segments = [
         # Whoever made the line has cleaned it; this is the last place where it can be done.
         Segment(
-            printable_lines(span.text), _style(span.role, whole, styles) if span.role else whole
+            finish(printable_lines(span.text)),
+            _style(span.role, whole, styles) if span.role else whole,
         )
         for span in fit_line(spans, width)
         if span.text

@@ -14,6 +14,7 @@ from ..listing import GroupRow, Row, starts_ascending
 from ..messages import ColumnClicked, GroupToggled, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
 from ..renderables.facts import Facts, facts_of, short, tell_apart
+from ..renderables.root_names import RootNames
 from ..renderables.run_columns import (
     INDENT,
     MIN_NAME,
@@ -54,6 +55,7 @@ class RunList(LinesWidget, can_focus=True):
         """As drawn last."""
         self._first_column = 0
         """How many columns are scrolled out to the left."""
+        self.root_names = RootNames(())
         self._cursor = 0
         self._top = 0
         self._stays_on_top = False
@@ -161,6 +163,11 @@ class RunList(LinesWidget, can_focus=True):
         self._settle()
         self.redraw()
 
+    def move_to(self, key: str) -> None:
+        """Move the cursor to a run; nothing happens where it is not listed."""
+        places = (place for place, row in enumerate(self.rows) if row.key == key)
+        self.move(next(places, self._cursor) - self._cursor)
+
     def move_page(self, pages: int) -> None:
         """Move the cursor by some pages."""
         self.move(pages * max(1, self._rows - 1))
@@ -214,7 +221,9 @@ class RunList(LinesWidget, can_focus=True):
         marks, now_s = _Marks(self.session), time.time()
         for index, row in enumerate(visible, self._top):
             line = self._line(row, facts.get(row.key), columns, now_s)
-            line = fit_line((Span(marks.of(row), "best"), *line), width)
+            mark = marks.of(row)
+            # A blank of another colour would be seen where the cursor's line is reversed.
+            line = fit_line((Span(mark, "best" if mark.strip() else ""), *line), width)
             out.append((Span("", role), *line) if index == self._cursor else line)
         return out
 
@@ -269,7 +278,8 @@ class RunList(LinesWidget, can_focus=True):
             with row.glimpse() as view:
                 self.is_waiting |= view is None
                 if view is not None and view.known:
-                    facts = self._facts[row.key] = facts_of(view.listed)
+                    facts = self.root_names.marked(facts_of(view.listed), row.key)
+                    self._facts[row.key] = facts
                     self._outdated.discard(row.key)
         return facts
 

@@ -1,0 +1,65 @@
+"""Does what was chosen in the palette or the copy menu."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..commands import GoToRun, PressKey, SetTheme, SortBy, command_choices
+from ..palette import THEME_NAMES
+from ..renderables.choices import Choice
+from ..renderables.copies import Copy, copies
+from ..renderables.text import from_file
+from .copy import CopiedScreen, CopyScreen
+from .palette import PaletteScreen
+
+if TYPE_CHECKING:
+    from .main import MainScreen
+
+
+def open_palette(screen: MainScreen) -> None:
+    """Offer everything; what is chosen is done on `screen`."""
+    app = screen.app
+    themes = [] if app.no_color else list(THEME_NAMES)
+    names = {theme: name for name, theme in THEME_NAMES.items()}
+    columns = [from_file(name) for name in screen.catalog.ranked_metrics()]
+    current = names.get(app.theme, "")
+    choices = list(command_choices(screen.session.view, columns, themes, current))
+
+    async def perform(choice: Choice | None) -> None:
+        if choice is not None:
+            await _perform(screen, choice.value)
+
+    app.push_screen(PaletteScreen(choices, screen.catalog), perform)
+
+
+async def _perform(screen: MainScreen, command: object) -> None:
+    match command:
+        case PressKey(key):
+            if key.views and screen.session.view not in key.views:
+                screen.choose_view(key.views[0])
+            await screen.perform(key)
+        case SortBy(column):
+            screen.sort_by(column)
+        case SetTheme(name):
+            screen.app.theme = THEME_NAMES[name]
+        case GoToRun(key):
+            screen.go_to_run(key)
+
+
+def open_copy_menu(screen: MainScreen) -> None:
+    """Offer what can be copied of the chosen run."""
+    entry = screen.selected
+    if entry is None:
+        return
+    with entry.glimpse() as view:
+        if view is None:
+            screen.tell("the run is being read: try again")
+            return
+        state = view.full if view.full.attempts else view.listed
+        found, name = copies(state), from_file(state.name)
+
+    def show(choice: Choice | None) -> None:
+        if choice is not None and isinstance(choice.value, Copy):
+            screen.app.push_screen(CopiedScreen(choice.value))
+
+    screen.app.push_screen(CopyScreen(name, found), show)
