@@ -62,7 +62,7 @@ def test_every_key_is_offered_in_every_view_the_own_ones_first() -> None:
 
 
 async def test_help_has_the_keys_of_all_views_and_typing_searches_them(tmp_path: Path) -> None:
-    async with monitor(tmp_path, size=(100, 80)) as screen:
+    async with monitor(tmp_path, size=(100, 200)) as screen:
         await press(screen, "question_mark")
         assert all(key.does in box(screen) for key in KEYS)
         await press(screen, *"draw q")

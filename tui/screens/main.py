@@ -87,6 +87,7 @@ class MainScreen(ListKeys):
         """Show what the catalog has already."""
         self._list.empty, self._list.session = self._nothing, self.session
         self.take_filter(self.session.filter)
+        self._bell.notice(self.catalog.entries)  # as they are drawn first
         self._list.root_names = RootNames(self.catalog.roots)
         self.fill_list(None)
         self._update_header()
