@@ -45,7 +45,7 @@ def test_every_run_can_be_looked_at_live(
             # The help is drawn by the same thread as everything else.
             terminal.press("?")
             wait_until(terminal.shows("type to search"))
-            terminal.press("\x1b")
+            terminal.press("?")
             wait_until(lambda: not terminal.shows("type to search")())
             terminal.output.clear()
             terminal.press("\x0c")
