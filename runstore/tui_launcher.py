@@ -34,8 +34,7 @@ MANUAL = Manual(
         "Watch two roots, one of them on a share": "runstore-tui runs /mnt/shared/runs",
         "A line per change, kept in a file too": "runstore-tui --plain | tee changes.txt",
         "The list as text, every ten seconds": "watch -n 10 runstore-tui --once",
-        "Which runs failed, for a program": "runstore-tui --once --json | "
-        "jq -r '.runs[] | select(.status == \"failed\") | .path'",
+        "The names of all runs": "runstore-tui --once --json | jq -r '.runs[].name'",
         "One run in full, for a mail": "runstore-tui --run latest | mail -s run me@example.org",
     },
     statuses={
@@ -47,8 +46,12 @@ MANUAL = Manual(
     variables={
         "RUNSTORE_ROOT": "the default of ROOT",
         "RUNSTORE_MAP": "the default of --map",
-        "RUNSTORE_TUI_THEME, _ASCII, _MOUSE, _BELL, _FPS": "the options of these names; "
-        "the command line comes first, then these, then the file of settings",
+        "RUNSTORE_TUI_THEME": "the default of --theme; the command line comes first, then these, "
+        "then the file of settings",
+        "RUNSTORE_TUI_ASCII": "the default of --ascii: 1 or 0",
+        "RUNSTORE_TUI_MOUSE": "the default of --mouse: 1 or 0",
+        "RUNSTORE_TUI_BELL": "the default of --bell: 1 or 0",
+        "RUNSTORE_TUI_FPS": "the default of --fps",
         "NO_COLOR": "set to anything: no colours",
         "COLORTERM": "truecolor: the terminal has all colours; with few, the theme is terminal",
         "COLUMNS": "the width of --once where the output is no terminal, instead of 120",
