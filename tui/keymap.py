@@ -214,7 +214,6 @@ def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
     own = [(key.shown.split()[0], key.hint) for key in KEYS if view in key.views and key.hint]
     here = [key for key in shown_in(view) if key.hint and not key.views]
     named = {key.hint: key.shown.split()[0] for key in here}
-    named = {key.hint: key.shown.split()[0] for key in shown_in(view) if not key.views}
     first: Sequence[str] = ("help", "back" if going_back else "open")
     last: Sequence[str] = ("filter", "pane", "pause", "quit")
     return [
