@@ -1,8 +1,9 @@
 """Makes the generated pages and parts of pages anew: `make docs`. A test fails while they are old.
 
 The pages are those of docs/reference: the Python API and the commands' `--help`. A part stands
-behind a comment, `<!-- generated: NAME -->`: the `--help` of a command, the keys of the monitor, or
-the table of a schema below docs/json.
+behind a comment, `<!-- generated: NAME -->`: the `--help` of a command, the views of the monitor
+and its keys (`keys` are those of every day, `keys VIEW` all of a view), or the table of a schema
+below docs/json.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from click.testing import CliRunner
 from docs import api
 from runstore import tui_launcher
 from runstore.cli import COMMANDS, cli
-from tui.keymap import as_markdown
+from tui.keymap import by_view, everyday
+from tui.views import VIEWS
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -63,13 +65,24 @@ def refreshed(page: str) -> str:
 
 def _part(name: str) -> str:
     if name == "keys":
-        return f"\n{as_markdown()}\n"
+        return f"\n{everyday()}\n"
+    if name == "views":
+        return f"\n{_views()}"
     if name.endswith(" --help"):
         return f"```text\n{help_of(name)}```\n"
     kind, _, what = name.partition(" ")
+    if kind == "keys":
+        return f"\n{by_view()[what]}\n"
     if kind != "json":
         raise ValueError(f"{name}: nobody knows how to generate that")
     return f"\n{_table(what)}"
+
+
+def _views() -> str:
+    rows = [
+        f"| `{number}` | {view.title} | {view.does} |\n" for number, view in enumerate(VIEWS, 1)
+    ]
+    return "".join(["| key | view | shows |\n| --- | --- | --- |\n", *rows])
 
 
 def help_of(line: str) -> str:

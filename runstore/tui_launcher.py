@@ -154,8 +154,8 @@ def command(
     """Watch the runs below each ROOT, live.
 
     ROOT defaults to $RUNSTORE_ROOT, then to ./runs; it may be a run itself. Nothing is written
-    there, and no server is started. Without a terminal the output is that of --once. Press ? for
-    the keys, and : for everything by its name.
+    there, but for what a key notes about a run or asks of it, and no server is started. Without a
+    terminal the output is that of --once. Press ? for the keys, and : for everything by its name.
 
     What is chosen, such as the view or the marked runs, is found again at the next start.
     """

@@ -1,8 +1,8 @@
-"""Every key, once: bindings, hint line, help, palette and the README come from here."""
+"""Every key, once: bindings, hint line, help, palette and the pages come from here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -21,7 +21,7 @@ class Key:
     action: str
     """Of the app or the main screen; with `views`, of the view's pane."""
     does: str
-    """For the help screen and the README."""
+    """For the help screen and docs/monitor.md."""
     hint: str = ""
     """One or two words for the hint line; empty: not shown there."""
     views: tuple[str, ...] = ()
@@ -160,6 +160,12 @@ KEYS = (
     Key("v", "v", "look", "colours, shades or characters", views=_SAMPLES),
 )
 
+EVERYDAY = (
+    *("down", "up", "enter", "escape", "tab", "space", "c", "slash"),
+    *("p", "y", "colon", "question_mark", "q"),
+)
+"""The keys, by the first of their names, that a beginner needs; none of them is a view's own."""
+
 _APP_ACTIONS = {"quit", "suspend_process", "redraw", "help"}
 
 
@@ -208,7 +214,6 @@ def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
     own = [(key.shown.split()[0], key.hint) for key in KEYS if view in key.views and key.hint]
     here = [key for key in shown_in(view) if key.hint and not key.views]
     named = {key.hint: key.shown.split()[0] for key in here}
-    named = {key.hint: key.shown.split()[0] for key in shown_in(view) if not key.views}
     first: Sequence[str] = ("help", "back" if going_back else "open")
     last: Sequence[str] = ("filter", "pane", "pause", "quit")
     return [
@@ -218,14 +223,21 @@ def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
     ]
 
 
-def as_markdown() -> str:
-    """Return the table of keys for the README."""
-    rows = [f"| {_code(key.shown)} | {_where(key)}{key.does} |" for key in KEYS]
+def everyday() -> str:
+    """Return the table of the keys that everybody needs, for the README."""
+    return _table(key for key in KEYS if not key.views and key.keys.split(",")[0] in EVERYDAY)
+
+
+def by_view() -> dict[str, str]:
+    """Return the tables of all keys: those that work anywhere as `everywhere`, and each view's."""
+    anywhere = {"everywhere": _table(key for key in KEYS if not key.views)}
+    own = {view.name: _table(key for key in KEYS if view.name in key.views) for view in VIEWS}
+    return anywhere | own
+
+
+def _table(keys: Iterable[Key]) -> str:
+    rows = [f"| {_code(key.shown)} | {key.does} |" for key in keys]
     return "\n".join(["| key | does |", "|---|---|", *rows])
-
-
-def _where(key: Key) -> str:
-    return f"{' and '.join(key.views)}: " if key.views else ""
 
 
 def _code(shown: str) -> str:

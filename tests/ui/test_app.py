@@ -12,7 +12,7 @@ import pytest
 
 from tui.app import MonitorApp
 from tui.catalog import RunView
-from tui.keymap import KEYS, as_markdown
+from tui.keymap import EVERYDAY, KEYS, by_view, everyday
 from tui.renderables.text import Line
 from tui.screens.list_keys import ListKeys
 from tui.screens.main import MainScreen
@@ -224,8 +224,12 @@ def test_every_key_is_in_the_table_and_none_means_two_things() -> None:
         here = [key for key in KEYS if (view in key.views if view else not key.views)]
         names = [name for key in here for name in key.keys.split(",")]
         assert len(names) == len(set(names))
-    table = as_markdown()
-    assert all(key.does in table for key in KEYS)
+    tables = by_view()
+    assert list(tables) == ["everywhere", *NAMES]
+    for key in KEYS:
+        assert all(f"| {key.does} |" in tables[view] for view in key.views or ("everywhere",))
+    # Two lines above the keys: a name that no key has any more would make the table shorter.
+    assert len(everyday().splitlines()) == 2 + len(EVERYDAY)
 
 
 async def test_every_key_of_the_map_has_an_action(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ PAGES = (
     "docs/training.md",
     "docs/exec.md",
     "docs/query.md",
+    "docs/monitor.md",
     "docs/format.md",
     "docs/sources.md",
     "docs/reliability.md",
@@ -168,8 +169,8 @@ def test_block_runs(block: Block, folder: Path) -> None:
 
 @pytest.mark.parametrize("block", blocks(*PAGES), ids=str)
 def test_block_is_of_a_known_kind(block: Block) -> None:
-    of_page = {"docs/contributing.md": ("",), "docs/training.md": ("diff",)}.get(block.page, ())
-    assert block.kind in ("sh", "python", "text", "json", *of_page)
+    of_page = {"docs/contributing.md": "", "docs/training.md": "diff", "docs/monitor.md": "toml"}
+    assert block.kind in ("sh", "python", "text", "json", of_page.get(block.page, "text"))
     known = (NOT_RUN, CONTINUES, "generated: ", "file: ", "")
     is_known = any(block.note.startswith(note) if note else not block.note for note in known)
     assert is_known or ON_SCRIPTS.match(block.note)
@@ -284,12 +285,15 @@ def test_help_in_the_pages_is_the_programs_own(command: str) -> None:
     assert shown == result.stdout
 
 
-def test_keys_in_the_readme_are_those_of_the_monitor() -> None:
+def test_keys_in_the_pages_are_those_of_the_monitor() -> None:
     pytest.importorskip("textual")
-    from tui.keymap import as_markdown
+    from tui.keymap import by_view, everyday
 
-    page = (ROOT / "README.md").read_text("utf-8")
-    assert f"<!-- generated: keys -->\n\n{as_markdown()}\n\n" in page
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"<!-- generated: keys -->\n\n{everyday()}\n\n" in readme
+    page = (ROOT / "docs/monitor.md").read_text("utf-8") + "\n"
+    for view, table in by_view().items():
+        assert f"<!-- generated: keys {view} -->\n\n{table}\n\n" in page
 
 
 def test_quoted_files_are_quoted_verbatim() -> None:
