@@ -4,7 +4,7 @@ Textual writes every refreshed region again in full, with a complete colour sequ
 text, and lets thirty frames queue up: a table that changes ten times a second costs 80-140 KB/s,
 and over a slow link a key press shows its effect ten seconds late. This layer stands between the
 compositor and the driver. It keeps two grids of cells, what the screen should show and what the
-terminal was last told, and writes the difference (about a tenth of the bytes). After each frame it
+terminal was last told, and writes the difference (a twentieth of the bytes). After each frame it
 asks the terminal for its cursor position; the next frame waits for the answer, because an answer
 is the only proof that everything before it has crossed the link.
 """
@@ -19,6 +19,8 @@ from rich.cells import cell_len
 from rich.color import ColorSystem
 from textual.app import App
 from textual.strip import Strip
+
+from .sequences import change_pen, move_cursor, on_blank
 
 if TYPE_CHECKING:
     from rich.segment import Segment
@@ -37,8 +39,8 @@ ACK_REQUEST = "\x1b[6n"
 ACK_TIMEOUT_S = 2.0
 MAX_QUEUED_WRITES = 1
 """Frames that may wait in Textual's writer thread; with more, its queue blocks the event loop."""
-MAX_JOINED_GAP = 5
-"""Unchanged cells that are cheaper to repeat than to jump over (`ESC[24;80H` is 8 bytes)."""
+MAX_JOINED_GAP = 4
+"""Bytes of unchanged cells that are not dearer to repeat than to jump over (`ESC[9C`)."""
 _QUEUE_RETRY_S = 0.05
 _SMALL_FRAME = 64
 """Bytes below which a frame is not worth an answer."""
@@ -92,28 +94,38 @@ class FrameDiff:
         """Return the sequences that bring the terminal up to date, and count them as shown."""
         out: list[str] = []
         sgr = ""
+        at_x: int | None = None
+        at_y = -1
         for y in sorted(self._dirty):
             want, have = self._want[y], self._have[y]
             if want == have:
                 continue
             for start, end in _changed_runs(want, have):
-                out.append(f"\x1b[{y + 1};{start + 1}H")
-                for text, cell_sgr in want[start:end]:
-                    if cell_sgr != sgr:
-                        out.append(f"\x1b[0;{cell_sgr}m" if cell_sgr else "\x1b[0m")
+                out.append(move_cursor(at_x, at_y, start, y))
+                cells = want[start:end]
+                for text, cell_sgr in cells:
+                    # Blanks are written with any colour that has their background.
+                    if cell_sgr != sgr and not (text == " " and on_blank(sgr) == cell_sgr):
+                        out.append(change_pen(sgr, cell_sgr))
                         sgr = cell_sgr
                     out.append(text)
+                # A terminal that draws something wider may even have gone on to the next row.
+                at_y = y if all(_is_sure(text) for text, _ in cells) else -1
+                at_x = end if end < self.width else None
             self._have[y] = want.copy()
         self._dirty.clear()
         if sgr:
-            out.append("\x1b[0m")
+            out.append("\x1b[m")
         return "".join(out)
 
 
 def _put_ascii(row: list[Cell], x: int, text: str, sgr: str, x1: int, x2: int) -> int:
     start, end = max(x, x1), min(x + len(text), x2)
     if start < end:
-        row[start:end] = [(char, sgr) for char in text[start - x : end - x]]
+        blank = (" ", on_blank(sgr))
+        row[start:end] = [
+            blank if char == " " else (char, sgr) for char in text[start - x : end - x]
+        ]
     return x + len(text)
 
 
@@ -125,14 +137,21 @@ def _put_wide(row: list[Cell], x: int, text: str, sgr: str, x1: int, x2: int) ->
         if width == 0:
             if x1 < x <= x2:  # a combining mark belongs to the cell on its left
                 base, base_sgr = row[x - 1]
-                row[x - 1] = (base + char, base_sgr)
+                row[x - 1] = (base + char, sgr if base == " " else base_sgr)
             continue
         if x1 <= x < x2:
-            row[x] = (char, sgr)
+            row[x] = (char, sgr if char != " " else on_blank(sgr))
             if width == 2 and x + 1 < len(row):
                 row[x + 1] = ("", sgr)
         x += width
     return x
+
+
+def _is_sure(text: str) -> bool:
+    """Tell whether a cell's text is one cell wide in every terminal that draws lines at all."""
+    if len(text) != 1:
+        return False
+    return text.isascii() or "\u2500" <= text < "\u25a0" or "\u2800" <= text < "\u2900"
 
 
 def _changed_runs(want: list[Cell], have: list[Cell]) -> Iterable[tuple[int, int]]:
@@ -143,19 +162,30 @@ def _changed_runs(want: list[Cell], have: list[Cell]) -> Iterable[tuple[int, int
         if want[x] == have[x]:
             x += 1
             continue
-        start = last = x
-        x += 1
-        while x < width and x - last <= MAX_JOINED_GAP:
-            if want[x] != have[x]:
-                last = x
-            x += 1
-        end = last + 1
+        start = x
+        end = _end_of_run(want, have, start)
         while start > 0 and want[start][0] == "":
             start -= 1
         while end < width and want[end][0] == "":
             end += 1
         yield start, end
         x = end
+
+
+def _end_of_run(want: list[Cell], have: list[Cell], start: int) -> int:
+    """Return where a stretch ends: unchanged cells are written where a jump is not shorter."""
+    sgr, bytes_of_gap = want[start][1], 0
+    end = x = start + 1
+    for x in range(end, len(want)):
+        text, cell_sgr = want[x]
+        if want[x] != have[x]:
+            sgr, bytes_of_gap, end = cell_sgr, 0, x + 1
+            continue
+        bytes_of_gap += 1 if text.isascii() else 3
+        is_same = cell_sgr == sgr or (text == " " and on_blank(sgr) == cell_sgr)
+        if bytes_of_gap > MAX_JOINED_GAP or not is_same:
+            break
+    return end
 
 
 class AckGate:
@@ -280,7 +310,7 @@ class WireMixin(App[None]):
     def _wrap_frame(self, frame: str, now: float) -> str:
         """Add the cursor position, the mode that prevents tearing, and the request to answer."""
         x, y = self.screen.outer_size.clamp_offset(self.cursor_position)
-        frame = f"{frame}\x1b[{y + 1};{x + 1}H"
+        frame += move_cursor(None, -1, x, y)
         if self._sync_available:
             frame = f"\x1b[?2026h{frame}\x1b[?2026l"
         if len(frame) < _SMALL_FRAME:
