@@ -72,6 +72,7 @@ class MonitorApp(WireMixin):
         self._main = MainScreen(self.catalog, self.watcher, session or Session())
         self._main.bell = settings.bell is True
         self._add_theme()
+        self.hold_frames()
 
     def _add_theme(self) -> None:
         for theme in OWN_THEMES:
@@ -121,6 +122,7 @@ class MonitorApp(WireMixin):
         self.call_after_refresh(self._after_first_paint)
 
     def _after_first_paint(self) -> None:
+        self.release_frames()  # those before have no list
         self._main.show_panes()
         self.watcher.start()
         if not self.is_headless:

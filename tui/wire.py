@@ -230,11 +230,21 @@ class WireMixin(App[None]):
         self._diff: FrameDiff | None = None
         self._gate = AckGate()
         self._held_back: Timer | None = None
+        self._holds_frames = False
 
     @property
     def round_trip_s(self) -> float | None:
         """Seconds the terminal took to confirm the last frame; None when it does not answer."""
         return self._gate.round_trip_s
+
+    def hold_frames(self) -> None:
+        """Send nothing until `release_frames`: what is drawn meanwhile is drawn over at once."""
+        self._holds_frames = True
+
+    def release_frames(self) -> None:
+        """Send what was drawn, and from now on every frame."""
+        self._holds_frames = False
+        self._flush_frame()
 
     def redraw_everything(self) -> None:
         """Draw the whole screen again, whatever the terminal shows now."""
@@ -291,6 +301,8 @@ class WireMixin(App[None]):
         """Write what changed, or arrange to try again when the link has caught up."""
         driver, diff = self._driver, self._diff
         if driver is None or diff is None or not diff.dirty or not self._running:
+            return
+        if self._holds_frames:
             return
         writer = getattr(driver, "_writer_thread", None)
         if writer is None:  # suspended; resuming draws everything again
