@@ -6,6 +6,7 @@ no erasing, which leaves another background in some of them.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -27,8 +28,15 @@ _OFF = {
 """What switches an attribute off, for all that Rich can switch on."""
 _NOT_ON_BLANKS = frozenset("1235")
 """Bold, dim, italic and blinking: of a blank cell nothing of it is seen."""
-_EXTENDED = {"5": 3, "2": 5}
-"""Parameters of a colour by its number (38;5;n) and by its red, green and blue (38;2;r;g;b)."""
+_SGR = re.compile(
+    r"((?:(?:[1-9]|21|5[1-3])(?:;|$))*)"
+    r"(38;2;\d+;\d+;\d+|38;5;\d+|3[0-79]|9[0-7])?;?"
+    r"(48;2;\d+;\d+;\d+|48;5;\d+|4[0-79]|10[0-7])?"
+)
+"""Attributes, the colour in front and that behind: the order in which Rich writes them."""
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Pen(NamedTuple):
@@ -43,20 +51,12 @@ class Pen(NamedTuple):
 @lru_cache(maxsize=1 << 14)
 def pen_of(sgr: str) -> Pen:
     """Return what parameters of SGR mean that follow a reset."""
-    attributes, front, back = set(), "", ""
-    codes = sgr.split(";") if sgr else []
-    while codes:
-        code = codes[0]
-        length = _EXTENDED.get(codes[1], 1) if code in ("38", "48") and len(codes) > 1 else 1
-        whole, codes = ";".join(codes[:length]), codes[length:]
-        number = int(code)
-        if 30 <= number <= 39 or 90 <= number <= 97:
-            front = "" if number == 39 else whole
-        elif 40 <= number <= 49 or 100 <= number <= 107:
-            back = "" if number == 49 else whole
-        else:
-            attributes.add(code)
-    return Pen(frozenset(attributes), front, back)
+    found = _SGR.fullmatch(sgr)
+    if found is None:  # not understood: one attribute, which only a reset ends
+        return Pen(frozenset([sgr]), "", "")
+    codes, front, back = found.groups("")
+    attributes = frozenset(codes.rstrip(";").split(";")) if codes else _NONE
+    return Pen(attributes, "" if front == "39" else front, "" if back == "49" else back)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -70,13 +70,7 @@ def on_blank(sgr: str) -> str:
 def change_pen(old: str, new: str) -> str:
     """Return the sequence that brings a terminal from some SGR parameters to others."""
     before, after = pen_of(old), pen_of(new)
-    codes = []
-    gone = before.attributes - after.attributes
-    if gone:
-        off = {_OFF.get(code, "0") for code in gone}
-        codes += sorted(off)
-        codes += sorted(code for code in after.attributes if _OFF.get(code) in off)
-    codes += sorted(after.attributes - before.attributes)
+    codes = _changed_attributes(before.attributes, after.attributes)
     if after.front != before.front:
         codes.append(after.front or "39")
     if after.back != before.back:
@@ -84,8 +78,17 @@ def change_pen(old: str, new: str) -> str:
     if not codes:
         return ""
     whole = f"0;{new}" if new else ""
-    part = ";".join(dict.fromkeys(codes))
+    part = ";".join(codes)
     return f"\x1b[{whole if '0' in codes or len(whole) <= len(part) else part}m"
+
+
+def _changed_attributes(before: frozenset[str], after: frozenset[str]) -> list[str]:
+    """Return the codes that lead from some attributes to others; with 0, only a reset does."""
+    if before == after:
+        return []
+    off = {_OFF.get(code, "0") for code in before - after}
+    again = {code for code in before & after if _OFF.get(code) in off}
+    return sorted(off) + sorted(again | (after - before))
 
 
 def move_cursor(x: int | None, y: int, to_x: int, to_y: int) -> str:

@@ -11,9 +11,10 @@ is the only proof that everything before it has crossed the link.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
@@ -41,6 +42,10 @@ MAX_QUEUED_WRITES = 1
 """Frames that may wait in Textual's writer thread; with more, its queue blocks the event loop."""
 MAX_JOINED_GAP = 4
 """Bytes of unchanged cells that are not dearer to repeat than to jump over (`ESC[9C`)."""
+MOST_PENS = 200
+"""Colours of a frame whose pieces are sorted by them; pictures have thousands, all different."""
+_SURE = re.compile("[ -~\u2500-\u259f\u2800-\u28ff]*")
+"""One cell wide in every terminal that draws lines at all."""
 _QUEUE_RETRY_S = 0.05
 _SMALL_FRAME = 64
 """Bytes below which a frame is not worth an answer."""
@@ -92,31 +97,78 @@ class FrameDiff:
 
     def encode(self) -> str:
         """Return the sequences that bring the terminal up to date, and count them as shown."""
-        out: list[str] = []
-        sgr = ""
-        at_x: int | None = None
-        at_y = -1
+        pieces: list[_Piece] = []
         for y in sorted(self._dirty):
             want, have = self._want[y], self._have[y]
             if want == have:
                 continue
             for start, end in _changed_runs(want, have):
-                out.append(move_cursor(at_x, at_y, start, y))
-                cells = want[start:end]
-                for text, cell_sgr in cells:
-                    # Blanks are written with any colour that has their background.
-                    if cell_sgr != sgr and not (text == " " and on_blank(sgr) == cell_sgr):
-                        out.append(change_pen(sgr, cell_sgr))
-                        sgr = cell_sgr
-                    out.append(text)
-                # A terminal that draws something wider may even have gone on to the next row.
-                at_y = y if all(_is_sure(text) for text, _ in cells) else -1
-                at_x = end if end < self.width else None
+                pieces += _cut(want, start, end, y)
             self._have[y] = want.copy()
         self._dirty.clear()
-        if sgr:
-            out.append("\x1b[m")
-        return "".join(out)
+        pens: dict[str, int] = {}
+        for piece in pieces:
+            pens.setdefault(piece.sgr, len(pens))
+        order: Iterable[int] = range(len(pieces))
+        if len(pens) > MOST_PENS:
+            return _written(pieces, order, self.width, _set_pen)
+        by_pen = sorted(order, key=lambda index: pens[pieces[index].sgr])
+        orders = (order, by_pen)
+        return min((_written(pieces, one, self.width, change_pen) for one in orders), key=len)
+
+
+def _set_pen(_: str, sgr: str) -> str:
+    return f"\x1b[0;{sgr}m"
+
+
+class _Piece(NamedTuple):
+    """Neighbouring cells of a row that are written with the same SGR parameters."""
+
+    y: int
+    x: int
+    end: int
+    sgr: str
+    text: str
+    continues: bool
+    """The piece before it ends where it begins."""
+
+
+def _cut(row: list[Cell], start: int, end: int, y: int) -> Iterator[_Piece]:
+    """Yield the pieces of a stretch; blanks go with any colour that has their background."""
+    first, sgr = start, row[start][1]
+    for x in range(start + 1, end):
+        text, cell_sgr = row[x]
+        if cell_sgr == sgr or (text == " " and cell_sgr == on_blank(sgr)):
+            continue
+        written = "".join([cell[0] for cell in row[first:x]])
+        if written.strip(" ") or sgr != on_blank(cell_sgr):
+            yield _Piece(y, first, x, sgr, written, first > start)
+            first = x
+        sgr = cell_sgr
+    yield _Piece(y, first, end, sgr, "".join([cell[0] for cell in row[first:end]]), first > start)
+
+
+def _written(
+    pieces: list[_Piece], order: Iterable[int], width: int, change: Callable[[str, str], str]
+) -> str:
+    """Return the sequences that write the pieces in that order."""
+    out: list[str] = []
+    sgr, at_x, at_y, last = "", None, -1, -2
+    for index in order:
+        y, x, end, piece_sgr, text, continues = pieces[index]
+        is_next = continues and index == last + 1
+        if not is_next:
+            out.append(move_cursor(at_x, at_y, x, y))
+        if piece_sgr != sgr:
+            out.append(change(sgr, piece_sgr))
+            sgr = piece_sgr
+        out.append(text)
+        # A terminal that draws something wider may even have gone on to the next row.
+        is_sure = (at_y >= 0 or not is_next) and (text.isascii() or _SURE.fullmatch(text))
+        at_x, at_y, last = end if end < width else None, y if is_sure else -1, index
+    if sgr:
+        out.append("\x1b[m")
+    return "".join(out)
 
 
 def _put_ascii(row: list[Cell], x: int, text: str, sgr: str, x1: int, x2: int) -> int:
@@ -145,13 +197,6 @@ def _put_wide(row: list[Cell], x: int, text: str, sgr: str, x1: int, x2: int) ->
                 row[x + 1] = ("", sgr)
         x += width
     return x
-
-
-def _is_sure(text: str) -> bool:
-    """Tell whether a cell's text is one cell wide in every terminal that draws lines at all."""
-    if len(text) != 1:
-        return False
-    return text.isascii() or "\u2500" <= text < "\u25a0" or "\u2800" <= text < "\u2900"
 
 
 def _changed_runs(want: list[Cell], have: list[Cell]) -> Iterable[tuple[int, int]]:

@@ -24,7 +24,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from tui.sequences import change_pen, move_cursor
-from tui.wire import ACK_TIMEOUT_S, AckGate, FrameDiff
+from tui.wire import ACK_TIMEOUT_S, MOST_PENS, AckGate, FrameDiff
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -91,6 +91,28 @@ def test_terminal_shows_the_same_as_with_textuals_own_output(seed: int) -> None:
     for stock, ours in drawn(seed, frames=12):
         assert screen_of(ours) == screen_of(stock)
         assert len(ours) < len(stock)
+
+
+@pytest.mark.parametrize("colors", [MOST_PENS - 1, MOST_PENS + 1])
+def test_picture_shows_the_same_as_with_textuals_own_output(colors: int) -> None:
+    console = Console(color_system="truecolor", force_terminal=True, width=WIDTH, height=HEIGHT)
+    styles = [Style(color=f"#00{n:04x}", bgcolor=f"#ff{n:04x}") for n in range(colors)]
+    cells = [Segment("▀", styles[n % colors]) for n in range(WIDTH * HEIGHT)]
+    rows = [Strip(cells[y * WIDTH : (y + 1) * WIDTH]) for y in range(HEIGHT)]
+    diff = FrameDiff(WIDTH, HEIGHT)
+    for y, row in enumerate(rows):
+        diff.put(y, 0, row, ColorSystem.TRUECOLOR, 0, WIDTH)
+    layout = LayoutUpdate([[row] for row in rows], Region(0, 0, WIDTH, HEIGHT))
+    assert screen_of(diff.encode()) == screen_of(layout.render_segments(console))
+
+
+def test_colours_that_alternate_are_set_once_each() -> None:
+    diff = FrameDiff(WIDTH, HEIGHT)
+    diff.encode()
+    for y in range(HEIGHT):
+        style = Style(color="#123456" if y % 2 else "#654321")
+        diff.put(y, 3, [Segment("loss", style)], ColorSystem.TRUECOLOR, 0, WIDTH)
+    assert diff.encode().count("38;2;") == 2
 
 
 @pytest.mark.needs_tool("tmux")
