@@ -36,6 +36,7 @@ _SGR = re.compile(
 """Attributes, the colour in front and that behind: the order in which Rich writes them."""
 
 
+MOST_BACKSPACES = 3
 _NONE: frozenset[str] = frozenset()
 
 
@@ -100,19 +101,26 @@ def move_cursor(x: int | None, y: int, to_x: int, to_y: int) -> str:
         to_x: where it is to be.
         to_y: its row there.
     """
-    if y == to_y and x is not None:
-        if x == to_x:
-            return ""
-        if to_x == 0:
-            return "\r"
-        if to_x > x:
-            forward = to_x - x
-            return f"\x1b[{forward}C" if forward > 1 else "\x1b[C"
-    if y >= 0 and to_y == y + 1:
-        if to_x == 0:
-            return "\r\n"
-        if x == to_x:
-            return "\x1b[B"
-    if to_x:
-        return f"\x1b[{to_y + 1};{to_x + 1}H"
-    return f"\x1b[{to_y + 1}H" if to_y else "\x1b[H"
+    direct = f"\x1b[{to_y + 1};{to_x + 1}H" if to_x else f"\x1b[{to_y + 1}H"
+    if (to_x, to_y) == (0, 0):
+        return "\x1b[H"
+    if y < 0:
+        return direct
+    if to_x == 0 and 0 <= to_y - y <= 1:
+        return "\r\n" if to_y > y else "\r"
+    if x is None:
+        return direct
+    return min(_steps(to_y - y, "B", "A") + _sideways(to_x - x), direct, key=len)
+
+
+def _sideways(columns: int) -> str:
+    if -MOST_BACKSPACES <= columns < 0:
+        return "\b" * -columns
+    return _steps(columns, "C", "D")
+
+
+def _steps(count: int, forward: str, back: str) -> str:
+    if count == 0:
+        return ""
+    number = "" if abs(count) == 1 else abs(count)
+    return f"\x1b[{number}{forward if count > 0 else back}"
