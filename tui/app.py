@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
+from textual import events
+
 from runstore.monitor_settings import Settings
 from runstore.threads import start_daemon
 
@@ -18,13 +20,14 @@ from .remembered import Memory
 from .screens.layout import arrange
 from .screens.main import MainScreen
 from .session import Session
+from .tempo import Tempo
 from .watch import Hints, Watcher
 from .wire import WireMixin
 
 FIRST_READ_S = 2.0
 """How long the first paint waits for a file server."""
 TICK_S = 0.15
-"""How often the screen looks for changes; what a key does is drawn at once."""
+"""How often the screen looks for changes, as `Tempo` lets it; what a key does is drawn at once."""
 FIRST_ROWS_S = 0.5
 """How long the first paint waits for the rows on it, where runs are slow to look at."""
 REMEMBER_EVERY_S = 10.0
@@ -71,7 +74,9 @@ class MonitorApp(WireMixin):
         self._hints = Hints(self.catalog, self.watcher.hint)
         self._main = MainScreen(self.catalog, self.watcher, session or Session())
         self._main.bell = settings.bell is True
+        self._tempo = Tempo() if settings.fps is None else None
         self._add_theme()
+        self.hold_frames()
 
     def _add_theme(self) -> None:
         for theme in OWN_THEMES:
@@ -111,7 +116,7 @@ class MonitorApp(WireMixin):
         self.app_resume_signal.subscribe(self, lambda _: self.redraw_everything())
         self.theme_changed_signal.subscribe(self, lambda _: self._restyle())
         fps = self.settings.fps
-        self.set_interval(TICK_S if fps is None else 1 / fps, self._main.tick)
+        self.set_interval(TICK_S if fps is None else 1 / fps, self._tick)
         if self._memory is not None:
             self.set_interval(REMEMBER_EVERY_S, self._remember)
             self._noted = self._memory.note
@@ -120,7 +125,17 @@ class MonitorApp(WireMixin):
         self.set_interval(1.0, self.watcher.look_after)
         self.call_after_refresh(self._after_first_paint)
 
+    def _tick(self) -> None:
+        self._main.tick(self._tempo)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Have what a key asks for drawn at once."""
+        if isinstance(event, events.InputEvent) and self._tempo is not None:
+            self._tempo.hurry()
+        await super().on_event(event)
+
     def _after_first_paint(self) -> None:
+        self.release_frames()  # those before have no list
         self._main.show_panes()
         self.watcher.start()
         if not self.is_headless:

@@ -67,6 +67,9 @@ class Changes:
         return self.structure or bool(self.runs)
 
 
+NO_CHANGES = Changes(structure=False, runs=frozenset())
+
+
 class Entry:
     """One run: its place, its readers and the lock that guards both.
 

@@ -4,21 +4,24 @@ Textual writes every refreshed region again in full, with a complete colour sequ
 text, and lets thirty frames queue up: a table that changes ten times a second costs 80-140 KB/s,
 and over a slow link a key press shows its effect ten seconds late. This layer stands between the
 compositor and the driver. It keeps two grids of cells, what the screen should show and what the
-terminal was last told, and writes the difference (about a tenth of the bytes). After each frame it
+terminal was last told, and writes the difference (a twentieth of the bytes). After each frame it
 asks the terminal for its cursor position; the next frame waits for the answer, because an answer
 is the only proof that everything before it has crossed the link.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
 from textual.app import App
 from textual.strip import Strip
+
+from .sequences import change_pen, move_cursor, on_blank
 
 if TYPE_CHECKING:
     from rich.segment import Segment
@@ -37,8 +40,12 @@ ACK_REQUEST = "\x1b[6n"
 ACK_TIMEOUT_S = 2.0
 MAX_QUEUED_WRITES = 1
 """Frames that may wait in Textual's writer thread; with more, its queue blocks the event loop."""
-MAX_JOINED_GAP = 5
-"""Unchanged cells that are cheaper to repeat than to jump over (`ESC[24;80H` is 8 bytes)."""
+MAX_JOINED_GAP = 4
+"""Bytes of unchanged cells that are not dearer to repeat than to jump over (`ESC[9C`)."""
+MOST_PENS = 200
+"""Colours of a frame whose pieces are sorted by them; pictures have thousands, all different."""
+_SURE = re.compile("[ -~\u2500-\u259f\u2800-\u28ff]*")
+"""One cell wide in every terminal that draws lines at all."""
 _QUEUE_RETRY_S = 0.05
 _SMALL_FRAME = 64
 """Bytes below which a frame is not worth an answer."""
@@ -90,30 +97,87 @@ class FrameDiff:
 
     def encode(self) -> str:
         """Return the sequences that bring the terminal up to date, and count them as shown."""
-        out: list[str] = []
-        sgr = ""
+        pieces: list[_Piece] = []
         for y in sorted(self._dirty):
             want, have = self._want[y], self._have[y]
             if want == have:
                 continue
             for start, end in _changed_runs(want, have):
-                out.append(f"\x1b[{y + 1};{start + 1}H")
-                for text, cell_sgr in want[start:end]:
-                    if cell_sgr != sgr:
-                        out.append(f"\x1b[0;{cell_sgr}m" if cell_sgr else "\x1b[0m")
-                        sgr = cell_sgr
-                    out.append(text)
+                pieces += _cut(want, start, end, y)
             self._have[y] = want.copy()
         self._dirty.clear()
-        if sgr:
-            out.append("\x1b[0m")
-        return "".join(out)
+        pens: dict[str, int] = {}
+        for piece in pieces:
+            pens.setdefault(piece.sgr, len(pens))
+        order: Iterable[int] = range(len(pieces))
+        if len(pens) > MOST_PENS:
+            return _written(pieces, order, self.width, _set_pen)
+        by_pen = sorted(order, key=lambda index: pens[pieces[index].sgr])
+        orders = (order, by_pen)
+        return min((_written(pieces, one, self.width, change_pen) for one in orders), key=len)
+
+
+def _set_pen(_: str, sgr: str) -> str:
+    return f"\x1b[0;{sgr}m"
+
+
+class _Piece(NamedTuple):
+    """Neighbouring cells of a row that are written with the same SGR parameters."""
+
+    y: int
+    x: int
+    end: int
+    sgr: str
+    text: str
+    continues: bool
+    """The piece before it ends where it begins."""
+
+
+def _cut(row: list[Cell], start: int, end: int, y: int) -> Iterator[_Piece]:
+    """Yield the pieces of a stretch; blanks go with any colour that has their background."""
+    first, sgr = start, row[start][1]
+    for x in range(start + 1, end):
+        text, cell_sgr = row[x]
+        if cell_sgr == sgr or (text == " " and cell_sgr == on_blank(sgr)):
+            continue
+        written = "".join([cell[0] for cell in row[first:x]])
+        if written.strip(" ") or sgr != on_blank(cell_sgr):
+            yield _Piece(y, first, x, sgr, written, first > start)
+            first = x
+        sgr = cell_sgr
+    yield _Piece(y, first, end, sgr, "".join([cell[0] for cell in row[first:end]]), first > start)
+
+
+def _written(
+    pieces: list[_Piece], order: Iterable[int], width: int, change: Callable[[str, str], str]
+) -> str:
+    """Return the sequences that write the pieces in that order."""
+    out: list[str] = []
+    sgr, at_x, at_y, last = "", None, -1, -2
+    for index in order:
+        y, x, end, piece_sgr, text, continues = pieces[index]
+        is_next = continues and index == last + 1
+        if not is_next:
+            out.append(move_cursor(at_x, at_y, x, y))
+        if piece_sgr != sgr:
+            out.append(change(sgr, piece_sgr))
+            sgr = piece_sgr
+        out.append(text)
+        # A terminal that draws something wider may even have gone on to the next row.
+        is_sure = (at_y >= 0 or not is_next) and (text.isascii() or _SURE.fullmatch(text))
+        at_x, at_y, last = end if end < width else None, y if is_sure else -1, index
+    if sgr:
+        out.append("\x1b[m")
+    return "".join(out)
 
 
 def _put_ascii(row: list[Cell], x: int, text: str, sgr: str, x1: int, x2: int) -> int:
     start, end = max(x, x1), min(x + len(text), x2)
     if start < end:
-        row[start:end] = [(char, sgr) for char in text[start - x : end - x]]
+        blank = (" ", on_blank(sgr))
+        row[start:end] = [
+            blank if char == " " else (char, sgr) for char in text[start - x : end - x]
+        ]
     return x + len(text)
 
 
@@ -125,10 +189,10 @@ def _put_wide(row: list[Cell], x: int, text: str, sgr: str, x1: int, x2: int) ->
         if width == 0:
             if x1 < x <= x2:  # a combining mark belongs to the cell on its left
                 base, base_sgr = row[x - 1]
-                row[x - 1] = (base + char, base_sgr)
+                row[x - 1] = (base + char, sgr if base == " " else base_sgr)
             continue
         if x1 <= x < x2:
-            row[x] = (char, sgr)
+            row[x] = (char, sgr if char != " " else on_blank(sgr))
             if width == 2 and x + 1 < len(row):
                 row[x + 1] = ("", sgr)
         x += width
@@ -143,19 +207,30 @@ def _changed_runs(want: list[Cell], have: list[Cell]) -> Iterable[tuple[int, int
         if want[x] == have[x]:
             x += 1
             continue
-        start = last = x
-        x += 1
-        while x < width and x - last <= MAX_JOINED_GAP:
-            if want[x] != have[x]:
-                last = x
-            x += 1
-        end = last + 1
+        start = x
+        end = _end_of_run(want, have, start)
         while start > 0 and want[start][0] == "":
             start -= 1
         while end < width and want[end][0] == "":
             end += 1
         yield start, end
         x = end
+
+
+def _end_of_run(want: list[Cell], have: list[Cell], start: int) -> int:
+    """Return where a stretch ends: unchanged cells are written where a jump is not shorter."""
+    sgr, bytes_of_gap = want[start][1], 0
+    end = x = start + 1
+    for x in range(end, len(want)):
+        text, cell_sgr = want[x]
+        if want[x] != have[x]:
+            sgr, bytes_of_gap, end = cell_sgr, 0, x + 1
+            continue
+        bytes_of_gap += 1 if text.isascii() else 3
+        is_same = cell_sgr == sgr or (text == " " and on_blank(sgr) == cell_sgr)
+        if bytes_of_gap > MAX_JOINED_GAP or not is_same:
+            break
+    return end
 
 
 class AckGate:
@@ -200,11 +275,21 @@ class WireMixin(App[None]):
         self._diff: FrameDiff | None = None
         self._gate = AckGate()
         self._held_back: Timer | None = None
+        self._holds_frames = False
 
     @property
     def round_trip_s(self) -> float | None:
         """Seconds the terminal took to confirm the last frame; None when it does not answer."""
         return self._gate.round_trip_s
+
+    def hold_frames(self) -> None:
+        """Send nothing until `release_frames`: what is drawn meanwhile is drawn over at once."""
+        self._holds_frames = True
+
+    def release_frames(self) -> None:
+        """Send what was drawn, and from now on every frame."""
+        self._holds_frames = False
+        self._flush_frame()
 
     def redraw_everything(self) -> None:
         """Draw the whole screen again, whatever the terminal shows now."""
@@ -262,6 +347,8 @@ class WireMixin(App[None]):
         driver, diff = self._driver, self._diff
         if driver is None or diff is None or not diff.dirty or not self._running:
             return
+        if self._holds_frames:
+            return
         writer = getattr(driver, "_writer_thread", None)
         if writer is None:  # suspended; resuming draws everything again
             return
@@ -280,7 +367,7 @@ class WireMixin(App[None]):
     def _wrap_frame(self, frame: str, now: float) -> str:
         """Add the cursor position, the mode that prevents tearing, and the request to answer."""
         x, y = self.screen.outer_size.clamp_offset(self.cursor_position)
-        frame = f"{frame}\x1b[{y + 1};{x + 1}H"
+        frame += move_cursor(None, -1, x, y)
         if self._sync_available:
             frame = f"\x1b[?2026h{frame}\x1b[?2026l"
         if len(frame) < _SMALL_FRAME:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
+from tui.wire import ACK_REQUEST
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -177,7 +178,28 @@ def test_no_color_means_no_color(
         for sgr in re.findall(rb"\x1b\[([0-9;]*)m", terminal.output)
         for code in sgr.split(b";")
     }
-    assert codes <= {b"", b"0", b"1", b"2", b"4", b"7", b"39", b"49"}
+    without_colors = "0 1 2 4 7 22 24 27 39 49".split()
+    assert codes <= {b"", *map(str.encode, without_colors)}
+
+
+def test_nothing_is_drawn_empty_first(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    write_run(tmp_path)
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("✓ finished"))
+    assert b"finished" in frames(terminal.output)[0]
+    wait_until(terminal.shows("─ Progress"))
+    before = len(terminal.output)
+    terminal.press("2")
+    wait_until(terminal.shows("─ Run", "params"))
+    drawn = [frame for frame in frames(terminal.output[before:]) if b"Run" in frame]
+    assert b"params" in drawn[0]
+
+
+def frames(output: bytes) -> list[bytes]:
+    """Return what was drawn at once; the terminal is asked for an answer behind each."""
+    return bytes(output).split(ACK_REQUEST.encode())
 
 
 def test_other_locale_still_draws_its_lines(

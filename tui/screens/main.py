@@ -18,7 +18,7 @@ from runstore.sources import looked_for
 from .. import keymap
 from ..bell import Bell
 from ..beside import Beside
-from ..catalog import Catalog, Changes, Entry
+from ..catalog import NO_CHANGES, Catalog, Changes, Entry
 from ..listing import GroupRow
 from ..messages import PaneChosen, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables.facts import run_count, status_counts
@@ -26,6 +26,7 @@ from ..renderables.root_names import RootNames
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..scene import Scene
 from ..session import Session
+from ..tempo import Tempo
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
@@ -128,8 +129,8 @@ class MainScreen(ListKeys):
 
     # ---- what is shown -------------------------------------------------------------------------
 
-    def tick(self) -> None:
-        """Pull what changed since the last tick; several times a second."""
+    def tick(self, tempo: Tempo | None = None) -> None:
+        """Pull what changed since the last tick; several times a second, and as `tempo` lets it."""
         if not self.painted or not self.query("#runs"):
             # The timer may be quicker than a busy machine mounts the list, and outlive it.
             return
@@ -137,7 +138,10 @@ class MainScreen(ListKeys):
             self.is_filter_new = False
             self.list_again()
         if not self.paused:
-            changes = self.catalog.take_changes()
+            may_look = tempo is None or tempo.may_look(time.monotonic())
+            changes = self.catalog.take_changes() if may_look else NO_CHANGES
+            if changes and tempo is not None:
+                tempo.found()
             if changes or self.listing.is_old:
                 self._take(changes)
             if self._panes_are_old and self._may_draw_panes():

@@ -28,14 +28,15 @@ Styles = dict[str, Style]
 class LinesWidget(Widget):
     """Draws what `build` returns.
 
-    `build` runs in `redraw`, not in Textual's render path: an error there becomes a line of text
-    in this widget instead of the end of the app.
+    An error in `build` becomes a line of text in this widget instead of the end of the app.
     """
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._lines: list[Line] = []
         self._strips: dict[int, Strip] = {}
+        self._built_for: tuple[int, int] | None = None
+        """The size that `_lines` were made for."""
         self._drawn_with: tuple[int, Style] | None = None
         self.is_waiting = False
         """What it shows was being read when it was to be drawn; draw again soon."""
@@ -49,7 +50,7 @@ class LinesWidget(Widget):
         width, height = self.size
         if not width or not height or not self.display:
             return
-        lines = guarded(lambda: self.build(width, height))[:height]
+        lines = self._built(width, height)
         if len(lines) == len(self._lines):
             changed = [y for y, new in enumerate(lines) if new != self._lines[y]]
         else:
@@ -60,9 +61,20 @@ class LinesWidget(Widget):
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))
 
+    def _built(self, width: int, height: int) -> list[Line]:
+        self._built_for = width, height
+        return guarded(lambda: self.build(width, height))[:height]
+
     def render_line(self, y: int) -> Strip:
-        """Return one line of the widget, from the last `redraw`."""
-        base, width = self.rich_style, self.size.width
+        """Return one line of the widget, from the last `redraw`.
+
+        A new size is built for here, before `on_resize` comes: a frame that shows the widget empty,
+        or cut to its old size, would go to the terminal for nothing.
+        """
+        base, (width, height) = self.rich_style, self.size
+        if self._built_for != (width, height) and height:
+            self._lines = self._built(width, height)
+            self._strips.clear()
         if self._drawn_with != (width, base):
             self._drawn_with = (width, base)
             self._strips.clear()
@@ -81,8 +93,9 @@ class LinesWidget(Widget):
         return as_ascii if getattr(self.app, "ascii_only", False) else str
 
     def on_resize(self, event: events.Resize) -> None:
-        """Lines are made for a width."""
-        self.redraw()
+        """Lines are made for a size."""
+        if self._built_for != self.size:
+            self.redraw()
 
     def forget_styles(self) -> None:
         """Draw again with the styles of a new theme."""
