@@ -238,6 +238,21 @@ def test_keys_typed_ahead_reach_the_palette_and_the_copy_menu(
     leave(terminal)
 
 
+@pytest.mark.parametrize("name", ["quit", "keys of all views"])
+def test_palette_does_what_belongs_to_the_whole_program(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil, name: str
+) -> None:
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("? help"))
+    terminal.press(f":{name}")
+    wait_until(terminal.shows(f"> {name}", "▸ "))
+    terminal.press("\r")
+    if name == "quit":
+        assert terminal.process.wait(30) == 0
+    else:
+        assert wait_until(terminal.shows("type to search"))
+
+
 @pytest.mark.parametrize("option", ["--bell", "--no-bell"])
 def test_end_of_a_run_rings_only_when_asked_to(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil, option: str
