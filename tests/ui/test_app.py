@@ -18,8 +18,11 @@ from tui.screens.list_keys import ListKeys
 from tui.screens.main import MainScreen
 from tui.views import NAMES
 from tui.widgets.lines import LinesWidget
+from tui.widgets.log_pane import LogPane
 from tui.widgets.panes import ChartPane
 from tui.widgets.run_list import RunList
+from tui.widgets.samples_pane import SamplesPane
+from tui.widgets.system_pane import SystemPane
 from tui.widgets.view_panes import make_pane
 
 
@@ -133,6 +136,26 @@ async def test_error_in_a_pane_stays_in_that_pane(
         assert "pane error" in text_of(screen.query_one("#chart", ChartPane))
         assert r"ValueError: broken\x1b[31m" in text_of(screen.query_one("#chart", ChartPane))
         assert "last step" in text_of(screen.query_one("#progress", LinesWidget))
+
+
+async def test_error_of_a_key_is_told_and_the_monitor_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plain(tmp_path, 1)
+
+    def fail(*_: object) -> bool:
+        raise ValueError("broken\x1b[31m")
+
+    monkeypatch.setattr(LogPane, "action_wrap", fail)
+    monkeypatch.setattr(SamplesPane, "press", fail)
+    monkeypatch.setattr(SystemPane, "show", fail)
+    async with monitor(tmp_path) as screen:
+        for keys in (("6", "w"), ("8", "t"), ("7",)):
+            await press(screen, *keys)
+            screen.tick()
+            assert r"error: ValueError: broken\x1b[31m" in shown(screen)
+        await press(screen, "1")
+        assert "run1" in shown(screen)
 
 
 async def test_metric_key_goes_round_all_metrics(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ..session import Session
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
-from ..widgets.lines import LinesWidget
+from ..widgets.lines import LinesWidget, contained
 from ..widgets.pane import Pane
 from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
@@ -194,7 +194,8 @@ class MainScreen(ListKeys):
     def _update_panes(self) -> None:
         self._panes_at, self._panes_are_old = time.monotonic(), False
         for pane in self._visible_panes():
-            pane.show(self._scene())
+            with contained(self.tell):
+                pane.show(self._scene())
 
     def _scene(self) -> Scene:
         marked = (self.catalog.get(key) for key in self.session.marks)
@@ -381,7 +382,7 @@ class MainScreen(ListKeys):
             return
         self._notice = ""
         pane = self._current_pane()
-        if pane is not None and pane.press(event.key, event.character):
+        if pane is not None and self._is_pressed_in(pane, event):
             event.stop()
             self._update_header()
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
@@ -390,6 +391,12 @@ class MainScreen(ListKeys):
             self._update_header()
         else:
             self._open_at_once(event)
+
+    def _is_pressed_in(self, pane: Pane, event: events.Key) -> bool:
+        """Let a pane have a key first; where it fails, the key does what it does without."""
+        with contained(self.tell):
+            return pane.press(event.key, event.character)
+        return False
 
     def _open_at_once(self, event: events.Key) -> None:
         """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
@@ -433,7 +440,8 @@ class MainScreen(ListKeys):
         target = self._keyed_pane() if key.views and not self._is_of_list(key) else self
         if target is None:
             return
-        await self.app.run_action(key.action, default_namespace=target)
+        with contained(self.tell):
+            await self.app.run_action(key.action, default_namespace=target)
         if target is not self:
             self._update_panes()
             self._update_header()
