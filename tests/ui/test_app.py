@@ -221,6 +221,55 @@ async def test_filter_takes_letters_that_are_keys_elsewhere(tmp_path: Path) -> N
         assert len(screen.listing.runs) == 2
 
 
+async def test_view_without_a_run_says_so(tmp_path: Path) -> None:
+    async with monitor(tmp_path, size=(60, 15)) as screen:
+        for view in "245678":
+            await press(screen, view)
+            text = shown(screen)
+            assert "no run is chosen" in text
+            assert "leaves all" in text  # the end of the sentence, in a narrow terminal too
+
+
+async def test_what_ends_typing_is_told_in_the_words_of_the_pane(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        for keys, told in (
+            (("slash",), "Enter keeps   Esc drops"),
+            (("6", "slash"), "Enter searches   Esc drops"),
+            (("5", "e"), "Enter writes   Esc drops"),
+        ):
+            await press(screen, *keys, *"two words")
+            screen.tick()
+            assert told in shown(screen)
+            assert "two words" in shown(screen)
+            await press(screen, "ctrl+w")
+            screen.tick()
+            assert "two▏" in shown(screen)
+            await press(screen, "escape")
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24)])
+async def test_what_a_view_says_of_having_nothing_fits(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    write_plain(tmp_path, 1)
+    write_plain(tmp_path, 2)
+    async with monitor(tmp_path, size=size) as screen:
+        ends = {
+            "4": "it appears here",
+            "5": "marks runs",
+            "6": "command prints",
+            "7": "every ten seconds",
+            "8": "are shown too",
+        }
+        for view, end in ends.items():
+            await press(screen, view)
+            deadline = time.monotonic() + 20
+            while end.split()[-1] not in shown(screen) and time.monotonic() < deadline:
+                await screen.pilot.pause(0.05)  # type: ignore[attr-defined]
+            assert end in " ".join(shown(screen).split())
+
+
 async def test_click_on_a_tab_shows_its_view(tmp_path: Path) -> None:
     write_plain(tmp_path, 1)
     async with monitor(tmp_path) as screen:

@@ -228,21 +228,22 @@ class MainScreen(ListKeys):
         self.query_one("#header", HeaderLine).update_from(headline)
         self.query_one("#tabs", TabLine).update_from(self.session.view, len(self._scene().marked))
         hints = self.query_one("#hints", HintLine)
-        hints.update_from(self.session.view, self._note(), self._goes_back(), self._prompt())
+        hints.update_from(self.session.view, self._note(), self._goes_back(), *self._prompt())
 
-    def _prompt(self) -> Line | None:
-        """Return what is being typed: the filter, or a search in the pane."""
+    def _prompt(self) -> tuple[Line | None, str]:
+        """Return what is being typed, the filter or a search in the pane, and what ends it."""
         pane = self._current_pane()
         is_pane = not self.filter.open and pane is not None
         mark = pane.PROMPT if is_pane and pane is not None else "/"
         typed = self.filter.text if self.filter.open else pane.prompt if pane else None
         if typed is None:
-            return None
+            return None, ""
+        ends = pane.HELP if is_pane and pane is not None else Pane.HELP
         help_text = Span(_FILTER_HELP, "dim") if self.filter.open and not typed else ""
-        room = max(10, self.size.width - len(mark) - len(HintLine.HELP) - 5)
+        room = max(10, self.size.width - len(mark) - len(ends) - 6)
         shown = from_file(typed[-room:])
         start = "…" if len(typed) > room else ""
-        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text)
+        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text), ends
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"
@@ -254,7 +255,7 @@ class MainScreen(ListKeys):
         if said := self.beside.said:
             # Where it would not fit at all, the hints would have the whole line.
             return shorten(said, self.size.width - 12)
-        if self._prompt() is not None:
+        if self._prompt()[0] is not None:
             told = "  ".join(self.filter.choices) or self.filter.problem
             return shorten(from_file(told), self.size.width // 2) if self.filter.open else ""
         notes = [note] if (note := self.order_note()) and self._list.display else []
@@ -382,7 +383,10 @@ class MainScreen(ListKeys):
             return
         self._notice = ""
         pane = self._current_pane()
-        if pane is not None and self._is_pressed_in(pane, event):
+        taken = False
+        with contained(self.tell):
+            taken = pane is not None and pane.press(event.key, event.character)
+        if taken:
             event.stop()
             self._update_header()
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
@@ -391,12 +395,6 @@ class MainScreen(ListKeys):
             self._update_header()
         else:
             self._open_at_once(event)
-
-    def _is_pressed_in(self, pane: Pane, event: events.Key) -> bool:
-        """Let a pane have a key first; where it fails, the key does what it does without."""
-        with contained(self.tell):
-            return pane.press(event.key, event.character)
-        return False
 
     def _open_at_once(self, event: events.Key) -> None:
         """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
