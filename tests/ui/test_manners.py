@@ -238,6 +238,22 @@ def test_keys_typed_ahead_reach_the_palette_and_the_copy_menu(
     leave(terminal)
 
 
+@pytest.mark.parametrize(
+    ("keys", "shows"),
+    [("68?", "type to search"), ("68:", "Commands and runs"), ("68y", "Copy of")],
+)
+def test_keys_typed_before_an_overlay_are_not_lost(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil, keys: str, shows: str
+) -> None:
+    write_run(tmp_path)
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("✓ finished", "? help"))
+    terminal.press(keys)
+    wait_until(terminal.shows(shows))
+    terminal.press("\x1b")
+    assert wait_until(terminal.shows("─ Samples"))
+
+
 @pytest.mark.parametrize("name", ["quit", "keys of all views"])
 def test_palette_does_what_belongs_to_the_whole_program(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil, name: str

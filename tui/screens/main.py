@@ -373,8 +373,12 @@ class MainScreen(ListKeys):
         """A pane was clicked."""
         self._pane(message.pane).focus()
 
-    def on_key(self, event: events.Key) -> None:
-        """Let what is being typed have its keys before they mean anything else."""
+    async def on_key(self, event: events.Key) -> None:
+        """Let what is being typed have its keys before they mean anything else.
+
+        All is done here and now: bindings are looked at later, behind keys that were typed ahead,
+        and no longer by this screen where one of those has opened an overlay.
+        """
         above = self.app.screen
         if isinstance(above, OverlayScreen):
             # Typed right behind the key that has opened it: the toolkit sent it here before.
@@ -393,16 +397,9 @@ class MainScreen(ListKeys):
             event.stop()
             self.filter_again()
             self._update_header()
-        else:
-            self._open_at_once(event)
-
-    def _open_at_once(self, event: events.Key) -> None:
-        """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
-        found = keymap.find(event.key, self.session.view)
-        openers = {"palette": self.action_palette, "copy": self.action_copy, "help": self.show_help}
-        if found is not None and found.action in openers:
+        elif (found := keymap.find(event.key, self.session.view)) is not None:
             event.stop()
-            openers[found.action]()
+            await self.perform(found)
 
     def show_help(self) -> None:
         """Show the keys."""
@@ -434,7 +431,10 @@ class MainScreen(ListKeys):
         await self.perform(found)
 
     async def perform(self, key: keymap.Key) -> None:
-        """Do what a key of the table does, here or in the view's pane."""
+        """Do what a key of the table does: here, in the view's pane, or in the app."""
+        if keymap.is_of_app(key):
+            await self.app.run_action(key.action)
+            return
         target = self._keyed_pane() if key.views and not self._is_of_list(key) else self
         if target is None:
             return

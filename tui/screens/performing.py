@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import keymap
 from ..commands import GoToRun, PressKey, SetTheme, SortBy, command_choices
 from ..palette import THEME_NAMES
 from ..renderables.choices import Choice
@@ -35,8 +34,6 @@ def open_palette(screen: MainScreen) -> None:
 
 async def _perform(screen: MainScreen, command: object) -> None:
     match command:
-        case PressKey(key) if keymap.is_of_app(key):
-            await screen.app.run_action(key.action)
         case PressKey(key):
             if key.views and screen.session.view not in key.views:
                 screen.choose_view(key.views[0])
