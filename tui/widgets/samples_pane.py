@@ -272,6 +272,9 @@ class SamplesPane(Pane):
     def _style(self) -> str:
         if self._look is not None:
             return self._look
+        # Half blocks without colours are all alike, and quotation marks where all is ASCII.
+        if getattr(self.app, "ascii_only", False):
+            return "characters"
         return "shades" if self.app.no_color else "colours"
 
     # ---- what keys do --------------------------------------------------------------------------
@@ -366,8 +369,8 @@ class SamplesPane(Pane):
 
     def action_look(self) -> None:
         """Draw pictures in colours, in shades, or in characters."""
-        at = halfblocks.LOOKS.index(self._style())
-        self._look = halfblocks.LOOKS[(at + 1) % len(halfblocks.LOOKS)]
+        looks = [look for look in halfblocks.LOOKS if look != "colours" or not self.app.no_color]
+        self._look = looks[(looks.index(self._style()) + 1) % len(looks)]
         self.redraw()
 
 
