@@ -121,6 +121,12 @@ def test_settings_that_are_not_understood_are_one_line_and_status_2(
     assert output.count("\n") == 1
 
 
+def test_rate_that_is_no_number_is_refused(tmp_path: Path, start_monitor: StartMonitor) -> None:
+    terminal = start_monitor(tmp_path, RUNSTORE_TUI_FPS="nan")
+    assert b"nan is not a number" in terminal.finish(30)
+    assert terminal.process.returncode == 2
+
+
 def test_command_line_beats_environment_beats_file(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
