@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 
 from tui.app import MonitorApp
 from tui.catalog import RunView
@@ -219,6 +220,18 @@ async def test_filter_takes_letters_that_are_keys_elsewhere(tmp_path: Path) -> N
         assert not screen.paused
         await press(screen, "escape")
         assert len(screen.listing.runs) == 2
+
+
+async def test_lines_are_pasted_as_words(tmp_path: Path) -> None:
+    async with monitor(tmp_path) as screen:
+        for key in ("slash", "colon"):
+            await press(screen, key)
+            top = screen.app.screen
+            top.post_message(Paste("two\nwords\n"))
+            await screen.pilot.pause()  # type: ignore[attr-defined]
+            screen.tick()
+            assert "two words▏" in "\n".join(text_of(w) for w in top.query(LinesWidget))
+            await press(screen, "escape")
 
 
 async def test_view_without_a_run_says_so(tmp_path: Path) -> None:

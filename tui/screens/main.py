@@ -413,12 +413,12 @@ class MainScreen(ListKeys):
 
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the filter, or into what is being typed into the pane."""
-        pane = self._current_pane()
+        pane, text = self._current_pane(), " ".join(event.text.split())
         if pane is not None and pane.prompt is not None:
-            for character in " ".join(event.text.split()):
+            for character in text:
                 pane.press(character, character)
             self._update_header()
-        elif self.filter.paste(event.text):
+        elif self.filter.paste(text):
             self.filter_again()
 
     # ---- what keys do --------------------------------------------------------------------------
