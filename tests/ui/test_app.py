@@ -283,6 +283,35 @@ async def test_what_a_view_says_of_having_nothing_fits(
             assert end in " ".join(shown(screen).split())
 
 
+def chosen(screen: MainScreen) -> str:
+    """Return the key of the chosen run; empty where none is."""
+    return "" if screen.selected is None else screen.selected.key
+
+
+async def look_again(screen: MainScreen) -> None:
+    """Scan, and draw what was found."""
+    screen.catalog.scan()
+    screen.tick()
+    for _ in range(2):
+        await screen.pilot.pause()  # type: ignore[attr-defined]
+
+
+async def test_cursor_is_found_again_when_the_list_was_empty(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for number in range(1, 4):
+        write_plain(root, number)
+    async with monitor(root) as screen:
+        await press(screen, "j", "slash", *"nothing", "escape")
+        assert "run2" in chosen(screen)
+        screen.watcher.stop()  # the catalog is scanned by one thread
+        root.rename(tmp_path / "away")
+        await look_again(screen)
+        assert not chosen(screen)
+        (tmp_path / "away").rename(root)
+        await look_again(screen)
+        assert "run2" in chosen(screen)
+
+
 async def test_click_on_a_tab_shows_its_view(tmp_path: Path) -> None:
     write_plain(tmp_path, 1)
     async with monitor(tmp_path) as screen:

@@ -66,6 +66,8 @@ class MainScreen(ListKeys):
         """The pane that has the whole screen."""
         self.paused = False
         self.selected: Entry | None = None
+        self._before_empty = ""
+        """The run that was chosen when the last root vanished, or the filter left all out."""
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
         self._panes_at = 0.0
@@ -353,7 +355,12 @@ class MainScreen(ListKeys):
     # ---- what widgets say ----------------------------------------------------------------------
 
     def on_run_chosen(self, message: RunChosen) -> None:
-        """Show another run in the panes."""
+        """Show another run in the panes; where the list was empty, the one from before again."""
+        if message.key is None and self.selected is not None:
+            self._before_empty = self.selected.key
+        elif message.key is not None and self._before_empty:
+            key, self._before_empty = self._before_empty, ""
+            self._list.move_to(key)
         self.selected = self.catalog.get(message.key)
         self._tell_watcher()
         self._update_panes()
