@@ -7,6 +7,7 @@ this script makes sure that it starts the one that was installed with runstore.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,13 @@ class _Command(ManualCommand):
         return super().parse_args(ctx, args)
 
 
+def _a_number(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is between no bounds, and which click takes for being between all."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter(f"{value} is not a number")
+    return value
+
+
 @click.command(cls=_Command, manual=MANUAL, context_settings=CONTEXT)
 @click.argument("roots", nargs=-1, metavar="[ROOT]...", type=DIRECTORY)
 @click.option("--once", is_flag=True, help="Print the screen as plain text and exit.")
@@ -133,6 +141,7 @@ class _Command(ManualCommand):
     type=click.FloatRange(SLOWEST_FPS, FASTEST_FPS),
     metavar="NUMBER",
     envvar="RUNSTORE_TUI_FPS",
+    callback=_a_number,
     show_default="6.7",
     help="Look for changes so often a second; keys are answered at once.",
 )

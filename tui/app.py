@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
+from rich.text import Text
 from textual import events
 
 from runstore.monitor_settings import Settings
@@ -170,6 +172,15 @@ class MonitorApp(WireMixin):
     def _restyle(self) -> None:
         self.role_styles = styles_for(self.current_theme)
         self._main.restyle()
+
+    def _fatal_error(self) -> None:
+        """Leave with a plain traceback.
+
+        Textual's own has colours, which standard error takes for escape sequences of a stranger,
+        and the values of variables, which are nobody's business in a report.
+        """
+        self._exit_renderables.append(Text(traceback.format_exc().rstrip()))
+        self._close_messages_no_wait()
 
     def action_redraw(self) -> None:
         """Draw everything again: another program wrote into the terminal."""

@@ -171,17 +171,18 @@ _APP_ACTIONS = {"quit", "suspend_process", "redraw", "help"}
 
 def app_bindings() -> list[BindingType]:
     """Return the bindings that work on every screen."""
-    return [
-        Binding(key.keys, key.action, key.does, show=False)
-        for key in KEYS
-        if key.action in _APP_ACTIONS
-    ]
+    return [Binding(key.keys, key.action, key.does, show=False) for key in KEYS if is_of_app(key)]
+
+
+def is_of_app(key: Key) -> bool:
+    """Tell whether what a key does is the app's to do, not the main screen's or a pane's."""
+    return key.action in _APP_ACTIONS
 
 
 def main_bindings() -> list[BindingType]:
     """Return the bindings of the main screen: each key asks `find` what it does now."""
     names = dict.fromkeys(
-        name for key in KEYS if key.action not in _APP_ACTIONS for name in key.keys.split(",")
+        name for key in KEYS if not is_of_app(key) for name in key.keys.split(",")
     )
     return [Binding(name, f"key('{name}')", show=False) for name in names]
 

@@ -70,7 +70,7 @@ class Memory:
                     write_document(self.path, data, durable=False)
         except OSError as error:
             self._may_write = False
-            self.note = f"{self.path}: cannot be written: {why_unreadable(error)}"
+            self.note = f"what you choose is not kept: {why_unreadable(error)}: {self.path}"
         self._written = wanted
 
     def _read(self, *, told: bool) -> Document:

@@ -14,6 +14,7 @@ import pytest
 
 import runstore
 from tests.terminal import MONITOR, ROOT, Terminal
+from tui.views import VIEWS
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -67,7 +68,7 @@ def ssh(tmp_path: Path, tool: Tool, wait_until: WaitUntil) -> Iterator[list[str]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=["80x24", "160x45"])
-def test_rows_appear_over_ssh_and_keys_arrive(
+def test_rows_and_every_view_appear_over_ssh(
     ssh: list[str], tmp_path: Path, wait_until: WaitUntil, size: tuple[int, int]
 ) -> None:
     root = tmp_path / "runs"
@@ -79,7 +80,12 @@ def test_rows_appear_over_ssh_and_keys_arrive(
         wait_until(terminal.shows("1 run", "▶ running", "0.7500"), what="the run over ssh")
         run.log({"train/loss": 0.25}, step=2)
         wait_until(terminal.shows("0.2500"), what="the new row")
-        terminal.press("?")
+        for number, view in enumerate(VIEWS, 1):
+            terminal.press(str(number))
+            # Of a view that fills the screen, the title is its pane's; the list has columns.
+            title = "STATUS" if view.name == "runs" else f"─ {view.title}"
+            wait_until(terminal.shows(f" {number} {view.title}", title), what=view.title)
+        terminal.press("1?")
         wait_until(terminal.shows("type to search"), what="the help")
         terminal.press("\x1b")
         run.finish()

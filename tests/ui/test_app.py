@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 
 from tui.app import MonitorApp
 from tui.catalog import RunView
@@ -18,8 +19,11 @@ from tui.screens.list_keys import ListKeys
 from tui.screens.main import MainScreen
 from tui.views import NAMES
 from tui.widgets.lines import LinesWidget
+from tui.widgets.log_pane import LogPane
 from tui.widgets.panes import ChartPane
 from tui.widgets.run_list import RunList
+from tui.widgets.samples_pane import SamplesPane
+from tui.widgets.system_pane import SystemPane
 from tui.widgets.view_panes import make_pane
 
 
@@ -135,6 +139,26 @@ async def test_error_in_a_pane_stays_in_that_pane(
         assert "last step" in text_of(screen.query_one("#progress", LinesWidget))
 
 
+async def test_error_of_a_key_is_told_and_the_monitor_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plain(tmp_path, 1)
+
+    def fail(*_: object) -> bool:
+        raise ValueError("broken\x1b[31m")
+
+    monkeypatch.setattr(LogPane, "action_wrap", fail)
+    monkeypatch.setattr(SamplesPane, "press", fail)
+    monkeypatch.setattr(SystemPane, "show", fail)
+    async with monitor(tmp_path) as screen:
+        for keys in (("6", "w"), ("8", "t"), ("7",)):
+            await press(screen, *keys)
+            screen.tick()
+            assert r"error: ValueError: broken\x1b[31m" in shown(screen)
+        await press(screen, "1")
+        assert "run1" in shown(screen)
+
+
 async def test_metric_key_goes_round_all_metrics(tmp_path: Path) -> None:
     write_plain(tmp_path, 1)
     async with monitor(tmp_path, size=(160, 45)) as screen:
@@ -196,6 +220,96 @@ async def test_filter_takes_letters_that_are_keys_elsewhere(tmp_path: Path) -> N
         assert not screen.paused
         await press(screen, "escape")
         assert len(screen.listing.runs) == 2
+
+
+async def test_lines_are_pasted_as_words(tmp_path: Path) -> None:
+    async with monitor(tmp_path) as screen:
+        for key in ("slash", "colon"):
+            await press(screen, key)
+            top = screen.app.screen
+            top.post_message(Paste("two\nwords\n"))
+            await screen.pilot.pause()  # type: ignore[attr-defined]
+            screen.tick()
+            assert "two words▏" in "\n".join(text_of(w) for w in top.query(LinesWidget))
+            await press(screen, "escape")
+
+
+async def test_view_without_a_run_says_so(tmp_path: Path) -> None:
+    async with monitor(tmp_path, size=(60, 15)) as screen:
+        for view in "245678":
+            await press(screen, view)
+            text = shown(screen)
+            assert "no run is chosen" in text
+            assert "leaves all" in text  # the end of the sentence, in a narrow terminal too
+
+
+async def test_what_ends_typing_is_told_in_the_words_of_the_pane(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        for keys, told in (
+            (("slash",), "Enter keeps   Esc drops"),
+            (("6", "slash"), "Enter searches   Esc drops"),
+            (("5", "e"), "Enter writes   Esc drops"),
+        ):
+            await press(screen, *keys, *"two words")
+            screen.tick()
+            assert told in shown(screen)
+            assert "two words" in shown(screen)
+            await press(screen, "ctrl+w")
+            screen.tick()
+            assert "two▏" in shown(screen)
+            await press(screen, "escape")
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24)])
+async def test_what_a_view_says_of_having_nothing_fits(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    write_plain(tmp_path, 1)
+    write_plain(tmp_path, 2)
+    async with monitor(tmp_path, size=size) as screen:
+        ends = {
+            "4": "it appears here",
+            "5": "marks runs",
+            "6": "command prints",
+            "7": "every ten seconds",
+            "8": "are shown too",
+        }
+        for view, end in ends.items():
+            await press(screen, view)
+            deadline = time.monotonic() + 20
+            while end.split()[-1] not in shown(screen) and time.monotonic() < deadline:
+                await screen.pilot.pause(0.05)  # type: ignore[attr-defined]
+            assert end in " ".join(shown(screen).split())
+
+
+def chosen(screen: MainScreen) -> str:
+    """Return the key of the chosen run; empty where none is."""
+    return "" if screen.selected is None else screen.selected.key
+
+
+async def look_again(screen: MainScreen) -> None:
+    """Scan, and draw what was found."""
+    screen.catalog.scan()
+    screen.tick()
+    for _ in range(2):
+        await screen.pilot.pause()  # type: ignore[attr-defined]
+
+
+async def test_cursor_is_found_again_when_the_list_was_empty(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    for number in range(1, 4):
+        write_plain(root, number)
+    async with monitor(root) as screen:
+        await press(screen, "j", "slash", *"nothing", "escape")
+        assert "run2" in chosen(screen)
+        screen.watcher.stop()  # the catalog is scanned by one thread
+        root.rename(tmp_path / "away")
+        await look_again(screen)
+        assert not chosen(screen)
+        (tmp_path / "away").rename(root)
+        await look_again(screen)
+        assert "run2" in chosen(screen)
 
 
 async def test_click_on_a_tab_shows_its_view(tmp_path: Path) -> None:

@@ -61,6 +61,20 @@ def test_every_key_is_offered_in_every_view_the_own_ones_first() -> None:
 # ---- help --------------------------------------------------------------------------------------
 
 
+async def test_run_that_is_called_so_comes_before_commands_that_have_the_letters(
+    tmp_path: Path,
+) -> None:
+    write_plain(tmp_path, 1)
+    noisy = write_plain(tmp_path, 2)
+    (noisy / "run.json").write_text(json.dumps({"id": noisy.name, "name": "noisy"}))
+    async with monitor(tmp_path) as screen:
+        await press(screen, "colon", *"nois", "enter")
+        assert screen.selected is not None
+        assert screen.selected.ref.path == noisy
+        await press(screen, "colon", *"Samples", "enter")
+        assert screen.session.view == "samples"
+
+
 async def test_help_has_the_keys_of_all_views_and_typing_searches_them(tmp_path: Path) -> None:
     async with monitor(tmp_path, size=(100, 200)) as screen:
         await press(screen, "question_mark")

@@ -115,7 +115,7 @@ def test_home_that_cannot_be_written_is_one_note(tmp_path: Path) -> None:
         found.save(Session(view="log"))
     finally:
         tmp_path.chmod(0o700)
-    assert "cannot be written: permission denied" in found.note
+    assert "not kept: permission denied" in found.note
 
 
 def test_file_in_place_of_the_directory_is_one_note(tmp_path: Path) -> None:

@@ -239,6 +239,8 @@ async def test_without_colours_there_are_shades_and_a_key_draws_characters(
         await shows(screen, "█", lacks=HALF)
         await press(screen, "v")
         await shows(screen, "@@", lacks="█")
+        await press(screen, "v")
+        await shows(screen, "█", lacks=HALF)
 
 
 async def test_without_pillow_the_files_are_listed(
@@ -325,6 +327,7 @@ def test_pictures_are_one_key_away(
         ({"COLORTERM": "", "TERM": "xterm-256color"}, b"48;5;", b"48;2;"),
         ({"COLORTERM": "", "TERM": "xterm"}, HALF.encode(), b"48;5;"),
         ({"NO_COLOR": "1"}, "█".encode(), HALF.encode()),
+        ({"TERM": "linux"}, b"@@", b'""'),
     ],
 )
 def test_terminal_gets_no_more_colours_than_it_has(

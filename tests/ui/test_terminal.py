@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
+from tests.terminal import Terminal
 from tui.wire import ACK_REQUEST
 
 if TYPE_CHECKING:
@@ -156,6 +157,30 @@ def test_suspended_monitor_draws_everything_again(
 
 def _is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_crash_leaves_the_terminal_with_a_plain_traceback(
+    tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    code = """
+import sys, runstore.tui_launcher as launcher
+from tui.screens.main import MainScreen
+def fail(self):
+    secret = "hunter" + str(2)
+    raise ValueError("broken")
+MainScreen.tick = fail
+launcher.main()
+"""
+    terminal = Terminal([sys.executable, "-c", code, str(tmp_path)], 80, 24, {})
+    try:
+        assert terminal.process.wait(30) == 1
+        assert wait_until(lambda: b"ValueError: broken" in terminal.output)
+        left = bytes(terminal.output).rpartition(b"\x1b[?1049l")[2]
+        assert b"Traceback (most recent call last)" in left
+        assert b"\\x1b" not in left
+        assert b"hunter2" not in left
+    finally:
+        terminal.close()
 
 
 def test_mouse_movements_are_not_asked_for(

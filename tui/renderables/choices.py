@@ -41,11 +41,16 @@ def matching(choices: Iterable[Choice], typed: str, most: int | None = None) -> 
     words = typed.lower().split()
     if not words:
         return list(known[:most])
-    holding = [choice for choice in known if all(word in _text(choice) for word in words)]
+    holding = [choice for choice in known if holds(choice, words)]
     letters = "".join(words)
     found = holding or [choice for choice in known if _in_order(letters, choice.does.lower())]
     found.sort(key=lambda choice: _distance(choice.does.lower(), words))
     return list(islice(found, most))
+
+
+def holds(choice: Choice, words: Iterable[str]) -> bool:
+    """Tell whether each word, in lower case, is in what a choice is called."""
+    return all(word in _text(choice) for word in words)
 
 
 def _distance(does: str, words: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from runstore.state import RunState
 from .class_report import ClassReport, ScoreColumns
 from .report_table import LEAST_RANGE, change
 from .sparkline import sparkline
-from .text import EMPTY, Line, Span, fit_line, from_file, join, line, line_width
+from .text import EMPTY, Line, Span, fit_line, from_file, join, line, line_width, paragraph
 
 _TRACK = 24
 _TREND = 24
@@ -127,15 +127,16 @@ def left_out(report: ClassReport) -> str:
     return "; ".join(told)
 
 
-def nothing(state: RunState) -> list[Line]:
+def nothing(state: RunState, width: int) -> list[Line]:
     """Return what to say where a run has no report, and how one is written."""
     lines = [line(Span("no classification report yet", "title")), EMPTY]
     if state.source != NATIVE.name:
         source = from_file(state.source)
-        return [*lines, line(Span(f"The logs of {source} have none; runs of runstore can.", "dim"))]
+        told = f"The logs of {source} have none; runs of runstore can."
+        return [*lines, *paragraph(told, width)]
     return [
         *lines,
-        line(Span("In the loop over a split, with the logits and the classes of a batch:", "dim")),
+        *paragraph("In the loop over a split, with the logits and the classes of a batch:", width),
         line("    ", Span("run.track_classification(logits, y, target_names=names)", "value")),
-        line(Span("The end of the split writes the report; it appears here.", "dim")),
+        *paragraph("The end of the split writes the report; it appears here.", width),
     ]

@@ -7,6 +7,7 @@ roles that are colours themselves: `#rrggbb on #rrggbb`, `on #rrggbb`, `#rrggbb`
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, overload
 
@@ -51,6 +52,11 @@ class LazyLines(Sequence[Line]):
         if isinstance(place, slice):
             return [self._make(at) for at in self._places[place]]
         return self._make(self._places[place])
+
+
+def paragraph(text: str, width: int, role: str = "dim") -> list[Line]:
+    """Return a sentence of ours as lines that are broken between words."""
+    return [line(Span(row, role)) for row in textwrap.wrap(text, max(10, width))]
 
 
 def width_of(text: str) -> int:

@@ -30,7 +30,7 @@ from ..tempo import Tempo
 from ..watch import Watcher
 from ..widgets.header import HeaderLine, Headline
 from ..widgets.hints import HintLine
-from ..widgets.lines import LinesWidget
+from ..widgets.lines import LinesWidget, contained
 from ..widgets.pane import Pane
 from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
@@ -67,6 +67,8 @@ class MainScreen(ListKeys):
         """The pane that has the whole screen."""
         self.paused = False
         self.selected: Entry | None = None
+        self._before_empty = ""
+        """The run that was chosen when the last root vanished, or the filter left all out."""
         self._changed_at: float | None = None
         self._panes: dict[str, Pane] = {}
         self._panes_at = 0.0
@@ -198,7 +200,8 @@ class MainScreen(ListKeys):
     def _update_panes(self) -> None:
         self._panes_at, self._panes_are_old = time.monotonic(), False
         for pane in self._visible_panes():
-            pane.show(self._scene())
+            with contained(self.tell):
+                pane.show(self._scene())
 
     def _scene(self) -> Scene:
         marked = (self.catalog.get(key) for key in self.session.marks)
@@ -231,21 +234,22 @@ class MainScreen(ListKeys):
         self.query_one("#header", HeaderLine).update_from(headline)
         self.query_one("#tabs", TabLine).update_from(self.session.view, len(self._scene().marked))
         hints = self.query_one("#hints", HintLine)
-        hints.update_from(self.session.view, self._note(), self._goes_back(), self._prompt())
+        hints.update_from(self.session.view, self._note(), self._goes_back(), *self._prompt())
 
-    def _prompt(self) -> Line | None:
-        """Return what is being typed: the filter, or a search in the pane."""
+    def _prompt(self) -> tuple[Line | None, str]:
+        """Return what is being typed, the filter or a search in the pane, and what ends it."""
         pane = self._current_pane()
         is_pane = not self.filter.open and pane is not None
         mark = pane.PROMPT if is_pane and pane is not None else "/"
         typed = self.filter.text if self.filter.open else pane.prompt if pane else None
         if typed is None:
-            return None
+            return None, ""
+        ends = pane.HELP if is_pane and pane is not None else Pane.HELP
         help_text = Span(_FILTER_HELP, "dim") if self.filter.open and not typed else ""
-        room = max(10, self.size.width - len(mark) - len(HintLine.HELP) - 5)
+        room = max(10, self.size.width - len(mark) - len(ends) - 6)
         shown = from_file(typed[-room:])
         start = "…" if len(typed) > room else ""
-        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text)
+        return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text), ends
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"
@@ -257,7 +261,7 @@ class MainScreen(ListKeys):
         if said := self.beside.said:
             # Where it would not fit at all, the hints would have the whole line.
             return shorten(said, self.size.width - 12)
-        if self._prompt() is not None:
+        if self._prompt()[0] is not None:
             told = "  ".join(self.filter.choices) or self.filter.problem
             return shorten(from_file(told), self.size.width // 2) if self.filter.open else ""
         notes = [note] if (note := self.order_note()) and self._list.display else []
@@ -355,7 +359,12 @@ class MainScreen(ListKeys):
     # ---- what widgets say ----------------------------------------------------------------------
 
     def on_run_chosen(self, message: RunChosen) -> None:
-        """Show another run in the panes."""
+        """Show another run in the panes; where the list was empty, the one from before again."""
+        if message.key is None and self.selected is not None:
+            self._before_empty = self.selected.key
+        elif message.key is not None and self._before_empty:
+            key, self._before_empty = self._before_empty, ""
+            self._list.move_to(key)
         self.selected = self.catalog.get(message.key)
         self._tell_watcher()
         self._update_panes()
@@ -375,8 +384,12 @@ class MainScreen(ListKeys):
         """A pane was clicked."""
         self._pane(message.pane).focus()
 
-    def on_key(self, event: events.Key) -> None:
-        """Let what is being typed have its keys before they mean anything else."""
+    async def on_key(self, event: events.Key) -> None:
+        """Let what is being typed have its keys before they mean anything else.
+
+        All is done here and now: bindings are looked at later, behind keys that were typed ahead,
+        and no longer by this screen where one of those has opened an overlay.
+        """
         above = self.app.screen
         if isinstance(above, OverlayScreen):
             # Typed right behind the key that has opened it: the toolkit sent it here before.
@@ -385,23 +398,19 @@ class MainScreen(ListKeys):
             return
         self._notice = ""
         pane = self._current_pane()
-        if pane is not None and pane.press(event.key, event.character):
+        taken = False
+        with contained(self.tell):
+            taken = pane is not None and pane.press(event.key, event.character)
+        if taken:
             event.stop()
             self._update_header()
         elif self.filter.press(event.key, event.character, may_open=self._may_filter()):
             event.stop()
             self.filter_again()
             self._update_header()
-        else:
-            self._open_at_once(event)
-
-    def _open_at_once(self, event: events.Key) -> None:
-        """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
-        found = keymap.find(event.key, self.session.view)
-        openers = {"palette": self.action_palette, "copy": self.action_copy, "help": self.show_help}
-        if found is not None and found.action in openers:
+        elif (found := keymap.find(event.key, self.session.view)) is not None:
             event.stop()
-            openers[found.action]()
+            await self.perform(found)
 
     def show_help(self) -> None:
         """Show the keys."""
@@ -415,12 +424,12 @@ class MainScreen(ListKeys):
 
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the filter, or into what is being typed into the pane."""
-        pane = self._current_pane()
+        pane, text = self._current_pane(), " ".join(event.text.split())
         if pane is not None and pane.prompt is not None:
-            for character in " ".join(event.text.split()):
+            for character in text:
                 pane.press(character, character)
             self._update_header()
-        elif self.filter.paste(event.text):
+        elif self.filter.paste(text):
             self.filter_again()
 
     # ---- what keys do --------------------------------------------------------------------------
@@ -433,11 +442,15 @@ class MainScreen(ListKeys):
         await self.perform(found)
 
     async def perform(self, key: keymap.Key) -> None:
-        """Do what a key of the table does, here or in the view's pane."""
+        """Do what a key of the table does: here, in the view's pane, or in the app."""
+        if keymap.is_of_app(key):
+            await self.app.run_action(key.action)
+            return
         target = self._keyed_pane() if key.views and not self._is_of_list(key) else self
         if target is None:
             return
-        await self.app.run_action(key.action, default_namespace=target)
+        with contained(self.tell):
+            await self.app.run_action(key.action, default_namespace=target)
         if target is not self:
             self._update_panes()
             self._update_header()

@@ -118,7 +118,7 @@ class OverlayScreen(ModalScreen[Result]):
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the text."""
         event.stop()
-        if self._editor.paste(event.text):
+        if self._editor.paste(" ".join(event.text.split())):
             self._show_typed()
 
     def _show_typed(self) -> None:

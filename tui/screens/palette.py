@@ -7,7 +7,7 @@ from itertools import islice
 
 from ..catalog import Catalog, Entry
 from ..commands import MOST_RUNS, GoToRun
-from ..renderables.choices import Choice, chosen_lines, matching
+from ..renderables.choices import Choice, chosen_lines, holds, matching
 from ..renderables.facts import Facts, facts_of, tell_apart
 from ..renderables.root_names import RootNames
 from ..renderables.text import Line, Span, from_file, line
@@ -77,9 +77,11 @@ class PaletteScreen(ChoiceScreen):
 
     def find(self) -> list[Choice]:
         """Return matching commands, then matching runs; runs only when something is typed."""
-        if not self.typed.strip():
-            return super().find()
-        return super().find() + self._runs(self.typed.lower().split())
+        commands, words = super().find(), self.typed.lower().split()
+        runs = self._runs(words) if words else []
+        # Commands that have no more than the letters are a guess; a run that has the words is none.
+        is_guess = bool(commands) and not holds(commands[0], words)
+        return runs + commands if is_guess else commands + runs
 
     def _runs(self, words: list[str]) -> list[Choice]:
         searched = ((e, f"{e.kept.told}\n{e.key}\n{e.word}".lower()) for e in self._catalog.entries)

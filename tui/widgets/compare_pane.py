@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from runstore.comparison import Comparison, Sort
 from runstore.threads import start_daemon
@@ -16,9 +16,20 @@ from ..keymap import find
 from ..renderables.compare import COLUMN, Column, CompareTable
 from ..renderables.facts import run_count
 from ..renderables.patch_difference import PatchDifference, difference
-from ..renderables.text import EMPTY, LazyLines, Line, Span, fit_line, from_file, line, shorten
+from ..renderables.text import (
+    EMPTY,
+    LazyLines,
+    Line,
+    Span,
+    fit_line,
+    from_file,
+    line,
+    paragraph,
+    shorten,
+)
 from ..scene import Scene
 from .pane import Pane
+from .typed import edited
 
 NAMESAKES = 4
 """Runs that are compared where none is marked, the chosen one included."""
@@ -26,6 +37,8 @@ NAMESAKES_WITHIN = 500
 """Rows of the list, before and behind the chosen run, in which they are looked for."""
 SORTABLE = 8
 """Metrics that a key goes through, the most telling."""
+MOST_TOLD = 3
+"""Lines of what came of an export: a path may be long."""
 DEFAULT_NAME = "comparison.md"
 _HOW_TO_MARK = "Space in the list marks runs"
 
@@ -35,6 +48,7 @@ class ComparePane(Pane):
 
     NAME = "compare"
     PROMPT = "file (.md .csv): "
+    HELP = "Enter writes   Esc drops"
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,16 +88,16 @@ class ComparePane(Pane):
             return self._difference(self._patches, width, height)
         entries = self._entries()
         if not entries:
-            return [line(Span("no run is chosen", "dim"))]
+            return self.without_run(width)
         self._besides = self._runs.look(entries, self.scene.together)
         # Also for what else is to come: a run that the watcher reads, a patch, the rest.
         self.is_waiting |= self._runs.is_behind or len(self._besides) < len(entries)
         if not self._besides:
             return [line(Span("reading …", "dim"))]
         table = self._made(width)
-        notes = [fit_line((Span(text, role),), width) for text, role in self._notes(entries)]
+        notes = chain(*(paragraph(text, width, role) for text, role in self._notes(entries)))
         top = [*notes, *table.head]
-        told = [fit_line((Span(self._told, "best"),), width)] if self._told else []
+        told = paragraph(self._told, width, "best")[:MOST_TOLD] if self._told else []
         foot = self._foot(width)
         room = height - len(top) - len(told)
         shown = self.scrolled(_behind(table.lines, foot), room)
@@ -264,12 +278,8 @@ class ComparePane(Pane):
                 self._export(name)
             case "escape":
                 self.prompt = None
-            case "backspace" | "ctrl+h":
-                self.prompt = self.prompt[:-1]
-            case "ctrl+u":
-                self.prompt = ""
             case _:
-                self.prompt += character if character and character.isprintable() else ""
+                self.prompt = edited(self.prompt, key, character)
         self.redraw()
         return True
 

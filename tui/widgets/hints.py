@@ -13,29 +13,31 @@ from .lines import LinesWidget
 class HintLine(LinesWidget):
     """One line of keys, and at its end what stands out about the list."""
 
-    HELP = "Enter keeps   Esc drops "
     view = "runs"
     note = ""
     going_back = False
     """Esc does something: it takes the place of Enter."""
     prompt: Line | None = None
-    """What is being typed, and what Enter and Esc do with it."""
+    """What is being typed."""
+    ends = ""
+    """What Enter and Esc do with it."""
 
-    def update_from(self, view: str, note: str, going_back: bool, prompt: Line | None) -> None:
+    def update_from(
+        self, view: str, note: str, going_back: bool, prompt: Line | None, ends: str
+    ) -> None:
         """Show the keys of a view, a note, and what is being typed.
 
         Without a prompt the note tells the filter in force, with one what is wrong with the text.
         """
-        new = (view, note, going_back, prompt)
-        if new != (self.view, self.note, self.going_back, self.prompt):
-            self.view, self.note, self.going_back, self.prompt = new
+        new = (view, note, going_back, prompt, ends)
+        if new != (self.view, self.note, self.going_back, self.prompt, self.ends):
+            self.view, self.note, self.going_back, self.prompt, self.ends = new
             self.redraw()
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return the keys, as many as fit, or the filter while it is typed."""
         if self.prompt is not None:
-            help_text = Span(self.HELP, "dim")
-            told = Span(f"{self.note} ", "warn") if self.note else help_text
+            told = Span(f"{self.note} ", "warn") if self.note else Span(f"{self.ends} ", "dim")
             return [spread(self.prompt, line(told), width)]
         spans: list[Span] = [Span(" ")]
         note = line(Span(shorten(self.note, width - 12), "warn"), " ") if self.note else ()

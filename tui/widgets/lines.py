@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -148,5 +149,17 @@ def guarded(build: Callable[[], list[Line]]) -> list[Line]:
     try:
         return build()
     except Exception as error:  # noqa: BLE001 - one pane must not take the others down
-        reason = from_file(f"{type(error).__name__}: {error}")
-        return [line(Span("pane error", "bad")), line(Span(reason, "dim"))]
+        return [line(Span("pane error", "bad")), line(Span(_reason(error), "dim"))]
+
+
+@contextmanager
+def contained(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell of a failure in place of passing it on, which would end the monitor."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - what one key does must not take the rest down
+        tell(f"error: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return from_file(f"{type(error).__name__}: {error}")

@@ -10,9 +10,10 @@ from ..catalog import Entry, RunView
 from ..event_scroll import EventScroll
 from ..log_reading import LogReading, Page, Shape
 from ..renderables.log import row_line
-from ..renderables.text import Line, Span, from_file, line
+from ..renderables.text import Line, Span, from_file, line, paragraph
 from ..side_reader import SideReader
 from .pane import Pane
+from .typed import ERASING, edited
 
 PARTS = ("output", "events", "both")
 EVENTS_SHARE = 3
@@ -25,6 +26,7 @@ class LogPane(Pane):
     """Output and events of the chosen run: in one time order where that could be told, so apart."""
 
     NAME = "log"
+    HELP = "Enter searches   Esc drops"
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +44,7 @@ class LogPane(Pane):
         self.is_waiting = self.entry is not None  # it grows without anything said: look again soon
         reading = self._reading()
         if reading is None:
-            return []
+            return self.without_run(width)
         self._learn_events()
         page = reading.page
         has_output = page.is_there or page.problem or not page.is_read
@@ -83,7 +85,7 @@ class LogPane(Pane):
     def _event_lines(self, width: int, height: int, are_above: bool) -> list[Line]:
         """Return the events: all of them to scroll in, or the newest above the output."""
         with_mark = self._needle is not None
-        told = [] if are_above or self._part == "events" else [line(Span(NO_OUTPUT, "dim"))]
+        told = [] if are_above or self._part == "events" else paragraph(NO_OUTPUT, width)
         room = max(1, height // EVENTS_SHARE if are_above else height - len(told))
         rows = self._events.rows(width - 2 * with_mark, room, newest=are_above)
         lines = [row_line(row, with_mark=with_mark) for row in rows]
@@ -198,12 +200,9 @@ class LogPane(Pane):
                 self._search(typed)
             case "escape":
                 self.prompt = None
-            case "backspace" | "ctrl+h":
-                self.prompt = self.prompt[:-1]
-            case "ctrl+u":
-                self.prompt = ""
             case _:
-                return self._type(character or "")
+                before, self.prompt = self.prompt, edited(self.prompt, key, character)
+                return self.prompt != before or key in ERASING
         return True
 
     def _press_outside(self, key: str, character: str | None) -> bool:
@@ -214,11 +213,6 @@ class LogPane(Pane):
             self._search("")
             return True
         return False
-
-    def _type(self, text: str) -> bool:
-        printable = "".join(char for char in text if char.isprintable())
-        self.prompt = (self.prompt or "") + printable
-        return bool(printable)
 
     def _search(self, text: str) -> None:
         self._needle = Needle(text) if text else None

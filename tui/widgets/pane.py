@@ -9,10 +9,11 @@ from textual import events
 
 from ..catalog import Entry, RunView
 from ..messages import PaneChosen
-from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width
+from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width, paragraph
 from ..scene import Scene
 from .lines import LinesWidget, guarded
 
+NO_RUN = "no run is chosen: there is none, or the filter leaves all out"
 MARGIN = 1
 """Empty cells left of the content."""
 
@@ -29,6 +30,8 @@ class Pane(LinesWidget, can_focus=True):
     NAME = ""
     PROMPT = "/"
     """What stands before the text that is being typed into it."""
+    HELP = "Enter keeps   Esc drops"
+    """What ends the typing, and how."""
     FOLLOWS_CLOCK = False
     """Whether it shows ages, which change without a new row."""
 
@@ -89,7 +92,7 @@ class Pane(LinesWidget, can_focus=True):
     def body(self, width: int, height: int) -> list[Line]:
         """Return the lines that are scrolled into view; the others are not even made."""
         if self.entry is None:
-            return [EMPTY]
+            return self.without_run(width)
         with self.entry.glimpse() as view:
             self.is_waiting = view is None
             if view is None:
@@ -98,6 +101,10 @@ class Pane(LinesWidget, can_focus=True):
             self._seen = self.scrolled(self.content(view, width, height), height)
             self._seen_of = self.entry, self._length
             return self._seen
+
+    def without_run(self, width: int) -> list[Line]:
+        """Return what to say where no run is chosen; beside the list, the list says it."""
+        return [] if self.scene.session.view == "runs" else paragraph(NO_RUN, width)
 
     def scrolled(self, lines: Sequence[Line], height: int) -> list[Line]:
         """Return the part of all lines that is scrolled into view."""

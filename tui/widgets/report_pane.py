@@ -17,7 +17,7 @@ from ..renderables.report_table import SCORE_NAMES, SORTS, Choice
 from ..renderables.text import EMPTY, Line, Span, fit_line, line
 from ..report_history import ReportHistory
 from ..scene import Scene
-from .pane import Pane
+from .pane import MARGIN, Pane
 
 READ_S = 0.02
 """How long the screen waits for a report before it says that it is being read."""
@@ -110,7 +110,9 @@ class ReportPane(Pane):
             if view is None:
                 return
             self._places = view.full.report_places
-            self._none = [line(Span("reading …", "dim"))] if view.reading else nothing(view.full)
+            room = self.size.width - 2 * MARGIN
+            reading = [line(Span("reading …", "dim"))]
+            self._none = reading if view.reading else nothing(view.full, room)
 
     @property
     def _splits(self) -> list[str]:

@@ -14,7 +14,7 @@ from ..catalog import Entry
 from ..pictures import Pictures, Wanted
 from ..renderables import halfblocks
 from ..renderables.samples import Moment, Series, Timeline, files, scrubber, short_path
-from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
+from ..renderables.text import EMPTY, Line, Span, from_file, line, paragraph
 from ..renderables.tiles import Caption, Grid, Picture, arrange_tiles, beside, tile
 from ..scene import Scene, glimpses
 from .pane import Pane
@@ -37,7 +37,7 @@ TILES_KEPT = 64
 """Pictures that are kept as lines."""
 _NOTHING = (
     "No image samples in this run.",
-    "Images in samples/NAME/step-00000001.png of its directory appear here, NAME and step as you",
+    "Images in samples/NAME/step-00000001.png of its directory appear here, NAME and step as you "
     "like; docs/format.md has the rest. W&B's logged images are shown too.",
 )
 
@@ -119,6 +119,8 @@ class SamplesPane(Pane):
     def body(self, width: int, height: int) -> list[Line]:
         """Return pictures that fill the pane, and a line that says where in the runs they are."""
         entries = self.scene.together
+        if not entries:
+            return self.without_run(width)
         with glimpses(entries) as views:
             states = [view.full for view in views if view is not None]
             self.is_waiting = len(states) < len(entries)
@@ -270,6 +272,9 @@ class SamplesPane(Pane):
     def _style(self) -> str:
         if self._look is not None:
             return self._look
+        # Half blocks without colours are all alike, and quotation marks where all is ASCII.
+        if getattr(self.app, "ascii_only", False):
+            return "characters"
         return "shades" if self.app.no_color else "colours"
 
     # ---- what keys do --------------------------------------------------------------------------
@@ -364,8 +369,8 @@ class SamplesPane(Pane):
 
     def action_look(self) -> None:
         """Draw pictures in colours, in shades, or in characters."""
-        at = halfblocks.LOOKS.index(self._style())
-        self._look = halfblocks.LOOKS[(at + 1) % len(halfblocks.LOOKS)]
+        looks = [look for look in halfblocks.LOOKS if look != "colours" or not self.app.no_color]
+        self._look = looks[(looks.index(self._style()) + 1) % len(looks)]
         self.redraw()
 
 
@@ -373,4 +378,4 @@ def _nothing(samples: Sequence[Samples], width: int) -> list[Line]:
     problem = next((one.problem for one in samples if one.problem), "")
     if problem:
         return [line(Span(f"samples cannot be listed: {from_file(problem)}", "warn"))]
-    return [line(Span(shorten(text, width), "dim")) for text in _NOTHING]
+    return [row for text in _NOTHING for row in paragraph(text, width)]

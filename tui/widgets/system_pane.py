@@ -9,7 +9,7 @@ from runstore.numbers import age, percent
 
 from ..catalog import Entry, RunView
 from ..renderables.system_charts import WINDOWS, View, metric_charts
-from ..renderables.text import Line, Span, from_file, line
+from ..renderables.text import Line, Span, from_file, line, paragraph
 from ..side_reader import SideReader
 from ..system_reading import Page, SystemReading
 from .pane import Pane
@@ -35,7 +35,7 @@ class SystemPane(Pane):
         self.is_waiting = self.entry is not None  # it grows without anything said: look again soon
         reading = self._reading()
         if reading is None:
-            return []
+            return self.without_run(width)
         view = View(width, self._window, self._rank)
         self._reader.ask(reading, now=reading.look(view))
         page = reading.page
@@ -45,7 +45,9 @@ class SystemPane(Pane):
             return [line(Span(SILENT, "warn"))]
         if page.share_read < 1 or not page.is_read:
             return [line(Span("reading the samples …", "dim"))]
-        return self.scrolled(self._metrics(width) or [_why(page, self._reader.problem)], height)
+        return self.scrolled(
+            self._metrics(width) or _why(page, self._reader.problem, width), height
+        )
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return charts of the metrics that another tool has put below `system/`."""
@@ -98,8 +100,8 @@ class SystemPane(Pane):
         self.redraw()
 
 
-def _why(page: Page, failure: str) -> Line:
+def _why(page: Page, failure: str, width: int) -> list[Line]:
     problem = page.problem or failure
     if problem:
-        return line(Span(f"the samples cannot be read: {from_file(problem)}", "warn"))
-    return line(Span(NO_SAMPLES, "dim"))
+        return paragraph(f"the samples cannot be read: {from_file(problem)}", width, "warn")
+    return paragraph(NO_SAMPLES, width)

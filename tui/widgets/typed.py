@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+ERASING = frozenset({"backspace", "ctrl+h", "ctrl+u", "ctrl+w"})
+"""Keys that take text away, also where none is left."""
+
 
 def edited(text: str, key: str, character: str | None) -> str:
     """Return the text after a key; the same where the key edits nothing.
