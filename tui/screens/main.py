@@ -193,11 +193,11 @@ class MainScreen(MainKeys):
         return elsewhere or self.leaves_out or self.focused_pane() is not None
 
     def _note(self, *, is_typing: bool) -> str:
-        if said := self.said.text:
-            # Where it would not fit at all, the hints would have the whole line.
-            return shorten(said, self.size.width - 12)
+        said = self.said.text
         if is_typing:
-            return typing_note(self.filter, self.size.width)
+            return typing_note(self.filter, self.size.width) or self._fitting(said)
+        if said:
+            return self._fitting(said)
         notes = [note] if (note := self.order_note()) and self.runs_list.display else []
         notes += ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
@@ -208,6 +208,10 @@ class MainScreen(MainKeys):
         if self.watcher.problem:
             notes.append(cannot_look(self.watcher.problem))
         return "  ".join(notes)
+
+    def _fitting(self, said: str) -> str:
+        # Where it would not fit at all, the hints would have the whole line.
+        return shorten(said, self.size.width - 12)
 
     def _wanted(self) -> list[str]:
         """Return what each listed run has to be, in words."""

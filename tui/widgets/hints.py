@@ -6,7 +6,7 @@ Textual's `Footer` leaks a widget for each change of focus, which adds up over d
 from __future__ import annotations
 
 from .. import keymap
-from ..renderables.text import Line, Span, line, shorten, spread
+from ..renderables.text import Line, Span, line, line_width, shorten, spread
 from .lines import LinesWidget
 
 
@@ -37,8 +37,15 @@ class HintLine(LinesWidget):
             help_text = Span(self.HELP, "dim")
             told = Span(f"{self.note} ", "warn") if self.note else help_text
             return [spread(self.prompt, line(told), width)]
-        spans: list[Span] = [Span(" ")]
         note = line(Span(shorten(self.note, width - 12), "warn"), " ") if self.note else ()
+        return [spread(self._keys(width - line_width(note) - 1), note, width)]
+
+    def _keys(self, room: int) -> Line:
+        """Return the first hints, as many as fit as a whole; the first alone in any case."""
+        spans: list[Span] = []
         for key, does in keymap.hints(self.view, self.going_back):
-            spans += [Span(key, "key"), Span(f" {does}   ", "dim")]
-        return [spread(line(*spans), note, width)]
+            hint = [Span("   " if spans else " "), Span(key, "key"), Span(f" {does}", "dim")]
+            if spans and line_width((*spans, *hint)) > room:
+                break
+            spans += hint
+        return tuple(spans)
