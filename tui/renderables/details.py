@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runstore.limits import WARNINGS_KEPT
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
 from runstore.progress import Progress
 from runstore.ranking import is_bookkeeping, split_metric
@@ -172,10 +174,22 @@ def trouble(state: RunState) -> list[str]:
         first = min(state.bad_lines, key=lambda bad: (bad.file, bad.offset))
         number = f"{state.bad_line_count:,} bad line{'s' * (state.bad_line_count != 1)}"
         lines.append(f"{number}, first {from_file(first.place)}: {from_file(first.reason)}")
-    warnings = state.warnings
-    lines += [from_file(warning) for warning in warnings[-3:]]
-    if len(warnings) > 3:
-        lines.append(f"{len(warnings) - 3} more warnings: see Events")
+    return lines + _newest_warnings(state.warnings)
+
+
+def _newest_warnings(warnings: Sequence[str]) -> list[str]:
+    """Return the newest three that differ, each with how often it came, and how many are left.
+
+    Of very many only the newest are kept: then the numbers are the least there were.
+    """
+    often = Counter(warnings)
+    more = "+" * (len(warnings) >= WARNINGS_KEPT)
+    newest = list(dict.fromkeys(reversed(warnings)))[:3]
+    times = {one: f" (×{often[one]:,}{more})" if often[one] > 1 else "" for one in newest}
+    lines = [f"{from_file(one)}{times[one]}" for one in reversed(newest)]
+    left = len(warnings) - sum(often[one] for one in newest)
+    if left:
+        lines.append(f"{left:,}{more} more warning{'s' * (left > 1)}: see Events")
     return lines
 
 
