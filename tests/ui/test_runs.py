@@ -253,7 +253,7 @@ async def test_list_beside_a_view_shows_mark_glyph_name_and_what_is_sorted_by(
         screen.list_again()
         assert "val/accuracy▼" in title(screen)
         assert rows(screen)[0].startswith(" ✓ run3")
-        assert rows(screen)[-1].startswith("A✗ run5")
+        assert rows(screen)[-1].startswith("A✗!run5")
 
 
 def test_time_left_is_marked_where_the_run_needs_longer(tmp_path: Path) -> None:
@@ -286,3 +286,15 @@ def test_runs_are_filtered_grouped_and_sorted_in_a_terminal(
     assert wait_until(terminal.shows("RUN▲"))
     terminal.press("o.lr \r")
     assert wait_until(terminal.shows("  lr"))
+
+
+async def test_hints_are_whole_and_what_is_said_leaves_the_filter_its_own(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    async with monitor(tmp_path) as screen:
+        hints = screen.query_one(HintLine)
+        assert text_of(hints).endswith("/ filter")
+        await press(screen, "B")
+        assert "bell on" in text_of(hints)
+        assert not text_of(hints).partition("   bell on")[0].endswith(("…", " s"))
+        await press(screen, "slash", *"lr>")
+        assert "a value is missing after lr>" in text_of(hints)
