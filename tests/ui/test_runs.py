@@ -292,7 +292,8 @@ async def test_hints_are_whole_and_what_is_said_leaves_the_filter_its_own(tmp_pa
     sweep(tmp_path)
     async with monitor(tmp_path) as screen:
         hints = screen.query_one(HintLine)
-        assert text_of(hints).endswith("/ filter")
+        assert text_of(hints).endswith("Tab pane")
+        assert "metric" not in text_of(hints)  # there is no chart
         await press(screen, "B")
         assert "bell on" in text_of(hints)
         assert not text_of(hints).partition("   bell on")[0].endswith(("…", " s"))

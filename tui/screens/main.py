@@ -186,7 +186,10 @@ class MainScreen(MainKeys):
         typed = typed_line(self.filter, self.current_pane(), self.size.width)
         note = self._note(is_typing=typed is not None)
         hints = self.query_one("#hints", HintLine)
-        hints.update_from(self.session.view, note, self._goes_back(), typed)
+        # Of all runs there is a chart only in wide terminals.
+        has_no_chart = self.session.view == "runs" and self.keyed_pane() is None
+        idle = ("metric",) if has_no_chart else ()
+        hints.update_from(self.session.view, note, self._goes_back(), typed, idle)
 
     def _goes_back(self) -> bool:
         elsewhere = bool(self.alone) or self.session.view != "runs"

@@ -18,17 +18,21 @@ class HintLine(LinesWidget):
     note = ""
     going_back = False
     """Esc does something: it takes the place of Enter."""
+    idle: tuple[str, ...] = ()
+    """Hints of keys that do nothing now."""
     prompt: Line | None = None
     """What is being typed, and what Enter and Esc do with it."""
 
-    def update_from(self, view: str, note: str, going_back: bool, prompt: Line | None) -> None:
+    def update_from(
+        self, view: str, note: str, going_back: bool, prompt: Line | None, idle: tuple[str, ...]
+    ) -> None:
         """Show the keys of a view, a note, and what is being typed.
 
         Without a prompt the note tells the filter in force, with one what is wrong with the text.
         """
-        new = (view, note, going_back, prompt)
-        if new != (self.view, self.note, self.going_back, self.prompt):
-            self.view, self.note, self.going_back, self.prompt = new
+        new = (view, note, going_back, prompt, idle)
+        if new != (self.view, self.note, self.going_back, self.prompt, self.idle):
+            self.view, self.note, self.going_back, self.prompt, self.idle = new
             self.redraw()
 
     def build(self, width: int, height: int) -> list[Line]:
@@ -43,7 +47,7 @@ class HintLine(LinesWidget):
     def _keys(self, room: int) -> Line:
         """Return the first hints, as many as fit as a whole; the first alone in any case."""
         spans: list[Span] = []
-        for key, does in keymap.hints(self.view, self.going_back):
+        for key, does in keymap.hints(self.view, self.going_back, self.idle):
             hint = [Span("   " if spans else " "), Span(key, "key"), Span(f" {does}", "dim")]
             if spans and line_width((*spans, *hint)) > room:
                 break
