@@ -110,3 +110,14 @@ def test_warning_that_comes_again_and_again_leaves_room_for_the_others() -> None
     for _ in range(1000):
         state.apply(EVENTS, {"event": "warning", "time": 1.0, "message": "loss is NaN"})
     assert details.trouble(state) == ["loss is NaN (×100+)"]
+
+
+def test_parameters_have_the_names_by_which_they_are_filtered() -> None:
+    state = RunState(Path("run"))
+    state.info = {"params": {"model": {"width": 64}, "lr": 0.1}}
+    assert "model.width=64  lr=0.1" in plain(details.parameters(state, 80)[0])
+    state.info = {"params": {"deep": {f"name{number}": number for number in range(10_000)}}}
+    first, second, last = map(plain, details.parameters(state, 80))
+    assert "deep.name0=0" in first
+    assert "deep.name" in second
+    assert last.strip() == "…"

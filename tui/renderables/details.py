@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runstore.limits import WARNINGS_KEPT
+from runstore.nested import flattened
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
 from runstore.progress import Progress
 from runstore.ranking import is_bookkeeping, split_metric
@@ -28,6 +29,7 @@ from .facts import (
 from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
 
 LABEL_WIDTH = 9
+MOST_PAIR_LINES = 3
 STEP_METRICS = 200
 """Of the last step; more than that nobody reads as a list."""
 
@@ -48,7 +50,7 @@ def progress(state: RunState, width: int, now: float, told: Sequence[Line] = ())
 
 def parameters(state: RunState, width: int) -> list[Line]:
     """Return parameters and tags."""
-    lines = _pairs("params", state.params, width)
+    lines = _pairs("params", flattened(state.params), width)
     if state.tags:
         tags = shorten(from_file(" ".join(state.tags)), width - LABEL_WIDTH)
         lines.append(_labelled("tags", line(tags)))
@@ -148,20 +150,24 @@ def _labelled(label: str, content: Line) -> Line:
     return (Span(fit(label, LABEL_WIDTH), "dim"), *content)
 
 
-def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
-    """Return `name=value` pairs in as many lines as they need, at most three."""
+def _pairs(label: str, values: Iterable[tuple[str, Any]], width: int) -> list[Line]:
+    """Return `name=value` pairs in as many lines as they need, up to `MOST_PAIR_LINES`."""
     lines: list[list[Line]] = [[]]
     used = LABEL_WIDTH
-    for key, value in values.items():
+    for key, value in values:
         pair = line(Span(from_file(key) + "=", "dim"), shorten(from_file(short(value)), 40))
         size = sum(len(span.text) for span in pair) + 2
         if used + size > width and lines[-1]:
+            if len(lines) > MOST_PAIR_LINES:  # the others of many are not even made
+                break
             lines.append([])
             used = LABEL_WIDTH
         lines[-1].append(pair)
         used += size
     shown = [_labelled(label if i == 0 else "", join(row)) for i, row in enumerate(lines) if row]
-    return shown if len(shown) <= 3 else [*shown[:2], _labelled("", line(Span("…", "dim")))]
+    if len(shown) <= MOST_PAIR_LINES:
+        return shown
+    return [*shown[: MOST_PAIR_LINES - 1], _labelled("", line(Span("…", "dim")))]
 
 
 def trouble(state: RunState) -> list[str]:
