@@ -80,6 +80,12 @@ def row(facts: Facts, columns: Columns, now_s: float = 0.0, indent: int = 0) -> 
     return tuple(span for span in spans if span.text)
 
 
+def label(facts: Facts, width: int) -> Line:
+    """Return glyph and name of a run that has no row; the name has at most `width` cells."""
+    status = Span(f"{GLYPHS.get(facts.word, '?')} ", STATUS_ROLES.get(facts.word, "dim"))
+    return line(status, *_told_apart(facts, min(width, name_width(facts))))
+
+
 def _status(facts: Facts, width: int) -> Line:
     """Return glyph and word, and what the badge of a NaN says, as far as there is room."""
     role = STATUS_ROLES.get(facts.word, "dim")

@@ -167,17 +167,19 @@ class MainScreen(MainKeys):
     def update_lines(self) -> None:
         """Say anew what the first lines and the last one say."""
         entries, listed = self.catalog.entries, self.listing.runs
+        runs_list = self.runs_list
         total = run_count(len(entries))
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
             roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
             runs=f"{len(listed):,} of {total}" if self.leaves_out else total,
             counts=tuple(status_counts(self.catalog.status_counts())),
-            place=self.runs_list.place,
+            place=runs_list.place if runs_list.display else "",
             paused=self.paused,
             changed_s=None if since is None else float(since > 2) * 2,
             round_trip_s=getattr(self.app, "round_trip_s", None),
             rung=self._bell.told if self.bell else "",
+            run=() if runs_list.display else runs_list.label(max(14, self.size.width // 2 - 12)),
         )
         self.query_one("#header", HeaderLine).update_from(headline)
         self.query_one("#tabs", TabLine).update_from(
@@ -231,6 +233,7 @@ class MainScreen(MainKeys):
         self.selected = self.catalog.get(message.key)
         self._tell_watcher()
         self.update_panes()
+        self.update_lines()
 
     def on_shown_runs_changed(self, message: ShownRunsChanged) -> None:
         """Have the visible runs read first."""
