@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runstore.nested import flattened
 from runstore.series import Series, Trace
 from runstore.state import RunState
 
@@ -113,7 +114,7 @@ def _identified(state: RunState) -> Facts:
         last={},
         damaged=False,
         id=from_file(state.id),
-        params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
+        params={from_file(key): from_file(short(value)) for key, value in flattened(state.params)},
     )
 
 
