@@ -122,7 +122,7 @@ class MonitorApp(WireMixin):
         if self._memory is not None:
             self.set_interval(REMEMBER_EVERY_S, self._remember)
             self._noted = self._memory.note
-            self._main.tell(self._noted)
+            self._main.said.say_until_a_key(self._noted)
         self.set_interval(1.0, self._main.tick_slowly)
         self.set_interval(1.0, self.watcher.look_after)
         self.call_after_refresh(self._after_first_paint)
@@ -165,7 +165,7 @@ class MonitorApp(WireMixin):
             return self._saving
         if memory.note != self._noted:
             self._noted = memory.note
-            self._main.tell(self._noted)
+            self._main.said.say_until_a_key(self._noted)
         self._saving = start_daemon(lambda: memory.save(session), "runstore-session")
         return self._saving
 

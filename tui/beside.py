@@ -18,14 +18,12 @@ from runstore.notes import Notes, add_note, read_notes
 from runstore.requests import Kind, Request
 from runstore.rows_behind import superseded_rows
 from runstore.sources import NATIVE
-from runstore.text import printable
 from runstore.threads import start_daemon
 
 from .catalog import Entry
+from .said import Said
 
 LOOK_EVERY_S = 2.0
-SAID_S = 8.0
-"""How long a message stays in the last line."""
 RUNS_KEPT = 16
 _NO_ANSWER = "the file system does not answer: nothing was written"
 JOBS_AT_ONCE = 8
@@ -60,20 +58,11 @@ class Aside:
 class Beside:
     """Reads and writes what lies beside the streams of some runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: Said | None = None) -> None:
+        """Tell `said` what came of a note or a request."""
+        self.said = said or Said()
         self._asides: OrderedDict[str, Aside] = OrderedDict()
         self._room = threading.BoundedSemaphore(JOBS_AT_ONCE)
-        self._said = ("", 0.0)
-
-    @property
-    def said(self) -> str:
-        """What the last action came to, for some seconds; safe to draw."""
-        text, at = self._said
-        return text if time.monotonic() - at < SAID_S else ""
-
-    def say(self, text: str) -> None:
-        """Show a message."""
-        self._said = printable(text), time.monotonic()
 
     def of(self, entry: Entry) -> Aside:
         """Return what is known of a run, and have a look at it when the last one is old."""
@@ -95,7 +84,7 @@ class Beside:
     def _start(self, job: Callable[[], None], aside: Aside | None = None) -> None:
         if not self._room.acquire(blocking=False):
             if aside is None:
-                self.say(_NO_ANSWER)
+                self.said.say(_NO_ANSWER)
             else:
                 aside.looking = False
             return
@@ -105,11 +94,11 @@ class Beside:
         try:
             job()
         except NotWritableError as error:
-            self.say(f"{error.what} cannot be written there: {error.strerror}")
+            self.said.say(f"{error.what} cannot be written there: {error.strerror}")
         except RunStoreError as error:
-            self.say(str(error))
+            self.said.say(str(error))
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: told, not lost
-            self.say(f"{type(error).__name__}: {error}")
+            self.said.say(f"{type(error).__name__}: {error}")
         finally:
             self._room.release()
 
@@ -127,7 +116,7 @@ class Beside:
         """Write a note about a run."""
         aside = self._aside(entry)
         if entry.stuck:
-            self.say(_NO_ANSWER)
+            self.said.say(_NO_ANSWER)
             return
 
         def write() -> None:
@@ -137,7 +126,7 @@ class Beside:
                 raise
             except RunStoreError as error:  # its name is shorter than its path
                 raise RunStoreError(str(error).replace(str(entry.ref.path), entry.name)) from None
-            self.say(f"noted: notes/{path.name}")
+            self.said.say(f"noted: notes/{path.name}")
             aside.notes = read_notes(entry.ref.path, aside.notes)
 
         self._start(write)
@@ -146,7 +135,7 @@ class Beside:
         """Ask a run to stop, or for a checkpoint."""
         aside = self._aside(entry)
         if entry.stuck:
-            self.say(_NO_ANSWER)
+            self.said.say(_NO_ANSWER)
             return
 
         def write() -> None:
@@ -155,6 +144,6 @@ class Beside:
                 requests.check(view.listed, kind)
             request = requests.make(entry.ref.path, kind)
             aside.asked = (*aside.asked, Asked(request, time.monotonic()))
-            self.say(f"{entry.name}: {requests.in_words(kind)}")
+            self.said.say(f"{entry.name}: {requests.in_words(kind)}")
 
         self._start(write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -205,14 +205,16 @@ def shown_in(view: str) -> Iterator[Key]:
     yield from (key for key in KEYS if not key.views and find(key.keys.split(",")[0], view) is key)
 
 
-def hints(view: str, going_back: bool) -> list[tuple[str, str]]:
+def hints(view: str, going_back: bool, idle: Collection[str] = ()) -> list[tuple[str, str]]:
     """Return (key, what it does) for the hint line, the most needed first.
 
     Args:
         view: the view on screen; its own hints come behind help.
         going_back: there is something to go back from.
+        idle: hints of keys that do nothing now.
     """
-    own = [(key.shown.split()[0], key.hint) for key in KEYS if view in key.views and key.hint]
+    of_view = (key for key in KEYS if view in key.views and key.hint not in ("", *idle))
+    own = [(key.shown.split()[0], key.hint) for key in of_view]
     here = [key for key in shown_in(view) if key.hint and not key.views]
     named = {key.hint: key.shown.split()[0] for key in here}
     first: Sequence[str] = ("help", "back" if going_back else "open")

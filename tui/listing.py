@@ -345,6 +345,7 @@ def vocabulary(entries: Sequence[Entry]) -> Vocabulary:
         names=list(dict.fromkeys((*param_names(entries), *metric_names(entries)))),
         tags=sorted({tag for entry in entries for tag in entry.tags}),
         run_names=sorted({entry.name for entry in entries}),
+        sources=sorted({entry.source for entry in entries}),
         values=lambda name: (v for e in entries if (v := e.kept.param(name)) is not None),
     )
 

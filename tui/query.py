@@ -292,6 +292,7 @@ class Vocabulary:
     """Of parameters and metrics."""
     tags: Sequence[str] = ()
     run_names: Sequence[str] = ()
+    sources: Sequence[str] = ()
     values: Callable[[str], Iterable[str]] = field(default=lambda name: ())
     """Returns the texts that a parameter has."""
 
@@ -338,6 +339,11 @@ def _choices(word: str, known: Vocabulary) -> tuple[int, Sequence[str]]:
     if found := _COMPARISON.match(word):
         return found.end(), sorted(set(known.values(found[1])))
     if found := _FIELD.match(word):
-        of_field = {"status": STATUS_WORDS, "tag": known.tags, "name": known.run_names}
+        of_field = {
+            "name": known.run_names,
+            "source": known.sources,
+            "status": STATUS_WORDS,
+            "tag": known.tags,
+        }
         return found.end(), of_field.get(found[1], ())
     return 0, [*known.names, *(f"{name}:" for name in FIELDS)]

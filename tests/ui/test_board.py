@@ -272,6 +272,19 @@ def test_grouped_runs_that_differ_in_their_seed_are_one_curve() -> None:
     assert "curve1" not in alone.roles()
 
 
+def test_curve_of_several_seeds_is_named_by_what_tells_it_from_the_others() -> None:
+    runs = [
+        losses([1.0, 2.0], model={"width": width}, opt="adamw", lr=0.1, seed=seed)
+        for width in (64, 128)
+        for seed in range(2)
+    ]
+    screen = Screen(*runs)
+    screen.board.settings = replace(screen.board.settings, grouped=True)
+    text = screen.text()
+    assert "AB run ×2 model.width=64 2.0000" in text
+    assert "CD run ×2 model.width=128 2.0000" in text
+
+
 # ---- zoom and cursor -----------------------------------------------------------------------------
 
 

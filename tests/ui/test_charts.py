@@ -42,7 +42,7 @@ async def read_all(screen: MainScreen) -> ChartsPane:
         while screen.catalog.follow(entry):
             pass
     pane = screen.query_one("#charts", ChartsPane)
-    pane.show(screen._scene())
+    pane.show(screen.scene_now())
     await press(screen)
     return pane
 

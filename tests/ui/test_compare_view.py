@@ -212,7 +212,7 @@ async def test_runs_beyond_the_eighth_are_read_as_well(tmp_path: Path) -> None:
         write_run(tmp_path, number, lr=number)
     async with monitor(tmp_path) as screen:
         await press(screen, *["space"] * 12, "c")
-        await see(screen, "of 12", "12 marked")
+        await see(screen, "of 12", "•12")
         await press(screen, *["greater_than_sign"] * 8)
         text = await see(screen, "run12", "12.25 ")
         assert "reading" not in text

@@ -97,3 +97,27 @@ def test_rows_that_the_disk_does_not_take_are_told_in_the_list_and_in_the_pane()
         (True, "! at the last heartbeat, disk full: 1,234 rows wait in memory: now lost"),
         (False,),
     ]
+
+
+def test_warning_that_comes_again_and_again_leaves_room_for_the_others() -> None:
+    state = RunState(Path("run"))
+    for message in ("clock went back", "loss is NaN", "loss is NaN", "disk is slow", "loss is NaN"):
+        state.apply(EVENTS, {"event": "warning", "time": 1.0, "message": message})
+    assert details.trouble(state) == ["clock went back", "disk is slow", "loss is NaN (×3)"]
+    for number in range(4):
+        state.apply(EVENTS, {"event": "warning", "time": 1.0, "message": f"batch {number}"})
+    assert details.trouble(state)[-1] == "6 more warnings: see Events"
+    for _ in range(1000):
+        state.apply(EVENTS, {"event": "warning", "time": 1.0, "message": "loss is NaN"})
+    assert details.trouble(state) == ["loss is NaN (×100+)"]
+
+
+def test_parameters_have_the_names_by_which_they_are_filtered() -> None:
+    state = RunState(Path("run"))
+    state.info = {"params": {"model": {"width": 64}, "lr": 0.1}}
+    assert "model.width=64  lr=0.1" in plain(details.parameters(state, 80)[0])
+    state.info = {"params": {"deep": {f"name{number}": number for number in range(10_000)}}}
+    first, second, last = map(plain, details.parameters(state, 80))
+    assert "deep.name0=0" in first
+    assert "deep.name" in second
+    assert last.strip() == "…"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from runstore.paths import StreamFile
 from runstore.state import RunState
 from tui.renderables import run_columns, run_table
 from tui.renderables.facts import Facts, facts_of, tell_apart
 from tui.renderables.text import plain
+
+METRICS = StreamFile(1, 0, "metrics")
 
 
 def facts(run_id: str, name: str, **params: object) -> Facts:
@@ -81,3 +84,27 @@ def test_a_name_and_a_metric_come_before_the_source() -> None:
     own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
     assert titles(60, own, other)[-1] == "train/loss"
     assert "SOURCE" not in titles(60, own, other)
+
+
+def test_a_percentage_without_its_bar_has_a_title() -> None:
+    narrow = titles(36, facts("a", "digits"))
+    assert narrow == ["RUN", "train/loss", "DONE"]
+    assert titles(160, facts("a", "digits")).count("DONE") == 1
+
+
+def test_a_nan_is_told_beside_the_status_also_where_its_metric_has_no_column() -> None:
+    running = replace(facts("a", "digits"), word="running", is_nan=True)
+    columns = run_columns.plan_columns(80, [], [running])
+    assert plain(run_table.row(running, columns)).startswith("▶ running nan digits")
+    finished = replace(running, word="finished")
+    assert plain(run_table.row(finished, columns)).startswith("✓ finished  ! digits")
+    narrow = run_columns.plan_columns(30, [], [running])
+    assert plain(run_table.row(running, narrow)).startswith("▶!digits")
+
+
+def test_a_list_knows_a_nan_that_only_the_newest_values_have() -> None:
+    state = RunState(Path("run"))
+    state.apply(METRICS, {"step": 1, "val/loss": float("nan")})
+    assert facts_of(state).is_nan
+    state.apply(METRICS, {"step": 2, "val/loss": 1.0, "grad_norm": float("inf")})
+    assert not facts_of(state).is_nan

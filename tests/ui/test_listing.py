@@ -12,7 +12,7 @@ import pytest
 from runstore.records import encode, split_nonfinite
 from tui.catalog import Catalog, Entry
 from tui.listing import AGAIN_S, GroupRow, Listing, is_error, metric_names, vocabulary
-from tui.query import Query, parse
+from tui.query import Query, complete, parse
 from tui.session import Session
 
 
@@ -220,4 +220,5 @@ def test_names_that_a_filter_may_have_are_those_of_the_runs(tmp_path: Path) -> N
     assert known.names == ["lr", "model.width", "val/loss"]
     assert (known.tags, known.run_names) == (["t"], ["run1", "run2"])
     assert sorted(known.values("lr")) == ["0.1", "0.2"]
+    assert complete("source:n", known) == ("source:native", [])
     assert metric_names(entries) == ["val/loss", "lr"]

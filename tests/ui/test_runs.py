@@ -16,8 +16,10 @@ from tui.renderables.facts import facts_of
 from tui.renderables.text import plain
 from tui.screens.columns import ColumnChoice
 from tui.screens.main import MainScreen
+from tui.widgets.header import HeaderLine
 from tui.widgets.hints import HintLine
 from tui.widgets.run_list import RunList
+from tui.widgets.tabs import TabLine
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -253,7 +255,7 @@ async def test_list_beside_a_view_shows_mark_glyph_name_and_what_is_sorted_by(
         screen.list_again()
         assert "val/accuracy▼" in title(screen)
         assert rows(screen)[0].startswith(" ✓ run3")
-        assert rows(screen)[-1].startswith("A✗ run5")
+        assert rows(screen)[-1].startswith("A✗!run5")
 
 
 def test_time_left_is_marked_where_the_run_needs_longer(tmp_path: Path) -> None:
@@ -286,3 +288,49 @@ def test_runs_are_filtered_grouped_and_sorted_in_a_terminal(
     assert wait_until(terminal.shows("RUN▲"))
     terminal.press("o.lr \r")
     assert wait_until(terminal.shows("  lr"))
+
+
+async def test_hints_are_whole_and_what_is_said_leaves_the_filter_its_own(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    async with monitor(tmp_path) as screen:
+        hints = screen.query_one(HintLine)
+        assert text_of(hints).endswith("Tab pane")
+        assert "metric" not in text_of(hints)  # there is no chart
+        await press(screen, "B")
+        assert "bell on" in text_of(hints)
+        assert not text_of(hints).partition("   bell on")[0].endswith(("…", " s"))
+        await press(screen, "slash", *"lr>")
+        assert "a value is missing after lr>" in text_of(hints)
+
+
+async def test_a_view_without_the_list_says_which_run_it_is_of(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    async with monitor(tmp_path) as screen:
+        header = screen.query_one(HeaderLine)
+        await press(screen, "space")
+        assert "run5" not in text_of(header)
+        for number in "2345678":
+            await press(screen, number)
+            assert "✓ run4" in text_of(header)
+        await press(screen, "K")
+        assert "A✗ run5" in text_of(header)
+        await press(screen, "escape")
+        assert "run5" not in text_of(header)
+
+
+async def test_views_keep_their_titles_where_a_run_is_marked_and_are_clicked(
+    tmp_path: Path,
+) -> None:
+    sweep(tmp_path)
+    async with monitor(tmp_path) as screen:
+        tabs = screen.query_one(TabLine)
+        await press(screen, "space")
+        assert "8 Samples •1" in " ".join(text_of(tabs).split())
+        await screen.pilot.click(TabLine, offset=(text_of(tabs).index("Log"), 0))  # type: ignore[attr-defined]
+        assert screen.session.view == "log"
+    async with monitor(tmp_path, (60, 15)) as screen:
+        tabs = screen.query_one(TabLine)
+        await press(screen, "space")
+        assert "1 marked" in text_of(tabs)
+        await screen.pilot.click(TabLine, offset=(text_of(tabs).index("6"), 0))  # type: ignore[attr-defined]
+        assert screen.session.view == "log"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runstore.limits import WARNINGS_KEPT
+from runstore.nested import flattened
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
 from runstore.progress import Progress
 from runstore.ranking import is_bookkeeping, split_metric
@@ -26,6 +29,7 @@ from .facts import (
 from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
 
 LABEL_WIDTH = 9
+MOST_PAIR_LINES = 3
 STEP_METRICS = 200
 """Of the last step; more than that nobody reads as a list."""
 
@@ -46,7 +50,7 @@ def progress(state: RunState, width: int, now: float, told: Sequence[Line] = ())
 
 def parameters(state: RunState, width: int) -> list[Line]:
     """Return parameters and tags."""
-    lines = _pairs("params", state.params, width)
+    lines = _pairs("params", flattened(state.params), width)
     if state.tags:
         tags = shorten(from_file(" ".join(state.tags)), width - LABEL_WIDTH)
         lines.append(_labelled("tags", line(tags)))
@@ -146,20 +150,24 @@ def _labelled(label: str, content: Line) -> Line:
     return (Span(fit(label, LABEL_WIDTH), "dim"), *content)
 
 
-def _pairs(label: str, values: Mapping[str, Any], width: int) -> list[Line]:
-    """Return `name=value` pairs in as many lines as they need, at most three."""
+def _pairs(label: str, values: Iterable[tuple[str, Any]], width: int) -> list[Line]:
+    """Return `name=value` pairs in as many lines as they need, up to `MOST_PAIR_LINES`."""
     lines: list[list[Line]] = [[]]
     used = LABEL_WIDTH
-    for key, value in values.items():
+    for key, value in values:
         pair = line(Span(from_file(key) + "=", "dim"), shorten(from_file(short(value)), 40))
         size = sum(len(span.text) for span in pair) + 2
         if used + size > width and lines[-1]:
+            if len(lines) > MOST_PAIR_LINES:  # the others of many are not even made
+                break
             lines.append([])
             used = LABEL_WIDTH
         lines[-1].append(pair)
         used += size
     shown = [_labelled(label if i == 0 else "", join(row)) for i, row in enumerate(lines) if row]
-    return shown if len(shown) <= 3 else [*shown[:2], _labelled("", line(Span("…", "dim")))]
+    if len(shown) <= MOST_PAIR_LINES:
+        return shown
+    return [*shown[: MOST_PAIR_LINES - 1], _labelled("", line(Span("…", "dim")))]
 
 
 def trouble(state: RunState) -> list[str]:
@@ -172,10 +180,22 @@ def trouble(state: RunState) -> list[str]:
         first = min(state.bad_lines, key=lambda bad: (bad.file, bad.offset))
         number = f"{state.bad_line_count:,} bad line{'s' * (state.bad_line_count != 1)}"
         lines.append(f"{number}, first {from_file(first.place)}: {from_file(first.reason)}")
-    warnings = state.warnings
-    lines += [from_file(warning) for warning in warnings[-3:]]
-    if len(warnings) > 3:
-        lines.append(f"{len(warnings) - 3} more warnings: see Events")
+    return lines + _newest_warnings(state.warnings)
+
+
+def _newest_warnings(warnings: Sequence[str]) -> list[str]:
+    """Return the newest three that differ, each with how often it came, and how many are left.
+
+    Of very many only the newest are kept: then the numbers are the least there were.
+    """
+    often = Counter(warnings)
+    more = "+" * (len(warnings) >= WARNINGS_KEPT)
+    newest = list(dict.fromkeys(reversed(warnings)))[:3]
+    times = {one: f" (×{often[one]:,}{more})" if often[one] > 1 else "" for one in newest}
+    lines = [f"{from_file(one)}{times[one]}" for one in reversed(newest)]
+    left = len(warnings) - sum(often[one] for one in newest)
+    if left:
+        lines.append(f"{left:,}{more} more warning{'s' * (left > 1)}: see Events")
     return lines
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from runstore.nested import flattened
 from runstore.series import Series, Trace
 from runstore.state import RunState
 
+from ..grouping import group_key
 from .axes import Ruler, Window, knots_stamp, ruler
 from .facts import Facts, short, tell_apart
 from .scale import nearest
@@ -114,7 +114,7 @@ def _identified(state: RunState) -> Facts:
         last={},
         damaged=False,
         id=from_file(state.id),
-        params={from_file(key): from_file(short(value)) for key, value in state.params.items()},
+        params={from_file(key): from_file(short(value)) for key, value in flattened(state.params)},
     )
 
 
@@ -122,20 +122,6 @@ def names_of(runs: Sequence[DrawnRun]) -> list[str]:
     """Return a name for each run, with what tells it from others of the same name."""
     told = tell_apart([run.facts for run in runs])
     return [f"{facts.name} {facts.apart[0]}".rstrip() for facts in told]
-
-
-def group_key(params: Mapping[str, Any]) -> Hashable:
-    """Return what runs share that differ in nothing but their seeds; None without parameters.
-
-    Nested parameters count by their full names; `seed`, `data.seed` and `numpy_seed` are seeds.
-    """
-    found = [(name, str(value)) for name, value in flattened(params)]
-    return tuple(sorted(one for one in found if not _is_seed(one[0]))) if found else None
-
-
-def _is_seed(name: str) -> bool:
-    last = name.rpartition(".")[2].lower()
-    return last == "seed" or last.endswith("_seed")
 
 
 def place_range(curve: Trace, ruler: Ruler, *, log: bool) -> tuple[float, float] | None:

@@ -66,6 +66,8 @@ class Facts:
     params: Mapping[str, str] = field(default_factory=dict)
     job_end: float | None = None
     """When the time limit of its Slurm job is over, Unix seconds; None without one."""
+    is_nan: bool = False
+    """One of the newest values is NaN or infinite, perhaps one that has no column."""
     apart: tuple[str, str] = ("", "")
     """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
 
@@ -89,6 +91,7 @@ def facts_of(state: RunState) -> Facts:
         source=state.source,
         params={from_file(key): from_file(short(value)) for key, value in flattened(state.params)},
         job_end=job_end(state),
+        is_nan=bool(diverged(state.last)),
     )
 
 

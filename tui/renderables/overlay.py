@@ -161,17 +161,19 @@ def subjects(runs: Sequence[DrawnRun], settings: Settings) -> list[tuple[Subject
         is_shared = settings.grouped and run.group is not None
         groups.setdefault((is_shared, run.group if is_shared else run.who.key), []).append(run)
     names = dict(zip((run.who.key for run in runs), names_of(runs), strict=True))
-    return [(_subject(members, names[members[0].who.key]), members) for members in groups.values()]
+    return [
+        (_subject(members, names[members[0].who.key], runs), members) for members in groups.values()
+    ]
 
 
-def _subject(members: Sequence[DrawnRun], name: str) -> Subject:
+def _subject(members: Sequence[DrawnRun], name: str, runs: Sequence[DrawnRun]) -> Subject:
     first = members[0].who
     if len(members) == 1:
         return Subject(first, first.sign, name)
     who = next((run.who for run in members if run.who.is_chosen), first)
     who = replace(who, role=first.role, letter=first.letter)
     signs = "".join(run.who.sign for run in members)
-    name = f"{members[0].facts.name} ×{len(members)} {_shared(members)}".rstrip()
+    name = f"{members[0].facts.name} ×{len(members)} {_shared(members, runs)}".rstrip()
     return Subject(who, signs, name)
 
 
@@ -316,15 +318,20 @@ class _Pen:
 _NOWHERE = {"epoch": "no epochs known", "time": "no times known", "step": ""}
 
 
-def _shared(members: Sequence[DrawnRun]) -> str:
-    """Return the letters' common parameters that are worth a name: the first few."""
-    first = members[0].facts.params
+def _shared(members: Sequence[DrawnRun], runs: Sequence[DrawnRun]) -> str:
+    """Return the first few parameters that some runs share and that tell them from the others."""
+    params = [run.facts.params for run in members]
     same = [
-        f"{key}={value}"
-        for key, value in first.items()
-        if all(run.facts.params.get(key) == value for run in members)
+        (key, value)
+        for key, value in params[0].items()
+        if all(one.get(key) == value for one in params)
     ]
-    return " ".join(same[:3])
+    telling = [
+        (key, value)
+        for key, value in same
+        if any(run.facts.params.get(key) != value for run in runs)
+    ]
+    return " ".join(f"{key}={value}" for key, value in (telling or same)[:3])
 
 
 def _label(metric: str, curve: Trace) -> str:

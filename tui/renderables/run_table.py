@@ -14,6 +14,7 @@ from .run_columns import (
     GLYPH_WIDTH,
     NAME,
     PARAM,
+    PERCENT,
     SOURCE,
     SPREAD_METRIC,
     STATUS,
@@ -46,7 +47,9 @@ def header(columns: Columns) -> Line:
     spans.append(Span(_title(columns, NAME, columns.name), "head"))
     for column in columns.cells:
         right = column.id not in (SOURCE, DONE)
-        title = _title(columns, column.id, column.width, right=right)
+        # Without the bar, whose title it has elsewhere, a percentage needs one of its own.
+        name = DONE if narrow and column.id == PERCENT else column.id
+        title = _title(columns, name, column.width, right=right)
         spans += [Span(" "), Span(title, "head")]
     return tuple(spans)
 
@@ -70,16 +73,31 @@ def row(facts: Facts, columns: Columns, now_s: float = 0.0, indent: int = 0) -> 
         now_s: Unix seconds, to tell how long a job may still run.
         indent: Cells before the name.
     """
-    role = STATUS_ROLES.get(facts.word, "dim")
-    glyph = GLYPHS.get(facts.word, "?")
-    if columns.status == GLYPH_WIDTH:
-        status = line(Span(f"{glyph} ", role))
-    else:
-        status = line(Span(fit(f"{glyph} {facts.word}", columns.status), role), " ")
+    status = _status(facts, columns.status)
     spans = [*status, Span(" " * indent), *_name(facts, max(1, columns.name - indent))]
     for column in columns.cells:
         spans += [Span(" "), *_cell(facts, column, now_s)]
     return tuple(span for span in spans if span.text)
+
+
+def label(facts: Facts, width: int) -> Line:
+    """Return glyph and name of a run that has no row; the name has at most `width` cells."""
+    status = Span(f"{GLYPHS.get(facts.word, '?')} ", STATUS_ROLES.get(facts.word, "dim"))
+    return line(status, *_told_apart(facts, min(width, name_width(facts))))
+
+
+def _status(facts: Facts, width: int) -> Line:
+    """Return glyph and word, and what the badge of a NaN says, as far as there is room."""
+    role = STATUS_ROLES.get(facts.word, "dim")
+    glyph = GLYPHS.get(facts.word, "?")
+    if width == GLYPH_WIDTH:
+        return line(Span(glyph, role), Span("!", "bad") if facts.is_nan else " ")
+    told = f"{glyph} {facts.word}"
+    room = width - len(told)
+    if facts.is_nan and room > 1:
+        badge = Span(" nan" if room > 3 else " !", "bad")
+        return line(Span(fit(told, width - len(badge.text)), role), badge, " ")
+    return line(Span(fit(told, width), role), " ")
 
 
 def group_row(facts: Facts, together: Together, columns: Columns, now_s: float = 0.0) -> Line:

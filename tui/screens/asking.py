@@ -23,13 +23,13 @@ def ask(app: App[None], beside: Beside, entry: Entry, kind: Kind) -> None:
 
     with entry.glimpse() as view:
         if view is None:
-            beside.say("the run is being read: try again in a moment")
+            beside.said.say("the run is being read: try again in a moment")
             return
         state = view.listed
         name, why = printable(state.name), why_refused(state)
         told = f"{state.status.word}: {printable(state.status.reason)}"
     if why:
-        beside.say(f"{name}: {why}")
+        beside.said.say(f"{name}: {why}")
         return
 
     def answered(yes: bool | None) -> None:

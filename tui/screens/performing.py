@@ -13,10 +13,10 @@ from .copy import CopiedScreen, CopyScreen
 from .palette import PaletteScreen
 
 if TYPE_CHECKING:
-    from .main import MainScreen
+    from .main_keys import MainKeys
 
 
-def open_palette(screen: MainScreen) -> None:
+def open_palette(screen: MainKeys) -> None:
     """Offer everything; what is chosen is done on `screen`."""
     app = screen.app
     themes = [] if app.no_color else list(THEME_NAMES)
@@ -32,7 +32,7 @@ def open_palette(screen: MainScreen) -> None:
     app.push_screen(PaletteScreen(choices, screen.catalog), perform)
 
 
-async def _perform(screen: MainScreen, command: object) -> None:
+async def _perform(screen: MainKeys, command: object) -> None:
     match command:
         case PressKey(key):
             if key.views and screen.session.view not in key.views:
@@ -46,14 +46,14 @@ async def _perform(screen: MainScreen, command: object) -> None:
             screen.go_to_run(key)
 
 
-def open_copy_menu(screen: MainScreen) -> None:
+def open_copy_menu(screen: MainKeys) -> None:
     """Offer what can be copied of the chosen run."""
     entry = screen.selected
     if entry is None:
         return
     with entry.glimpse() as view:
         if view is None:
-            screen.tell("the run is being read: try again")
+            screen.said.say("the run is being read: try again in a moment")
             return
         state = view.full if view.full.attempts else view.listed
         found, name = copies(state), from_file(state.name)

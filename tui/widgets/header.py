@@ -27,6 +27,8 @@ class Headline:
     """How long the terminal takes to answer."""
     rung: str = ""
     """What the bell rang for."""
+    run: Line = ()
+    """The run that the view is of, in place of the roots, where no list beside it tells."""
 
 
 class HeaderLine(LinesWidget):
@@ -43,9 +45,10 @@ class HeaderLine(LinesWidget):
     def build(self, width: int, height: int) -> list[Line]:
         """Return the line; what is least needed goes first when it is narrow."""
         shown = self.headline
-        roots = shorten(shown.roots, max(8, width // 4), keep_end=True)
+        roots = Span(shorten(shown.roots, max(8, width // 4), keep_end=True))
+        where = shown.run or (roots,)
         right = self._right(width)
-        start = (Span(" runstore ", "tab-on"), Span(f" {roots}  "), Span(shown.runs, "title"))
+        start = line(Span(" runstore ", "tab-on"), " ", *where, "  ", Span(shown.runs, "title"))
         for words in (True, False):
             left = line(*start, *(_count(word, number, words) for word, number in shown.counts))
             if line_width(left) + line_width(right) < width:

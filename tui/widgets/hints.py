@@ -6,7 +6,7 @@ Textual's `Footer` leaks a widget for each change of focus, which adds up over d
 from __future__ import annotations
 
 from .. import keymap
-from ..renderables.text import Line, Span, line, shorten, spread
+from ..renderables.text import Line, Span, line, line_width, shorten, spread
 from .lines import LinesWidget
 
 
@@ -17,21 +17,30 @@ class HintLine(LinesWidget):
     note = ""
     going_back = False
     """Esc does something: it takes the place of Enter."""
+    idle: tuple[str, ...] = ()
+    """Hints of keys that do nothing now."""
     prompt: Line | None = None
     """What is being typed."""
     ends = ""
     """What Enter and Esc do with it."""
 
     def update_from(
-        self, view: str, note: str, going_back: bool, prompt: Line | None, ends: str
+        self,
+        view: str,
+        note: str,
+        going_back: bool,
+        prompt: Line | None,
+        ends: str,
+        idle: tuple[str, ...],
     ) -> None:
         """Show the keys of a view, a note, and what is being typed.
 
         Without a prompt the note tells the filter in force, with one what is wrong with the text.
         """
-        new = (view, note, going_back, prompt, ends)
-        if new != (self.view, self.note, self.going_back, self.prompt, self.ends):
-            self.view, self.note, self.going_back, self.prompt, self.ends = new
+        new = (view, note, going_back, prompt, ends, idle)
+        old = (self.view, self.note, self.going_back, self.prompt, self.ends, self.idle)
+        if new != old:
+            self.view, self.note, self.going_back, self.prompt, self.ends, self.idle = new
             self.redraw()
 
     def build(self, width: int, height: int) -> list[Line]:
@@ -39,8 +48,15 @@ class HintLine(LinesWidget):
         if self.prompt is not None:
             told = Span(f"{self.note} ", "warn") if self.note else Span(f"{self.ends} ", "dim")
             return [spread(self.prompt, line(told), width)]
-        spans: list[Span] = [Span(" ")]
         note = line(Span(shorten(self.note, width - 12), "warn"), " ") if self.note else ()
-        for key, does in keymap.hints(self.view, self.going_back):
-            spans += [Span(key, "key"), Span(f" {does}   ", "dim")]
-        return [spread(line(*spans), note, width)]
+        return [spread(self._keys(width - line_width(note) - 1), note, width)]
+
+    def _keys(self, room: int) -> Line:
+        """Return the first hints, as many as fit as a whole; the first alone in any case."""
+        spans: list[Span] = []
+        for key, does in keymap.hints(self.view, self.going_back, self.idle):
+            hint = [Span("   " if spans else " "), Span(key, "key"), Span(f" {does}", "dim")]
+            if spans and line_width((*spans, *hint)) > room:
+                break
+            spans += hint
+        return tuple(spans)

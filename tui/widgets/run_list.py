@@ -25,13 +25,15 @@ from ..renderables.run_columns import (
     plan_columns,
 )
 from ..renderables.run_table import Together
-from ..renderables.text import Line, Span, fit_line, from_file
+from ..renderables.text import Line, Span, fit_line, from_file, line, shorten
 from ..session import Session
 from .lines import LinesWidget
 
 FACTS_KEPT = 1000
 """Runs whose line need not be made again when they come back into view."""
 MARK_WIDTH = 1
+NEIGHBOURS = 10
+"""Rows above and below that a name on its own is told apart from."""
 
 
 class RunList(LinesWidget, can_focus=True):
@@ -144,6 +146,27 @@ class RunList(LinesWidget, can_focus=True):
     @property
     def _rows(self) -> int:
         return max(1, self.size.height - 1)
+
+    def label(self, width: int) -> Line:
+        """Return the chosen run as its row begins: letter, glyph, and name with the difference.
+
+        Args:
+            width: Cells that the name may have.
+        """
+        chosen = self.chosen
+        if chosen is None:
+            return ()
+        # Those around it are compared: the list may have no rows on screen at all.
+        around = self.rows[max(0, self._cursor - NEIGHBOURS) : self._cursor + NEIGHBOURS + 1]
+        entries = (
+            [row for row in around if isinstance(row, Entry)] if chosen in around else [chosen]
+        )
+        read = {one.key: facts for one in entries if (facts := self._facts_of(one)) is not None}
+        facts = self._told_apart(read).get(chosen.key)
+        if facts is None:
+            return line(Span(shorten(from_file(chosen.name), width, keep_end=True), "name"))
+        mark = Span(_Marks(self.session).of(chosen).strip(), "best")
+        return line(mark, *run_table.label(facts, width))
 
     def rows_from(self, key: str) -> Sequence[Row]:
         """Return the rows from the one of a run to the cursor; only the latter without that run."""

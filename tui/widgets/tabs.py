@@ -6,7 +6,7 @@ from textual import events
 
 from .. import views
 from ..messages import ViewChosen
-from ..renderables.text import Line, Span, line, line_width, spread
+from ..renderables.text import Line, Span, line, spread
 from .lines import LinesWidget
 
 
@@ -24,12 +24,22 @@ class TabLine(LinesWidget):
 
     def build(self, width: int, height: int) -> list[Line]:
         """Return the titles, or where they do not fit the numbers with the current title."""
-        marked = line(Span(f"{self.marked} marked ", "best")) if self.marked else ()
-        for short in (False, True):
-            tabs = line(*(Span(text, role) for text, role, _ in self._tabs(short)))
-            if line_width(tabs) + line_width(marked) < width:
-                break
+        short, marked = self._fitting(width)
+        tabs = line(*(Span(text, role) for text, role, _ in self._tabs(short)))
         return [spread(tabs, marked, width)]
+
+    def _fitting(self, width: int) -> tuple[bool, Line]:
+        """Return whether the titles are to be short, and how many runs are marked.
+
+        The word `marked` goes before the titles do: whoever marks runs still goes to other views.
+        """
+        number = self.marked
+        told = (f"{number:,} marked ", f"•{number:,} ") if number else ("",)
+        size = sum(len(text) for text, _, _ in self._tabs(short=False))
+        for text in told:
+            if size + len(text) < width:
+                return False, line(Span(text, "best"))
+        return True, line(Span(told[0], "best"))
 
     def _tabs(self, short: bool) -> list[tuple[str, str, str]]:
         """Return the text, role and view of each tab."""
@@ -42,9 +52,9 @@ class TabLine(LinesWidget):
 
     def on_click(self, event: events.Click) -> None:
         """Choose the view whose title was clicked."""
-        width = sum(len(text) for text, _, _ in self._tabs(short=False))
+        short, _ = self._fitting(self.size.width)
         right = 0
-        for text, _, view in self._tabs(short=width >= self.size.width):
+        for text, _, view in self._tabs(short):
             right += len(text)
             if event.x < right:
                 self.post_message(ViewChosen(view))
