@@ -4,7 +4,7 @@ Textual writes every refreshed region again in full, with a complete colour sequ
 text, and lets thirty frames queue up: a table that changes ten times a second costs 80-140 KB/s,
 and over a slow link a key press shows its effect ten seconds late. This layer stands between the
 compositor and the driver. It keeps two grids of cells, what the screen should show and what the
-terminal was last told, and writes the difference (a twentieth of the bytes). After each frame it
+terminal was last told, and writes the difference (a fifteenth of the bytes). After each frame it
 asks the terminal for its cursor position; the next frame waits for the answer, because an answer
 is the only proof that everything before it has crossed the link.
 """

@@ -222,7 +222,7 @@ def test_nothing_is_drawn_empty_first(
     assert b"params" in drawn[0]
 
 
-def frames(output: bytes) -> list[bytes]:
+def frames(output: bytearray) -> list[bytes]:
     """Return what was drawn at once; the terminal is asked for an answer behind each."""
     return bytes(output).split(ACK_REQUEST.encode())
 
