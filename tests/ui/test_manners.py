@@ -324,6 +324,12 @@ def test_root_that_vanishes_is_told_and_shown_again_when_it_comes_back(
     leave(terminal)
 
 
+def fills(lines: list[str], columns: int) -> bool:
+    """Tell whether the first line and the title of a pane were made for so many columns."""
+    title = next((line for line in lines if line.startswith("─ Progress")), "")
+    return lines[0].endswith(("live", "quiet")) and len(title) == columns
+
+
 def without_ages(lines: list[str]) -> list[str]:
     """Return the lines of a screen that time alone does not change."""
     return [line for line in lines if " ago" not in line and "○" not in line and "●" not in line]
@@ -338,7 +344,8 @@ def test_storm_of_sizes_ends_with_the_right_screen(
     for number in range(200):
         terminal.resize(40 + number * 7 % 160, 10 + number * 3 % 50)
     terminal.resize(100, 30)
-    wait_until(terminal.shows(" 1 Runs  2 Run  3 Charts", "✓ finished", "? help"))
+    shows = terminal.shows(" 1 Runs  2 Run  3 Charts", "✓ finished", "? help")
+    wait_until(lambda: shows() and fills(terminal.lines(), 100), what="the last size")
     lines = terminal.lines()
     assert lines[0].startswith(" runstore") and lines[-1].startswith(" ? help")
     assert not any("too small" in line for line in lines)
