@@ -160,6 +160,8 @@ KEYS = (
     Key("v", "v", "look", "colours, shades or characters", views=_SAMPLES),
 )
 
+_OPENERS = {"ask", "columns", "copy", "export", "help", "note", "palette", "search"}
+"""Actions that open what takes the next keys."""
 _APP_ACTIONS = {"quit", "suspend_process", "redraw", "help"}
 
 
@@ -190,6 +192,11 @@ def find(name: str, view: str) -> Key | None:
     found = [key for key in KEYS if name in key.keys.split(",")]
     own = (key for key in found if view in key.views)
     return next(own, next((key for key in found if not key.views), None))
+
+
+def is_opener(key: Key) -> bool:
+    """Tell whether a key is to be done before those that are typed ahead behind it."""
+    return key.action.partition("(")[0] in _OPENERS
 
 
 def shown_in(view: str) -> Iterator[Key]:

@@ -13,7 +13,7 @@ from ..listing import GroupRow
 from .asking import ask
 from .layout import shows_list
 from .list_keys import ListKeys
-from .overlay import OverlayScreen
+from .overlay import TakesKeys
 from .placing import PlacedPanes
 
 
@@ -26,10 +26,10 @@ class MainKeys(PlacedPanes):
 
     # ---- typed into something ------------------------------------------------------------------
 
-    def on_key(self, event: events.Key) -> None:
+    async def on_key(self, event: events.Key) -> None:
         """Let what is being typed have its keys before they mean anything else."""
         above = self.app.screen
-        if isinstance(above, OverlayScreen):
+        if isinstance(above, TakesKeys):
             # Typed right behind the key that has opened it: the toolkit sent it here before.
             event.stop()
             above.press(event.key, event.character)
@@ -44,15 +44,14 @@ class MainKeys(PlacedPanes):
             self.filter_again()
             self.update_lines()
         else:
-            self._open_at_once(event)
+            await self._open_at_once(event)
 
-    def _open_at_once(self, event: events.Key) -> None:
-        """Open an overlay now: bindings are looked at later, behind keys that were typed ahead."""
+    async def _open_at_once(self, event: events.Key) -> None:
+        """Open what takes keys now: bindings are looked at later, behind keys typed ahead."""
         found = keymap.find(event.key, self.session.view)
-        openers = {"palette": self.action_palette, "copy": self.action_copy, "help": self.show_help}
-        if found is not None and found.action in openers:
+        if found is not None and keymap.is_opener(found):
             event.stop()
-            openers[found.action]()
+            await self.perform(found)
 
     def _may_filter(self) -> bool:
         found = keymap.find("slash", self.session.view)
@@ -147,7 +146,7 @@ class MainKeys(PlacedPanes):
             self.session.errors_only = False
             self.filter_again()
 
-    def show_help(self) -> None:
+    def action_help(self) -> None:
         """Show the keys."""
         from .help import HelpScreen  # the first paint need not wait for it
 

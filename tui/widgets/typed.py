@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+EDITING = frozenset({"backspace", "ctrl+h", "ctrl+u", "ctrl+w"})
+"""Keys that edit a text, also where there is nothing left to take away."""
+
 
 def edited(text: str, key: str, character: str | None) -> str:
     """Return the text after a key; the same where the key edits nothing.

@@ -1,0 +1,37 @@
+"""What is being typed on the main screen, as the last line shows it: the filter, or a search."""
+
+from __future__ import annotations
+
+from ..renderables.text import Line, Span, from_file, line, shorten
+from ..widgets.hints import HintLine
+from ..widgets.pane import Pane
+from .filter_text import FilterText
+
+_FILTER_HELP = "words  lr>=1e-3  status:run  tag:x  -not  a | b  Tab"
+
+
+def typed_line(text: FilterText, pane: Pane | None, width: int) -> Line | None:
+    """Return the text with what stands in front of it; None while nothing is typed.
+
+    Args:
+        text: the filter; what is typed into the pane comes second.
+        pane: of the view, if it has one.
+        width: of the terminal; of a long text its end is shown.
+    """
+    if text.open:
+        mark, typed = "/", text.text
+    elif pane is not None and pane.prompt is not None:
+        mark, typed = pane.PROMPT, pane.prompt
+    else:
+        return None
+    help_text = Span(_FILTER_HELP, "dim") if text.open and not typed else ""
+    room = max(10, width - len(mark) - len(HintLine.HELP) - 5)
+    shown = from_file(typed[-room:])
+    start = "…" if len(typed) > room else ""
+    return line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text)
+
+
+def typing_note(text: FilterText, width: int) -> str:
+    """Return what may follow in the filter, or what is wrong with it; empty for neither."""
+    told = "  ".join(text.choices) or text.problem
+    return shorten(from_file(told), width // 2) if text.open else ""
