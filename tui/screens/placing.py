@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
 
 from textual import events
@@ -40,6 +41,10 @@ class PlacedPanes(ListKeys):
         """When they were drawn last."""
         self.panes_are_old = False
 
+    @abstractmethod
+    def update_lines(self) -> None:
+        """Say anew what the first lines and the last one say."""
+
     # ---- what they show ------------------------------------------------------------------------
 
     def scene_now(self) -> Scene:
@@ -69,6 +74,8 @@ class PlacedPanes(ListKeys):
     def on_resize(self, event: events.Resize) -> None:
         """Put everything in its place for the new size."""
         self.place()
+        if self.painted:
+            self.update_lines()
 
     def place(self) -> None:
         """Put everything in its place, and make the panes that are needed for the first time."""
