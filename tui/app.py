@@ -188,4 +188,4 @@ class MonitorApp(WireMixin):
 
     def action_help(self) -> None:
         """Show the keys."""
-        self._main.show_help()
+        self._main.action_help()

@@ -49,7 +49,7 @@ def key_choices(view: str) -> list[Choice]:
 
 def _does(key: keymap.Key) -> str:
     """Return what a key does; of the view that it shows, the name too."""
-    if not key.shown.isdigit():
+    if not key.action.startswith("view(") or not key.shown.isdigit():
         return key.does
     return f"{VIEWS[int(key.shown) - 1].title}: {key.does}"
 

@@ -152,6 +152,29 @@ async def test_mouse_chooses_opens_points_and_zooms(tmp_path: Path) -> None:
         assert "zoom ×3" in text_of(pane)
 
 
+def test_what_is_typed_ahead_behind_a_key_that_opens_something_is_for_that(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    for number in (1, 2):
+        write_curves(tmp_path, number)
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("2 runs", "run1", "run2"))
+    terminal.press("3")
+    wait_until(terminal.shows("loss 1 of 7"))
+    terminal.press("/xlayer2\x15layer3")  # each of these letters means something here
+    assert wait_until(terminal.shows("layer3/norm 1 of 1", "only layer3"))
+    terminal.press("\r\x1b")
+    wait_until(terminal.shows("layer3/norm 5 of 7"))
+    terminal.press("2")
+    wait_until(terminal.shows("[Status]"))
+    terminal.press("nquit\r")
+    assert wait_until(terminal.shows("noted:", "Notes 1"))
+    terminal.press("\x1b")
+    wait_until(terminal.shows("IT/S"))
+    terminal.press("olayer3")
+    assert wait_until(terminal.shows("Space chooses", "find layer3"))
+
+
 def test_charts_of_marked_runs_in_a_terminal(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:

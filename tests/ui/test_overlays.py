@@ -53,6 +53,9 @@ def test_letters_in_order_match_when_no_word_does() -> None:
 def test_every_key_is_offered_in_every_view_the_own_ones_first() -> None:
     for view in NAMES:
         offered = key_choices(view)
+        assert [choice.does for choice in offered if choice.key == "0"] == [
+            key.does for key in KEYS if key.shown == "0" and view in key.views
+        ] + [key.does for key in KEYS if key.shown == "0" and view not in key.views]
         assert len(offered) == len(KEYS)
         groups = [choice.group for choice in offered]
         assert sorted(groups, key=lambda group: (group != view, group != "everywhere")) == groups

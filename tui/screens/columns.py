@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 
 from ..renderables.text import EMPTY, Line, Span, from_file, line, shorten
 from ..widgets.lines import LinesWidget
+from ..widgets.typed import edited
 
 _HEAD = 3
 """Lines above the names."""
@@ -93,17 +94,21 @@ class ColumnsScreen(ModalScreen[list[str] | None]):
     def __init__(self, names: Sequence[str], chosen: Sequence[str]) -> None:
         """Let choose among `names`; `chosen` ones are so at first."""
         super().__init__()
-        self._names, self._chosen = names, chosen
+        self._choice = ColumnChoice(names, chosen)
 
     def compose(self) -> ComposeResult:
         """One widget."""
-        yield ColumnChoice(self._names, self._chosen)
+        yield self._choice
 
     def on_key(self, event: events.Key) -> None:
-        """All keys are for the choice: letters look for names."""
+        """All keys are for the choice."""
         event.stop()
-        choice = self.query_one(ColumnChoice)
-        match event.key:
+        self.press(event.key, event.character)
+
+    def press(self, key: str, character: str | None) -> bool:
+        """Do what a key does: letters look for names."""
+        choice = self._choice
+        match key:
             case "enter":
                 self._close(choice.chosen)
             case "escape" | "ctrl+c":
@@ -111,15 +116,12 @@ class ColumnsScreen(ModalScreen[list[str] | None]):
             case "space":
                 choice.toggle()
             case "down" | "up":
-                choice.move(1 if event.key == "down" else -1)
+                choice.move(1 if key == "down" else -1)
             case "pagedown" | "pageup":
-                choice.move(10 if event.key == "pagedown" else -10)
-            case "backspace" | "ctrl+h":
-                choice.type(choice.typed[:-1])
-            case "ctrl+u":
-                choice.type("")
-            case _ if event.character and event.character.isprintable():
-                choice.type(choice.typed + event.character)
+                choice.move(10 if key == "pagedown" else -10)
+            case _:
+                choice.type(edited(choice.typed, key, character))
+        return True
 
     def _close(self, chosen: list[str] | None) -> None:
         # A second key may have come before the first one has closed it.

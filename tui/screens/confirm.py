@@ -54,18 +54,30 @@ class ConfirmScreen(ModalScreen[bool]):
         """
         super().__init__()
         self._question = Question(asked, facts, will)
+        self._is_seen = False
 
     def compose(self) -> ComposeResult:
         """One widget."""
         yield self._question
 
     def on_key(self, event: events.Key) -> None:
-        """Take the answer; `q` must not end the program behind the question."""
+        """Take every key; `q` must not end the program behind the question."""
         event.stop()
+        self.press(event.key, event.character)
+
+    def on_mount(self) -> None:
+        """A yes counts from the first paint on."""
+        self.call_after_refresh(self._seen)
+
+    def _seen(self) -> None:
+        self._is_seen = True
+
+    def press(self, key: str, character: str | None) -> bool:
+        """Take the answer; a yes that was typed ahead is none, as nobody has read the question."""
         # A second key may have come before the first one has closed it.
-        if not self.is_active:
-            return
-        if event.key == "y":
-            self.dismiss(True)
-        elif event.key in ("n", "N", "q", "escape", "ctrl+c"):
-            self.dismiss(False)
+        if self.is_active:
+            if key == "y" and self._is_seen:
+                self.dismiss(True)
+            elif key in ("n", "N", "q", "escape", "ctrl+c"):
+                self.dismiss(False)
+        return True

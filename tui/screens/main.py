@@ -25,7 +25,7 @@ from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
 from .empty_list import cannot_look, missing_roots, why_empty
 from .main_keys import MainKeys
-from .typed import typed_line, typing_note
+from .typed_line import typed_line, typing_note
 
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:

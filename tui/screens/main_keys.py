@@ -14,7 +14,7 @@ from ..widgets.lines import contained
 from .asking import ask
 from .layout import shows_list
 from .list_keys import ListKeys
-from .overlay import OverlayScreen
+from .overlay import TakesKeys
 from .placing import PlacedPanes
 
 
@@ -34,7 +34,7 @@ class MainKeys(PlacedPanes):
         and no longer by this screen where one of those has opened an overlay.
         """
         above = self.app.screen
-        if isinstance(above, OverlayScreen):
+        if isinstance(above, TakesKeys):
             # Typed right behind the key that has opened it: the toolkit sent it here before.
             event.stop()
             above.press(event.key, event.character)
@@ -152,7 +152,7 @@ class MainKeys(PlacedPanes):
             self.session.errors_only = False
             self.filter_again()
 
-    def show_help(self) -> None:
+    def action_help(self) -> None:
         """Show the keys."""
         from .help import HelpScreen  # the first paint need not wait for it
 

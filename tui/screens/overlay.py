@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from textual import events
 from textual.app import ComposeResult
@@ -21,6 +21,14 @@ _MOVES = {"up": -1, "down": 1, "ctrl+n": 1, "home": -_FAR, "end": _FAR}
 _LETTER_MOVES = {"k": -1, "j": 1, "g": -_FAR, "G": _FAR}
 """Where letters are not typed."""
 _PAGES = {"pageup": -1, "pagedown": 1, "ctrl+d": 1}
+
+
+@runtime_checkable
+class TakesKeys(Protocol):
+    """A screen above the main one, which may have got the keys that were typed ahead."""
+
+    def press(self, key: str, character: str | None) -> bool:
+        """Do what a key does; return whether it does anything."""
 
 
 class OverlayScreen(ModalScreen[Result]):

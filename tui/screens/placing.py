@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
 
 from textual import events
@@ -41,6 +42,10 @@ class PlacedPanes(ListKeys):
         """When they were drawn last."""
         self.panes_are_old = False
 
+    @abstractmethod
+    def update_lines(self) -> None:
+        """Say anew what the first lines and the last one say."""
+
     # ---- what they show ------------------------------------------------------------------------
 
     def scene_now(self) -> Scene:
@@ -71,6 +76,8 @@ class PlacedPanes(ListKeys):
     def on_resize(self, event: events.Resize) -> None:
         """Put everything in its place for the new size."""
         self.place()
+        if self.painted:
+            self.update_lines()
 
     def place(self) -> None:
         """Put everything in its place, and make the panes that are needed for the first time."""

@@ -14,6 +14,7 @@ from ..renderables.text import EMPTY, Line
 from ..scene import Scene, glimpses
 from ..session import MARK_LETTERS
 from .pane import MARGIN, Pane
+from .typed import ERASING, edited
 
 ZOOM_STEP = 0.6
 DRAGGED = 2
@@ -90,12 +91,10 @@ class ChartsPane(Pane):
         if key in ("enter", "escape"):
             self.prompt = None
             self.board.search = "" if key == "escape" else self.board.search
-        elif key == "backspace":
-            self._search(self.prompt[:-1])
-        elif character is not None and character.isprintable():
-            self._search(self.prompt + character)
-        else:
-            return False
+        elif (text := edited(self.prompt, key, character)) != self.prompt:
+            self._search(text)
+        else:  # the arrows go through the charts that were found
+            return key in ERASING
         self.redraw()
         return True
 
