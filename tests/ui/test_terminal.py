@@ -165,7 +165,7 @@ def test_crash_leaves_the_terminal_with_a_plain_traceback(
     code = """
 import sys, runstore.tui_launcher as launcher
 from tui.screens.main import MainScreen
-def fail(self):
+def fail(self, *args):
     secret = "hunter" + str(2)
     raise ValueError("broken")
 MainScreen.tick = fail
@@ -213,12 +213,12 @@ def test_nothing_is_drawn_empty_first(
     write_run(tmp_path)
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("✓ finished"))
-    assert b"finished" in frames(bytes(terminal.output))[0]
+    assert b"finished" in frames(terminal.output)[0]
     wait_until(terminal.shows("─ Progress"))
     before = len(terminal.output)
     terminal.press("2")
     wait_until(terminal.shows("─ Run", "params"))
-    drawn = [frame for frame in frames(bytes(terminal.output)[before:]) if b"Run" in frame]
+    drawn = [frame for frame in frames(terminal.output[before:]) if b"Run" in frame]
     assert b"params" in drawn[0]
 
 
