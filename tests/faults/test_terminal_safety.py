@@ -17,7 +17,8 @@ from runstore.cli import COMMANDS
 from runstore.text import PrintableFilter
 from tests.faults.payloads import ESCAPES, FORBIDDEN, MARKUP, PAYLOAD, events, write_hostile_run
 from tests.terminal import MONITOR, Terminal
-from tui.keymap import KEYS
+from tui.keymap import KEYS, Key
+from tui.views import NAMES
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -25,17 +26,25 @@ if TYPE_CHECKING:
 STREAMS = ("metrics", "epochs", "reports", "system", "events")
 ARGUMENT = PAYLOAD.replace("\0", "")
 KEY_CODES = {
-    "down": "\x1b[B", "up": "\x1b[A", "pagedown": "\x1b[6~", "pageup": "\x1b[5~", "enter": "\r",
-    "escape": "\x1b", "tab": "\t", "shift+tab": "\x1b[Z", "slash": "/", "ctrl+l": "\x0c",
-    "m": "m", "M": "M", "question_mark": "?", "colon": ":",
+    "down": "\x1b[B", "up": "\x1b[A", "right": "\x1b[C", "left": "\x1b[D", "pagedown": "\x1b[6~",
+    "pageup": "\x1b[5~", "shift+left": "\x1b[1;2D", "shift+right": "\x1b[1;2C", "enter": "\r",
+    "escape": "\x1b", "tab": "\t", "shift+tab": "\x1b[Z", "space": " ", "ctrl+l": "\x0c",
+    "slash": "/", "question_mark": "?", "colon": ":", "plus": "+", "minus": "-",
+    "left_square_bracket": "[", "right_square_bracket": "]", "left_curly_bracket": "{",
+    "right_curly_bracket": "}", "less_than_sign": "<", "greater_than_sign": ">",
 }  # fmt: skip
-# What leaves again what a key has begun; the newest values are copied on the way.
+# What goes on with what a key has begun, and leaves it; the newest values are copied on the way.
 NEXT = {
-    "slash": ["\x1b"],
-    "question_mark": ["\x1b"],
-    "colon": ["r", "\x1b"],
-    "p": ["p"],
-    "y": ["5", "\x1b"],
+    "filter": ["\x1b"],
+    "search": ["a", "\r", "\x1b"],
+    "columns": ["\x1b"],
+    "note": ["a", "\x1b"],
+    "export": ["\x1b"],
+    "help": ["\x1b"],
+    "palette": ["r", "\x1b"],
+    "pause": ["p"],
+    "copy": ["5", "\x1b"],
+    "ask": ["n", "\x1b"],
 }
 # They end or stop the program.
 LAST = ("quit", "suspend_process")
@@ -155,14 +164,24 @@ def test_no_view_of_the_monitor_hands_the_terminal_what_a_run_says(
 
 
 def every_key() -> Iterator[str]:
-    """Yield what each key of the monitor sends, for each of the runs and each pane."""
-    keys = [key.keys.split(",")[0] for key in KEYS if key.action not in LAST]
+    """Yield what each key of the monitor sends: those of each view for each of the runs."""
+    for key in KEYS:
+        if not key.views and key.action not in LAST:
+            yield from sent_by(key)
     for _ in range(4):
-        for key in keys:
-            yield KEY_CODES.get(key, key)
-            yield from NEXT.get(key, ())
-        yield "\x1b"
+        for number, view in enumerate(NAMES, 1):
+            for key in KEYS:
+                if view in key.views:
+                    yield str(number)
+                    yield from sent_by(key)
+        yield "1"
         yield "j"
+
+
+def sent_by(key: Key) -> Iterator[str]:
+    name = key.keys.split(",")[0]
+    yield KEY_CODES.get(name, name)
+    yield from NEXT.get(key.action.partition("(")[0], ())
 
 
 def quiet(terminal: Terminal) -> bool:
