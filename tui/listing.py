@@ -47,7 +47,8 @@ _POSITIONS = {
 _MOST_FIRST = frozenset({EPOCH, DONE, RATE, TOOK})
 _LIVE_FIRST = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")
 _WORDS = (*_LIVE_FIRST, *(word for word in STATUS_WORDS if word not in _LIVE_FIRST))
-_DIGITS = re.compile(r"[0-9]+")
+_WHOLE = re.compile(r"(?<![0-9.])[0-9]+")
+"""Not what stands behind a point: 0.01 comes before 0.1."""
 _LONGEST_NUMBER = 12
 _FAILED = frozenset({"failed", "crashed"})
 
@@ -312,7 +313,7 @@ def _place(row: Row, column: str) -> float | str | None:
 
 def _natural(name: str) -> str:
     """Return a name so that `trial-10` comes behind `trial-9`."""
-    return _DIGITS.sub(lambda found: found[0].zfill(_LONGEST_NUMBER), name.lower())
+    return _WHOLE.sub(lambda found: found[0].zfill(_LONGEST_NUMBER), name.lower())
 
 
 def number_in(entry: Entry, column: str) -> float | None:

@@ -95,7 +95,7 @@ def test_both_losses_that_rise_are_no_overfitting() -> None:
 def test_nothing_gained_for_a_quarter_of_the_run_gives_plateau_and_names_its_first_epoch() -> None:
     state = trained(40, lambda epoch: losses(1.0, max(0.2, 1 - epoch / 20)))
     (badge,) = badges.of(state, whole=True)
-    assert (badge.word, badge.why) == ("plateau", "no better val/loss since epoch 31")
+    assert (badge.word, badge.why) == ("plateau", "val/loss hardly better since epoch 31")
 
 
 def test_plateau_is_of_the_metric_that_makes_the_best_epoch_in_its_direction() -> None:

@@ -124,7 +124,7 @@ def _plateau(rows: Sequence[JsonObject], name: str, direction: str) -> Badge | N
         return None
     first = integer(rows[column[-recent][0]], "epoch")
     since = f" since epoch {first}" if first is not None else ""
-    return Badge("plateau", "═", "warn", f"no better {from_file(name)}{since}")
+    return Badge("plateau", "═", "warn", f"{from_file(name)} hardly better{since}")
 
 
 def _overfit(rows: Sequence[JsonObject]) -> Badge | None:

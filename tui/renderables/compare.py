@@ -19,6 +19,8 @@ COLUMN = 18
 """Cells of a run's column."""
 GAP = 1
 BEST_MARK = "★"
+_CHOSEN = ("lr", "learning_rate", "momentum", "beta")
+"""What the training sets and does not measure has no best value."""
 _LABEL = 24
 _VALUE = 9
 _STAR = 4
@@ -238,10 +240,9 @@ class CompareTable:
         rows = [_Row(""), _Row(told, role="title")]
         for name in names:
             end = "low" if self._comparison.direction(name) == "min" else "high"
-            rows += [
-                _Row(name, self._last_of(name)),
-                _Row(f"  best ({end})", self._best_of(name), metric=name),
-            ]
+            rows.append(_Row(name, self._last_of(name)))
+            if name.rpartition("/")[2] not in _CHOSEN:
+                rows.append(_Row(f"  best ({end})", self._best_of(name), metric=name))
         return rows
 
     def _last_of(self, name: str) -> Cell:

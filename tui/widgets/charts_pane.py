@@ -10,7 +10,7 @@ from textual import events
 from ..catalog import RunView
 from ..renderables.board import Board, Seen
 from ..renderables.drawn_runs import CURVE_ROLES, Identity
-from ..renderables.text import EMPTY, Line
+from ..renderables.text import Line
 from ..scene import Scene, glimpses
 from ..session import MARK_LETTERS
 from .pane import MARGIN, Pane
@@ -42,7 +42,7 @@ class ChartsPane(Pane):
         """Return the charts of all runs that are drawn together."""
         entries = self.scene.together
         if not entries:
-            return [EMPTY]
+            return self.without_run(width)
         board = self.board
         board.settings = replace(board.settings, grouped=self.scene.session.grouped)
         with glimpses(entries) as views:

@@ -20,6 +20,7 @@ class RunPane(Pane):
     NAME = "run"
     FOLLOWS_CLOCK = True
     PROMPT = "note: "
+    HELP = "Enter saves   Esc drops"
 
     def __init__(self) -> None:
         super().__init__()
