@@ -137,7 +137,7 @@ def run_in_terminal(command: list[str], seconds: float) -> Printed:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         family_mib = sum(one.memory_info().rss for one in family) / (1 << 20)
     finally:
-        os.kill(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)  # also what it has started: `wandb leet` is two programs
         _, _, usage = os.wait4(pid, 0)
         os.close(fd)
     per_mib = 1 << 20 if sys.platform == "darwin" else 1 << 10

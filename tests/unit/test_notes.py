@@ -140,9 +140,9 @@ def test_many_writers_at_once_lose_nothing(run_dir: Path) -> None:
 
 
 def test_second_look_reads_only_what_came_since(run_dir: Path) -> None:
-    first = add_note(run_dir, "one")
+    first = add_note(run_dir, "one", now=1_795_000_000)
     known = read_notes(run_dir)
-    add_note(run_dir, "two")
+    add_note(run_dir, "two", now=1_795_000_001)
     first.write_text("damaged, and not looked at")
     assert [note.text for note in read_notes(run_dir, known).notes] == ["one", "two"]
     first.unlink()

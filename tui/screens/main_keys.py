@@ -90,7 +90,7 @@ class MainKeys(PlacedPanes):
             await self.app.run_action(key.action, default_namespace=target)
         if target is not self:
             self.update_panes()
-            self.update_lines()
+        self.update_lines()
 
     def _is_of_list(self, key: keymap.Key) -> bool:
         """Tell whether a key of the view of all runs is for the list, not for a pane beside it."""
