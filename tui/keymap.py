@@ -54,7 +54,7 @@ KEYS = (
     Key("U", "U", "unmark", "take all marks away"),
     Key("c", "c", "view('compare')", "compare the marked runs"),
     Key("slash", "/", "filter", "show only some runs", "filter"),
-    Key("X", "X", "ask('stop')", "ask the run to stop: it saves and ends as interrupted"),
+    Key("E", "E", "ask('stop')", "ask the run to stop: it saves and ends as interrupted"),
     Key("W", "W", "ask('checkpoint')", "ask the run to write a checkpoint and go on"),
     Key("B", "B", "bell", "ring when a run ends, fails or becomes NaN; again: be quiet"),
     Key("p", "p", "pause", "hold the screen still; reading goes on", "pause"),

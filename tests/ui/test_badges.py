@@ -56,6 +56,7 @@ def test_newest_value_that_is_no_number_gives_nan_until_a_later_one_is(value: fl
     (badge,) = badges.of(state, whole=False)
     assert badge.word == "nan"
     assert "train/loss" in badge.why
+    assert "since step 1" in badge.why
     assert badges.short(state).text.endswith("nan")
     state.apply(METRICS, {"step": 3, "time": 3.0, "train/loss": 0.5})
     assert words(state) == []

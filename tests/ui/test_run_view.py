@@ -183,7 +183,7 @@ async def test_note_of_somebody_else_appears_without_a_key(tmp_path: Path) -> No
         await until(screen, r"from\x1b afar")
 
 
-@pytest.mark.parametrize("key", ["X", "W"])
+@pytest.mark.parametrize("key", ["E", "W"])
 async def test_ended_run_and_run_of_another_tool_are_not_asked(tmp_path: Path, key: str) -> None:
     path = write_run(tmp_path)
     async with monitor(tmp_path, (160, 45)) as screen:
@@ -208,7 +208,7 @@ async def test_live_run_is_asked_only_after_a_yes_and_stops(
         await until(screen, "▶ running")
         (path,) = (tmp_path / "runs").iterdir()
         for no in ("n", "escape", "q"):
-            await press(screen, "X")
+            await press(screen, "E")
             asked = screen.app.screen
             assert isinstance(asked, ConfirmScreen)
             text = text_of(asked.query_one("#question", LinesWidget))
@@ -217,7 +217,7 @@ async def test_live_run_is_asked_only_after_a_yes_and_stops(
             await press(screen, "enter", "j", no)
             assert screen.app.screen is screen
         assert list((path / "requests").iterdir()) == []
-        await press(screen, "X", "y")
+        await press(screen, "E", "y")
         await until(screen, "asked to stop")
         await until(screen, "stopped by a request")
         text = await until(screen, ": taken")
@@ -269,7 +269,7 @@ def test_run_is_read_noted_and_stopped_in_a_real_terminal(
     terminal.press("B")
     wait_until(terminal.shows("bell on"))
     rung = bells(terminal.output)
-    terminal.press("X")
+    terminal.press("E")
     wait_until(terminal.shows("Ask this run to stop?", "y yes"))
     terminal.press("y")
     wait_until(terminal.shows("■ interrupted", "asked to stop", "taken"), 30)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from runstore.comparison import direction_of
-from runstore.numbers import metric
+from runstore.numbers import count, metric
 from runstore.ranking import split_metric
 from runstore.records import JsonObject, integer, number
 from runstore.state import RunState
@@ -79,7 +79,15 @@ def _nan(state: RunState) -> Badge | None:
         return None
     value = metric(last[names[0]])
     more = f", and {len(names) - 1} more" if len(names) > 1 else ""
-    return Badge("nan", "!", "bad", f"the newest {from_file(names[0])} is {value}{more}")
+    since = _since(state, names[0])
+    return Badge("nan", "!", "bad", f"the newest {from_file(names[0])} is {value}{since}{more}")
+
+
+def _since(state: RunState, name: str) -> str:
+    """Return from which step on a metric has been NaN or infinite; empty where it is not known."""
+    pieces = state.series.get(name) or ()
+    breaks = pieces[-1].breaks if pieces else ()
+    return f" since step {count(breaks[-1][0])}" if breaks else ""
 
 
 def _stall(state: RunState) -> Badge | None:
