@@ -32,4 +32,5 @@ def settled_text(text: str) -> str:
     # Nothing has changed for two seconds: so it is on a busy machine.
     text = text.replace("○ quiet", " ● live")
     text = _PROCESS.sub(lambda m: "process #" + " " * (len(m[1]) - 1 + len(m[2])), text)
-    return _IDENTITY.sub(lambda m: "#" * len(m[0]), text)
+    text = _IDENTITY.sub(lambda m: "pid=#".ljust(len(m[0])), text)
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
