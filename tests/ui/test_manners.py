@@ -374,7 +374,7 @@ def test_ctrl_z_and_fg_under_a_shell(
             wait_until(terminal.shows("still"))
             terminal.press("fg\r")
             wait_until(terminal.shows("✓ finished", "? help"))
-            assert not terminal.shows("Stopped")()
+            wait_until(lambda: not terminal.shows("Stopped")(), what="the rest of the screen")
             terminal.press("2")
             wait_until(terminal.shows("─ Run"))
             terminal.press("1")
