@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from runstore.attempt_facts import Attempt
 from runstore.liveness import is_proven_gone
 from runstore.paths import LIFECYCLE, RunPaths, Stream, StreamFile
 from runstore.process import ProcessIdentity
@@ -18,7 +19,6 @@ from runstore.records import JsonObject
 from runstore.requeued import is_earlier_start
 from runstore.seal import Sealed, seal, torn_tail
 from runstore.sources.native import NativeReader
-from runstore.state import Attempt
 
 _BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system", "exec")
 """The streams whose rank 0 files are written by the processes that `open` events name."""

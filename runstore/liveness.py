@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runstore.attempt_facts import Execution
 from runstore.numbers import utc
 from runstore.paths import RunPaths
 from runstore.process import ProcessIdentity, is_stopped
 from runstore.records import JsonObject, integer, number
 from runstore.slurm_jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
-from runstore.state import Execution, RunState
+from runstore.state import RunState
 from runstore.status import Status
 
 STALL_S = 60.0

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,22 @@ class RecordError(ValueError):
 
     line = 0
     """Where in a document, from 1; 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is not a record."""
+
+    file: str
+    line: int
+    """From 1; 0 when reading began in the middle of the file."""
+    offset: int
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """`metrics-0001.jsonl:812`."""
+        return f"{self.file}:{self.line}" if self.line else f"{self.file}@{self.offset}"
 
 
 def encode(record: Mapping[str, Any]) -> bytes:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from runstore.attempt_facts import Attempt
 from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
-from runstore.state import Attempt, RunState
+from runstore.state import RunState
 
 
 def summary(state: RunState) -> JsonObject:

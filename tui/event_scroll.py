@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runstore.state import Attempt
+from runstore.attempt_facts import Attempt
 from runstore.text_search import Needle
 
 from .renderables.log import EventRows, EventTexts, Row

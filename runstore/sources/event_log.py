@@ -7,14 +7,13 @@ from pathlib import Path
 
 from runstore.cursor import READ_BYTES
 from runstore.record_tail import Records, RecordTail
-from runstore.records import JsonObject
+from runstore.records import BadLine, JsonObject
 from runstore.sources.event_rows import EventRows
 from runstore.sources.log_files import Batch, joined, looked
 from runstore.sources.skim import Skim
 from runstore.sources.tag_names import TagNames
 from runstore.sources.tf_events import PEEK_BYTES, can_skip
 from runstore.sources.tfrecord import RecordSplit, next_record
-from runstore.state import BadLine
 
 LONG_BYTES = 16 << 10
 """Longer records are looked at before they are read: images, audio, graphs."""

@@ -15,10 +15,9 @@ from runstore.cursor import READ_BYTES, Look
 from runstore.paths import Stream
 from runstore.pieces import Block
 from runstore.record_tail import Records, RecordTail, Resync, Split
-from runstore.records import RESERVED_KEYS, JsonObject, RecordError
+from runstore.records import RESERVED_KEYS, BadLine, JsonObject, RecordError
 from runstore.regular import read_regular, why_unreadable
 from runstore.sources.reading import GLANCE_BYTES, OVERSIZED
-from runstore.state import BadLine
 from runstore.tail import Chunk, Tail
 
 RECORDS_GLANCE_BYTES = 64 << 10

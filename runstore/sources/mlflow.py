@@ -21,7 +21,7 @@ from runstore.cursor import READ_BYTES
 from runstore.limits import METRICS_PER_RUN
 from runstore.paths import Stream
 from runstore.ranking import rank_metrics
-from runstore.records import MAX_INT, JsonObject, RecordError
+from runstore.records import MAX_INT, BadLine, JsonObject, RecordError
 from runstore.regular import first_bytes, opened_regular, why_unreadable
 from runstore.sources.columns import canonical
 from runstore.sources.file_tree import FileTree, Signature, signature_of
@@ -32,7 +32,6 @@ from runstore.sources.layout import Opener
 from runstore.sources.log_files import Batch, ForeignRow, LineFile
 from runstore.sources.mlflow_run import META, RunFiles, name_in
 from runstore.sources.reading import RowLine
-from runstore.state import BadLine
 
 NAME = MLFLOW.name
 EVIDENCE = "no end in meta.yaml, no process on record"

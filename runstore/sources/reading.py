@@ -12,6 +12,7 @@ from runstore.errors import FormatError
 from runstore.paths import Stream, StreamFile
 from runstore.records import (
     BYTE_ORDER_MARK,
+    BadLine,
     JsonObject,
     RecordError,
     decode,
@@ -20,7 +21,7 @@ from runstore.records import (
     metric_values,
     split_nonfinite,
 )
-from runstore.state import BadLine, RunState
+from runstore.state import RunState
 from runstore.status import Status
 from runstore.tail import Chunk, Tail
 

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runstore.cursor import READ_BYTES
-from runstore.records import JsonObject, RecordError, integer, number
+from runstore.records import BadLine, JsonObject, RecordError, integer, number
 from runstore.regular import why_unreadable
 from runstore.sources.log_files import Batch, ForeignRow, merged_info
 from runstore.sources.trainer_rows import BYTES_PER_VALUE, TrainerRows
 from runstore.sources.trainer_state import TrainerState, open_state, parsed, step_in
-from runstore.state import BadLine
 
 STATE = "trainer_state.json"
 CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})")

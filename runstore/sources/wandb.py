@@ -16,7 +16,7 @@ from pathlib import Path
 from runstore.cursor import READ_BYTES
 from runstore.limits import DOCUMENT_BYTES
 from runstore.record_tail import Records as Found
-from runstore.records import RecordError
+from runstore.records import BadLine, RecordError
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import WANDB
 from runstore.sources.layout import Opener, names_in
@@ -25,7 +25,6 @@ from runstore.sources.log_files import Batch, DocumentFile, joined, looked
 from runstore.sources.wandb_facts import metadata_facts
 from runstore.sources.wandb_records import Records, is_read
 from runstore.sources.wandb_rows import Learnt
-from runstore.state import BadLine
 
 NAME = WANDB.name
 EVIDENCE = "no exit on record; W&B adds to its file every 15 s while a run goes on"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
-from runstore.state import Attempt
+from runstore.attempt_facts import Attempt
 from runstore.text_search import Needle
 from tests.ui.test_app import monitor, press, shown, write_plain
 from tui.log_reading import LogReading, Shape

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from runstore.limits import REPORT_PLACES_KEPT
 from runstore.paths import StreamFile
-from runstore.records import encode, split_nonfinite
+from runstore.records import BadLine, encode, split_nonfinite
 from runstore.sources.native import NativeReader
-from runstore.state import BadLine, RunState
+from runstore.state import RunState
 
 EVENTS = StreamFile(1, 0, "events")
 METRICS = StreamFile(1, 0, "metrics")

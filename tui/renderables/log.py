@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from rich.cells import chop_cells
 
+from runstore.attempt_facts import Attempt
 from runstore.numbers import clock, duration
 from runstore.records import JsonObject, number
-from runstore.state import Attempt
 from runstore.text import printable
 from runstore.text_search import Needle
 
