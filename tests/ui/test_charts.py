@@ -68,6 +68,27 @@ async def test_grid_shows_what_fits_and_enter_shows_one_alone(tmp_path: Path) ->
         assert screen.session.view == "runs"
 
 
+def test_charts_that_come_back_on_screen_are_of_what_was_marked_meanwhile(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    for number in (1, 2):
+        write_curves(tmp_path, number)
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("2 runs", "? help"))
+    terminal.press("3")
+    wait_until(terminal.shows("train 2.0250"))
+    terminal.press("1")
+    wait_until(terminal.shows("─ Progress"))
+    terminal.press("A3")
+    wait_until(terminal.shows("A run2", "B run1"))
+    terminal.press("1")
+    wait_until(terminal.shows("─ Progress"))
+    terminal.press("Uj3")
+    wait_until(terminal.shows("train 1.0250"))
+    terminal.press("q")
+    assert terminal.process.wait(30) == 0
+
+
 async def test_enter_in_a_chart_alone_gives_it_the_whole_screen(tmp_path: Path) -> None:
     write_curves(tmp_path, 1)
     async with monitor(tmp_path, (120, 30)) as screen:

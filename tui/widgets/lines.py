@@ -50,6 +50,10 @@ class LinesWidget(Widget):
         """Build again and refresh the lines that differ."""
         width, height = self.size
         if not width or not height or not self.display:
+            # It has no place on screen, or not yet. What it showed before must not come back.
+            if self._built_for is not None:
+                self._built_for = None
+                self.refresh()
             return
         lines = self._built(width, height)
         if len(lines) == len(self._lines):
