@@ -22,6 +22,11 @@ _LOWER_IS_BETTER = (
     *("loss", "error", "err", "mae", "mse", "rmse", "perplexity", "ppl", "nll", "bpb", "bpc"),
     *("wer", "cer", "fid", "regret", "divergence", "distance"),
 )
+_NOT_JUDGED = (
+    *("lr", "learning_rate", "momentum", "beta", "weight_decay", "loss_scale", "temperature"),
+    *("norm", "scale", "tokens"),
+)
+"""What a training sets, and sizes: neither end of these is good."""
 MISSING = "–"
 """What stands for a parameter that a run does not have."""
 
@@ -78,10 +83,25 @@ def direction_of(metric: str) -> Direction:
 
     Losses and errors are good when low, everything else when high.
     """
-    base = split_metric(metric)[1].lower().rpartition("/")[2]
-    ends = tuple(f"{before}{word}" for word in _LOWER_IS_BETTER for before in "_-")
-    is_low = base in _LOWER_IS_BETTER or base.endswith(ends)
-    return "min" if is_low or base.startswith("loss") else "max"
+    is_low = _is_one_of(_LOWER_IS_BETTER, metric) or _base(metric).startswith("loss")
+    return "min" if is_low else "max"
+
+
+def is_judged(metric: str) -> bool:
+    """Tell whether one end of a metric is good, as far as its name tells.
+
+    Learning rates, sizes of gradients and the like go up and down without being better.
+    """
+    return not _is_one_of(_NOT_JUDGED, metric)
+
+
+def _base(metric: str) -> str:
+    return split_metric(metric)[1].lower().rpartition("/")[2]
+
+
+def _is_one_of(words: Sequence[str], metric: str) -> bool:
+    base = _base(metric)
+    return base in words or base.endswith(tuple(f"{mark}{word}" for word in words for mark in "_-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +161,14 @@ class Comparison:
             return self.sort.direction
         return direction_of(metric)
 
+    def is_judged(self, metric: str) -> bool:
+        """Tell whether a metric has a best value: also any that the runs are sorted by."""
+        return is_judged(metric) or (self.sort is not None and metric == self.sort.metric)
+
     def winner(self, metric: str) -> Compared | None:
         """Return the run with the best value of a metric; None where it is no contest."""
+        if not self.is_judged(metric):
+            return None
         direction = self.direction(metric)
         having = [run for run in self.runs if run.best_of(metric, direction) is not None]
         if len(having) < 2:

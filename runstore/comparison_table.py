@@ -69,9 +69,11 @@ def _param(run: Compared, name: str, limit: int | None) -> str:
 
 
 def _metric(comparison: Comparison, run: Compared, name: str, is_winner: bool) -> str:
-    last, best = run.last.get(name), run.best_of(name, comparison.direction(name))
+    last = run.last.get(name)
     if last is None:
         return NOTHING
+    is_judged = comparison.is_judged(name)
+    best = run.best_of(name, comparison.direction(name)) if is_judged else None
     mark = "*" if is_winner else ""
     shown, best_shown = metric(last), metric(best)
     return (

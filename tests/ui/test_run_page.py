@@ -41,11 +41,14 @@ def cells(row: Line) -> list[str]:
 
 
 def test_change_is_from_the_epoch_before_and_better_by_the_metric() -> None:
-    rows = [{"train/loss": 1.0, "val/accuracy": 0.5}, {"train/loss": 0.75, "val/accuracy": 0.25}]
+    rows = [
+        {"train/loss": 1.0, "val/accuracy": 0.5, "grad_norm": 2.0},
+        {"train/loss": 0.75, "val/accuracy": 0.25, "grad_norm": 1.0},
+    ]
     newest, oldest = epoch_table(with_epochs(rows), 100).rows
-    assert cells(newest) == ["2", NOTHING, "0.7500▼0.25", "0.2500▼0.25"]
-    assert [span.role for span in newest if "▼" in span.text] == ["good", "warn"]
-    assert cells(oldest) == ["1", NOTHING, "1.0000", "0.5000"]
+    assert cells(newest) == ["2", NOTHING, "0.7500▼0.25", "0.2500▼0.25", "1.0000▼1"]
+    assert [span.role for span in newest if "▼" in span.text] == ["good", "warn", "dim"]
+    assert cells(oldest) == ["1", NOTHING, "1.0000", "0.5000", "2.0000"]
 
 
 def test_change_of_what_is_not_measured_each_epoch_is_from_where_it_was_last() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 import runstore
 from runstore.cli import cli
-from runstore.comparison import Compared, Comparison, Sort, direction_of
+from runstore.comparison import Compared, Comparison, Sort, direction_of, is_judged
 from runstore.errors import RunStoreError
 
 
@@ -80,6 +81,20 @@ def test_one_run_or_none_differs_in_nothing() -> None:
 )
 def test_losses_and_errors_are_good_when_low(metric: str, direction: str) -> None:
     assert direction_of(metric) == direction
+
+
+@pytest.mark.parametrize("metric", ["lr", "train/grad_norm", "layer2/norm", "lr/loss_scale"])
+def test_what_is_set_or_only_has_a_size_has_no_winner_unless_it_is_asked_for(metric: str) -> None:
+    large = replace(facts("large"), last={metric: 2.0}, lows={metric: 2.0}, highs={metric: 2.0})
+    small = replace(facts("small"), last={metric: 1.0}, lows={metric: 1.0}, highs={metric: 1.0})
+    assert not is_judged(metric)
+    assert Comparison([large, small]).winner(metric) is None
+    assert Comparison([large, small], Sort(metric, "min")).winner(metric) is small
+
+
+@pytest.mark.parametrize("metric", ["val/accuracy", "train/loss", "scaled_error", "normal_f1"])
+def test_what_is_measured_is_judged(metric: str) -> None:
+    assert is_judged(metric)
 
 
 def test_runs_are_sorted_by_the_best_value_that_they_had_not_by_the_last() -> None:

@@ -19,8 +19,6 @@ COLUMN = 18
 """Cells of a run's column."""
 GAP = 1
 BEST_MARK = "★"
-_CHOSEN = ("lr", "learning_rate", "momentum", "beta")
-"""What the training sets and does not measure has no best value."""
 _LABEL = 24
 _VALUE = 9
 _STAR = 4
@@ -241,7 +239,7 @@ class CompareTable:
         for name in names:
             end = "low" if self._comparison.direction(name) == "min" else "high"
             rows.append(_Row(name, self._last_of(name)))
-            if name.rpartition("/")[2] not in _CHOSEN:
+            if self._comparison.is_judged(name):
                 rows.append(_Row(f"  best ({end})", self._best_of(name), metric=name))
         return rows
 

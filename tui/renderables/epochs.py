@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from runstore.comparison import direction_of
+from runstore.comparison import direction_of, is_judged
 from runstore.numbers import NOTHING, duration, metric, short_count
 from runstore.pieces import Best
 from runstore.ranking import is_bookkeeping, split_metric
@@ -218,5 +218,8 @@ def _change(column: Column, value: float | None, earlier: _Earlier, *, sized: bo
     if value is None or before is None or not math.isfinite(value - before) or value == before:
         return Span(" " * width)
     by = f"{abs(value - before):.2g}" if sized else ""
+    change = fit(("▲" if value > before else "▼") + by, width)
+    if not is_judged(column.name):
+        return Span(change, "dim")
     is_better = (value < before) == (direction_of(column.name) == "min")
-    return Span(fit(("▲" if value > before else "▼") + by, width), "good" if is_better else "warn")
+    return Span(change, "good" if is_better else "warn")
