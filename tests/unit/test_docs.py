@@ -328,3 +328,12 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if not target.startswith("https://"):
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_runs_of_the_pictures_are_whole(tmp_path: Path) -> None:
+    from docs.screens import write_runs
+
+    write_runs(tmp_path)
+    runs = runstore.load_all(tmp_path)
+    assert sorted(run.status for run in runs) == ["failed", *["finished"] * 9, "running"]
+    assert all(run.best is not None for run in runs)
