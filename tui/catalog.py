@@ -35,7 +35,8 @@ POLL_BYTES = 256 << 10
 PATIENCE_S = 0.02
 """How long the screen waits for a run that is being read, before it shows what it had."""
 READ_IN_FULL = 12
-"""Runs whose whole history is kept: those that are drawn together, and some to go back to."""
+"""Runs whose whole history is kept: those that are drawn together, and some to go back to. More
+where the means of groups are of more."""
 RANKED_ROWS = 200
 """Runs that decide which metrics the list shows; more would only cost time."""
 
@@ -271,6 +272,8 @@ class Catalog:
         self.scanned = False
         self.folders: frozenset[str] = frozenset()
         """Folders that hold runs."""
+        self.followed = 0
+        """How many runs are followed now."""
         self.pinned: frozenset[str] = frozenset()
         """Keys of the runs on screen, whose readers stay."""
         self._pool = Pool()
@@ -381,7 +384,7 @@ class Catalog:
         """Read on in one run's history; return whether there is more to read at once."""
         self._in_full[entry.key] = entry
         self._in_full.move_to_end(entry.key)
-        while len(self._in_full) > READ_IN_FULL:
+        while len(self._in_full) > max(READ_IN_FULL, self.followed):
             _, dropped = self._in_full.popitem(last=False)
             if dropped.stuck:
                 continue

@@ -10,6 +10,7 @@ from tests.ui.test_app import monitor, press, text_of
 from tui.screens.main import MainScreen
 from tui.widgets.charts_pane import ChartsPane
 from tui.widgets.hints import HintLine
+from tui.widgets.lines import LinesWidget
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -119,6 +120,31 @@ async def test_marked_runs_and_the_chosen_one_are_drawn_together(tmp_path: Path)
         await press(screen, "escape")
         assert "step 40  " not in text_of(pane)
         assert pane.board.is_single
+
+
+async def test_groups_have_a_letter_each_and_all_their_runs_count(tmp_path: Path) -> None:
+    for number in range(15):
+        path = write_curves(tmp_path, number)
+        about = json.loads((path / "run.json").read_text())
+        about |= {"name": "net", "params": {"lr": 1 + number // 5, "seed": number % 5}}
+        (path / "run.json").write_text(json.dumps(about))
+    async with monitor(tmp_path, (120, 30)) as screen:
+        await press(screen, "A", "3")
+        pane = await read_all(screen)
+        assert "7 marked not drawn" in text_of(pane)
+        assert "H net" in text_of(pane)
+        await press(screen, "1", "t", "3")
+        await read_all(screen)
+        text = text_of(pane)
+        assert "not drawn" not in text
+        assert all(f"{letter} net ×5" in text for letter in "ABC"), text
+        await press(screen, "enter")
+        # The newest run has the letter A: of the losses 10 to 14 mean and deviation are known.
+        assert "A net ×5 lr=3 12.03 ±1.5811" in text_of(pane)
+        listed = [line[:3] for line in text_of(screen.runs_list).splitlines()[1:4]]
+        assert listed == ["A▸ ", "B▸ ", "C▸ "]
+        await press(screen, "5")
+        assert "A net" not in text_of(screen.query_one("#compare", LinesWidget))
 
 
 async def test_every_key_of_the_charts_does_what_the_title_says(tmp_path: Path) -> None:

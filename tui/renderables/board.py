@@ -69,7 +69,7 @@ class Board:
         """Take what the next frame needs of the runs; while they keep still.
 
         Args:
-            seen: At most nine runs.
+            seen: As many runs as make nine lines at most.
             width: Cells.
             height: Lines.
         """

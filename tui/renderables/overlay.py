@@ -107,7 +107,7 @@ def picture(
     Args:
         group: Its name (`loss`).
         metrics: Those that share the chart.
-        runs: At most nine; the chosen one is drawn on top.
+        runs: As many as make nine lines at most; the chosen one is drawn on top.
         count: Dot columns.
         settings: The user's choices.
         kept: What was made for earlier frames.
@@ -172,7 +172,7 @@ def _subject(members: Sequence[DrawnRun], name: str, runs: Sequence[DrawnRun]) -
         return Subject(first, first.sign, name)
     who = next((run.who for run in members if run.who.is_chosen), first)
     who = replace(who, role=first.role, letter=first.letter)
-    signs = "".join(run.who.sign for run in members)
+    signs = "".join(dict.fromkeys(run.who.sign for run in members))
     name = f"{members[0].facts.name} ×{len(members)} {_shared(members, runs)}".rstrip()
     return Subject(who, signs, name)
 

@@ -61,6 +61,7 @@ class MainScreen(MainKeys):
     def on_mount(self) -> None:
         """Show what the catalog has already."""
         self.runs_list.empty, self.runs_list.session = self._nothing, self.session
+        self.runs_list.letters = self.letters
         self.take_filter(self.session.filter)
         self._bell.notice(self.catalog.entries)  # as they are drawn first
         self.runs_list.root_names = RootNames(self.catalog.roots)
@@ -159,6 +160,7 @@ class MainScreen(MainKeys):
         self.list_rows()
         self.place()
         self.fill_list(frozenset())
+        self._tell_watcher()  # grouped, more runs are drawn
         self.update_lines()
 
     def marks_changed(self) -> None:
@@ -188,9 +190,7 @@ class MainScreen(MainKeys):
             run=() if runs_list.display else runs_list.label(max(14, self.size.width // 2 - 12)),
         )
         self.query_one("#header", HeaderLine).update_from(headline)
-        self.query_one("#tabs", TabLine).update_from(
-            self.session.view, len(self.scene_now().marked)
-        )
+        self.query_one("#tabs", TabLine).update_from(self.session.view, len(self.marked()))
         typed, ends = typed_line(self.filter, self.current_pane(), self.size.width)
         note = self._note(is_typing=typed is not None)
         hints = self.query_one("#hints", HintLine)

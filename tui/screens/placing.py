@@ -13,7 +13,7 @@ from ..beside import Beside
 from ..catalog import Catalog, Entry
 from ..messages import PaneChosen, ViewChosen
 from ..said import Said
-from ..scene import Scene
+from ..scene import Scene, line_letters
 from ..session import Session
 from ..widgets.lines import contained
 from ..widgets.pane import Pane
@@ -50,13 +50,20 @@ class PlacedPanes(ListKeys):
 
     def scene_now(self) -> Scene:
         """Return what the panes are to draw."""
+        return Scene(self.selected, self.marked(), self.session, self.listing.runs, self.beside)
+
+    def marked(self) -> tuple[Entry, ...]:
+        """Return the marked runs that are there, in the order of marking."""
         marked = (self.catalog.get(key) for key in self.session.marks)
-        there = tuple(entry for entry in marked if entry is not None)
-        return Scene(self.selected, there, self.session, self.listing.runs, self.beside)
+        return tuple(entry for entry in marked if entry is not None)
+
+    def letters(self) -> dict[str, str]:
+        """Return what stands before the marked runs, by their keys."""
+        return line_letters(self.session, self.marked())
 
     def followed(self) -> list[str]:
         """Return the keys of the runs whose history is read, the chosen one first."""
-        drawn = self.scene_now().together
+        drawn = self.scene_now().charted
         chosen = [entry.key for entry in drawn if entry is self.selected]
         return chosen + [entry.key for entry in drawn if entry is not self.selected]
 

@@ -11,7 +11,7 @@ from ..catalog import RunView
 from ..renderables.board import Board, Seen
 from ..renderables.drawn_runs import CURVE_ROLES, Identity
 from ..renderables.text import Line
-from ..scene import Scene, glimpses
+from ..scene import Scene, glimpses, line_letters
 from ..session import MARK_LETTERS
 from .pane import MARGIN, Pane
 from .typed import ERASING, edited
@@ -40,7 +40,7 @@ class ChartsPane(Pane):
 
     def body(self, width: int, height: int) -> list[Line]:
         """Return the charts of all runs that are drawn together."""
-        entries = self.scene.together
+        entries = self.scene.charted
         if not entries:
             return self.without_run(width)
         board = self.board
@@ -59,7 +59,9 @@ class ChartsPane(Pane):
 
     def subtitle(self) -> str:
         """Return which chart has the keys, and how all are drawn."""
-        return self.board.title()
+        left_out = self.scene.not_charted
+        more = f" · {left_out:,} marked not drawn" if left_out else ""
+        return self.board.title() + more
 
     # ---- keys ----------------------------------------------------------------------------------
 
@@ -215,11 +217,12 @@ class ChartsPane(Pane):
 
 def identities(scene: Scene) -> list[Identity]:
     """Return letter and colour of each run that is drawn together, in the same order."""
-    letters = [scene.letter(entry) for entry in scene.together]
+    lines = line_letters(scene.session, scene.marked)
+    letters = [lines.get(entry.key, "") for entry in scene.charted]
     free = next((i for i, letter in enumerate(MARK_LETTERS) if letter not in letters), None)
     return [
         Identity(entry.key, letter, _role(letter, free), entry is scene.entry)
-        for entry, letter in zip(scene.together, letters, strict=True)
+        for entry, letter in zip(scene.charted, letters, strict=True)
     ]
 
 

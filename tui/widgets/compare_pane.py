@@ -89,7 +89,7 @@ class ComparePane(Pane):
         entries = self._entries()
         if not entries:
             return self.without_run(width)
-        self._besides = self._runs.look(entries, self.scene.together)
+        self._besides = self._runs.look(entries, self.scene.charted)
         # Also for what else is to come: a run that the watcher reads, a patch, the rest.
         self.is_waiting |= self._runs.is_behind or len(self._besides) < len(entries)
         if not self._besides:
@@ -137,7 +137,9 @@ class ComparePane(Pane):
         return sorted(self._besides, key=lambda beside: places[id(beside.facts)])
 
     def _column(self, beside: RunBeside) -> Column:
-        letter = self.scene.session.letter(beside.key)
+        session = self.scene.session
+        # Where the list is grouped, runs of other seeds share the letters of the charts.
+        letter = "" if session.grouped else session.letter(beside.key)
         return Column(letter, beside.commit, beside.dirty, beside.patch, beside.reading)
 
     # ---- which runs ----------------------------------------------------------------------------

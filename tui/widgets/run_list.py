@@ -53,6 +53,8 @@ class RunList(LinesWidget, can_focus=True):
         self.empty: Callable[[int], list[Line]] = lambda width: []
         """Returns what to say when there are no runs."""
         self.session = Session()
+        self.letters: Callable[[], Mapping[str, str]] = dict
+        """Returns the letters of marked runs, by their keys."""
         self.columns = Columns(STATUS_WIDTH, MIN_NAME)
         """As drawn last."""
         self._first_column = 0
@@ -165,7 +167,7 @@ class RunList(LinesWidget, can_focus=True):
         facts = self._told_apart(read).get(chosen.key)
         if facts is None:
             return line(Span(shorten(from_file(chosen.name), width, keep_end=True), "name"))
-        mark = Span(_Marks(self.session).of(chosen).strip(), "best")
+        mark = Span(_Marks(self.session, self.letters()).of(chosen).strip(), "best")
         return line(mark, *run_table.label(facts, width))
 
     def rows_from(self, key: str) -> Sequence[Row]:
@@ -241,7 +243,7 @@ class RunList(LinesWidget, can_focus=True):
         more = Span("→" if columns.right else " ", "key")
         out: list[Line] = [(*fit_line(title, width - 1), more)]
         role = "cursor" if self.has_focus else "cursor-blurred"
-        marks, now_s = _Marks(self.session), time.time()
+        marks, now_s = _Marks(self.session, self.letters()), time.time()
         for index, row in enumerate(visible, self._top):
             line = self._line(row, facts.get(row.key), columns, now_s)
             mark = marks.of(row)
@@ -347,15 +349,18 @@ class RunList(LinesWidget, can_focus=True):
 class _Marks:
     """Which letter stands before a row; looked up for many rows."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, letters: Mapping[str, str]) -> None:
+        self._letters = letters
         self._marked = frozenset(session.marks)
 
     def of(self, row: Row) -> str:
         """Return the letter of a marked run, a dot for one beyond the letters, or a blank."""
-        if isinstance(row, GroupRow):
-            return "•" if any(entry.key in self._marked for entry in row.members) else " "
-        return (self._session.letter(row.key) or "•") if row.key in self._marked else " "
+        runs = row.members if isinstance(row, GroupRow) else (row,)
+        marked = [run.key for run in runs if run.key in self._marked]
+        if not marked:
+            return " "
+        letters = {self._letters.get(key, "•") for key in marked}
+        return letters.pop() if len(letters) == 1 else "•"
 
 
 def _group_facts(row: GroupRow) -> Facts:
