@@ -186,7 +186,13 @@ async def test_t_puts_runs_with_other_seeds_into_one_row(tmp_path: Path) -> None
         assert names(screen)[1:4] == ["run", "run4", "run3"]
         assert "run4 seed=4" in rows(screen)[2]
         await press(screen, "space")
-        assert [row[:1] for row in rows(screen)] == [" ", "A", "A", "A", " "]  # one line of the charts
+        assert [row[:1] for row in rows(screen)] == [
+            " ",
+            "A",
+            "A",
+            "A",
+            " ",
+        ]  # one line of the charts
         await press(screen, "k", "space")
         assert not screen.session.marks
         await press(screen, "k", "enter")

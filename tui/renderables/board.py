@@ -313,6 +313,13 @@ class Board:
 
     # ---- the cursor ----------------------------------------------------------------------------
 
+    def step_at_cursor(self) -> float | None:
+        """Return the step of the chosen run at the cursor."""
+        cursor = self.settings.cursor
+        rulers = (run.ruler for run in self._runs if run.who.is_chosen)
+        ruler = next((found for found in rulers if found is not None), None)
+        return None if cursor is None or ruler is None else ruler.step_at(cursor)
+
     def move_cursor(self, columns: int) -> None:
         """Move the cursor by dot columns, in from the right end when there was none."""
         drawn = self._pictures.get(self.focus)

@@ -171,6 +171,13 @@ class MainKeys(PlacedPanes):
         open_copy_menu(self)
         self.update_lines()
 
+    def action_raw(self) -> None:
+        """Show lines of the chosen run's files."""
+        from .performing import open_raw
+
+        open_raw(self)
+        self.update_lines()
+
     def go_to_run(self, key: str) -> None:
         """Put the cursor on a run, whatever the filter hides."""
         if all(entry.key != key for entry in self.listing.runs):

@@ -1,4 +1,4 @@
-"""Does what was chosen in the palette or the copy menu."""
+"""Opens what covers the main screen, and does what was chosen there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..commands import GoToRun, PressKey, SetTheme, SortBy, command_choices
 from ..palette import THEME_NAMES
+from ..raw_lines import RawReading
 from ..renderables.choices import Choice
 from ..renderables.copies import Copy, copies
 from ..renderables.text import from_file
 from .copy import CopiedScreen, CopyScreen
 from .palette import PaletteScreen
+from .raw import RawScreen
 
 if TYPE_CHECKING:
     from .main_keys import MainKeys
@@ -44,6 +46,23 @@ async def _perform(screen: MainKeys, command: object) -> None:
             screen.app.theme = THEME_NAMES[name]
         case GoToRun(key):
             screen.go_to_run(key)
+
+
+def open_raw(screen: MainKeys) -> None:
+    """Show lines of the chosen run's files; those of a step too where a cursor is on one."""
+    entry = screen.selected
+    if entry is None:
+        return
+    with entry.glimpse() as view:
+        if view is None:
+            screen.said.say("the run is being read: try again in a moment")
+            return
+        state = view.full if view.full.attempts else view.listed
+        bad, name = list(state.bad_lines), from_file(state.name)
+        path, source = state.path, state.source
+    pane = screen.current_pane()
+    step = None if pane is None else pane.step_in_focus()
+    screen.app.push_screen(RawScreen(name, source, RawReading(path, bad, step)))
 
 
 def open_copy_menu(screen: MainKeys) -> None:

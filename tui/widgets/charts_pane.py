@@ -63,6 +63,10 @@ class ChartsPane(Pane):
         more = f" · {left_out:,} marked not drawn" if left_out else ""
         return self.board.title() + more
 
+    def step_in_focus(self) -> float | None:
+        """Return the step at the cursor."""
+        return self.board.step_at_cursor()
+
     # ---- keys ----------------------------------------------------------------------------------
 
     def enter(self) -> bool:

@@ -70,6 +70,10 @@ class Pane(LinesWidget, can_focus=True):
         """Go one step back, on Esc, before the screen does; return False when there is none."""
         return False
 
+    def step_in_focus(self) -> float | None:
+        """Return the step of the chosen run that is looked at; None: no single one."""
+        return None
+
     @property
     def entry(self) -> Entry | None:
         """The chosen run."""
