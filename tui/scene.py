@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .beside import Beside
 from .catalog import Entry, RunView
+from .said import Said
 from .session import MARK_LETTERS, Session
 
 
@@ -24,6 +25,8 @@ class Scene:
     """The runs of the list, in its order."""
     beside: Beside = field(default_factory=Beside)
     """Notes of runs, and requests to them."""
+    said: Said = field(default_factory=Said)
+    """What an action came to, for the last line."""
 
     @property
     def together(self) -> tuple[Entry, ...]:

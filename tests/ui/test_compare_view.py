@@ -284,7 +284,9 @@ async def test_comparison_is_written_to_a_new_file_only(
         assert "params.lr" in Path("x.csv").read_text().splitlines()[0]
         await press(screen, "e", "ctrl+u", *"x", "slash", *"y.md", "enter")
         await see(screen, "without /")
-        await press(screen, "e", *"pdf", "enter")
+        await press(screen, "e")
+        await see(screen, "x/y.md▏")  # to be mended, not typed again
+        await press(screen, "ctrl+u", *"pdf", "enter")
         await see(screen, "end the name in .md")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.md", "runs", "x.csv"]
 

@@ -62,9 +62,7 @@ class MainKeys(PlacedPanes):
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the filter, or into what is being typed into the pane."""
         pane, text = self.current_pane(), " ".join(event.text.split())
-        if pane is not None and pane.prompt is not None:
-            for character in text:
-                pane.press(character, character)
+        if pane is not None and pane.paste(text):
             self.update_lines()
         elif self.filter.paste(text):
             self.filter_again()

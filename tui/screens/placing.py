@@ -52,7 +52,8 @@ class PlacedPanes(ListKeys):
         """Return what the panes are to draw."""
         marked = (self.catalog.get(key) for key in self.session.marks)
         there = tuple(entry for entry in marked if entry is not None)
-        return Scene(self.selected, there, self.session, self.listing.runs, self.beside)
+        listed = self.listing.runs
+        return Scene(self.selected, there, self.session, listed, self.beside, self.said)
 
     def followed(self) -> list[str]:
         """Return the keys of the runs whose history is read, the chosen one first."""

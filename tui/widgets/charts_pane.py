@@ -14,7 +14,6 @@ from ..renderables.text import Line
 from ..scene import Scene, glimpses
 from ..session import MARK_LETTERS
 from .pane import MARGIN, Pane
-from .typed import ERASING, edited
 
 ZOOM_STEP = 0.6
 DRAGGED = 2
@@ -84,26 +83,17 @@ class ChartsPane(Pane):
         self.redraw()
         return True
 
-    def press(self, key: str, character: str | None) -> bool:
-        """Take the letters of a metric's name while one is searched for."""
-        if self.prompt is None:
-            return False
-        if key in ("enter", "escape"):
-            self.prompt = None
-            self.board.search = "" if key == "escape" else self.board.search
-        elif (text := edited(self.prompt, key, character)) != self.prompt:
-            self._search(text)
-        else:  # the arrows go through the charts that were found
-            return key in ERASING
-        self.redraw()
-        return True
+    def typing(self, text: str) -> None:
+        """Show only the metrics with these letters; the arrows go through what was found."""
+        self.board.search = text
 
-    def _search(self, text: str) -> None:
-        self.prompt = self.board.search = text
+    def typed(self, text: str | None) -> None:
+        """Keep what was found, or show all metrics again."""
+        self.board.search = text or ""
 
     def action_search(self) -> None:
         """Have the name of a metric typed."""
-        self._search(self.board.search)
+        self.prompt = self.board.search
         self.board.is_single = False
 
     def action_metric(self, move: int) -> None:

@@ -11,7 +11,6 @@ from ..renderables.text import Line
 from ..scene import Scene
 from .around import around
 from .pane import Pane
-from .typed import edited
 
 
 class RunPane(Pane):
@@ -84,14 +83,8 @@ class RunPane(Pane):
         if self.entry is not None:
             self._noted, self.prompt = self.entry, ""
 
-    def press(self, key: str, character: str | None) -> bool:
-        """Take what is typed into a note."""
-        if self.prompt is None:
-            return False
-        if key not in ("enter", "escape"):
-            self.prompt = edited(self.prompt, key, character)
-            return True
-        if key == "enter" and self._noted is not None and self.prompt.strip():
-            self.scene.beside.add_note(self._noted, self.prompt)
-        self._noted = self.prompt = None
-        return True
+    def typed(self, text: str | None) -> None:
+        """Write the note."""
+        if self._noted is not None and text is not None and text.strip():
+            self.scene.beside.add_note(self._noted, text)
+        self._noted = None
