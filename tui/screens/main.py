@@ -25,7 +25,7 @@ from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
 from .empty_list import cannot_look, missing_roots, why_empty
 from .main_keys import MainKeys
-from .typed_line import typed_line, typing_note
+from .typed_line import is_typing, typed_line, typing_note
 
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:
@@ -191,8 +191,9 @@ class MainScreen(MainKeys):
         self.query_one("#tabs", TabLine).update_from(
             self.session.view, len(self.scene_now().marked)
         )
-        typed, ends = typed_line(self.filter, self.current_pane(), self.size.width)
-        note = self._note(is_typing=typed is not None)
+        pane = self.current_pane()
+        note = self._note(is_typing=is_typing(self.filter, pane))
+        typed, ends, note = typed_line(self.filter, pane, note, self.size.width)
         hints = self.query_one("#hints", HintLine)
         # Of all runs there is a chart only in wide terminals.
         has_no_chart = self.session.view == "runs" and self.keyed_pane() is None

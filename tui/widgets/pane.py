@@ -30,7 +30,7 @@ class Pane(LinesWidget, can_focus=True):
 
     NAME = ""
     PROMPT = "/"
-    """What stands before the text that is being typed into it."""
+    """What stands before the text that is being typed into it, as a rule."""
     HELP = "Enter keeps   Esc drops"
     """What ends the typing, and how."""
     FOLLOWS_CLOCK = False
@@ -87,6 +87,10 @@ class Pane(LinesWidget, can_focus=True):
     def press_outside(self, key: str, character: str | None) -> bool:
         """Do the same while nothing is typed."""
         return False
+
+    def asks(self) -> str:
+        """Return what stands before the text that is typed."""
+        return self.PROMPT
 
     def typing(self, text: str) -> None:
         """Take what is typed so far."""
