@@ -80,7 +80,7 @@ class Beside:
         """Return what is known of a run, and have a look at it when the last one is old."""
         aside = self._aside(entry)
         is_old = time.monotonic() - aside.looked_at > LOOK_EVERY_S
-        may_look = entry.ref.source is NATIVE and not (aside.looking or entry.stuck)
+        may_look = entry.ref.source is NATIVE and not (aside.looking or entry.stuck or entry.away)
         if is_old and may_look:
             aside.looking = True
             self._start(lambda: self._look(entry, aside), lambda why: self._not_looked(aside, why))
@@ -119,6 +119,8 @@ class Beside:
 
     def _look(self, entry: Entry, aside: Aside) -> None:
         try:
+            if not entry.ref.path.is_dir():  # with its root, perhaps: what was seen last stays
+                return
             aside.notes = read_notes(entry.ref.path, aside.notes)
             aside.pending = requests.pending(entry.ref.path)
             with entry.view() as view:

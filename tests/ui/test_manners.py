@@ -311,7 +311,7 @@ def test_several_roots_are_told_apart_and_none_is_listed_twice(
 # ---- what it survives --------------------------------------------------------------------------
 
 
-def test_root_that_vanishes_is_told_and_shown_again_when_it_comes_back(
+def test_root_that_vanishes_stays_on_screen_as_gone_and_goes_on_when_it_comes_back(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     root, away = tmp_path / "runs", tmp_path / "away"
@@ -319,9 +319,10 @@ def test_root_that_vanishes_is_told_and_shown_again_when_it_comes_back(
     terminal = start_monitor(root)
     wait_until(terminal.shows("1 run ", "✓ finished", "? help"))
     root.rename(away)
-    wait_until(terminal.shows("no such directory", "Waiting"))
+    wait_until(terminal.shows("1 run ", "✗ gone", "? unknown", "no such directory", "last step"))
     away.rename(root)
-    wait_until(terminal.shows("1 run ", "✓ finished"))
+    wait_until(terminal.shows("1 run ", "✓ finished", "last step"))
+    wait_until(lambda: not terminal.shows("✗ gone")())
     leave(terminal)
 
 

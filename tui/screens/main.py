@@ -30,6 +30,8 @@ from .typed_line import is_typing, typed_line, typing_note
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:
 reading and drawing share one core."""
+ROOT_WIDTH = 30
+"""Cells of a root in the last line: what is wrong with it stands behind it."""
 TELL_UNREAD = 2000
 """Fewer are read before anybody has wondered at the counts."""
 
@@ -133,7 +135,8 @@ class MainScreen(MainKeys):
     def _listen(self, changed: Iterable[str]) -> None:
         """Ring for what has ended, failed or become NaN since it was seen last."""
         seen = (self.catalog.get(key) for key in changed)
-        found = self._bell.notice(entry for entry in seen if entry is not None)
+        # What cannot be looked at has not become anything.
+        found = self._bell.notice(entry for entry in seen if entry and not entry.away)
         if self.bell and self._bell.rings(found):
             self.app.bell()
 
@@ -182,6 +185,7 @@ class MainScreen(MainKeys):
             counts=tuple(status_counts(self.catalog.status_counts())),
             place=runs_list.place if runs_list.display else "",
             paused=self.paused,
+            gone=bool(self.catalog.missing and self.catalog.entries),
             changed_s=None if since is None else float(since > 2) * 2,
             round_trip_s=getattr(self.app, "round_trip_s", None),
             rung=self._bell.told if self.bell else "",
@@ -213,7 +217,7 @@ class MainScreen(MainKeys):
         notes = [note] if (note := self.order_note()) and self.runs_list.display else []
         notes += ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
-        notes += [f"{from_file(str(root))}: {why}" for root, why in missing_roots(self.catalog)[:1]]
+        notes += [_gone(str(root), why) for root, why in missing_roots(self.catalog)[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
         if unread > TELL_UNREAD:
             notes.append(f"{unread:,} runs are still to be read")
@@ -274,3 +278,7 @@ class MainScreen(MainKeys):
     def action_rescan(self) -> None:
         """Read everything again."""
         self.watcher.rescan()
+
+
+def _gone(root: str, why: str) -> str:
+    return f"{shorten(from_file(root), ROOT_WIDTH, keep_end=True)}: {why}"

@@ -25,7 +25,7 @@ from ..renderables.run_columns import (
     plan_columns,
 )
 from ..renderables.run_table import Together
-from ..renderables.text import Line, Span, fit_line, from_file, line, shorten
+from ..renderables.text import Line, Span, dimmed, fit_line, from_file, line, shorten
 from ..session import Session
 from .lines import LinesWidget
 
@@ -271,10 +271,12 @@ class RunList(LinesWidget, can_focus=True):
         indent = INDENT if row.key in self.inside else 0
         if isinstance(row, GroupRow):
             assert facts is not None
-            return self._group_line(row, facts, columns, now_s)
+            made = self._group_line(row, facts, columns, now_s)
+            return dimmed(made) if all(entry.away for entry in row.members) else made
         if facts is None:
             return run_table.unread_row(from_file(row.ref.id), columns, indent)
-        return run_table.row(facts, columns, now_s, indent)
+        made = run_table.row(facts, columns, now_s, indent)
+        return dimmed(made) if row.away else made
 
     def _group_line(self, row: GroupRow, facts: Facts, columns: Columns, now_s: float) -> Line:
         # The runs of a folder may be of anything: their means would say nothing.
