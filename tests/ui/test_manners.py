@@ -121,8 +121,18 @@ def test_settings_that_are_not_understood_are_one_line_and_status_2(
     assert output.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--once"]])
+def test_variable_that_is_not_understood_is_one_line_and_status_2(
+    tmp_path: Path, start_monitor: StartMonitor, options: list[str]
+) -> None:
+    terminal = start_monitor(tmp_path, *options, RUNSTORE_TUI_FPS="nan")
+    output = terminal.finish(30).decode().strip()
+    assert output == "RUNSTORE_TUI_FPS=nan: expected a number from 0.2 to 30"
+    assert terminal.process.returncode == 2
+
+
 def test_rate_that_is_no_number_is_refused(tmp_path: Path, start_monitor: StartMonitor) -> None:
-    terminal = start_monitor(tmp_path, RUNSTORE_TUI_FPS="nan")
+    terminal = start_monitor(tmp_path, "--fps", "nan")
     assert b"nan is not a number" in terminal.finish(30)
     assert terminal.process.returncode == 2
 
