@@ -51,7 +51,7 @@ class MainScreen(MainKeys):
         self.paused = False
         self._changed_at: float | None = None
         self._before_empty = ""
-        """The run that was chosen when the last root vanished, or the filter left all out."""
+        """The run that was chosen when the list became empty: the filter has left all out."""
 
     def compose(self) -> ComposeResult:
         """Mount what is visible at first; panes come when they are first looked at."""
