@@ -296,7 +296,9 @@ async def look_again(screen: MainScreen) -> None:
         await screen.pilot.pause()  # type: ignore[attr-defined]
 
 
-async def test_cursor_is_found_again_when_the_list_was_empty_or_the_root_away(tmp_path: Path) -> None:
+async def test_cursor_is_found_again_when_the_list_was_empty_or_the_root_away(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "runs"
     for number in range(1, 4):
         write_plain(root, number)

@@ -175,6 +175,9 @@ class MainKeys(PlacedPanes):
             self.filter.clear()
             self.session.errors_only = False
             self.filter_again()
+        if self.session.grouped or self.session.by_folder:
+            self.listing.reveal(key)
+            self.list_again()
         self.runs_list.move_to(key)
 
     def action_ask(self, kind: Kind) -> None:
