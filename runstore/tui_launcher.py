@@ -59,7 +59,7 @@ MANUAL = Manual(
         "TERM": "unset, or dumb: as with --once; linux, the console: as with --ascii",
         "XDG_CONFIG_HOME": "where runstore/tui.toml is, the file of settings, instead of ~/.config",
         "XDG_STATE_HOME": "where runstore/tui.json is, what the next start finds again: view, "
-        "sort, filter, columns, marks; instead of ~/.local/state",
+        "sort, filter, columns, marks, axes of charts; instead of ~/.local/state",
     },
     see=("runstore ls", "runstore show", "docs/monitor.md", "docs/json.md"),
 )
