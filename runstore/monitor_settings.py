@@ -13,10 +13,13 @@ from typing import Any
 
 from runstore.errors import RunStoreError
 from runstore.regular import why_unreadable
+from runstore.text import printable
 
 THEMES = ("dark", "light", "terminal", "terminal-light")
 """The last two take the 16 colours of the terminal, and leave its background alone."""
 SLOWEST_FPS, FASTEST_FPS = 0.2, 30.0
+PREFIX = "RUNSTORE_TUI_"
+"""Of the variables, which are called as the keys of the file."""
 LONGEST_FILE = 64 << 10
 """Bytes; somebody's file by that name may be anything."""
 ASCII_TERMINALS = frozenset({"linux"})
@@ -25,13 +28,13 @@ font has none of braille, `✓`, `✗` or `━`, and no room for them (256 glyph
 
 
 class SettingsError(RunStoreError):
-    """A file of settings that cannot be obeyed."""
+    """Settings that cannot be obeyed."""
 
-    def __init__(self, path: Path, problem: str) -> None:
-        """Refuse the file at `path`."""
-        self.path = path
+    def __init__(self, place: Path | str, problem: str) -> None:
+        """Refuse the file at `place`, or a variable: `RUNSTORE_TUI_FPS=fast`."""
+        self.place = place
         self.problem = problem
-        super().__init__(f"{path}: {problem}")
+        super().__init__(f"{place}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,27 @@ def _place(variable: str, default: str, name: str, environ: Mapping[str, str]) -
     return Path(base) / "runstore" / name
 
 
+def settings_in(environ: Mapping[str, str], besides: Settings | None = None) -> Settings:
+    """Return the settings in `RUNSTORE_TUI_…`; nothing is said by an empty one.
+
+    Args:
+        environ: the environment.
+        besides: what was said already, and is not looked for.
+
+    Raises:
+        SettingsError: a variable has a value that is not understood.
+    """
+    found: dict[str, Any] = {}
+    for key, allowed in _ALLOWED.items():
+        name = f"{PREFIX}{key.upper()}"
+        text = environ.get(name, "").strip()
+        if text and (besides is None or getattr(besides, key) is None):
+            found[key] = value = allowed.read(text)
+            if not allowed.takes(value):
+                raise SettingsError(f"{name}={_cut(printable(text))}", allowed.in_environment)
+    return Settings(**found)
+
+
 def read_settings(path: Path | None) -> Settings:
     """Return the settings in a file; nothing is said by one that is not there.
 
@@ -130,7 +154,10 @@ def _shown(value: object) -> str:
     """Return a value as TOML writes it, where that is one short line."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return _cut(f'"{value}"' if isinstance(value, str) else str(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -144,6 +171,24 @@ class _Allowed:
     least: float = 0.0
     most: float = 0.0
 
+    @property
+    def in_environment(self) -> str:
+        """What a variable may be, in words."""
+        if bool in self.kinds:
+            return "expected 1 or 0"
+        return f"expected {self.words.replace(chr(34), '')}"
+
+    def read(self, text: str) -> object:
+        """Return the value that a text stands for; the text itself where it is for none."""
+        if bool in self.kinds:
+            return _WORDS.get(text.lower(), text)
+        if float not in self.kinds:
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
     def takes(self, value: object) -> bool:
         if isinstance(value, bool) or bool in self.kinds:
             return isinstance(value, bool) and bool in self.kinds
@@ -154,6 +199,10 @@ class _Allowed:
         return isinstance(value, (int, float)) and self.least <= value <= self.most
 
 
+_WORDS = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
+}
 _FLAG = _Allowed("true or false")
 _ALLOWED = {
     "theme": _Allowed("one of " + ", ".join(f'"{theme}"' for theme in THEMES), (str,), THEMES),

@@ -59,7 +59,8 @@ class OutputText:
             paths = self._wanted()
         except OSError as error:
             self.close()
-            self.parts = {}
+            # The directory may be away for a while; then places in them hold again.
+            self._gone, self.parts = self._gone | self.parts, {}
             if not isinstance(error, NotADirectoryError):  # another tool's run, which is a file
                 self.problem = why_unreadable(error)
             return

@@ -60,12 +60,16 @@ class SampleFolder:
     def look(self) -> Samples:
         """Return what is there now: the same object while no file came or went.
 
+        Of a run whose directory is gone, what was there last.
+
         No file is opened, and no more names are read than `SAMPLE_ENTRIES`.
         """
         try:
             names = list(self._names())
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
+            if missing and not self._run_dir.exists():  # as a whole, and perhaps for a while
+                return self._samples
             self._listed = 0
             return Samples(problem="" if missing else why_unreadable(error))
         # Asked every second; parsing ten thousand names costs more than listing them.

@@ -21,7 +21,7 @@ from runstore.paths import StreamFile
 from runstore.records import JsonObject, RecordError, decode, integer, metric_values, number
 from runstore.regular import why_unreadable
 from runstore.series import Series
-from runstore.tail import Tail
+from runstore.tail import OVERSIZED, Chunk, Tail
 
 PIECE_S = 600.0
 PIECES = 7
@@ -160,7 +160,7 @@ class SystemHistory:
         columns: dict[str, tuple[list[float], list[float]]] = {}
         for row in rows:
             time = number(row, "time")
-            if time is None or not abs(time) < 1e12:
+            if time is None or not has_time(row):
                 continue
             for key, value in samples.take(time, row).items():
                 column = columns.get(key) or columns.setdefault(key, ([], []))
@@ -244,6 +244,27 @@ class SystemHistory:
         return (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
 
 
+class Damage:
+    """The lines of one file that are no samples: the first of them, and how many there are."""
+
+    def __init__(self) -> None:
+        """Have met none."""
+        self.count = 0
+        self._first = (0, "")
+
+    def note(self, line: int, why: str) -> None:
+        """Note a line by its number, from 1; 0 where that is not known."""
+        self._first = self._first if self.count else (line, why)
+        self.count += 1
+
+    def told(self, name: str) -> str:
+        """Return `system-0001.jsonl:3: not JSON: … (and 2 lines more)`."""
+        line, why = self._first
+        more = self.count - 1
+        place = f"{name}:{line}" if line else name
+        return f"{place}: {why}" + (f" (and {more:,} line{'s' * (more > 1)} more)" if more else "")
+
+
 class SystemFiles:
     """Reads `system-NNNN.jsonl` of all ranks of a native run, as they grow."""
 
@@ -251,6 +272,7 @@ class SystemFiles:
         """Read the files in `run_dir` into `history`; nothing is read yet."""
         self._run_dir, self._history = run_dir, history
         self._tails: dict[StreamFile, Tail] = {}
+        self._damage: dict[StreamFile, Damage] = {}
         self._is_behind: deque[StreamFile] = deque()
         """Those that are not read to their ends, the next one first."""
         self.problem = ""
@@ -275,6 +297,19 @@ class SystemFiles:
         size = sum(tail.size for tail in self._tails.values())
         return min(1.0, sum(tail.offset for tail in self._tails.values()) / size) if size else 1.0
 
+    @property
+    def damage(self) -> str:
+        """Which lines are no samples, of the newest file that has some; empty where all are."""
+        for file in sorted(self._tails, reverse=True):
+            found = self._damage.get(file)
+            if found is not None and found.count:
+                return found.told(file.name)
+            torn = self._tails[file].unfinished_line
+            if torn is not None and file not in self._history.files:
+                # Behind samples it is the next one, which is being written.
+                return f"{file.name}:{torn}: the line has no end"
+        return ""
+
     def _find(self) -> None:
         self.problem = ""
         try:
@@ -286,6 +321,7 @@ class SystemFiles:
         found = set(sorted(files)[-FILES_PER_RUN:])
         for gone in self._tails.keys() - found:
             del self._tails[gone]
+            self._damage.pop(gone, None)
             self._history.forget(gone)
         for file in found - self._tails.keys():
             self._tails[file] = Tail(self._run_dir / file.name)
@@ -295,9 +331,13 @@ class SystemFiles:
         chunk = self._tails[file].poll(READ_BYTES)
         if chunk.restarted:
             self._history.forget(file)
+            self._damage.pop(file, None)
         if chunk.problem is not None:
             self.problem = f"{file.name}: {chunk.problem}"
-        self._history.add(file, _rows(chunk.lines))
+        damage = self._damage.setdefault(file, Damage())
+        self._history.add(file, _rows(chunk, damage))
+        for _ in range(chunk.oversized):
+            damage.note(0, OVERSIZED)
         return chunk.more
 
 
@@ -306,12 +346,23 @@ def _system_file(name: str) -> StreamFile | None:
     return file if file is not None and file.stream == "system" else None
 
 
-def _rows(lines: Iterable[bytes]) -> Iterator[JsonObject]:
-    for line in lines:
+def _rows(chunk: Chunk, damage: Damage) -> Iterator[JsonObject]:
+    for place, line in enumerate(chunk.lines):
         try:
-            yield decode(line)
-        except RecordError:  # `runstore doctor` tells where
+            row = decode(line)
+        except RecordError as error:
+            damage.note(chunk.line_number + place, str(error))
             continue
+        if has_time(row):
+            yield row
+        else:
+            damage.note(chunk.line_number + place, "no 'time' in Unix seconds")
+
+
+def has_time(row: JsonObject) -> bool:
+    """Tell whether a row says when it was, at a time that can be drawn."""
+    time = number(row, "time")
+    return time is not None and abs(time) < 1e12
 
 
 def mean_busy(values: Mapping[str, float]) -> float | None:

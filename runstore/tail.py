@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from runstore.cursor import READ_BYTES, Cursor, Look, behind_hole
 from runstore.limits import LINES_AT_ONCE, MAX_LINE_BYTES
 
+OVERSIZED = "a line over 1 MiB"
 PASSED_OVER_BYTES = 64 << 20
 """Of a line that is too long, at once: some 30 ms."""
 

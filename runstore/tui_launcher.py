@@ -49,9 +49,9 @@ MANUAL = Manual(
         "RUNSTORE_MAP": "the default of --map",
         "RUNSTORE_TUI_THEME": "the default of --theme; the command line comes first, then these, "
         "then the file of settings",
-        "RUNSTORE_TUI_ASCII": "the default of --ascii: 1 or 0",
-        "RUNSTORE_TUI_MOUSE": "the default of --mouse: 1 or 0",
-        "RUNSTORE_TUI_BELL": "the default of --bell: 1 or 0",
+        "RUNSTORE_TUI_ASCII": "the default of --ascii: 1 or 0, as the next two",
+        "RUNSTORE_TUI_MOUSE": "the default of --mouse",
+        "RUNSTORE_TUI_BELL": "the default of --bell",
         "RUNSTORE_TUI_FPS": "the default of --fps",
         "NO_COLOR": "set to anything: no colours",
         "COLORTERM": "truecolor: the terminal has all colours; with few, the theme is terminal",
@@ -59,7 +59,7 @@ MANUAL = Manual(
         "TERM": "unset, or dumb: as with --once; linux, the console: as with --ascii",
         "XDG_CONFIG_HOME": "where runstore/tui.toml is, the file of settings, instead of ~/.config",
         "XDG_STATE_HOME": "where runstore/tui.json is, what the next start finds again: view, "
-        "sort, filter, columns, marks; instead of ~/.local/state",
+        "sort, filter, columns, marks, axes of charts; instead of ~/.local/state",
     },
     see=("runstore ls", "runstore show", "docs/monitor.md", "docs/json.md"),
 )
@@ -111,28 +111,24 @@ def _a_number(_: click.Context, __: click.Parameter, value: float | None) -> flo
 @click.option(
     "--theme",
     type=click.Choice(THEMES),
-    envvar="RUNSTORE_TUI_THEME",
     show_default="dark",
     help="Colours for a dark or a light screen, or the 16 of the terminal itself.",
 )
 @click.option(
     "--ascii/--no-ascii",
     default=None,
-    envvar="RUNSTORE_TUI_ASCII",
     show_default="--ascii where TERM is linux",
     help="Use no character beyond ASCII.",
 )
 @click.option(
     "--mouse/--no-mouse",
     default=None,
-    envvar="RUNSTORE_TUI_MOUSE",
     show_default="--mouse",
     help="Take clicks and the wheel; without, the terminal selects text as always.",
 )
 @click.option(
     "--bell/--no-bell",
     default=None,
-    envvar="RUNSTORE_TUI_BELL",
     show_default="--no-bell",
     help="Ring when a run ends.",
 )
@@ -140,7 +136,6 @@ def _a_number(_: click.Context, __: click.Parameter, value: float | None) -> flo
     "--fps",
     type=click.FloatRange(SLOWEST_FPS, FASTEST_FPS),
     metavar="NUMBER",
-    envvar="RUNSTORE_TUI_FPS",
     callback=_a_number,
     show_default="6.7",
     help="Look for changes so often a second; keys are answered at once.",
@@ -189,11 +184,13 @@ def command(
 
 def _settings(said: Mapping[str, Any]) -> Settings:
     """Return what the command line and the environment say, and then the file."""
+    on_line = Settings(**{key: said[key] for key in monitor_settings.KEYS})
     try:
+        in_environment = monitor_settings.settings_in(os.environ, besides=on_line)
         in_file = monitor_settings.read_settings(monitor_settings.config_path())
     except RunStoreError as error:
         _refuse(str(error))
-    return Settings(**{key: said[key] for key in monitor_settings.KEYS}).over(in_file)
+    return on_line.over(in_environment).over(in_file)
 
 
 def _print_config_path() -> None:

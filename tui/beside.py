@@ -55,6 +55,18 @@ class Aside:
     """Monotonic seconds."""
 
 
+@dataclass(slots=True)
+class Writing:
+    """A note on its way into a file, which may not take it."""
+
+    entry: Entry
+    text: str
+    problem: str = ""
+    """Why it was not written; the words are still wanted then."""
+    ended: bool = False
+    """Whether it was written, or has failed."""
+
+
 class Beside:
     """Reads and writes what lies beside the streams of some runs."""
 
@@ -68,11 +80,16 @@ class Beside:
         """Return what is known of a run, and have a look at it when the last one is old."""
         aside = self._aside(entry)
         is_old = time.monotonic() - aside.looked_at > LOOK_EVERY_S
-        may_look = entry.ref.source is NATIVE and not (aside.looking or entry.stuck)
+        may_look = entry.ref.source is NATIVE and not (aside.looking or entry.stuck or entry.away)
         if is_old and may_look:
             aside.looking = True
-            self._start(lambda: self._look(entry, aside), aside)
+            self._start(lambda: self._look(entry, aside), lambda why: self._not_looked(aside, why))
         return aside
+
+    def _not_looked(self, aside: Aside, why: str) -> None:
+        aside.looking = False
+        if why != _NO_ANSWER:  # threads that do not come back are told where something is written
+            self.said.say(why)
 
     def _aside(self, entry: Entry) -> Aside:
         aside = self._asides.setdefault(entry.key, Aside())
@@ -81,29 +98,29 @@ class Beside:
             self._asides.popitem(last=False)
         return aside
 
-    def _start(self, job: Callable[[], None], aside: Aside | None = None) -> None:
+    def _start(self, job: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Do a job in a thread; `failed` is told why it came to nothing."""
         if not self._room.acquire(blocking=False):
-            if aside is None:
-                self.said.say(_NO_ANSWER)
-            else:
-                aside.looking = False
+            failed(_NO_ANSWER)
             return
-        start_daemon(lambda: self._do(job), "runstore-beside")
+        start_daemon(lambda: self._do(job, failed), "runstore-beside")
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _do(self, job: Callable[[], None], failed: Callable[[str], None]) -> None:
         try:
             job()
         except NotWritableError as error:
-            self.said.say(f"{error.what} cannot be written there: {error.strerror}")
+            failed(f"{error.what} cannot be written there: {error.strerror}")
         except RunStoreError as error:
-            self.said.say(str(error))
+            failed(str(error))
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: told, not lost
-            self.said.say(f"{type(error).__name__}: {error}")
+            failed(f"{type(error).__name__}: {error}")
         finally:
             self._room.release()
 
     def _look(self, entry: Entry, aside: Aside) -> None:
         try:
+            if not entry.ref.path.is_dir():  # with its root, perhaps: what was seen last stays
+                return
             aside.notes = read_notes(entry.ref.path, aside.notes)
             aside.pending = requests.pending(entry.ref.path)
             with entry.view() as view:
@@ -112,24 +129,30 @@ class Beside:
         finally:
             aside.known, aside.looking, aside.looked_at = True, False, time.monotonic()
 
-    def add_note(self, entry: Entry, text: str) -> None:
-        """Write a note about a run."""
-        aside = self._aside(entry)
-        if entry.stuck:
-            self.said.say(_NO_ANSWER)
-            return
+    def add_note(self, entry: Entry, text: str) -> Writing:
+        """Begin to write a note about a run, and return how far that is."""
+        aside, writing = self._aside(entry), Writing(entry, text)
+
+        def failed(why: str) -> None:
+            writing.problem, writing.ended = why, True
+            self.said.say_until_a_key(why)
 
         def write() -> None:
             try:
                 path = add_note(entry.ref.path, text)
-            except NotWritableError:
-                raise
+            except NotWritableError as error:
+                raise RunStoreError(f"not written: {error.strerror}") from None
             except RunStoreError as error:  # its name is shorter than its path
                 raise RunStoreError(str(error).replace(str(entry.ref.path), entry.name)) from None
+            writing.ended = True
             self.said.say(f"noted: notes/{path.name}")
             aside.notes = read_notes(entry.ref.path, aside.notes)
 
-        self._start(write)
+        if entry.stuck:
+            failed(_NO_ANSWER)
+        else:
+            self._start(write, failed)
+        return writing
 
     def ask(self, entry: Entry, kind: Kind) -> None:
         """Ask a run to stop, or for a checkpoint."""
@@ -146,4 +169,4 @@ class Beside:
             aside.asked = (*aside.asked, Asked(request, time.monotonic()))
             self.said.say(f"{entry.name}: {requests.in_words(kind)}")
 
-        self._start(write)
+        self._start(write, self.said.say)

@@ -8,6 +8,7 @@ takes longer than a key may, so the screen does not wait for it.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ PATIENCE_S = 0.02
 READ_IN_FULL = 12
 """Runs whose whole history is kept: those that are drawn together, and some to go back to. More
 where the means of groups are of more."""
+REMEMBERED_S = 10.0
+"""How long a run that is not found any more is kept, in case its root goes as well."""
 RANKED_ROWS = 200
 """Runs that decide which metrics the list shows; more would only cost time."""
 
@@ -82,6 +85,7 @@ class Entry:
         "_patient",
         "_pool",
         "_stamp",
+        "away",
         "counted",
         "full",
         "glanced",
@@ -116,6 +120,8 @@ class Entry:
         """Monotonic time of the last read."""
         self.stuck = False
         """A read of it does not come back: whoever waits for its lock may do so for ever."""
+        self.away = False
+        """Its directory cannot be looked into now: what is known of it is from before."""
 
     @property
     def key(self) -> str:
@@ -126,10 +132,15 @@ class Entry:
         """Read what the list shows; return whether anything changed."""
         with self.lock:
             again = self.glanced and self._listed is None
+            if again and self.away:  # a new reader would know nothing
+                return False
             reader = self._listed or open_run(self.ref, patient=self._patient)
             self._listed = reader
+            before = self.word, self.away
             changed = guarded(reader, reader.glance)
             self._note(reader.state)
+            self.away = bool(reader.unlisted)
+            changed |= before != (self.word, self.away)
             if again:
                 changed = _stamp(reader.state) != self._stamp
             first, self.glanced = not self.glanced, True
@@ -150,6 +161,8 @@ class Entry:
         """Read on in the history; return whether anything changed."""
         with self.lock:
             if self.full is None:
+                if self.away:
+                    return False
                 self.full = open_run(self.ref, patient=self._patient)
             reader = self.full
             return guarded(reader, lambda: reader.poll(POLL_BYTES))
@@ -256,6 +269,38 @@ def _stamp(state: RunState) -> int:
     return hash((state.status, state.step, state.epoch, state.last_time, len(state.attempts)))
 
 
+class RootMounts:
+    """Tells an empty root from the folder that is left where a file system was mounted."""
+
+    def __init__(self) -> None:
+        self._devices: dict[Path, int] = {}
+        """On which device each root was when it had runs."""
+
+    def gone(self, roots: Sequence[Path], entries: Sequence[Entry]) -> dict[Path, str]:
+        """Return the roots that are not mounted any more, each with the reason in words."""
+        gone = {}
+        for root in roots:
+            device = _device(root)
+            if any(_is_below(entry.key, root) for entry in entries):
+                self._devices[root] = device
+            elif self._devices.get(root, device) != device:
+                gone[root] = "not mounted any more"
+        return gone
+
+
+def _device(root: Path) -> int:
+    try:
+        return root.stat().st_dev
+    except OSError:
+        return 0
+
+
+def _is_below(key: str, root: Path) -> bool:
+    """Tell whether a run lies below a root, or is it."""
+    place = str(root).rstrip("/")
+    return place == "." or key == place or key.startswith(f"{place}/")
+
+
 class Catalog:
     """Every run below some roots, newest first."""
 
@@ -276,6 +321,9 @@ class Catalog:
         """How many runs are followed now."""
         self.pinned: frozenset[str] = frozenset()
         """Keys of the runs on screen, whose readers stay."""
+        self._mounts = RootMounts()
+        self._dropped: dict[str, tuple[float, Entry]] = {}
+        """Runs that are not found any more, and when that was noticed."""
         self._pool = Pool()
         self._counts: Counter[str] = Counter()
         self._ended: OrderedDict[str, Entry] = OrderedDict()
@@ -291,15 +339,20 @@ class Catalog:
         """Look for runs; return whether any came or went, or a root did."""
         problems = {root: root_problem(root) for root in self.roots}
         there = [root for root, problem in problems.items() if problem is None]
-        missing = tuple(root for root, problem in problems.items() if problem is not None)
-        why = tuple(filter(None, problems.values()))
         try:
             entries = [self._entry_of(ref) for ref in walk(there)]
         except (
             RootNotFoundError
         ):  # a root went away between the two looks; the next scan tells which
             return False
+        problems |= self._mounts.gone(there, entries)
+        missing = tuple(root for root, problem in problems.items() if problem is not None)
+        why = tuple(filter(None, problems.values()))
+        self._come_back(entries)
         sort_newest_first(entries, lambda entry: entry.ref)
+        if left := self._left_behind(entries, missing):
+            entries += left
+            sort_newest_first(entries, lambda entry: entry.ref)
         changed = (
             not self.scanned
             or (missing, why) != (self.missing, self.why_missing)
@@ -319,6 +372,40 @@ class Catalog:
             with self._lock:
                 self._structure = True
         return changed
+
+    def _come_back(self, found: Sequence[Entry]) -> None:
+        """Have those read soon that are there again."""
+        for entry in found:
+            if entry.away:
+                entry.away, entry.read_at = False, 0.0
+
+    def _left_behind(self, found: Sequence[Entry], missing: Sequence[Path]) -> list[Entry]:
+        """Return the runs that were below roots which are not there now: they stay as they were.
+
+        While a large root is deleted, its runs go one after the other before it does.
+        """
+        if found == self.entries and not self._dropped:
+            return []
+        now, there = time.monotonic(), {entry.key for entry in found}
+        for entry in self.entries:
+            if entry.key not in there:
+                self._dropped.setdefault(entry.key, (now, entry))
+        self._dropped = {
+            key: (at, entry)
+            for key, (at, entry) in self._dropped.items()
+            if key not in there and now - at < REMEMBERED_S
+        }
+        left = [
+            entry
+            for _, entry in self._dropped.values()
+            if any(_is_below(entry.key, root) for root in missing)
+            and not any(_is_below(entry.key, root) for root in self.roots if root not in missing)
+        ]
+        for entry in left:
+            self._dropped[entry.key] = now, entry
+            if not entry.away:
+                entry.away, entry.read_at = True, 0.0
+        return left
 
     def _count_anew(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

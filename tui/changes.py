@@ -78,7 +78,8 @@ class ChangeLog:
             yield from self._gone(self._known)
         for key in sorted(self._waiting):
             entry = self._catalog.get(key)
-            if entry is None:
+            if entry is None or (entry.away and self._problems):
+                # That a root is not there is told once, and not of each of its runs.
                 self._waiting.discard(key)
             elif entry.glanced:
                 yield from self._line_of(entry, now)

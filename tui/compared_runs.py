@@ -182,7 +182,8 @@ class ComparedRuns:
         if entry.stuck or (patch is not None and patch.problem == NO_ANSWER):
             return False
         read = self._read.get(entry.key)
-        unread = entry not in followed and (read is None or read.alive != entry.alive)
+        has_ended = read is not None and read.alive != entry.alive and not entry.away
+        unread = entry not in followed and (read is None or has_ended)
         return unread or patch is None
 
     def _work(self, unfollowed: frozenset[str]) -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 from runstore.comparison import direction_of
 from runstore.ranking import rank_metrics
 
 from .catalog import Entry
+from .folders import Folder, FolderTree
 from .grouping import group_key, groups, is_seed, mean_and_spread
 from .query import STATUS_WORDS, Query, Vocabulary, as_number, common_start
+from .renderables.root_names import RootNames
 from .renderables.run_columns import (
     DONE,
     EPOCH,
@@ -29,7 +31,6 @@ from .renderables.run_columns import (
     RATE,
     TOOK,
 )
-from .renderables.text import from_file
 from .session import Session
 
 AGAIN_S = 0.5
@@ -56,23 +57,26 @@ _FAILED = frozenset({"failed", "crashed"})
 class GroupRow:
     """Several runs in one row; made anew whenever their values are looked at again."""
 
-    __slots__ = ("_counts", "_means", "folded", "is_folder", "key", "members", "name")
+    __slots__ = ("_counts", "_means", "children", "folded", "is_folder", "key", "members", "name")
 
     def __init__(
-        self, key: str, name: str, members: Sequence[Entry], *, is_folder: bool, folded: bool
+        self, key: str, name: str, children: Sequence[Row], *, is_folder: bool, folded: bool
     ) -> None:
         """Hold runs that belong together.
 
         Args:
             key: Tells the row from all others.
             name: What it is called.
-            members: At least one run.
+            children: What is listed below it when it is not folded, in order: at least one run, or
+                a folder in this folder.
             is_folder: They lie in one folder; else they have the same parameters but the seed.
             folded: They are not listed below the row.
         """
         self.key = key
         self.name = name
-        self.members = members
+        self.children = children
+        self.members = list(_runs_in(children))
+        """All its runs, those in folders below it too, in order."""
         self.is_folder = is_folder
         self.folded = folded
         self._counts: list[tuple[str, int]] = []
@@ -103,6 +107,16 @@ class GroupRow:
 
 
 Row = Entry | GroupRow
+
+
+def _runs_in(rows: Iterable[Row]) -> Iterator[Entry]:
+    for row in rows:
+        if isinstance(row, Entry):
+            yield row
+        else:
+            yield from row.members
+
+
 AnyRow = TypeVar("AnyRow", Entry, Row)
 
 
@@ -136,13 +150,14 @@ class Listing:
     def __init__(self, roots: Sequence[Path]) -> None:
         """Have no rows; folders are called by their paths below `roots`."""
         self._roots = tuple(str(root).rstrip("/") for root in roots)
+        self._root_names = RootNames(roots)
         self.rows: Sequence[Row] = ()
         self.runs: Sequence[Entry] = ()
         """The runs in the rows, those of folded groups too, in order."""
-        self.inside: frozenset[str] = frozenset()
-        """Keys of runs that are listed below the row of their group."""
+        self.depths: dict[str, int] = {}
+        """How many groups the rows are in, by their keys; without those that are in none."""
         self.unfolded: frozenset[str] = frozenset()
-        """Keys of groups whose runs are listed."""
+        """Keys of groups that were opened; of a folder that holds all runs, closed."""
         self.is_old = False
         """There are values that the rows were not made with."""
         self.cost_s = 0.0
@@ -187,54 +202,75 @@ class Listing:
         found = _wanted(asked)
         if not asked.grouped and not asked.by_folder:
             self.runs = ordered(found, asked.sort, asked.reverse)
-            self.rows = self.runs
-            self.inside = frozenset()
+            self.rows, self.depths = self.runs, {}
             return
-        runs: list[Entry] = []
+        top = self._alike(found, asked) if asked.grouped else self._in_folders(found, asked)
+        self.runs = list(_runs_in(top))
         rows: list[Row] = []
-        inside: list[Entry] = []
-        for row in ordered(self._grouped(found, asked), asked.sort, asked.reverse):
-            rows.append(row)
-            if isinstance(row, Entry):
-                runs.append(row)
-                continue
-            row.members = ordered(row.members, asked.sort, asked.reverse)
-            runs.extend(row.members)
-            if not row.folded:
-                rows.extend(row.members)
-                inside.extend(row.members)
-        self.runs, self.rows = runs, rows
-        self.inside = frozenset(entry.key for entry in inside)
+        self.depths = {}
+        self._list(top, 0, rows)
+        self.rows = rows
 
-    def _grouped(self, runs: Sequence[Entry], asked: Asked) -> list[Row]:
+    def _list(self, found: Iterable[Row], depth: int, rows: list[Row]) -> None:
+        """Put rows behind `rows`, each with what is below it unless it is folded."""
+        for row in found:
+            rows.append(row)
+            if depth:
+                self.depths[row.key] = depth
+            if isinstance(row, GroupRow) and not row.folded:
+                self._list(row.children, depth + 1, rows)
+
+    def _alike(self, runs: Sequence[Entry], asked: Asked) -> Sequence[Row]:
+        """Return a row for runs that differ in their seed, and the others as they are."""
         rows: list[Row] = []
-        for group in groups(runs, _params_key if asked.grouped else self._folder):
-            if group.key is None or (asked.grouped and len(group.members) == 1):
+        for group in groups(runs, _params_key):
+            if group.key is None or len(group.members) == 1:
                 rows.extend(group.members)
                 continue
-            name = _common_name(group.members) if asked.grouped else self._below(str(group.key))
             key = f"group:{group.key}"
-            folded = key not in asked.unfolded
-            is_folder = not asked.grouped
-            rows.append(GroupRow(key, name, group.members, is_folder=is_folder, folded=folded))
+            members = ordered(group.members, asked.sort, asked.reverse)
+            name, folded = _common_name(group.members), key not in asked.unfolded
+            rows.append(GroupRow(key, name, members, is_folder=False, folded=folded))
+        return ordered(rows, asked.sort, asked.reverse)
+
+    def _in_folders(self, runs: Sequence[Entry], asked: Asked) -> Sequence[Row]:
+        """Return a row for each folder below the root, or for each of several roots."""
+        tree: FolderTree[Entry] = FolderTree(self._roots, self._root_names)
+        for entry in runs:
+            tree.add(entry.key, entry)
+        rows = self._rows_of(tree.top, asked)
+        if len(rows) == 1 and isinstance(rows[0], GroupRow):
+            rows[0].folded = not rows[0].folded  # a list of one row would tell nobody anything
         return rows
 
-    def _folder(self, entry: Entry) -> str | None:
-        """Return the folder that a run lies in; None for the only root itself."""
-        folder = entry.key.rpartition("/")[0]
-        return None if (folder,) == self._roots or entry.key in self._roots else folder
-
-    def _below(self, folder: str) -> str:
-        """Return what a folder is called: its path below the root, with that where several are."""
-        root = max(
-            (r for r in self._roots if f"{folder}/".startswith(f"{r}/")), key=len, default=""
-        )
-        start = len(root) if len(self._roots) == 1 else root.rfind("/")
-        return from_file(folder[start:].strip("/")) + "/"
+    def _rows_of(self, folder: Folder[Entry], asked: Asked) -> Sequence[Row]:
+        rows: list[Row] = []
+        for child in folder.children:
+            if isinstance(child, Entry):
+                rows.append(child)
+                continue
+            name, below = child.shown()
+            key = f"group:{below.path}"
+            children, folded = self._rows_of(below, asked), key not in asked.unfolded
+            rows.append(GroupRow(key, name, children, is_folder=True, folded=folded))
+        return ordered(rows, asked.sort, asked.reverse)
 
     def toggle(self, row: GroupRow) -> None:
         """List the runs of a group below it, or do so no longer."""
         self.unfolded ^= {row.key}
+
+    def reveal(self, key: str) -> None:
+        """Open the groups that hide a run."""
+        groups_of = (row for row in self.rows if _holds(row, key) and row.folded)
+        row: GroupRow | None = next(groups_of, None)
+        while row is not None:
+            if row.folded:
+                self.toggle(row)
+            row = next((child for child in row.children if _holds(child, key)), None)
+
+
+def _holds(row: Row, key: str) -> TypeGuard[GroupRow]:
+    return isinstance(row, GroupRow) and any(entry.key == key for entry in row.members)
 
 
 def _is_same(one: Asked, other: Asked) -> bool:

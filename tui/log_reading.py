@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runstore.mounts import is_network
@@ -132,6 +132,11 @@ class LogReading:
         text = self._text
         try:
             text.refresh()
+            if text.problem and not text.parts and self.page.rows:
+                # What was seen last stays on screen.
+                self._at_rest = None
+                self.page = replace(self.page, problem=text.problem)
+                return False
             was_asked = bool(self._asked)
             while self._asked:
                 self._asked.popleft()()

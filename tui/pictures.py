@@ -205,7 +205,7 @@ class Pictures:
         stamp = _stamp(wanted.path)
         with self._lock:
             known = self._shown.get(wanted)
-        if known is not None and known[0] == stamp:
+        if known is not None and (stamp is None or known[0] == stamp):  # without one it is gone
             return
         picture = _draw(wanted, stamp, decoded)
         size = 1000 if picture.pixels is None else 1000 + len(picture.pixels.rgb)

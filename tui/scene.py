@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .beside import Beside
 from .catalog import Entry, RunView
 from .grouping import group_key
+from .said import Said
 from .session import MARK_LETTERS, Session
 
 MOST_IN_BANDS = 64
@@ -28,6 +29,8 @@ class Scene:
     """The runs of the list, in its order."""
     beside: Beside = field(default_factory=Beside)
     """Notes of runs, and requests to them."""
+    said: Said = field(default_factory=Said)
+    """What an action came to, for the last line."""
 
     @property
     def together(self) -> tuple[Entry, ...]:

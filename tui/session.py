@@ -27,6 +27,15 @@ class Session:
     """The runs of one folder are one row; only where they are not `grouped`."""
     errors_only: bool = False
     """Runs that failed, crashed or have a value that is no number."""
+    axis: str = "step"
+    """What the horizontal axis of charts counts."""
+    log_x: bool = False
+    log_y: list[str] = field(default_factory=list)
+    """Charts with a logarithmic value axis."""
+    smoothing: float = 0.0
+    """Of curves; 0: not smoothed."""
+    robust: bool = True
+    """Outliers do not stretch the value axis."""
 
     def toggle_mark(self, key: str) -> None:
         """Mark a run, or take its mark away."""

@@ -31,7 +31,7 @@ class ForeignRows:
         self._ref, self._history = ref, history
         self._reader: ForeignReader | None = None
         self._rows: Iterator[RowLine] = iter(())
-        self.problem = ""
+        self.problem = self.damage = ""
         self.share_read = 1.0
 
     def read(self, is_over: Callable[[], bool]) -> bool:
@@ -59,6 +59,8 @@ class Page:
 
     drawn: Drawn = field(default_factory=Drawn)
     problem: str = ""
+    damage: str = ""
+    """Which lines of the files are no samples."""
     share_read: float = 1.0
     is_read: bool = False
     """Files were looked at."""
@@ -106,7 +108,8 @@ class SystemReading:
         drawn = self._draw(view) if is_due else self.page.drawn
         # Before the first look nobody knows whether there is anything.
         is_read = self.page.is_read or not is_asked
-        self.page = Page(drawn, self._files.problem, self._files.share_read, is_read)
+        files = self._files
+        self.page = Page(drawn, files.problem, files.damage, files.share_read, is_read)
         return not is_done
 
     def _draw(self, view: View) -> Drawn:

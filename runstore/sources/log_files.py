@@ -17,8 +17,8 @@ from runstore.pieces import Block
 from runstore.record_tail import Records, RecordTail, Resync, Split
 from runstore.records import RESERVED_KEYS, BadLine, JsonObject, RecordError
 from runstore.regular import read_regular, why_unreadable
-from runstore.sources.reading import GLANCE_BYTES, OVERSIZED
-from runstore.tail import Chunk, Tail
+from runstore.sources.reading import GLANCE_BYTES
+from runstore.tail import OVERSIZED, Chunk, Tail
 
 RECORDS_GLANCE_BYTES = 64 << 10
 """What a glance reads at the end of a long file of records, in which it has to find one first."""

@@ -23,11 +23,10 @@ from runstore.records import (
 )
 from runstore.state import RunState
 from runstore.status import Status
-from runstore.tail import Chunk, Tail
+from runstore.tail import OVERSIZED, Chunk, Tail
 
 GLANCE_BYTES = 8 << 10
 """What a glance reads at the end of a large file: enough for the last rows."""
-OVERSIZED = "a line over 1 MiB"
 UNNUMBERED = -1
 """The number of damage in a file that has no lines, whose place the error says."""
 GLANCE_EVENTS_BYTES = 64 << 10

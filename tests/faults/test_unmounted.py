@@ -1,4 +1,4 @@
-"""A run whose file system is unmounted while it trains, and mounted again, or not."""
+"""A run whose file system is unmounted while it trains or is watched, and mounted again, or not."""
 
 from __future__ import annotations
 
@@ -104,18 +104,69 @@ def unmount():
 """
 
 
-def train(tmp_path: Path, repo_root: Path, case: str, then: str) -> tuple[dict[str, Any], str]:
-    """Return what the script found of its run, and what it said on stderr."""
+WATCHING = """
+import json, subprocess, sys
+from pathlib import Path
+from tui.catalog import Catalog
+
+root = Path(sys.argv[1], "runs")
+root.mkdir()
+
+def mount():
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)], check=True)
+
+def write(name):
+    (root / name).mkdir()
+    (root / name / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\\n')
+
+def look():
+    catalog.scan()
+    for entry in catalog.entries:
+        catalog.glance(entry)
+    print(json.dumps([[catalog.why_missing], [
+        [entry.ref.name, entry.away, entry.value("loss"), entry.word] for entry in catalog.entries
+    ]]))
+
+mount()
+write("a")
+catalog = Catalog([root])
+look()
+subprocess.run(["umount", "--lazy", str(root)], check=True)
+look()
+mount()
+write("b")
+look()
+"""
+
+
+def in_namespace(repo_root: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that may mount where nobody else sees it."""
     unshare = ["unshare", "--mount"]
     if os.geteuid() != 0 or subprocess.run([*unshare, "true"], check=False).returncode:
         pytest.skip("this account may not mount")
-    done = subprocess.run(
-        [*unshare, sys.executable, "-c", SCRIPT.replace("CASE", case), str(tmp_path), then],
+    return subprocess.run(
+        [*unshare, sys.executable, "-c", script, *arguments],
         env={**os.environ, "PYTHONPATH": str(repo_root)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_monitor_keeps_what_it_knows_while_the_root_is_not_mounted(
+    tmp_path: Path, repo_root: Path
+) -> None:
+    done = in_namespace(repo_root, WATCHING, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    first, gone, other = (json.loads(told) for told in done.stdout.splitlines())
+    assert first == [[[]], [["a", False, 0.5, "unknown"]]]
+    assert gone == [[["not mounted any more"]], [["a", True, 0.5, "unknown"]]]
+    assert other == [[[]], [["b", False, 0.5, "unknown"]]]
+
+
+def train(tmp_path: Path, repo_root: Path, case: str, then: str) -> tuple[dict[str, Any], str]:
+    """Return what the script found of its run, and what it said on stderr."""
+    done = in_namespace(repo_root, SCRIPT.replace("CASE", case), str(tmp_path), then)
     if done.returncode == 1 and "losetup" in done.stderr:
         pytest.skip("there are no loop devices here")
     assert done.returncode == 0, done.stderr

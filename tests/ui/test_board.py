@@ -109,6 +109,29 @@ def test_runs_of_one_name_are_told_apart_by_what_differs() -> None:
     assert "lr=0.2" in Screen(losses([1.0], "one", lr=0.1), same).text()
 
 
+class Told:
+    """A parameter that counts how often it is told."""
+
+    times = 0
+
+    def __str__(self) -> str:
+        self.times += 1
+        return "told"
+
+
+def test_parameters_are_made_ready_when_they_change_and_not_for_each_frame() -> None:
+    told = Told()
+    one, other = losses([1.0], "one", given=told), losses([1.0], "two", given="else")
+    one.info["name"] = other.info["name"] = "same"
+    screen = Screen(one, other)
+    assert "given=told" in screen.text()
+    times = told.times
+    assert "given=told" in screen.text()
+    assert told.times == times
+    one.info = {**one.info, "params": {"given": "new"}}
+    assert "given=new" in screen.text()
+
+
 def test_validation_is_dotted_and_training_is_not_in_every_chart() -> None:
     rows = [
         {"step": i, "train/acc": 0.5, "val/acc": 0.2, "train/loss": 0.5, "val/loss": 0.2}

@@ -123,7 +123,80 @@ def test_root_that_goes_and_comes_back_is_told_and_found(tmp_path: Path) -> None
     assert len(catalog.entries) == 1
     shutil.rmtree(root)
     assert catalog.scan()
-    assert (catalog.missing, catalog.entries) == ((root,), [])
+    assert catalog.missing == (root,)
+    root.mkdir()
+    assert catalog.scan()
+    assert [list(catalog.why_missing), list(catalog.entries)] == [[], []]
+
+
+def test_runs_of_a_root_that_goes_stay_as_they_were_until_it_comes_back(tmp_path: Path) -> None:
+    root, other = tmp_path / "runs", tmp_path / "other"
+    write_rows(root, "a", 1, 3)
+    write_rows(root, "b", 1, 3)
+    write_rows(other, "c", 1, 3)
+    clock = Clock()
+    catalog = Catalog([root, other])
+    watcher = Watcher(catalog, clock)
+
+    def values() -> list[tuple[object, ...]]:
+        for _ in range(3):
+            clock.now += LOCAL.ended_s
+            watcher.turn()
+        return sorted((e.ref.name, e.value("loss"), e.away) for e in catalog.entries)
+
+    third = 1 / 3
+    assert values() == [("a", third, False), ("b", third, False), ("c", third, False)]
+    key = f"{root}/a"
+    watcher.show([key], [key])
+    watcher.turn()
+    root.rename(tmp_path / "away")
+    assert values() == [("a", third, True), ("b", third, True), ("c", third, False)]
+    entry = catalog.get(key)
+    assert entry is not None
+    with entry.view() as view:
+        assert view.full.row_count == 3
+        assert view.full.status.reason == "cannot be read: no such file or directory"
+    assert catalog.status_counts() == {"unknown": 3}
+    (tmp_path / "away").rename(root)
+    write_rows(root, "a", 4, 4)
+    assert values() == [("a", 0.25, False), ("b", third, False), ("c", third, False)]
+    assert catalog.get(key) is entry
+
+
+def test_run_whose_reader_was_let_go_keeps_its_facts_while_its_root_is_away(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    write_rows(root, "a", 1, 3)
+    catalog = Catalog([root])
+    catalog.scan()
+    (entry,) = catalog.entries
+    catalog.glance(entry)
+    entry.let_go()
+    root.rename(tmp_path / "away")
+    catalog.scan()
+    catalog.open(entry)
+    assert not catalog.follow(entry)
+    assert entry.value("loss") == pytest.approx(1 / 3)
+    (tmp_path / "away").rename(root)
+    catalog.scan()
+    catalog.open(entry)
+    assert entry.is_open and not entry.away
+
+
+def test_runs_that_were_deleted_shortly_before_their_root_stay_too(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    write_rows(root, "a", 1, 3)
+    write_rows(root, "b", 1, 3)
+    catalog = Catalog([root])
+    catalog.scan()
+    for entry in catalog.entries:
+        catalog.glance(entry)
+    shutil.rmtree(root / "a")
+    catalog.scan()
+    assert [entry.ref.name for entry in catalog.entries] == ["b"]
+    shutil.rmtree(root)
+    catalog.scan()
+    assert {entry.ref.name for entry in catalog.entries} == {"a", "b"}
+    assert all(entry.value("loss") == pytest.approx(1 / 3) for entry in catalog.entries)
 
 
 def test_root_that_is_a_file_is_told_for_what_it_is(tmp_path: Path) -> None:

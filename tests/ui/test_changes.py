@@ -99,10 +99,12 @@ def test_root_that_goes_and_comes_back_is_told_once_each(tmp_path: Path) -> None
             "a/live running step 1 loss 1.0000",
         ]
         root.rename(away)
-        assert watched.look() == [f"{root}: no such directory; waiting", "a/live is gone"]
+        assert watched.look() == [f"{root}: no such directory; waiting"]
         assert watched.look() == []
         away.rename(root)
-        assert watched.look()[0] == f"{root}: is there again"
+        assert watched.look() == [f"{root}: is there again"]
+        run.log({"loss": 0.5}, step=2)
+        assert watched.look() == []  # five seconds have not passed
 
 
 # ---- as a process ------------------------------------------------------------------------------

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.ui.test_app import monitor, press, text_of
+from tui.renderables.overlay import Settings
 from tui.screens.main import MainScreen
-from tui.widgets.charts_pane import ChartsPane
+from tui.session import Session
+from tui.widgets.charts_pane import ChartsPane, chosen, keep
 from tui.widgets.hints import HintLine
 from tui.widgets.lines import LinesWidget
 
@@ -166,6 +168,33 @@ async def test_every_key_of_the_charts_does_what_the_title_says(tmp_path: Path) 
             assert told in text_of(pane), keys
         assert "smoothed" not in text_of(pane)
         assert "no times known" in text_of(pane)
+
+
+def test_axes_and_smoothing_of_a_session_are_those_of_the_charts_and_back() -> None:
+    session = Session(axis="epoch", log_x=True, log_y=["lr"], smoothing=0.9, robust=False)
+    again = Session()
+    keep(chosen(session), again)
+    assert again == session
+    assert chosen(Session(axis="moon", smoothing=0.33)) == Settings()
+
+
+def test_charts_are_drawn_as_they_were_left(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    write_curves(tmp_path, 1)
+    first = start_monitor(tmp_path)
+    wait_until(first.shows("run1", "? help"))
+    first.press("3")
+    wait_until(first.shows("Charts · loss 1 of 7"))
+    first.press("x]]Xo")
+    told = ("x: step (log)", "smoothed 0.8", "outliers shown")
+    wait_until(first.shows(*told))
+    first.press("q")
+    first.finish(30)
+    again = start_monitor(tmp_path)
+    wait_until(again.shows("Charts · loss 1 of 7", *told))
+    again.press("q")
+    again.finish(30)
 
 
 async def test_metric_is_found_by_a_part_of_its_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,17 @@ def test_only_parameters_that_differ_are_shown_until_all_are_asked_for() -> None
     assert not any("net.width" in text for text in texts(some.lines))
     assert any("Parameters: 1 of 2 differ; a shows all" in text for text in texts(some.lines))
     assert row(table(*runs, all_params=True), "net.width") == ["net.width", "64", "64"]
+
+
+def test_namesakes_are_told_apart_in_the_head() -> None:
+    one = facts("experiment-with-lr-0.1-warmup", loss=[1.0])
+    other = facts("experiment-with-lr-0.2-warmup", loss=[1.0])
+    names, ids = texts(table(one, other).head)
+    assert "A …0.1-warmup" in names and "B …0.2-warmup" in names
+    assert "20260101…1-warmup" in ids and "20260101…2-warmup" in ids
+    copy = replace(one, path="archive/experiment-with-lr-0.1-warmup")
+    _, places = texts(table(one, copy).head)
+    assert "runs/exp" in places and "archive/…" in places
 
 
 def test_parameter_that_a_run_does_not_have_is_a_dash() -> None:
@@ -284,7 +296,9 @@ async def test_comparison_is_written_to_a_new_file_only(
         assert "params.lr" in Path("x.csv").read_text().splitlines()[0]
         await press(screen, "e", "ctrl+u", *"x", "slash", *"y.md", "enter")
         await see(screen, "without /")
-        await press(screen, "e", *"pdf", "enter")
+        await press(screen, "e")
+        await see(screen, "x/y.md▏")  # to be mended, not typed again
+        await press(screen, "ctrl+u", *"pdf", "enter")
         await see(screen, "end the name in .md")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.md", "runs", "x.csv"]
 

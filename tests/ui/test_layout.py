@@ -22,11 +22,12 @@ def overlap(a: Box, b: Box) -> bool:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("runs", [0, 1, 4, 30, 1000])
 @pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("has_report", [False, True])
 def test_boxes_are_on_screen_and_do_not_overlap(
-    size: tuple[int, int], runs: int, alone: bool
+    size: tuple[int, int], runs: int, alone: bool, has_report: bool
 ) -> None:
     for view in NAMES:
-        boxes = arrange(*size, runs, view, "epochs" if alone else "")
+        boxes = arrange(*size, runs, view, "epochs" if alone else "", has_report=has_report)
         assert ("epochs" if alone else view) in boxes
         for box in boxes.values():
             assert box.width > 0 and box.height >= 1
@@ -41,6 +42,14 @@ def test_large_terminal_shows_panes_beside_the_list_and_a_small_one_a_single_pan
     assert {*panes, "runs"} <= arrange(160, 45, 4, "runs").keys()
     assert {"charts", "runs"} <= arrange(100, 24, 4, "charts").keys()
     assert arrange(80, 24, 4, "charts").keys() & {*NAMES, *panes} == {"charts"}
+
+
+@pytest.mark.parametrize("runs", [4, 1000])
+def test_room_of_a_report_that_is_not_there_goes_to_the_others(runs: int) -> None:
+    bare, full = (arrange(160, 45, runs, "runs", has_report=has) for has in (False, True))
+    assert "report" not in bare
+    grown = [name for name in bare if bare[name].height > full[name].height]
+    assert grown == (["epochs"] if runs == 4 else ["runs", "chart"])
 
 
 def test_list_shows_runs_even_in_the_smallest_terminal() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from runstore.records import encode, split_nonfinite
 from tui.catalog import Catalog, Entry
-from tui.listing import AGAIN_S, GroupRow, Listing, is_error, metric_names, vocabulary
+from tui.listing import AGAIN_S, GroupRow, Listing, Row, is_error, metric_names, vocabulary
 from tui.query import Query, complete, parse
 from tui.session import Session
 
@@ -183,7 +183,7 @@ def test_runs_that_differ_in_their_seed_are_one_row_in_the_order_of_their_means(
     listing.toggle(worse)
     listing.update(catalog.entries, Query(), session, Clock())
     assert [row.name for row in listing.rows] == ["run", "run5", "run", "run1", "run2"]
-    assert listing.inside == {row.key for row in listing.rows[3:]}
+    assert listing.depths == {row.key: 1 for row in listing.rows[3:]}
     assert len(listing.runs) == 5
     listing.update(catalog.entries, parse("val/loss<2"), session, Clock())
     assert [len(row.members) for row in listing.rows if isinstance(row, GroupRow)] == [2]
@@ -202,14 +202,99 @@ def test_folders_are_rows_and_runs_of_the_root_stay(tmp_path: Path) -> None:
     assert sweep.counts == [("failed", 1), ("finished", 1)]
 
 
+def outline(listing: Listing, catalog: Catalog, **choices: Any) -> list[str]:
+    """Return the rows by folders, each as deep as it is in them, and a mark of what is open."""
+    session = Session(by_folder=True, **choices)
+    listing.update(catalog.entries, Query(), session, Clock())
+
+    def told(row: Row) -> str:
+        name = "  " * listing.depths.get(row.key, 0) + row.name
+        if isinstance(row, Entry):
+            return name
+        return f"{name} {len(row.members)}{'' if row.folded else ' open'}"
+
+    return [told(row) for row in listing.rows]
+
+
+def nested(root: Path) -> tuple[Catalog, Listing]:
+    write(root, 1)
+    write(root / "cnn" / "lr", 2, val__loss=2.0)
+    write(root / "cnn" / "lr", 3, status="failed", val__loss=1.0)
+    write(root / "cnn" / "wd" / "deep", 4, val__loss=0.5)
+    write(root / "cnn", 5, val__loss=3.0)
+    write(root / "mlp", 6)
+    return read(root), Listing([root])
+
+
+def test_folders_in_folders_are_groups_in_groups(tmp_path: Path) -> None:
+    catalog, listing = nested(tmp_path)
+    assert outline(listing, catalog) == ["mlp/ 1", "cnn/ 4", "run1"]
+    cnn = listing.rows[1]
+    assert isinstance(cnn, GroupRow)
+    assert cnn.counts == [("failed", 1), ("finished", 3)]
+    listing.toggle(cnn)
+    opened = ["mlp/ 1", "cnn/ 4 open", "  run5", "  wd/deep/ 1", "  lr/ 2", "run1"]
+    assert outline(listing, catalog) == opened
+    lr = listing.rows[4]
+    assert isinstance(lr, GroupRow)
+    assert lr.counts == [("failed", 1), ("finished", 1)]
+    listing.toggle(lr)
+    assert outline(listing, catalog)[4:] == ["  lr/ 2 open", "    run3", "    run2", "run1"]
+    listing.toggle(cnn)
+    assert outline(listing, catalog) == ["mlp/ 1", "cnn/ 4", "run1"]
+    listing.toggle(cnn)
+    assert outline(listing, catalog)[4:6] == ["  lr/ 2 open", "    run3"], "as it was left"
+
+
+def test_rows_in_folders_are_sorted_within_their_folder(tmp_path: Path) -> None:
+    catalog, listing = nested(tmp_path)
+    outline(listing, catalog)
+    listing.reveal(next(e.key for e in catalog.entries if e.name == "run2"))
+    by_loss = outline(listing, catalog, sort="val/loss")
+    assert by_loss[:2] == ["cnn/ 4 open", "  wd/deep/ 1"]
+    assert by_loss[2:6] == ["  lr/ 2 open", "    run3", "    run2", "  run5"]
+    assert [run.name for run in listing.runs[:4]] == ["run4", "run3", "run2", "run5"]
+
+
+def test_only_folder_is_open_and_can_be_closed(tmp_path: Path) -> None:
+    write(tmp_path / "sweep", 1)
+    write(tmp_path / "sweep", 2)
+    catalog, listing = read(tmp_path), Listing([tmp_path])
+    assert outline(listing, catalog) == ["sweep/ 2 open", "  run2", "  run1"]
+    (row, *_) = listing.rows
+    assert isinstance(row, GroupRow)
+    listing.toggle(row)
+    assert outline(listing, catalog) == ["sweep/ 2"]
+
+
+def test_run_in_closed_folders_is_revealed(tmp_path: Path) -> None:
+    catalog, listing = nested(tmp_path)
+    outline(listing, catalog)
+    listing.reveal(next(e.key for e in catalog.entries if e.name == "run4"))
+    assert outline(listing, catalog)[3:5] == ["  wd/deep/ 1 open", "    run4"]
+
+
+def test_root_that_is_the_current_directory_has_folders_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    listing = Listing([Path()])
+    assert outline(listing, read(Path())) == ["mlp/ 1", "cnn/ 4", "run1"]
+
+
 def test_of_several_roots_each_is_a_folder(tmp_path: Path) -> None:
     write(tmp_path / "a", 1)
     write(tmp_path / "b" / "deep", 2)
     roots = [tmp_path / "a", tmp_path / "b"]
     catalog, listing = Catalog(roots), Listing(roots)
     catalog.scan()
-    listing.update(catalog.entries, Query(), Session(by_folder=True), Clock())
-    assert [row.name for row in listing.rows] == ["b/deep/", "a/"]
+    assert outline(listing, catalog) == ["b/deep/ 1", "a/ 1"]
+    write(tmp_path / "c" / "a", 3)
+    roots = [tmp_path / "a", tmp_path / "c" / "a"]
+    catalog, listing = Catalog(roots), Listing(roots)
+    catalog.scan()
+    assert outline(listing, catalog) == ["c/a/ 1", f"{tmp_path.name}/a/ 1"]
 
 
 def test_names_that_a_filter_may_have_are_those_of_the_runs(tmp_path: Path) -> None:

@@ -121,8 +121,18 @@ def test_settings_that_are_not_understood_are_one_line_and_status_2(
     assert output.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--once"]])
+def test_variable_that_is_not_understood_is_one_line_and_status_2(
+    tmp_path: Path, start_monitor: StartMonitor, options: list[str]
+) -> None:
+    terminal = start_monitor(tmp_path, *options, RUNSTORE_TUI_FPS="nan")
+    output = terminal.finish(30).decode().strip()
+    assert output == "RUNSTORE_TUI_FPS=nan: expected a number from 0.2 to 30"
+    assert terminal.process.returncode == 2
+
+
 def test_rate_that_is_no_number_is_refused(tmp_path: Path, start_monitor: StartMonitor) -> None:
-    terminal = start_monitor(tmp_path, RUNSTORE_TUI_FPS="nan")
+    terminal = start_monitor(tmp_path, "--fps", "nan")
     assert b"nan is not a number" in terminal.finish(30)
     assert terminal.process.returncode == 2
 
@@ -311,7 +321,7 @@ def test_several_roots_are_told_apart_and_none_is_listed_twice(
 # ---- what it survives --------------------------------------------------------------------------
 
 
-def test_root_that_vanishes_is_told_and_shown_again_when_it_comes_back(
+def test_root_that_vanishes_stays_on_screen_as_gone_and_goes_on_when_it_comes_back(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:
     root, away = tmp_path / "runs", tmp_path / "away"
@@ -319,9 +329,10 @@ def test_root_that_vanishes_is_told_and_shown_again_when_it_comes_back(
     terminal = start_monitor(root)
     wait_until(terminal.shows("1 run ", "✓ finished", "? help"))
     root.rename(away)
-    wait_until(terminal.shows("no such directory", "Waiting"))
+    wait_until(terminal.shows("1 run ", "✗ gone", "? unknown", "no such directory", "last step"))
     away.rename(root)
-    wait_until(terminal.shows("1 run ", "✓ finished"))
+    wait_until(terminal.shows("1 run ", "✓ finished", "last step"))
+    wait_until(lambda: not terminal.shows("✗ gone")())
     leave(terminal)
 
 

@@ -373,3 +373,24 @@ def test_keys_move_through_epochs_and_parts_in_a_terminal(
     assert wait_until(terminal.shows("true ↓ as →", "% of the true class", f"{DIAGONAL}  50"))
     terminal.press("}\x1b")
     assert wait_until(terminal.shows("STATUS"))
+
+
+async def test_report_has_room_beside_the_list_only_where_the_run_has_one(tmp_path: Path) -> None:
+    write_reports(tmp_path, [row(1)], "with")
+    write_reports(tmp_path, [], "without")
+    async with monitor(tmp_path, (160, 45)) as screen:
+        text = await see(screen, "without", "Epochs")
+        assert "Report ─" not in text
+        epochs = screen.query_one("#epochs").size.height
+        await press(screen, "j")
+        await see(screen, "Report ─", "accuracy")
+        assert screen.query_one("#epochs").size.height < epochs
+        await press(screen, "tab", "tab")
+        assert screen.focused is screen.query_one("#report")
+        await press(screen, "K")
+        for _ in range(100):
+            if not screen.query_one("#report").display:
+                break
+            await screen.pilot.pause(0.05)  # type: ignore[attr-defined]
+        assert screen.focused is screen.query_one("#runs")
+        assert screen.query_one("#epochs").size.height == epochs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,26 @@ def test_bar_of_the_epoch_weighs_splits_by_the_epoch_before() -> None:
     at = Progress(attempt=1, split="val", batch=5, batches=10)
     assert details.epoch_done(state, at) == pytest.approx(35 / 40)
     assert details.epoch_done(RunState(Path("run")), at) is None
+    endless = replace(at, batches=None)
+    assert details.epoch_done(state, endless) is None, "nobody knows how much of it is done"
     state.status, state.progress = Status("running"), at
     shown = [plain(row).split()[0] for row in details.bars(state, 80, state)]
     assert shown == ["val", "epoch"]
+
+
+def bars(state: RunState) -> list[str]:
+    return [plain(row) for row in details.bars(state, 80)]
+
+
+def test_loader_without_a_length_is_counted_and_has_no_bar() -> None:
+    state = RunState(Path("run"))
+    state.status = Status("running")
+    state.progress = Progress(attempt=1, split="train", batch=1234, it_per_s=12.5)
+    assert bars(state) == ["train    1,234 batches so far  12.5 it/s  the loader has no length"]
+    state.progress = replace(state.progress, batch=1, it_per_s=None)
+    assert bars(state)[0].startswith("train    1 batch so far  the loader")
+    state.progress = replace(state.progress, batches=10)
+    assert "10%  1/10" in bars(state)[0]
 
 
 # ---- attempts ------------------------------------------------------------------------------------

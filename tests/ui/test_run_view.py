@@ -162,15 +162,46 @@ async def test_note_on_a_run_of_another_tool_is_refused_in_one_line(tmp_path: Pa
     async with monitor(tmp_path) as screen:
         await press(screen, "2", "n", *"hello", "enter")
         await until(screen, "a run of csv; a note is kept only")
+        assert "note: hello▏" in shown(screen)
+        await press(screen, "escape")
+        assert "hello▏" not in shown(screen)
     assert [file.name for file in path.iterdir()] == ["metrics.csv"]
 
 
-async def test_note_that_cannot_be_written_is_told_in_the_last_line(tmp_path: Path) -> None:
+async def test_words_that_cannot_be_written_stay_in_the_prompt_with_the_reason(
+    tmp_path: Path,
+) -> None:
     path = write_run(tmp_path)
     (path / "notes").symlink_to(tmp_path)
     async with monitor(tmp_path, (60, 15)) as screen:
-        await press(screen, "2", "n", *"hello", "enter")
-        await until(screen, "a note cannot be written there: a symbolic")
+        await press(screen, "2", "n", *"hello world", "enter")
+        await until(screen, "not written: a symbolic")
+        assert "note: hello world▏" in shown(screen)
+        await press(screen, "exclamation_mark")
+        assert "note: hello world!▏" in shown(screen)
+        assert "Enter saves" in shown(screen)
+        (path / "notes").unlink()
+        await press(screen, "enter")
+        await until(screen, "noted: notes/")
+        assert [note.text for note in read_notes(path).notes] == ["hello world!"]
+        assert "hello world!▏" not in shown(screen)
+
+
+async def test_words_that_were_not_written_name_their_run_where_another_is_chosen(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path, name="second")
+    first = write_run(tmp_path, name="first")
+    (first / "notes").write_text("in the way")
+    async with monitor(tmp_path, (120, 30)) as screen:
+        await press(screen, "2", "n", *"one", "enter")
+        await until(screen, "note: one▏")
+        await press(screen, "shift+tab", "down")
+        await until(screen, "note on first: one▏")
+        (first / "notes").unlink()
+        await press(screen, "enter")
+        await until(screen, "noted: notes/")
+        assert [note.text for note in read_notes(first).notes] == ["one"]
 
 
 async def test_note_of_somebody_else_appears_without_a_key(tmp_path: Path) -> None:

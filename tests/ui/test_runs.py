@@ -217,6 +217,35 @@ async def test_t_again_puts_the_runs_of_a_folder_into_one_row(tmp_path: Path) ->
         await press(screen, "t", "t")
         assert any("n=5 ✗1✓4" in row and "sweeps/lr/" in row for row in rows(screen))
         assert len(rows(screen)) == 2
+        await press(screen, "enter")
+        opened = rows(screen)
+        assert "▾ n=5" in opened[0] and len(opened) == 7
+        assert opened[1].index("run") == opened[0].index("sweeps") + run_columns.INDENT
+
+
+async def test_t_says_what_a_row_stands_for_and_why_there_is_none(tmp_path: Path) -> None:
+    write(tmp_path, 1, {"lr": 1})
+    write(tmp_path, 2, {"lr": 2})
+    async with monitor(tmp_path, (120, 24)) as screen:
+        await press(screen, "t")
+        assert "no two runs differ in their seed alone" in text_of(screen.query_one(HintLine))
+        await press(screen, "t")
+        assert "all runs lie in the root" in text_of(screen.query_one(HintLine))
+        assert len(rows(screen)) == 2
+        await press(screen, "t")
+        assert "no groups" in text_of(screen.query_one(HintLine))
+
+
+async def test_run_that_is_gone_to_by_name_is_shown_in_its_folder(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    deep = write(tmp_path / "sweeps" / "lr", 2)
+    async with monitor(tmp_path, (100, 24)) as screen:
+        await press(screen, "t", "t")
+        assert not any("run2" in row for row in rows(screen))
+        screen.go_to_run(str(deep))
+        assert screen.runs_list.chosen is not None
+        assert screen.runs_list.chosen.key == str(deep)
+        assert "run2" in rows(screen)[1]
 
 
 async def test_columns_are_chosen_by_typing_a_part_of_their_names(tmp_path: Path) -> None:

@@ -161,6 +161,18 @@ async def test_run_without_samples_says_so_and_metrics_below_system_are_drawn(
         await until_shown(screen, "gpu.0.temp 64")
 
 
+async def test_damaged_file_of_samples_is_told_by_file_and_line(tmp_path: Path) -> None:
+    run = write_plain(tmp_path, 1)
+    path = run / "system-0001.jsonl"
+    path.write_bytes(b"\xff\x00 garbage\n" * 3)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "7")
+        await until_shown(screen, "no samples that can be read: system-0001.jsonl:1: not JSON")
+        with path.open("a") as file:
+            file.write(json.dumps(sample(time.time())) + "\n")
+        await until_shown(screen, "cpu 37 %", "system-0001.jsonl:1: not JSON")
+
+
 async def test_samples_that_mlflow_has_kept_are_drawn(tmp_path: Path) -> None:
     run = tmp_path / "mlruns" / "0" / ("0123456789abcdef" * 2)
     (run / "metrics" / "system").mkdir(parents=True)

@@ -12,6 +12,7 @@ from runstore.monitor_settings import (
     SettingsError,
     config_path,
     read_settings,
+    settings_in,
     state_path,
 )
 
@@ -58,6 +59,42 @@ def test_what_is_not_understood_is_one_line_with_file_key_and_what_is_allowed(
         read_settings(path)
     assert str(raised.value).startswith(f"{path}: {told}")
     assert "\n" not in str(raised.value)
+
+
+def test_every_key_can_be_set_in_the_environment() -> None:
+    environ = {
+        "RUNSTORE_TUI_THEME": "light",
+        "RUNSTORE_TUI_ASCII": "1",
+        "RUNSTORE_TUI_MOUSE": "Off",
+        "RUNSTORE_TUI_BELL": "",
+        "RUNSTORE_TUI_FPS": " 2.5 ",
+    }
+    assert settings_in(environ) == Settings(theme="light", ascii=True, mouse=False, fps=2.5)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("THEME", "pink", "one of dark, light, terminal, terminal-light"),
+        ("ASCII", "maybe", "1 or 0"),
+        ("MOUSE", "2", "1 or 0"),
+        ("BELL", "\x1b[2J", "1 or 0"),
+        ("FPS", "fast", "a number from 0.2 to 30"),
+        ("FPS", "100", "a number from 0.2 to 30"),
+        ("FPS", "nan", "a number from 0.2 to 30"),
+    ],
+)
+def test_variable_that_is_not_understood_is_one_line_with_name_value_and_what_is_expected(
+    variable: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings_in({f"RUNSTORE_TUI_{variable}": value})
+    shown = value.replace("\x1b", r"\x1b")
+    assert str(raised.value) == f"RUNSTORE_TUI_{variable}={shown}: expected {expected}"
+
+
+def test_variable_does_not_matter_where_the_command_line_says_something() -> None:
+    assert settings_in({"RUNSTORE_TUI_FPS": "fast"}, besides=Settings(fps=1)) == Settings()
 
 
 def test_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:

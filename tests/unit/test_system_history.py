@@ -80,10 +80,32 @@ def test_rows_that_tell_nothing_are_passed_over(tmp_path: Path) -> None:
     history = SystemHistory()
     path = tmp_path / "system-0001.jsonl"
     path.write_text('not json\n[1]\n{"cpu/percent":1}\n{"time":1e300,"cpu/percent":1}\n{"step":3')
-    assert SystemFiles(tmp_path, history).read(never)
+    files = SystemFiles(tmp_path, history)
+    assert files.read(never)
     assert history.ranks == []
+    assert files.damage.startswith("system-0001.jsonl:1: not JSON: ")
+    assert files.damage.endswith(" (and 3 lines more)")
     history.add(FILE, [{"time": 5.0, "cpu/percent": None, "_nonfinite": {"cpu/percent": "nan"}}])
     assert history.curve(0, "cpu/percent", None)[0].nonfinite == 1
+
+
+def test_lines_that_are_no_samples_are_told_by_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "system-0001.jsonl"
+    files = SystemFiles(tmp_path, SystemHistory())
+    path.write_bytes(b"\xff garbage without an end")
+    assert files.read(never)
+    assert files.damage == "system-0001.jsonl:1: the line has no end"
+    append(tmp_path / "system-0002.jsonl", row(100.0, cpu__percent=1.0), {"cpu/percent": 2.0})
+    assert files.read(never)
+    assert files.damage == "system-0002.jsonl:2: no 'time' in Unix seconds"
+    (tmp_path / "system-0002.jsonl").write_text("")
+    append(path, row(100.0, cpu__percent=1.0))
+    append(path, row(110.0, cpu__percent=1.0))
+    assert files.read(never)
+    assert files.damage.startswith("system-0001.jsonl:1: not JSON: ")
+    path.unlink()
+    assert files.read(never)
+    assert not files.damage
 
 
 def test_files_of_all_attempts_and_ranks_are_read_on(tmp_path: Path) -> None:

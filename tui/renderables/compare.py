@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,7 @@ from runstore.numbers import NOTHING, count, duration, metric, of_total
 
 from .facts import GLYPHS, STATUS_ROLES
 from .text import LazyLines, Line, Span, fit, from_file, line, shorten, width_of
+from .told_apart import told_apart
 
 COLUMN = 18
 """Cells of a run's column."""
@@ -97,6 +99,8 @@ class CompareTable:
         self._comparison, self._columns = comparison, columns
         self._runs = comparison.runs
         self._cursor = cursor
+        self._names = told_apart([from_file(run.name) for run in self._runs], COLUMN - 2)
+        self._ids = told_apart(_ids(self._runs), COLUMN - 1)
         self._winners: dict[str, Compared | None] = {}
         self._differing = set(comparison.differing)
         self._params = shown_params(comparison, all_params)
@@ -132,13 +136,12 @@ class CompareTable:
         """Two lines: letters and names, and what tells namesakes apart."""
         names, ids = [Span(" " * self._label)], [Span(" " * self._label)]
         for at in self.shown:
-            run, letter = self._runs[at], self._columns[at].letter
+            letter = self._columns[at].letter
             role = f"curve{ord(letter) - ord('A')}" if letter else "head"
             mark = "▸" if at == self._cursor and len(self._runs) > 1 else " "
-            name = f"{letter} {from_file(run.name)}".strip()
+            name = f"{letter} {self._names[at]}".strip()
             names += [Span(mark, "key"), Span(_cell(name), role)]
-            shown = shorten(from_file(run.id), COLUMN - 1, keep_end=True)
-            ids += [Span(" "), Span(_cell(shown), "dim")]
+            ids += [Span(" "), Span(_cell(self._ids[at]), "dim")]
         return [tuple(names), tuple(ids)]
 
     @property
@@ -267,6 +270,12 @@ class CompareTable:
         if name not in self._winners:
             self._winners[name] = self._comparison.winner(name)
         return self._winners[name]
+
+
+def _ids(runs: Sequence[Compared]) -> list[str]:
+    """Return the id of each run, or the path of those that have one id: copies of a run."""
+    counts = Counter(run.id for run in runs)
+    return [from_file(run.path if counts[run.id] > 1 else run.id) for run in runs]
 
 
 def _cell(text: str) -> str:

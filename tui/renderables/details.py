@@ -89,12 +89,8 @@ def bars(state: RunState, width: int, history: RunState | None = None) -> list[L
     position = live_progress(state)
     size = max(6, min(30, width - 46))
     lines: list[Line] = []
-    if position is not None and position.batches:
-        done = epoch_fraction(position) or 0.0
-        label = from_file(position.split or "epoch")
-        tail = f" {percent(done):>4}  {count(position.batch)}/{count(position.batches)}"
-        speed = f"  {rate(position.it_per_s)} it/s" if position.it_per_s else ""
-        lines.append(_labelled(label, line(*bar(done, size), tail + speed)))
+    if position is not None and position.batch is not None:
+        lines.append(_split_bar(position, size))
     whole_epoch = epoch_done(history, position) if history is not None and position else None
     if whole_epoch is not None:
         tail = f" {percent(whole_epoch):>4}  with all its splits"
@@ -108,11 +104,33 @@ def bars(state: RunState, width: int, history: RunState | None = None) -> list[L
     return lines + _best(state)
 
 
+def _split_bar(position: Progress, size: int) -> Line:
+    """Return the bar of the open split; of a loader without a length how many batches there were.
+
+    Args:
+        position: where the run stands.
+        size: cells of the bar.
+    """
+    label = from_file(position.split or "epoch")
+    speed = f"  {rate(position.it_per_s)} it/s" if position.it_per_s else ""
+    done = epoch_fraction(position)
+    if done is None:
+        batches = f"{count(position.batch)} batch{'es' * (position.batch != 1)} so far"
+        return _labelled(
+            label, line(f"{batches}{speed}", Span("  the loader has no length", "dim"))
+        )
+    tail = f" {percent(done):>4}  {count(position.batch)}/{count(position.batches)}"
+    return _labelled(label, line(*bar(done, size), tail + speed))
+
+
 def epoch_done(history: RunState, position: Progress) -> float | None:
     """Return how much of the open epoch is done, 0 to 1, weighing splits by the epoch before.
 
-    None where no epoch has ended yet, or it had one split only: the split's bar says it all.
+    None where no epoch has ended yet, or it had one split only: the split's bar says it all. Also
+    where nobody knows how much of the open split is done.
     """
+    if position.split is not None and epoch_fraction(position) is None:
+        return None
     rows, newest = history.epoch_rows, history.newest
     taken = _split_times(metric_values(rows[-1])) if rows else {}
     if len(taken) < 2 or newest is None or position.split is None:

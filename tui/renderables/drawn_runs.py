@@ -80,11 +80,16 @@ def draw_run(
         kept: What was made for earlier frames.
         is_reading: There is more of it to come.
     """
-    steps = state.first_steps
+    steps, params = state.first_steps, state.params
+    facts, group = kept.get(
+        ("facts", who.key),
+        (state.id, state.name, params),
+        lambda: (_identified(state, params), group_key(params)),
+    )
     return DrawnRun(
         who,
-        _identified(state),
-        group_key(state.params),
+        facts,
+        group,
         tuple(series),
         traces_of(series, who, metrics, kept),
         kept.get(("ruler", who.key), knots_stamp(state, axis), lambda: ruler(state, axis)),
@@ -100,7 +105,7 @@ def traces_of(
     return {name: kept.trace((who.key, name), series[name]) for name in metrics if name in series}
 
 
-def _identified(state: RunState) -> Facts:
+def _identified(state: RunState, params: Mapping[str, object]) -> Facts:
     return Facts(
         name=from_file(state.name),
         word="",
@@ -114,7 +119,7 @@ def _identified(state: RunState) -> Facts:
         last={},
         damaged=False,
         id=from_file(state.id),
-        params={from_file(key): from_file(short(value)) for key, value in flattened(state.params)},
+        params={from_file(key): from_file(short(value)) for key, value in flattened(params)},
     )
 
 

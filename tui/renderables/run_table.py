@@ -100,15 +100,18 @@ def _status(facts: Facts, width: int) -> Line:
     return line(Span(fit(told, width), role), " ")
 
 
-def group_row(facts: Facts, together: Together, columns: Columns, now_s: float = 0.0) -> Line:
+def group_row(
+    facts: Facts, together: Together, columns: Columns, now_s: float = 0.0, indent: int = 0
+) -> Line:
     """Return the row of several runs: how many are how, and what their values are on average."""
+    width, before = max(1, columns.name - indent), Span(" " * indent)
     arrow = "▸" if together.folded else "▾"
     count = f"n={together.count:,}"
     if columns.status == GLYPH_WIDTH:
-        spans = [Span(f"{arrow} ", "key"), *_label(facts, columns.name, count)]
+        spans = [Span(f"{arrow} ", "key"), before, *_label(facts, width, count)]
     else:
         status = _group_status(f"{arrow} {count}", together.counts, columns.status)
-        spans = [*status, Span(" "), *_name(facts, columns.name)]
+        spans = [*status, Span(" "), before, *_name(facts, width)]
     for column in columns.cells:
         deviation = together.spread.get(column.id)
         spans.append(Span(" "))

@@ -136,6 +136,11 @@ def spread(left: Line, right: Line, width: int) -> Line:
     return (*fit_line(left, room), Span(" "), *right)
 
 
+def dimmed(spans: Line) -> Line:
+    """Return a line of what is no longer so."""
+    return tuple(Span(span.text, "dim") for span in spans)
+
+
 def join(parts: Iterable[Line], gap: str = "  ") -> Line:
     """Return the non-empty `parts` in one line, `gap` between them."""
     out: list[Span] = []

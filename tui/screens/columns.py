@@ -120,7 +120,8 @@ class ColumnsScreen(ModalScreen[list[str] | None]):
             case "pagedown" | "pageup":
                 choice.move(10 if key == "pagedown" else -10)
             case _:
-                choice.type(edited(choice.typed, key, character))
+                text = edited(choice.typed, key, character)
+                choice.type(choice.typed if text is None else text)
         return True
 
     def _close(self, chosen: list[str] | None) -> None:

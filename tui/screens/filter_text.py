@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..query import Query, QueryError, Vocabulary, complete, parse
+from ..widgets.typed import edited, pasted
 
 
 @dataclass(slots=True)
@@ -52,23 +53,21 @@ class FilterText:
                 self.clear()
             case "tab":
                 self.text, self.choices = complete(self.text, self.known())
-            case "backspace" | "ctrl+h":
-                self.text = self.text[:-1]
-            case "ctrl+u":
-                self.text = ""
-            case "ctrl+w":
-                self.text = self.text.rstrip().rpartition(" ")[0]
             case _:
-                return self.paste(character or "")
+                return self._take(edited(self.text, key, character))
         self._understand()
         return True
 
     def paste(self, text: str) -> bool:
         """Add what is printable of a text; return whether anything was."""
-        printable = "".join(char for char in text if char.isprintable()) if self.open else ""
-        self.text += printable
+        return self.open and self._take(pasted(self.text, text))
+
+    def _take(self, text: str | None) -> bool:
+        if text is None:
+            return False
+        self.text = text
         self._understand()
-        return bool(printable)
+        return True
 
     def clear(self) -> None:
         """Ask for nothing any more."""

@@ -32,7 +32,9 @@ def shows_list(width: int, view: str, alone: bool) -> bool:
     return not alone and (view == "runs" or width >= BESIDE_WIDTH)
 
 
-def arrange(width: int, height: int, runs: int, view: str, alone: str = "") -> Mapping[str, Box]:
+def arrange(
+    width: int, height: int, runs: int, view: str, alone: str = "", *, has_report: bool = True
+) -> Mapping[str, Box]:
     """Return the box of each visible widget; what is missing is hidden.
 
     Args:
@@ -41,6 +43,7 @@ def arrange(width: int, height: int, runs: int, view: str, alone: str = "") -> M
         runs: how many runs are listed: a short list leaves its room to the panes.
         view: the current view.
         alone: the pane that has the whole screen; empty when none has.
+        has_report: the chosen run has a classification report: room beside the list is for it.
     """
     if width < MIN_WIDTH or height < MIN_HEIGHT:
         return {"too-small": Box(0, 0, width, height)}
@@ -55,7 +58,7 @@ def arrange(width: int, height: int, runs: int, view: str, alone: str = "") -> M
     if view != "runs":
         return {**frame, **_beside(width, top, inner, view)}
     if is_wide(width, height):
-        return {**frame, **_dashboard(width, top, inner, runs)}
+        return {**frame, **_dashboard(width, top, inner, runs, has_report)}
     rows = min(runs + 1 if runs else EMPTY_ROWS, _list_share(inner))
     return {
         **frame,
@@ -80,17 +83,17 @@ def _list_share(inner: int) -> int:
     return max(5, inner * 12 // 20)
 
 
-def _dashboard(width: int, top: int, inner: int, runs: int) -> dict[str, Box]:
+def _dashboard(width: int, top: int, inner: int, runs: int, has_report: bool) -> dict[str, Box]:
     """Put list, epochs and events on the left; progress and chart on the right.
 
     The report stands below the epochs when the list is short, and below the chart otherwise.
     """
     left = min(width * 3 // 5, 120)
     x, right = left + 1, width - left - 1
-    rows = min(max(8, runs + 2), inner * 11 // 20)
+    rows = min(max(8, runs + 2), inner * (11 if has_report else 13) // 20)
     events = max(6, inner // 6)
     progress = min(16, inner * 9 // 25)
-    report = max(12, inner * 3 // 10)
+    report = max(12, inner * 3 // 10) if has_report else 0
     beside = inner - rows - events - report >= 8
     epochs = inner - rows - events - report * beside
     chart = inner - progress - report * (not beside)
@@ -101,6 +104,8 @@ def _dashboard(width: int, top: int, inner: int, runs: int) -> dict[str, Box]:
         "progress": Box(x, top, right, progress),
         "chart": Box(x, top + progress, right, chart),
     }
+    if not has_report:
+        return boxes
     if beside:
         boxes["report"] = Box(0, top + rows + epochs, left, report)
     else:

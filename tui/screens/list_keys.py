@@ -20,6 +20,7 @@ from ..listing import (
 )
 from ..messages import ColumnClicked, GroupToggled
 from ..renderables.run_columns import PARAM, Column
+from ..said import Said
 from ..session import Session
 from ..widgets.run_list import RunList
 from .filter_text import FilterText
@@ -54,6 +55,9 @@ class ListKeys(Screen[None]):
     def list_again(self) -> None:
         """List the runs anew, as something else is asked for."""
 
+    said: Said
+    """What an action came to, for the last line."""
+
     @abstractmethod
     def marks_changed(self) -> None:
         """Draw the marked runs, and have them read."""
@@ -73,7 +77,7 @@ class ListKeys(Screen[None]):
         self.listing.is_old |= changed is None or bool(changed)
         self.list_rows()
         columns = self.session.columns or self._metrics
-        self.runs_list.update_from(self.listing.rows, columns, changed, self.listing.inside)
+        self.runs_list.update_from(self.listing.rows, columns, changed, self.listing.depths)
 
     def list_rows(self) -> None:
         """Make the rows again if it is time."""
@@ -166,6 +170,21 @@ class ListKeys(Screen[None]):
         session.grouped = not grouped and not by_folder
         session.by_folder = grouped
         self.list_again()
+        self.say_grouping()
+
+    def say_grouping(self) -> None:
+        """Say what one row stands for now, or why no runs are together."""
+        session = self.session
+        has_groups = any(isinstance(row, GroupRow) for row in self.listing.rows)
+        if session.grouped:
+            told = "runs that differ in their seed alone are one row"
+            told = told if has_groups else "by parameters: no two runs differ in their seed alone"
+        elif session.by_folder:
+            told = "a row for each folder; Enter opens it"
+            told = told if has_groups else "by folder: there is none, all runs lie in the root"
+        else:
+            told = "no groups"
+        self.said.say(told)
 
     def fold(self, row: GroupRow) -> None:
         """List the runs of a group below it, or fold them away."""

@@ -25,11 +25,13 @@ from ..widgets.run_list import RunList
 from ..widgets.tabs import TabLine
 from .empty_list import cannot_look, missing_roots, why_empty
 from .main_keys import MainKeys
-from .typed_line import typed_line, typing_note
+from .typed_line import is_typing, typed_line, typing_note
 
 PANES_EVERY_S = 0.5
 """The panes are drawn at most this often while the history of the chosen run is still being read:
 reading and drawing share one core."""
+ROOT_WIDTH = 30
+"""Cells of a root in the last line: what is wrong with it stands behind it."""
 TELL_UNREAD = 2000
 """Fewer are read before anybody has wondered at the counts."""
 
@@ -49,7 +51,7 @@ class MainScreen(MainKeys):
         self.paused = False
         self._changed_at: float | None = None
         self._before_empty = ""
-        """The run that was chosen when the last root vanished, or the filter left all out."""
+        """The run that was chosen when the list became empty: the filter has left all out."""
 
     def compose(self) -> ComposeResult:
         """Mount what is visible at first; panes come when they are first looked at."""
@@ -134,7 +136,8 @@ class MainScreen(MainKeys):
     def _listen(self, changed: Iterable[str]) -> None:
         """Ring for what has ended, failed or become NaN since it was seen last."""
         seen = (self.catalog.get(key) for key in changed)
-        found = self._bell.notice(entry for entry in seen if entry is not None)
+        # What cannot be looked at has not become anything.
+        found = self._bell.notice(entry for entry in seen if entry and not entry.away)
         if self.bell and self._bell.rings(found):
             self.app.bell()
 
@@ -184,6 +187,7 @@ class MainScreen(MainKeys):
             counts=tuple(status_counts(self.catalog.status_counts())),
             place=runs_list.place if runs_list.display else "",
             paused=self.paused,
+            gone=bool(self.catalog.missing and self.catalog.entries),
             changed_s=None if since is None else float(since > 2) * 2,
             round_trip_s=getattr(self.app, "round_trip_s", None),
             rung=self._bell.told if self.bell else "",
@@ -191,8 +195,9 @@ class MainScreen(MainKeys):
         )
         self.query_one("#header", HeaderLine).update_from(headline)
         self.query_one("#tabs", TabLine).update_from(self.session.view, len(self.marked()))
-        typed, ends = typed_line(self.filter, self.current_pane(), self.size.width)
-        note = self._note(is_typing=typed is not None)
+        pane = self.current_pane()
+        note = self._note(is_typing=is_typing(self.filter, pane))
+        typed, ends, note = typed_line(self.filter, pane, note, self.size.width)
         hints = self.query_one("#hints", HintLine)
         # Of all runs there is a chart only in wide terminals.
         has_no_chart = self.session.view == "runs" and self.keyed_pane() is None
@@ -212,7 +217,7 @@ class MainScreen(MainKeys):
         notes = [note] if (note := self.order_note()) and self.runs_list.display else []
         notes += ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
-        notes += [f"{from_file(str(root))}: {why}" for root, why in missing_roots(self.catalog)[:1]]
+        notes += [_gone(str(root), why) for root, why in missing_roots(self.catalog)[:1]]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
         if unread > TELL_UNREAD:
             notes.append(f"{unread:,} runs are still to be read")
@@ -273,3 +278,7 @@ class MainScreen(MainKeys):
     def action_rescan(self) -> None:
         """Read everything again."""
         self.watcher.rescan()
+
+
+def _gone(root: str, why: str) -> str:
+    return f"{shorten(from_file(root), ROOT_WIDTH, keep_end=True)}: {why}"

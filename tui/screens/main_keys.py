@@ -62,9 +62,7 @@ class MainKeys(PlacedPanes):
     def on_paste(self, event: events.Paste) -> None:
         """Paste into the filter, or into what is being typed into the pane."""
         pane, text = self.current_pane(), " ".join(event.text.split())
-        if pane is not None and pane.prompt is not None:
-            for character in text:
-                pane.press(character, character)
+        if pane is not None and pane.paste(text):
             self.update_lines()
         elif self.filter.paste(text):
             self.filter_again()
@@ -184,6 +182,9 @@ class MainKeys(PlacedPanes):
             self.filter.clear()
             self.session.errors_only = False
             self.filter_again()
+        if self.session.grouped or self.session.by_folder:
+            self.listing.reveal(key)
+            self.list_again()
         self.runs_list.move_to(key)
 
     def action_ask(self, kind: Kind) -> None:

@@ -41,6 +41,8 @@ class PlacedPanes(ListKeys):
         self.panes_at = 0.0
         """When they were drawn last."""
         self.panes_are_old = False
+        self._has_report = False
+        """Whether there is room for the chosen run's classification report beside the list."""
 
     @abstractmethod
     def update_lines(self) -> None:
@@ -50,7 +52,8 @@ class PlacedPanes(ListKeys):
 
     def scene_now(self) -> Scene:
         """Return what the panes are to draw."""
-        return Scene(self.selected, self.marked(), self.session, self.listing.runs, self.beside)
+        listed = self.listing.runs
+        return Scene(self.selected, self.marked(), self.session, listed, self.beside, self.said)
 
     def marked(self) -> tuple[Entry, ...]:
         """Return the marked runs that are there, in the order of marking."""
@@ -73,10 +76,23 @@ class PlacedPanes(ListKeys):
 
     def update_panes(self) -> None:
         """Draw the panes on screen with what is chosen and known now."""
+        if self._is_report_news() and self.session.view == "runs":
+            self.place()
+            return
         self.panes_at, self.panes_are_old = time.monotonic(), False
         for pane in self.visible_panes():
             with contained(self.said.say):
                 pane.show(self.scene_now())
+
+    def _is_report_news(self) -> bool:
+        """Tell whether the chosen run has a report and the one before had none, or the reverse."""
+        if self.selected is None:
+            return False
+        with self.selected.glimpse() as view:
+            if view is None or view.reading:  # not known yet; nothing is moved for a moment
+                return False
+            before, self._has_report = self._has_report, bool(view.full.reports)
+            return before != self._has_report
 
     # ---- where they are ------------------------------------------------------------------------
 
@@ -91,7 +107,8 @@ class PlacedPanes(ListKeys):
         width, height = self.size
         if not width or not height:
             return
-        boxes = arrange(width, height, len(self.listing.rows), self.session.view, self.alone)
+        rows, view = len(self.listing.rows), self.session.view
+        boxes = arrange(width, height, rows, view, self.alone, has_report=self._has_report)
         for name in boxes if self.painted else ():
             if name not in _WITHOUT_PANES:
                 self.pane(name)
@@ -99,6 +116,8 @@ class PlacedPanes(ListKeys):
             self.mount(TooSmall(id="too-small"))
         for widget in self.children:
             _put(widget, boxes.get(widget.id or ""))
+        if isinstance(self.focused, Pane) and not self.focused.display and "runs" in boxes:
+            self.runs_list.focus()
         self.update_panes()
 
     def pane(self, name: str) -> Pane:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from textual import events
 
 from ..catalog import RunView
-from ..renderables.board import Board, Seen
+from ..renderables.axes import AXES
+from ..renderables.board import SMOOTHINGS, Board, Seen
 from ..renderables.drawn_runs import CURVE_ROLES, Identity
+from ..renderables.overlay import Settings
 from ..renderables.text import Line
 from ..scene import Scene, glimpses, line_letters
-from ..session import MARK_LETTERS
+from ..session import MARK_LETTERS, Session
 from .pane import MARGIN, Pane
-from .typed import ERASING, edited
 
 ZOOM_STEP = 0.6
 DRAGGED = 2
@@ -30,6 +31,8 @@ class ChartsPane(Pane):
     def __init__(self) -> None:
         super().__init__()
         self.board = Board()
+        self._is_new = True
+        """Nothing was drawn yet."""
         self._pressed_at: int | None = None
         """Where the mouse button went down, in cells of the pane."""
 
@@ -44,7 +47,10 @@ class ChartsPane(Pane):
         if not entries:
             return self.without_run(width)
         board = self.board
+        if self._is_new:  # what was chosen the last time
+            board.settings, self._is_new = chosen(self.scene.session), False
         board.settings = replace(board.settings, grouped=self.scene.session.grouped)
+        keep(board.settings, self.scene.session)
         with glimpses(entries) as views:
             self.is_waiting = None in views
             board.take(
@@ -90,26 +96,17 @@ class ChartsPane(Pane):
         self.redraw()
         return True
 
-    def press(self, key: str, character: str | None) -> bool:
-        """Take the letters of a metric's name while one is searched for."""
-        if self.prompt is None:
-            return False
-        if key in ("enter", "escape"):
-            self.prompt = None
-            self.board.search = "" if key == "escape" else self.board.search
-        elif (text := edited(self.prompt, key, character)) != self.prompt:
-            self._search(text)
-        else:  # the arrows go through the charts that were found
-            return key in ERASING
-        self.redraw()
-        return True
+    def typing(self, text: str) -> None:
+        """Show only the metrics with these letters; the arrows go through what was found."""
+        self.board.search = text
 
-    def _search(self, text: str) -> None:
-        self.prompt = self.board.search = text
+    def typed(self, text: str | None) -> None:
+        """Keep what was found, or show all metrics again."""
+        self.board.search = text or ""
 
     def action_search(self) -> None:
         """Have the name of a metric typed."""
-        self._search(self.board.search)
+        self.prompt = self.board.search
         self.board.is_single = False
 
     def action_metric(self, move: int) -> None:
@@ -217,6 +214,24 @@ class ChartsPane(Pane):
 
     def _hit(self, x: int, y: int) -> tuple[str, float] | None:
         return self.board.at(x - MARGIN, y - TITLE_LINES)
+
+
+def chosen(session: Session) -> Settings:
+    """Return how charts were drawn the last time; what is not understood is as at first."""
+    return Settings(
+        axis=session.axis if session.axis in AXES else Settings().axis,
+        log_x=session.log_x,
+        log_y=frozenset(session.log_y),
+        smoothing=session.smoothing if session.smoothing in SMOOTHINGS else 0.0,
+        robust=session.robust,
+    )
+
+
+def keep(settings: Settings, session: Session) -> None:
+    """Note how charts are drawn; zoom and cursor are for what is looked at now."""
+    session.axis, session.log_x = settings.axis, settings.log_x
+    session.log_y = sorted(settings.log_y)
+    session.smoothing, session.robust = settings.smoothing, settings.robust
 
 
 def identities(scene: Scene) -> list[Identity]:

@@ -12,7 +12,6 @@ from runstore.threads import start_daemon
 from ..catalog import Entry, RunView
 from ..compared_runs import ComparedRuns, RunBeside, read_patch
 from ..comparison_file import WRITTEN, command, problem_with, write
-from ..keymap import find
 from ..renderables.compare import COLUMN, Column, CompareTable
 from ..renderables.facts import run_count
 from ..renderables.patch_difference import PatchDifference, difference
@@ -29,7 +28,6 @@ from ..renderables.text import (
 )
 from ..scene import Scene
 from .pane import Pane
-from .typed import edited
 
 NAMESAKES = 4
 """Runs that are compared where none is marked, the chosen one included."""
@@ -37,8 +35,6 @@ NAMESAKES_WITHIN = 500
 """Rows of the list, before and behind the chosen run, in which they are looked for."""
 SORTABLE = 8
 """Metrics that a key goes through, the most telling."""
-MOST_TOLD = 3
-"""Lines of what came of an export: a path may be long."""
 DEFAULT_NAME = "comparison.md"
 _HOW_TO_MARK = "Space in the list marks runs"
 
@@ -62,8 +58,8 @@ class ComparePane(Pane):
         self._table: CompareTable | None = None
         self._table_of: tuple[object, ...] = ()
         self._besides: list[RunBeside] = []
-        self._told = ""
-        """What came of the last export."""
+        self._offered = DEFAULT_NAME
+        """What to call the next file: the last name, while nothing was written under it."""
         self._file = ""
         """The name of the last file that was written."""
         self._working = False
@@ -97,13 +93,9 @@ class ComparePane(Pane):
         table = self._made(width)
         notes = chain(*(paragraph(text, width, role) for text, role in self._notes(entries)))
         top = [*notes, *table.head]
-        told = paragraph(self._told, width, "best")[:MOST_TOLD] if self._told else []
-        foot = self._foot(width)
-        room = height - len(top) - len(told)
-        shown = self.scrolled(_behind(table.lines, foot), room)
-        self._length += height - room
-        blank = [EMPTY] * (room - len(shown)) if told else []
-        return [*top, *shown, *blank, *told]
+        shown = self.scrolled(_behind(table.lines, self._foot(width)), height - len(top))
+        self._length += len(top)
+        return [*top, *shown]
 
     def _made(self, width: int) -> CompareTable:
         shown = (tuple(self._besides), self._all_params, self._sorted_by, width)
@@ -201,7 +193,6 @@ class ComparePane(Pane):
 
     def action_column(self, move: int) -> None:
         """Move the cursor to another run, scroll it into sight."""
-        self._told = ""
         self._cursor = max(1, min(self._cursor + move, len(self._besides) - 1))
 
     def action_columns(self, pages: int) -> None:
@@ -212,11 +203,11 @@ class ComparePane(Pane):
 
     def action_all_params(self) -> None:
         """Show also the parameters in which no run differs, or not."""
-        self._told, self._all_params = "", not self._all_params
+        self._all_params = not self._all_params
 
     def action_sort(self) -> None:
         """Have the best run first, by the next metric; or the order of marking again."""
-        self._told, self._sorted_by = "", self._sorted_by + 1
+        self._sorted_by += 1
         self._cursor = self._first = 1
 
     def action_patches(self) -> None:
@@ -225,7 +216,7 @@ class ComparePane(Pane):
         if self._patches is not None:
             self._leave_patches()
         elif len(self._besides) < 2:
-            self._told = "two runs are needed to compare their patches"
+            self.scene.said.say("two runs are needed to compare their patches")
         elif not self._working:
             in_order = self._in_order(self._comparison())
             pair = [in_order[0], in_order[self._cursor]]
@@ -239,7 +230,7 @@ class ComparePane(Pane):
         (first, of_first), (second, of_second) = read_patch(one), read_patch(other)
         problem = of_first.problem or of_second.problem
         if problem:
-            self._told = f"a patch cannot be read: {problem}"
+            self.scene.said.say(f"a patch cannot be read: {problem}")
             return
         self._patches, self._top = difference(first, second), 0
 
@@ -256,44 +247,35 @@ class ComparePane(Pane):
         """Ask for the name of a file."""
         unread = any(beside.reading for beside in self._besides)
         if not self._besides or unread:
-            self._told = "nothing written: runs are still being read; try again"
+            self.scene.said.say("nothing written: runs are still being read; try again")
         else:
-            self._told, self.prompt = "", DEFAULT_NAME
+            self.prompt = self._offered
 
-    def press(self, key: str, character: str | None) -> bool:
-        """Take the keys of the name that is asked for; and Esc, which leaves the patches."""
-        if self.prompt is None:
-            if key == "escape" and self._patches is not None:
-                self._leave_patches()
-                self.redraw()
-                return True
-            found = find(key, self.NAME)
-            if found is None or found.action != "export":
-                return False
-            # At once: as an action it would come behind the next keys of who types ahead.
-            self.action_export()
-            self.redraw()
-            return True
-        match key:
-            case "enter":
-                name, self.prompt = self.prompt.strip(), None
-                self._export(name)
-            case "escape":
-                self.prompt = None
-            case _:
-                self.prompt = edited(self.prompt, key, character)
+    def press_outside(self, key: str, character: str | None) -> bool:
+        """Leave the patches by Esc."""
+        if key != "escape" or self._patches is None:
+            return False
+        self._leave_patches()
         self.redraw()
         return True
 
+    def typed(self, text: str | None) -> None:
+        """Write the comparison into a file of the name that was typed."""
+        if text is not None and not self._working:
+            self._export(text.strip())
+
     def _export(self, name: str) -> None:
-        self._told = problem_with(name)
-        if self._told or self._working:
+        self._offered = name or DEFAULT_NAME
+        if problem := problem_with(name):
+            self.scene.said.say(problem)
             return
         comparison, all_params = self._comparison(), self._all_params
 
         def work() -> None:
-            self._told = write(comparison, name, all_params=all_params)
-            self._file = name if self._told.startswith(WRITTEN) else self._file
+            told = write(comparison, name, all_params=all_params)
+            if told.startswith(WRITTEN):
+                self._file, self._offered = name, DEFAULT_NAME
+            self.scene.said.say(told)
 
         self._do(work)
 
@@ -304,7 +286,7 @@ class ComparePane(Pane):
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - the boundary of the thread
-                self._told = f"{type(error).__name__}: {error}"
+                self.scene.said.say(f"{type(error).__name__}: {error}")
             finally:
                 self._working = False
 

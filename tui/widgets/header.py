@@ -21,6 +21,8 @@ class Headline:
     counts: tuple[tuple[str, int], ...]
     place: str = ""
     paused: bool = False
+    gone: bool = False
+    """A root is not there now: what is listed below it is as it was."""
     changed_s: float | None = None
     """Seconds since anything changed; None: nothing yet."""
     round_trip_s: float | None = None
@@ -67,6 +69,8 @@ class HeaderLine(LinesWidget):
             parts.append(Span(f"link {shown.round_trip_s * 1000:.0f} ms   ", "warn"))
         if shown.paused:
             parts.append(Span("PAUSED ", "warn-strong"))
+        elif shown.gone:
+            parts.append(Span("✗ gone ", "bad"))
         elif shown.changed_s is not None and shown.changed_s < 2:
             parts.append(Span("● live ", "good"))
         else:

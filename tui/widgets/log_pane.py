@@ -13,7 +13,6 @@ from ..renderables.log import row_line
 from ..renderables.text import Line, Span, from_file, line, paragraph
 from ..side_reader import SideReader
 from .pane import Pane
-from .typed import ERASING, edited
 
 PARTS = ("output", "events", "both")
 EVENTS_SHARE = 3
@@ -190,25 +189,13 @@ class LogPane(Pane):
             self._events.look(way)
         self._draw()
 
-    def press(self, key: str, character: str | None) -> bool:
-        """Take what is typed into a search; Esc ends one."""
-        if self.prompt is None:
-            return self._press_outside(key, character)
-        match key:
-            case "enter":
-                typed, self.prompt = self.prompt, None
-                self._search(typed)
-            case "escape":
-                self.prompt = None
-            case _:
-                before, self.prompt = self.prompt, edited(self.prompt, key, character)
-                return self.prompt != before or key in ERASING
-        return True
+    def typed(self, text: str | None) -> None:
+        """Search."""
+        if text is not None:
+            self._search(text)
 
-    def _press_outside(self, key: str, character: str | None) -> bool:
-        if character == "/":  # at once: what is typed right behind it must not be lost
-            self.action_search()
-            return True
+    def press_outside(self, key: str, character: str | None) -> bool:
+        """End a search by Esc."""
         if key == "escape" and self._needle is not None:
             self._search("")
             return True

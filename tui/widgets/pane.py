@@ -12,6 +12,7 @@ from ..messages import PaneChosen
 from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width, paragraph
 from ..scene import Scene
 from .lines import LinesWidget, guarded
+from .typed import edited, pasted
 
 NO_RUN = "no run is chosen: there is none, or the filter leaves all out"
 MARGIN = 1
@@ -29,7 +30,7 @@ class Pane(LinesWidget, can_focus=True):
 
     NAME = ""
     PROMPT = "/"
-    """What stands before the text that is being typed into it."""
+    """What stands before the text that is being typed into it, as a rule."""
     HELP = "Enter keeps   Esc drops"
     """What ends the typing, and how."""
     FOLLOWS_CLOCK = False
@@ -58,9 +59,46 @@ class Pane(LinesWidget, can_focus=True):
         """Return what follows the pane's name in its title line."""
         return ""
 
+    # ---- what is typed into it -------------------------------------------------------------------
+
     def press(self, key: str, character: str | None) -> bool:
         """Take a key before it means anything else; return False when it is not for the pane."""
+        if self.prompt is None:
+            return self.press_outside(key, character)
+        if key in ("enter", "escape"):
+            text, self.prompt = self.prompt, None
+            self.typed(text if key == "enter" else None)
+            self.redraw()
+            return True
+        return self._take(edited(self.prompt, key, character))
+
+    def paste(self, text: str) -> bool:
+        """Add a text to what is typed; return False where nothing can be."""
+        return self.prompt is not None and self._take(pasted(self.prompt, text))
+
+    def _take(self, text: str | None) -> bool:
+        if text is None:
+            return False
+        self.prompt = text
+        self.typing(text)
+        self.redraw()
+        return True
+
+    def press_outside(self, key: str, character: str | None) -> bool:
+        """Do the same while nothing is typed."""
         return False
+
+    def asks(self) -> str:
+        """Return what stands before the text that is typed."""
+        return self.PROMPT
+
+    def typing(self, text: str) -> None:
+        """Take what is typed so far."""
+
+    def typed(self, text: str | None) -> None:
+        """Take what was typed, on Enter; None on Esc."""
+
+    # ---- one step in and out ---------------------------------------------------------------------
 
     def enter(self) -> bool:
         """Go one step into what is shown, on Enter; return False when there is nowhere to go."""

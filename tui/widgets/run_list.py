@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from textual import events
@@ -25,13 +25,15 @@ from ..renderables.run_columns import (
     plan_columns,
 )
 from ..renderables.run_table import Together
-from ..renderables.text import Line, Span, fit_line, from_file, line, shorten
+from ..renderables.text import Line, Span, dimmed, fit_line, from_file, line, shorten
 from ..session import Session
 from .lines import LinesWidget
 
 FACTS_KEPT = 1000
 """Runs whose line need not be made again when they come back into view."""
 MARK_WIDTH = 1
+DEEPEST = 4
+"""Folders further down are not moved further to the right: names need the room."""
 NEIGHBOURS = 10
 """Rows above and below that a name on its own is told apart from."""
 
@@ -48,8 +50,8 @@ class RunList(LinesWidget, can_focus=True):
         super().__init__(id=id)
         self.rows: Sequence[Row] = ()
         self.metrics: Sequence[str] = ()
-        self.inside: Collection[str] = ()
-        """Keys of the runs that are below the row of their group."""
+        self.depths: Mapping[str, int] = {}
+        """How many groups the rows are in, by their keys; without those that are in none."""
         self.empty: Callable[[int], list[Line]] = lambda width: []
         """Returns what to say when there are no runs."""
         self.session = Session()
@@ -77,7 +79,7 @@ class RunList(LinesWidget, can_focus=True):
         rows: Sequence[Row],
         metrics: Sequence[str],
         changed: frozenset[str] | None,
-        inside: Collection[str] = (),
+        depths: Mapping[str, int] | None = None,
     ) -> None:
         """Show other runs, or the same with new values.
 
@@ -85,14 +87,14 @@ class RunList(LinesWidget, can_focus=True):
             rows: The runs and groups, in order.
             metrics: The metrics and parameters worth a column, the most telling first.
             changed: Keys of the runs whose values changed; None means all.
-            inside: Keys of the runs that are below the row of their group.
+            depths: How many groups the rows are in, by their keys; without those in none.
         """
         is_same = rows is self.rows and metrics is self.metrics
         stay = bool(self._cursor) or (bool(self.session.sort) and not self._stays_on_top)
         self._stays_on_top = False
         if rows is not self.rows:
             self._group_facts = {}
-        self.rows, self.metrics, self.inside = rows, metrics, inside
+        self.rows, self.metrics, self.depths = rows, metrics, depths or {}
         if changed is None:
             self._facts.clear()
         else:
@@ -116,10 +118,12 @@ class RunList(LinesWidget, can_focus=True):
             for index, row in enumerate(self.rows):
                 if row.key == wanted:
                     return index
-        for index, row in enumerate(self.rows):
-            if isinstance(row, GroupRow) and any(e.key == self._chosen for e in row.members):
-                return index
-        return self._cursor
+        groups = (
+            index
+            for index, row in enumerate(self.rows)
+            if isinstance(row, GroupRow) and any(e.key == self._chosen for e in row.members)
+        )
+        return max(groups, default=self._cursor)  # the innermost one
 
     @property
     def chosen_row(self) -> Row | None:
@@ -254,15 +258,19 @@ class RunList(LinesWidget, can_focus=True):
 
     def _told_apart(self, read: Mapping[str, Facts]) -> dict[str, Facts]:
         """Give each row what tells it from its namesakes; below a row of seeds that is the seed."""
-        below = {key for key in read if self.session.grouped and key in self.inside}
-        others = {key: fact for key, fact in read.items() if key not in below}
+        below = {key for key in read if self.session.grouped and key in self.depths}
+        folders = {
+            row.key for row in self._visible() if isinstance(row, GroupRow) and row.is_folder
+        }
+        others = {key: fact for key, fact in read.items() if key not in below | folders}
         told = dict(zip(others, tell_apart(list(others.values())), strict=True))
-        return told | {key: replace(read[key], apart=_seeds(read[key])) for key in below}
+        told |= {key: replace(read[key], apart=_seeds(read[key])) for key in below}
+        return {key: told.get(key, fact) for key, fact in read.items()}
 
     def _plan(self, width: int, facts: Mapping[str, Facts]) -> Columns:
         session = self.session
         ascending = starts_ascending(session.sort) != session.reverse
-        indent = 0 if facts.keys().isdisjoint(self.inside) else INDENT
+        indent = max((self._indent(key) for key in facts), default=0)
         choice = Choice(session.sort, ascending, self._first_column, session.grouped, indent)
         room = width - MARK_WIDTH - 1
         self.columns = plan_columns(room, self.metrics, facts.values(), choice)
@@ -270,13 +278,18 @@ class RunList(LinesWidget, can_focus=True):
         return self.columns
 
     def _line(self, row: Row, facts: Facts | None, columns: Columns, now_s: float) -> Line:
-        indent = INDENT if row.key in self.inside else 0
+        indent = self._indent(row.key)
         if isinstance(row, GroupRow):
             assert facts is not None
-            return self._group_line(row, facts, columns, now_s)
+            made = self._group_line(row, facts, columns, now_s)
+            return dimmed(made) if all(entry.away for entry in row.members) else made
         if facts is None:
             return run_table.unread_row(from_file(row.ref.id), columns, indent)
-        return run_table.row(facts, columns, now_s, indent)
+        made = run_table.row(facts, columns, now_s, indent)
+        return dimmed(made) if row.away else made
+
+    def _indent(self, key: str) -> int:
+        return INDENT * min(self.depths.get(key, 0), DEEPEST)
 
     def _group_line(self, row: GroupRow, facts: Facts, columns: Columns, now_s: float) -> Line:
         # The runs of a folder may be of anything: their means would say nothing.
@@ -285,7 +298,7 @@ class RunList(LinesWidget, can_focus=True):
         spread = {name: mean[1] for name, mean in means if mean[1] is not None}
         together = Together(len(row.members), row.counts, row.folded, spread)
         facts = replace(facts, last={name: mean[0] for name, mean in means})
-        return run_table.group_row(facts, together, columns, now_s)
+        return run_table.group_row(facts, together, columns, now_s, self._indent(row.key))
 
     @staticmethod
     def _metrics_of(columns: Columns) -> list[str]:

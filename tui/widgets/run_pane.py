@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from ..beside import Writing
 from ..catalog import Entry, RunView
 from ..renderables.run_page import BESIDE_WIDTH, Flow, page
 from ..renderables.text import Line
 from ..scene import Scene
 from .around import around
 from .pane import Pane
-from .typed import edited
 
 
 class RunPane(Pane):
@@ -31,6 +31,8 @@ class RunPane(Pane):
         """Columns of the epoch table that are scrolled out of sight at the left."""
         self._noted: Entry | None = None
         """The run that the note is about, which is being typed."""
+        self._writing: list[Writing] = []
+        """Notes that are not known to be in their files: their words may be needed again."""
 
     def show(self, scene: Scene) -> None:
         """Show other runs, or the same with new values."""
@@ -40,6 +42,7 @@ class RunPane(Pane):
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
         """Return the page."""
+        self._take_back()
         assert self.entry is not None  # there is a view of it
         known = around(self.scene.beside, self.entry, view)
         self._flow = page(view.listed, view.full, known, width, time.time(), self._first)
@@ -84,14 +87,22 @@ class RunPane(Pane):
         if self.entry is not None:
             self._noted, self.prompt = self.entry, ""
 
-    def press(self, key: str, character: str | None) -> bool:
-        """Take what is typed into a note."""
-        if self.prompt is None:
-            return False
-        if key not in ("enter", "escape"):
-            self.prompt = edited(self.prompt, key, character)
-            return True
-        if key == "enter" and self._noted is not None and self.prompt.strip():
-            self.scene.beside.add_note(self._noted, self.prompt)
-        self._noted = self.prompt = None
-        return True
+    def asks(self) -> str:
+        """Name the run where the note is about another one than that on screen."""
+        noted = self._noted
+        return self.PROMPT if noted in (None, self.entry) else f"note on {noted.name}: "
+
+    def typed(self, text: str | None) -> None:
+        """Write the note."""
+        if self._noted is not None and text is not None and text.strip():
+            self._writing.append(self.scene.beside.add_note(self._noted, text))
+        self._noted = None
+
+    def _take_back(self) -> None:
+        """Have the words of a note that was not written in the prompt, as soon as that is free."""
+        self._writing = [one for one in self._writing if one.problem or not one.ended]
+        failed = next((one for one in self._writing if one.problem), None)
+        if failed is not None and self.prompt is None:
+            self._writing.remove(failed)
+            self._noted, self.prompt = failed.entry, failed.text
+        self.is_waiting |= bool(self._writing)

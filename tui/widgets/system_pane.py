@@ -81,8 +81,8 @@ class SystemPane(Pane):
             told.append(f"sampled {age(time.time() - page.drawn.time)}")
         if page.share_read < 1:
             told.append(f"reading {percent(page.share_read)}")
-        if page.problem:
-            told.append(from_file(page.problem))
+        if page.problem or page.damage:
+            told.append(from_file(page.problem or page.damage))
         return " · ".join(told)
 
     def action_window(self, move: int) -> None:
@@ -104,4 +104,7 @@ def _why(page: Page, failure: str, width: int) -> list[Line]:
     problem = page.problem or failure
     if problem:
         return paragraph(f"the samples cannot be read: {from_file(problem)}", width, "warn")
+    if page.damage:
+        told = f"no samples that can be read: {from_file(page.damage)}"
+        return paragraph(told, width, "warn")
     return paragraph(NO_SAMPLES, width)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-ERASING = frozenset({"backspace", "ctrl+h", "ctrl+u", "ctrl+w"})
-"""Keys that take text away, also where none is left."""
 
+def edited(text: str, key: str, character: str | None) -> str | None:
+    """Return the text after a key; None for a key that is not for the text.
 
-def edited(text: str, key: str, character: str | None) -> str:
-    """Return the text after a key; the same where the key edits nothing.
+    Keys that take text away are for it also where none is left.
 
     Args:
         text: what was typed before.
@@ -21,5 +20,10 @@ def edited(text: str, key: str, character: str | None) -> str:
             return ""
         case "ctrl+w":
             return text.rstrip().rpartition(" ")[0]
-    printed = character is not None and character.isprintable()
-    return text + character if printed and character is not None else text
+    return pasted(text, character or "")
+
+
+def pasted(text: str, more: str) -> str | None:
+    """Return the text with what is printable of another one behind it; None where nothing is."""
+    printable = "".join(character for character in more if character.isprintable())
+    return text + printable if printable else None
