@@ -1,4 +1,4 @@
-"""Which tags people gave a run and took away since it began: one small JSON document each in `tags/`.
+"""Tags that people gave a run and took away since it began: a JSON document each in `tags/`.
 
 `run.json`, which has the first ones, is written once. So a change is a file of its own, that is
 never written again, and what counts of a tag is the newest word on it (docs/format.md, "tags").

@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 
 from runstore.comparison import direction_of
 from runstore.ranking import rank_metrics
+from runstore.run_filter import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 
 from .catalog import Entry
 from .grouping import group_key, groups, is_seed, mean_and_spread
-from .query import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 from .renderables.run_columns import (
     DONE,
     EPOCH,
