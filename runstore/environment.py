@@ -42,7 +42,7 @@ class Code:
     """The state of the git checkout that was run from."""
 
     facts: dict[str, Any]
-    """`commit`, `branch`, `remote`, `dirty`; empty outside a checkout."""
+    """`commit`, `prefix`, `branch`, `remote`, `dirty`; empty outside a checkout."""
     patch: bytes
     """Changes since the commit, without secrets; empty when there are none."""
 
@@ -120,9 +120,10 @@ def code(directory: Path) -> Code:
 
     The code that a process runs was imported already, so one reading holds for all its runs.
     """
-    commit = _git(directory, "rev-parse", "HEAD")
-    if commit is None:
+    told = _git(directory, "rev-parse", "HEAD", "--show-prefix")
+    if told is None:
         return Code({}, b"")
+    commit, _, prefix = told.partition("\n")
     patch = _git(directory, "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
     changes = (_git(directory, "status", "--porcelain") or "").splitlines()
     whole = patch.encode("utf-8", "surrogateescape")
@@ -134,6 +135,7 @@ def code(directory: Path) -> Code:
     remote = _git(directory, "remote", "get-url", "origin")
     found = {
         "commit": commit.strip(),
+        "prefix": prefix.removesuffix("\n"),
         "branch": (_git(directory, "rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
         "remote": redact_text(remote.strip()) if remote else None,
         "dirty": bool(changes),
