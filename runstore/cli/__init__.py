@@ -35,6 +35,7 @@ COMMANDS = {
     "note": "Write a note about a run.",
     "query": "Ask the runs below a root a question in SQL.",
     "resume": "Start a run's command again, as its next attempt.",
+    "rm": "Remove runs for good.",
     "script": "Print a batch script for Slurm that resumes by itself.",
     "show": "Show one run: position, epochs, report, warnings.",
     "tag": "Give tags to runs, and take them away.",
