@@ -34,6 +34,11 @@ VARIABLES = (
     "CONDA_DEFAULT_ENV",
     "VIRTUAL_ENV",
 )
+# Whatever the user's settings, a patch that `git apply` takes.
+_PATCH = (
+    *("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "diff.relative=false"),
+    *("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
+)
 VARIABLE_PREFIXES = ("SLURM_", "TORCH_", "NCCL_", "RUNSTORE_")
 
 
@@ -124,7 +129,7 @@ def code(directory: Path) -> Code:
     if told is None:
         return Code({}, b"")
     commit, _, prefix = told.partition("\n")
-    patch = _git(directory, "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
+    patch = _git(directory, *_PATCH, "HEAD") or ""
     changes = (_git(directory, "status", "--porcelain") or "").splitlines()
     whole = patch.encode("utf-8", "surrogateescape")
     # Redaction takes time, so what cannot be kept is cut before it; twice, as it shortens lines.

@@ -115,13 +115,18 @@ def _code(git: Any, run_dir: Path) -> Code:
         commit=commit if _COMMIT.fullmatch(commit) else "",
         branch=_text(facts, "branch"),
         remote=_text(facts, "remote"),
-        prefix=prefix if isinstance(prefix, str) else None,
+        prefix=prefix if isinstance(prefix, str) and _stays_inside(prefix) else None,
         dirty=facts.get("dirty") is True,
         untracked=max(0, whole(facts.get("untracked")) or 0),
         patch_redacted=facts.get("patch_redacted") is True,
         patch_truncated=facts.get("patch_truncated") is True,
         patch=patch if _is_regular(patch) else None,
     )
+
+
+def _stays_inside(prefix: str) -> bool:
+    """Tell whether a relative path leads nowhere else."""
+    return not prefix.startswith("/") and ".." not in prefix.split("/") and "\0" not in prefix
 
 
 def _is_regular(path: Path) -> bool:
