@@ -43,11 +43,14 @@ def _moment(context: click.Context, option: click.Parameter, value: str | None) 
 @click.command("journal", cls=ManualCommand, manual=MANUAL)
 @root_argument
 @root_option
-@click.option("--last", metavar="N", type=click.IntRange(min=1), help="Only the N newest.")
+@click.option(
+    "--last", metavar="N", type=click.IntRange(min=1), show_default="all", help="Only the N newest."
+)
 @click.option(
     "--since",
     metavar="WHEN",
     callback=_moment,
+    show_default="the first run",
     help="Only those that were created since: 7d, 12h, today, yesterday, 2026-11-20, "
     "'2026-11-20 14:15'.",
 )

@@ -81,6 +81,7 @@ filter_option = click.option(
     "query",
     metavar="TEXT",
     callback=_ask,
+    show_default="all runs",
     help="Only runs that the filter of the monitor would show: 'tag:demo lr>=1e-3 "
     "-status:failed', docs/monitor.md.",
 )

@@ -31,12 +31,12 @@ MANUAL = Manual(
     examples={
         "How to run it again": "runstore reproduce latest",
         "The code that it ran, to look at": "runstore reproduce latest --into ../then",
-        "All of it": "runstore reproduce latest --into ../again --run",
+        "All of it": "runstore reproduce latest --into ../again --start",
     },
     statuses={
         "0": "printed, or done; nothing of the code is missing",
         "1": "no such run, or something is missing: one line on standard error says what",
-        "N": "with --run: that of the command",
+        "N": "with --start: that of the command",
     },
     variables=READ_VARIABLES,
     see=("runstore diff", "runstore journal", "runstore resume", "docs/journal.md"),
@@ -45,8 +45,14 @@ MANUAL = Manual(
 
 @click.command("reproduce", cls=ManualCommand, manual=MANUAL)
 @run_argument
-@click.option("--into", metavar="DIR", type=DIRECTORY, help="Make DIR, with the code of the run.")
-@click.option("--run", "runs", is_flag=True, help="With --into: then run the command in it.")
+@click.option(
+    "--into",
+    metavar="DIR",
+    type=DIRECTORY,
+    show_default="print how",
+    help="Make DIR, with the code of the run.",
+)
+@click.option("--start", "starts", is_flag=True, help="With --into: then start the command in it.")
 @click.option(
     "--anyway",
     is_flag=True,
@@ -56,13 +62,13 @@ MANUAL = Manual(
     "--repo",
     metavar="DIR",
     type=DIRECTORY,
-    help="A checkout or clone that has the commit.  [default: the one that RUN was started in, or "
-    "that of the current directory]",
+    show_default="the one that RUN was started in, or that of the current directory",
+    help="A checkout or clone that has the commit.",
 )
 @root_option
 @map_option
 def command(
-    run: str, into: Path | None, runs: bool, anyway: bool, repo: Path | None, root: Path
+    run: str, into: Path | None, starts: bool, anyway: bool, repo: Path | None, root: Path
 ) -> None:
     """Print how to run RUN once more: the commit, the patch and the command, as lines for bash.
 
@@ -71,14 +77,14 @@ def command(
     one line each: no commit on record, a commit that is not in the repository, a patch that was cut
     or from which secrets were taken, files that git did not track. The new run is a run of its own.
     """
-    if runs and into is None:
-        raise click.UsageError("--run goes with --into DIR")
+    if starts and into is None:
+        raise click.UsageError("--start goes with --into DIR")
     (reader,) = glanced([find(run, root, watched)])
     plan = reproduction(reader.state, repository=repo, into=into)
     if into is None:
         _print(plan)
         return
-    wanted = check_command(plan) if runs else None
+    wanted = check_command(plan) if starts else None
     check_out(plan, anyway=anyway)
     _tell(plan)
     say(f"the code of {plan.state.id} is in {into}; to take it away: {_taking_away(plan)}")

@@ -33,8 +33,7 @@ NAMES_SHOWN = 5
 MANUAL = Manual(
     examples={
         "One, after a look at what would be lost": "runstore rm latest",
-        "All that crashed, without being asked": "runstore ls --filter status:crashed --json "
-        "| jq -r '.[].path' | xargs runstore rm --yes",
+        "A whole sweep, without being asked": "runstore rm --yes runs/sweep/*",
     },
     statuses={
         "0": "removed",
