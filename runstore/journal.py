@@ -21,6 +21,7 @@ from runstore.numbers import count, duration, local_time, metric, of_total
 from runstore.paths import listed_name
 from runstore.provenance import Provenance, provenance
 from runstore.ranking import most_telling, telling_metrics
+from runstore.reader import known_state
 from runstore.records import JsonObject
 from runstore.run_filter import Query, StateSubject
 from runstore.sources import NATIVE, RunRef
@@ -131,7 +132,7 @@ def _read(
 
 
 def _entry(ref: RunRef, reader: RunReader, root: Path) -> Entry:
-    state = reader.state
+    state = known_state(reader)
     place = _place(ref, state, root)
     return Entry(state, place, _changed(ref), provenance(state), notes_of(state))
 

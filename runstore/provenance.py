@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.paths import RunPaths
-from runstore.records import JsonObject, whole
-from runstore.sources import NATIVE
-from runstore.sources.native import recorded_document
+from runstore.records import whole
 from runstore.state import RunState
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -77,10 +75,10 @@ class Provenance:
 
 
 def provenance(state: RunState) -> Provenance:
-    """Return where a run comes from; a glance at it is enough."""
+    """Return where a run comes from, of a state with its whole `run.json` (`known_state`)."""
     first = state.attempts.get(1)
     # Without a run.json the first attempt's launcher tells some of it.
-    facts = {**((first.begun if first else None) or {}), **_document(state)}
+    facts = {**((first.begun if first else None) or {}), **state.info}
     command = _words(facts.get("command"))
     begun = state.newest.begun if state.newest and state.attempt > 1 else None
     newest = _words((begun or {}).get("command"))
@@ -97,13 +95,6 @@ def provenance(state: RunState) -> Provenance:
         code=_code(facts.get("git"), state.path),
         newest_command=newest if newest != command else None,
     )
-
-
-def _document(state: RunState) -> JsonObject:
-    """Return `run.json`; of a long one a glance has kept what lists show, which is no command."""
-    if state.source == NATIVE.name and state.info and "command" not in state.info:
-        return recorded_document(state.path)
-    return state.info
 
 
 def _code(git: Any, run_dir: Path) -> Code:

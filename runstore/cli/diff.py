@@ -19,6 +19,7 @@ from runstore.errors import RunStoreError
 from runstore.labels import labels
 from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
+from runstore.reader import known_state
 from runstore.repository import COMMITS_TOLD, Commit
 from runstore.sources.glances import glanced
 from runstore.text import printable
@@ -52,7 +53,7 @@ def command(first: str, second: str, as_json: bool, root: Path) -> None:
     all is a matter of `runstore compare`.
     """
     refs = [find(run, root, watched) for run in (first, second)]
-    states = [reader.state for reader in glanced(refs)]
+    states = [known_state(reader) for reader in glanced(refs)]
     if refs[0].place == refs[1].place:
         raise RunStoreError(f"{first!r} and {second!r} are the same run, {refs[0].place}")
     names = labels(refs, root)

@@ -16,6 +16,7 @@ from runstore.completion.parameters import DIRECTORY
 from runstore.errors import RunStoreError
 from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
+from runstore.reader import known_state
 from runstore.reproduction import (
     Reproduction,
     bash_lines,
@@ -80,7 +81,7 @@ def command(
     if starts and into is None:
         raise click.UsageError("--start goes with --into DIR")
     (reader,) = glanced([find(run, root, watched)])
-    plan = reproduction(reader.state, repository=repo, into=into)
+    plan = reproduction(known_state(reader), repository=repo, into=into)
     if into is None:
         _print(plan)
         return
