@@ -54,7 +54,7 @@ def command(first: str, second: str, as_json: bool, root: Path) -> None:
     """
     refs = [find(run, root, watched) for run in (first, second)]
     states = [known_state(reader) for reader in glanced(refs)]
-    if refs[0].place == refs[1].place:
+    if refs[0].path.resolve() == refs[1].path.resolve():
         raise RunStoreError(f"{first!r} and {second!r} are the same run, {refs[0].place}")
     names = labels(refs, root)
     differences = Differences(states[0], states[1], (names[0], names[1]))

@@ -100,7 +100,7 @@ def _doomed(run: str, root: Path, even_unknown: bool) -> Doomed:
 
 def _line(one: Doomed) -> str:
     inside = one.contents
-    lost = f"{size(inside.size_bytes)} in {inside.files:,} file{'s' * (inside.files != 1)}"
+    lost = f"{size(inside.size_bytes)} in {_count(inside.files, 'file') or 'no file'}"
     told = _of_run(one.state) if one.state else ["left of a removal that was interrupted"]
     return f"{one.path}: {', '.join([*told, lost])}{_parts(inside)}"
 
@@ -119,16 +119,18 @@ def _of_run(state: RunState) -> Iterator[str]:
 
 def _parts(inside: Contents) -> str:
     parts = [
-        f"{inside.checkpoints:,} checkpoints of {size(inside.checkpoint_bytes)}"
-        if inside.checkpoints
-        else "",
-        f"{inside.samples:,} samples" if inside.samples else "",
-        f"{inside.notes:,} notes" if inside.notes else "",
+        _count(inside.checkpoints, "checkpoint", f" of {size(inside.checkpoint_bytes)}"),
+        _count(inside.samples, "sample"),
+        _count(inside.notes, "note"),
         _others(inside.others),
         *inside.problems[:1],
     ]
     told = ", ".join(filter(None, parts))
     return f": {told}" if told else ""
+
+
+def _count(number: int, what: str, more: str = "") -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}{more}" if number else ""
 
 
 def _others(names: Sequence[str]) -> str:
