@@ -107,8 +107,8 @@ def schema(name: str) -> Any:
 
 
 def _table(name: str) -> str:
-    """Return the keys of a schema as a table; `show` without those that `ls` has."""
-    known = schema("ls")["items"]["properties"] if name == "show" else {}
+    """Return the keys of a schema as a table; without those of `ls` where they are all there."""
+    known = schema("ls")["items"]["properties"] if name in ("show", "journal") else {}
     rows = [
         f"| `{place}` | {_kind(own)} | {own.get('description', '')} |\n"
         for place, own in _properties(schema(name), "")

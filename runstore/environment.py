@@ -34,6 +34,11 @@ VARIABLES = (
     "CONDA_DEFAULT_ENV",
     "VIRTUAL_ENV",
 )
+# Whatever the user's settings, a patch that `git apply` takes.
+_PATCH = (
+    *("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "diff.relative=false"),
+    *("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"),
+)
 VARIABLE_PREFIXES = ("SLURM_", "TORCH_", "NCCL_", "RUNSTORE_")
 
 
@@ -42,7 +47,7 @@ class Code:
     """The state of the git checkout that was run from."""
 
     facts: dict[str, Any]
-    """`commit`, `branch`, `remote`, `dirty`; empty outside a checkout."""
+    """`commit`, `prefix`, `branch`, `remote`, `dirty`; empty outside a checkout."""
     patch: bytes
     """Changes since the commit, without secrets; empty when there are none."""
 
@@ -120,10 +125,11 @@ def code(directory: Path) -> Code:
 
     The code that a process runs was imported already, so one reading holds for all its runs.
     """
-    commit = _git(directory, "rev-parse", "HEAD")
-    if commit is None:
+    told = _git(directory, "rev-parse", "HEAD", "--show-prefix")
+    if told is None:
         return Code({}, b"")
-    patch = _git(directory, "diff", "--no-color", "--no-ext-diff", "HEAD") or ""
+    commit, _, prefix = told.partition("\n")
+    patch = _git(directory, *_PATCH, "HEAD") or ""
     changes = (_git(directory, "status", "--porcelain") or "").splitlines()
     whole = patch.encode("utf-8", "surrogateescape")
     # Redaction takes time, so what cannot be kept is cut before it; twice, as it shortens lines.
@@ -134,6 +140,7 @@ def code(directory: Path) -> Code:
     remote = _git(directory, "remote", "get-url", "origin")
     found = {
         "commit": commit.strip(),
+        "prefix": prefix.removesuffix("\n"),
         "branch": (_git(directory, "rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
         "remote": redact_text(remote.strip()) if remote else None,
         "dirty": bool(changes),

@@ -10,6 +10,7 @@
     ├── UnreadableFileError    a file of a run that is there, and cannot be read
     ├── AttemptError           a run directory that may not be started now
     ├── RequestError           a run that cannot be asked to stop, or for a checkpoint
+    ├── RemovalError           a run that is not to be removed, or could not be
     ├── StageError             a stage call in an order that makes no sense
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
@@ -142,6 +143,16 @@ class RequestError(RunStoreError):
         self.kind = kind
         self.why = why
         super().__init__(f"{run}: cannot be asked for a {kind}; {why}")
+
+
+class RemovalError(RunStoreError):
+    """A run is not to be removed, or could not be."""
+
+    def __init__(self, run_dir: Path, why: str) -> None:
+        """Refuse to remove the run in a directory."""
+        self.run_dir = run_dir
+        self.why = why
+        super().__init__(f"{run_dir}: not removed: {why}")
 
 
 class StageError(RunStoreError):

@@ -84,6 +84,12 @@ NOTES_KEPT = 1000
 """Notes of a run, the newest."""
 NOTES_BYTES_KEPT = 4 << 20
 """Their documents together."""
+TAG_CHARS = 200
+"""A tag (docs/format.md): a word to filter by."""
+TAG_CHANGE_BYTES = 64 << 10
+"""The document of a change of tags."""
+TAG_CHANGES_KEPT = 1000
+"""Changes of a run's tags, the newest: each is a file that a list of runs reads."""
 COUNTED_BYTES = 64 << 20
 """Of a file whose superseded rows are counted, to say how many there are."""
 EXPORT_COLUMNS = 16_384

@@ -135,6 +135,18 @@ def local_time(unix_s: float | None) -> str:
         return OUT_OF_RANGE
 
 
+def size(size_bytes: int) -> str:
+    """Return a size: 812 bytes, 4.0 KiB, 3.1 GiB."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    value = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 999.5:
+            return f"{value:.1f} {unit}" if value < 99.5 else f"{value:.0f} {unit}"
+    return f"{value / 1024:,.1f} TiB"
+
+
 def percent(fraction: float) -> str:
     """Return a share as a whole percentage; never 100% before the end."""
     shown = math.floor(fraction * 100 + 1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import os
 import re
 import time
@@ -160,6 +161,11 @@ class RunPaths:
         """`notes/`: what people wrote about the run, a file each."""
         return self.run_dir / "notes"
 
+    @property
+    def tags(self) -> Path:
+        """`tags/`: which tags people gave and took away since, a file for each change."""
+        return self.run_dir / "tags"
+
     def stream(self, stream: Stream, attempt: int, *, part: int = 0, rank: int = 0) -> Path:
         """Return the path of one stream's file."""
         return self.run_dir / StreamFile(attempt, part, stream, rank).name
@@ -204,6 +210,20 @@ def new_run_id(name: str | None, *, now: float | None = None) -> str:
 def id_order(run_id: str) -> str:
     """Return what sorts run ids by the time of their creation, whatever their names."""
     return f"{run_id[:15]}-{run_id.rpartition('-')[2]}"
+
+
+def id_time(run_id: str) -> float | None:
+    """Return when something was made, in Unix seconds UTC to the millisecond, as its id tells.
+
+    None where the id is no such id. Without milliseconds in it, it is the whole second.
+    """
+    try:
+        seconds = calendar.timegm(time.strptime(run_id[:15], "%Y%m%d-%H%M%S"))
+    except ValueError:
+        return None
+    last = run_id.rpartition("-")[2]
+    codes = [_ID_ALPHABET.find(letter) for letter in last[:2]]
+    return seconds + (codes[0] * 32 + codes[1]) / 1000 if len(last) == 8 else float(seconds)
 
 
 def is_hex_id(run_id: str) -> bool:

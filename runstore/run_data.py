@@ -15,6 +15,7 @@ from runstore.frames import pandas_frame, polars_frame, require
 from runstore.limits import EXPORT_COLUMNS
 from runstore.lookup import find, near
 from runstore.notebook import EPOCHS_SHOWN, position, run_page
+from runstore.notes import Note
 from runstore.numbers import duration, local_time
 from runstore.paths import Stream
 from runstore.pieces import Best
@@ -25,7 +26,7 @@ from runstore.sources.columns import choose_default
 from runstore.sources.glances import glanced
 from runstore.sources.reading import RunReader
 from runstore.state import RunState
-from runstore.summary import measured
+from runstore.summary import measured, notes_of
 from runstore.tables import columns_of
 from runstore.text import printable
 
@@ -139,6 +140,14 @@ class RunData:
     def tags(self) -> list[str]:
         """The words that the run was given to be found by, in order; empty where there are none."""
         return self._known.tags
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What people wrote about it, the oldest first: each has `time`, `text`, `user`, `host`.
+
+        Read from the files whenever it is asked for; of very many the newest.
+        """
+        return notes_of(self._known).notes
 
     @property
     def params(self) -> JsonObject:

@@ -37,6 +37,7 @@ from runstore.records import BadLine, JsonObject, flat, integer, number
 from runstore.retention import SMALL_BYTES, Retention, without_nesting
 from runstore.series import Series
 from runstore.status import Status
+from runstore.tags import NO_CHANGES, effective
 
 DEFAULT_BEST = "val/loss:min"
 
@@ -54,6 +55,8 @@ class RunState:
         """Its id in lists, where that is not the directory's name."""
         self.info: JsonObject = {}
         """`run.json`."""
+        self.tag_changes = NO_CHANGES
+        """`tags/`."""
         self.progress: Progress | None = None
         self.status = Status("unknown", "not read yet")
         """Set by the reader from what liveness says; the fold itself cannot know."""
@@ -361,11 +364,11 @@ class RunState:
 
     @property
     def tags(self) -> list[str]:
-        """The tags."""
+        """The tags: those that it began with, as people have changed them since."""
         tags = self.info.get("tags")
         found = tags if isinstance(tags, list) else []
         more = self._told_by_script("tags", list) or []
-        return list(dict.fromkeys(str(tag) for tag in (*found, *more)))
+        return effective((str(tag) for tag in (*found, *more)), self.tag_changes.changes)
 
     @property
     def created(self) -> float | None:

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from runstore.attempt_facts import Attempt
+from runstore.notes import Note, Notes, read_notes
 from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
+from runstore.sources import NATIVE
 from runstore.state import RunState
 
 
@@ -60,7 +62,20 @@ def full_summary(state: RunState) -> JsonObject:
         "command": _command(state.info),
         "command_redacted": state.info.get("command_redacted") is True,
         "git": git if isinstance(git, dict) else None,
+        "notes": [note_facts(note) for note in notes_of(state).notes],
     }
+
+
+def notes_of(state: RunState) -> Notes:
+    """Return what people wrote about a run; of another tool's nothing is kept."""
+    return read_notes(state.path) if state.source == NATIVE.name else Notes()
+
+
+def note_facts(note: Note) -> JsonObject:
+    """Return what programs are told of a note."""
+    facts = asdict(note)
+    del facts["size_bytes"]
+    return facts
 
 
 def newest_report(state: RunState) -> JsonObject | None:

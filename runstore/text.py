@@ -14,6 +14,7 @@ import logging
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 
 # C0, DEL, C1, line and paragraph separators, bidi controls, the BOM, and
 # surrogates that no terminal can encode.
@@ -54,6 +55,29 @@ def shell_word(text: object) -> str:
     """Return a path or a name as a word for a shell that no program takes for an option."""
     word = str(text)
     return shlex.quote(f"./{word}" if word.startswith("-") else word)
+
+
+def command_line(arguments: Iterable[object]) -> str:
+    r"""Return a command for bash or zsh on one line that any terminal can take.
+
+    It does what the arguments say when it is pasted. Words with control characters, such as a
+    program in several lines, are written `$'a\nb'`.
+    """
+    return " ".join(map(_bash_word, map(str, arguments)))
+
+
+def _bash_word(word: str) -> str:
+    if not _UNSAFE.search(word):
+        return shlex.quote(word)
+    quoted = word.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{_UNSAFE.sub(_bash_escape, quoted)}'"
+
+
+def _bash_escape(match: re.Match[str]) -> str:
+    char = match.group()
+    code = ord(char)
+    named = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(char)
+    return named or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
 
 
 class PrintableStream(io.TextIOWrapper):

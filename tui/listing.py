@@ -16,11 +16,11 @@ from typing import NamedTuple, TypeGuard, TypeVar
 
 from runstore.comparison import direction_of
 from runstore.ranking import rank_metrics
+from runstore.run_filter import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 
 from .catalog import Entry
 from .folders import Folder, FolderTree
 from .grouping import group_key, groups, is_seed, mean_and_spread
-from .query import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 from .renderables.root_names import RootNames
 from .renderables.run_columns import (
     DONE,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from runstore.cli.options import json_option, map_option, root_argument, root_option
+from runstore.cli.options import filter_option, json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.cli.progress import watched
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
@@ -16,6 +16,7 @@ from runstore.numbers import NOTHING, count, duration, local_time, metric, of_to
 from runstore.paths import listed_name
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
+from runstore.run_filter import Query, StateSubject
 from runstore.sources import NATIVE, looked_for, unread
 from runstore.sources.glances import glanced
 from runstore.state import RunState
@@ -33,7 +34,7 @@ LEFT_CELLS = 4
 MANUAL = Manual(
     examples={
         "The runs below ./runs": "runstore ls",
-        "Those that crashed": "runstore ls | grep crashed",
+        "Those that crashed": "runstore ls --filter status:crashed",
         "The best": "runstore ls --json | jq -r 'max_by(.last[\"val/accuracy\"]) | .id'",
     },
     statuses={"0": "listed, also when there are none", "1": "ROOT is not there, or cannot be read"},
@@ -45,9 +46,10 @@ MANUAL = Manual(
 @click.command("ls", cls=ManualCommand, manual=MANUAL)
 @root_argument
 @root_option
+@filter_option
 @map_option
 @json_option
-def command(where: Path | None, root: Path, as_json: bool) -> None:
+def command(where: Path | None, root: Path, query: Query, as_json: bool) -> None:
     """List the runs below ROOT (default: --root), newest first.
 
     Folders are searched, runs are not. A line has the run's status, its position, the newest values
@@ -60,7 +62,7 @@ def command(where: Path | None, root: Path, as_json: bool) -> None:
     refs = discover([directory], watched)
     # The table is printed behind the last run, the array run by run.
     readers = watched(glanced(refs), "reading runs", len(refs), prints=as_json)
-    states = (reader.state for reader in readers)
+    states = (reader.state for reader in readers if query.holds(StateSubject(reader.state)))
     if as_json:
         print_json_array(summary(state) for state in states)
     elif refs:

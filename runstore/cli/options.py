@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from runstore.cli.output import say
 from runstore.completion.parameters import DIRECTORY, RUN
+
+if TYPE_CHECKING:
+    from runstore.run_filter import Query
 
 root_option = click.option(
     "--root",
@@ -60,4 +64,24 @@ map_option = click.option(
     callback=_choose_columns,
     help="Columns of other tools' logs that are not known by their names: "
     "step=iter,split=mode (also epoch, time).",
+)
+
+
+def _ask(context: click.Context, option: click.Parameter, value: str | None) -> Query:
+    from runstore.run_filter import QueryError, parse
+
+    try:
+        return parse(value or "")
+    except QueryError as error:
+        raise click.BadParameter(str(error), param=option) from None
+
+
+filter_option = click.option(
+    "--filter",
+    "query",
+    metavar="TEXT",
+    callback=_ask,
+    show_default="all runs",
+    help="Only runs that the filter of the monitor would show: 'tag:demo lr>=1e-3 "
+    "-status:failed', docs/monitor.md.",
 )

@@ -11,6 +11,7 @@ from runstore.cli.options import json_option, map_option, root_option, run_argum
 from runstore.cli.output import print_json, table
 from runstore.cli.progress import watched
 from runstore.exec.output_log import last_lines
+from runstore.journal import note_lines
 from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import duration, local_time, metric, of_total
@@ -20,7 +21,7 @@ from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.reports import text_report
 from runstore.state import RunState
-from runstore.summary import full_summary, newest_report
+from runstore.summary import full_summary, newest_report, notes_of
 from runstore.text import printable
 
 EPOCHS_SHOWN = 20
@@ -49,7 +50,7 @@ MANUAL = Manual(
 @map_option
 @json_option
 def command(run: str, root: Path, as_json: bool) -> None:
-    """Show RUN: status, parameters, position, epochs, the newest report, warnings.
+    """Show RUN: status, parameters, position, epochs, the newest report, notes, warnings.
 
     The last 20 epochs are shown, the best one marked *; --json has all of them. Of a command of
     `runstore exec` there are also its exit status and its last lines.
@@ -65,7 +66,7 @@ def command(run: str, root: Path, as_json: bool) -> None:
 def page(state: RunState) -> list[str]:
     """Return the page's lines."""
     sections = [_facts(state), _last(state), _epochs(state), _report(state), _output(state)]
-    sections.append(_warnings(state))
+    sections += [list(note_lines(notes_of(state))), _warnings(state)]
     return [line for section in sections if section for line in [*section, ""]][:-1]
 
 

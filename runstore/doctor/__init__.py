@@ -10,6 +10,7 @@ from pathlib import Path
 from runstore.doctor.findings import SEVERITIES, Finding, Findings, has_failed
 from runstore.doctor.run import Examined, examine_run
 from runstore.doctor.surroundings import check_room
+from runstore.removal import left_beside
 from runstore.store import discover
 from runstore.watching import Watch, unwatched
 
@@ -31,6 +32,8 @@ class Doctor:
         self._hashed = hashed
         self._watch = watch
         self._ids: defaultdict[str, list[str]] = defaultdict(list)
+        self._folders: dict[Path, None] = {path: None}
+        """Those in which there may be runs, in order."""
         self.runs = 0
         """How many were looked at so far."""
 
@@ -42,6 +45,7 @@ class Doctor:
         """
         refs = discover([self.path], self._watch)
         for ref in self._watch(refs, "looking at runs", len(refs)):
+            self._folders[ref.path.parent] = None
             found = examine_run(ref, now=self._now, hashed=self._hashed)
             self.runs += 1
             if found.id:
@@ -55,6 +59,9 @@ class Doctor:
             if len(paths) > 1:
                 found = f"{len(paths)} directories have the id {run_id}: {', '.join(paths[:5])}"
                 findings.add("same_id", found, file=paths[0])
+        for left in left_beside(self._folders):
+            found = "left of a removal that was interrupted; it is no run any more"
+            findings.add("left_removal", found, file=str(left))
         try:
             check_room(self.path, os.statvfs(self.path), findings)
         except OSError:

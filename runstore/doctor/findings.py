@@ -89,6 +89,7 @@ KINDS: dict[str, Kind] = {
     "writable_by_all": Kind("warning", "chmod o-w: anybody can change the run"),
     "writable_by_group": Kind("note", "chmod -R g-w, unless that is meant"),
     "other_owner": Kind("warning", "chown it: the run's owner may be unable to go on"),
+    "left_removal": Kind("note", "runstore rm removes the rest of it"),
     # The file system.
     "disk_nearly_full": Kind("warning", "make room: rows will be lost"),
     "inodes_nearly_used_up": Kind("warning", "delete files: no new run can be made"),

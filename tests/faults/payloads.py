@@ -88,6 +88,11 @@ def write_hostile_run(root: Path) -> Path:
         record = filled(schema_of(kind)) | {"format": 1}
         if kind in ("run", "progress"):
             (run / f"{kind}.json").write_text(json.dumps(record | {"attempt": 2}))
+        elif kind in ("note", "tags"):
+            folder = run / {"note": "notes"}.get(kind, kind)
+            folder.mkdir()
+            (folder / "20260101-000000-aaaaaaaa.json").write_text(json.dumps(record))
+            (folder / f"{PAYLOAD}.json".replace("\0", "").replace("/", "|")).write_text("{")
         elif kind != "events":
             rows = [record | {"step": step, "epoch": step, "time": TIME} for step in (1, 2)]
             # Between values a carriage return is JSON, and a terminal writes over what was there.

@@ -52,6 +52,7 @@ LAST = ("quit", "suspend_process")
 
 def lines_of(command: str, run: str, root: str) -> list[list[str]]:
     """Return the ways in which a command is called; one that is new is called with a run too."""
+    other = next(str(path) for path in sorted(Path(root).iterdir()) if "plain" in path.name)
     known = {
         "cat": [[run, stream] for stream in STREAMS] + [["--all", run, "metrics"]],
         "demo": [["--no-tui", "--epochs", ARGUMENT]],
@@ -59,13 +60,20 @@ def lines_of(command: str, run: str, root: str) -> list[list[str]]:
                    for form in ("csv", "json", "jsonl", "markdown", "parquet", "tensorboard")
                    for more in ([], ["--table", "epochs"], ["--table", "reports"],
                                 ["--table", "runs"], ["--shape", "long"])],
-        "ls": [[root], ["--json", root], [ARGUMENT]],
+        "diff": [[run, other], [other, run], ["--json", run, other]],
+        "journal": [[*form, root] for form in ([], ["--json"], ["--markdown"], ["--last", "3"])]
+                   + [["--filter", ARGUMENT, root], ["--since", ARGUMENT, root]],
+        "ls": [[root], ["--json", root], [ARGUMENT], ["--filter", ARGUMENT, root]],
+        "note": [[run, ARGUMENT], [root, "x"]],
+        "reproduce": [[run], [run, "--repo", ARGUMENT], [run, "--into", ARGUMENT, "--anyway"]],
+        "rm": [[run], ["--yes", root], ["--yes", "--even-unknown", other]],
         "query": [[*form, sql, root] for form in ([], ["--json"], ["--jsonl"], ["--csv"])
                   for sql in ("FROM runs", "FROM params", "FROM metrics", "FROM reports", ARGUMENT)]
                  + [["--root", root], ["--json", "--root", root]],
         "resume": [["--root", root, run], [run, "--", ARGUMENT]],
         "script": [["--", ARGUMENT], ["--name", ARGUMENT, "--time", ARGUMENT, "--", "x"]],
         "show": [[run], ["--json", run], ["--root", root, ARGUMENT[:20]]],
+        "tag": [[run, f"+{ARGUMENT}"], [run, "+x"], [run, f"-{ARGUMENT}"], [run, other]],
         "tail": [[run], ["-f", run]],
         "tensorboard": [["--port", ARGUMENT, root], ["--host", ARGUMENT, root]],
     }  # fmt: skip

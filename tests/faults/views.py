@@ -27,6 +27,10 @@ def views(root: str, run: str) -> Views:
     commands = {
         "ls": ["ls", root],
         "ls-json": ["ls", "--json", root],
+        "journal": ["journal", root],
+        "journal-json": ["journal", "--json", root],
+        "journal-markdown": ["journal", "--markdown", root],
+        "reproduce": ["reproduce", run],
         "show": ["show", run],
         "show-json": ["show", "--json", run],
         "cat": ["cat", run, "metrics"],

@@ -13,9 +13,9 @@ import pytest
 from runstore.limits import LISTED_READERS
 from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
+from runstore.run_filter import Query, parse
 from tests.conftest import WaitUntil
 from tui.catalog import READ_IN_FULL, Catalog, Entry
-from tui.query import Query, parse
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
 from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher

@@ -34,7 +34,7 @@ FIXTURE = ROOT / "tests/fixtures/format-1/20261120-120000-fixture-k3x7qa27"
 EXEC_FIXTURE = FIXTURE.with_name("20261121-120000-exec-k3x7qb27")
 NOTES_FIXTURE = FIXTURE.with_name("20261129-120000-notes-k3x7qc27")
 WRITTEN = ("run", "events", "metrics", "epochs", "reports", "system", "progress")
-SCHEMAS = (*WRITTEN, "exec", "note")
+SCHEMAS = (*WRITTEN, "exec", "note", "tags")
 VALUE_STREAMS = ("metrics", "epochs", "system")
 
 

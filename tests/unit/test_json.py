@@ -73,6 +73,7 @@ def check(name: str, document: Any) -> None:
 def check_run(root: Path, run: Path) -> Any:
     """Hold what all commands print of a run to the schemas; return what `show` does."""
     check("ls", printed("ls", root))
+    check("journal", printed("journal", root))
     check("doctor", printed("doctor", run, statuses=(0, 1)))
     result = CliRunner().invoke(cli, ["show", str(run), "--json"])
     if result.exit_code == 1 and not result.stdout:
@@ -120,6 +121,13 @@ def test_schema_promises_each_key_and_says_what_it_is(name: str) -> None:
 def test_show_has_what_ls_has() -> None:
     of_ls, of_show = schema_of("ls")["items"]["properties"], schema_of("show")["properties"]
     assert {key: of_show[key] for key in of_ls} == of_ls
+
+
+def test_journal_has_what_ls_has() -> None:
+    of_ls = schema_of("ls")["items"]["properties"]
+    of_journal = schema_of("journal")["items"]["properties"]
+    assert {key: of_journal[key] for key in of_ls} == of_ls
+    assert of_journal["notes"] == schema_of("show")["properties"]["notes"]
 
 
 def test_each_schema_has_its_part_of_the_page() -> None:
@@ -253,6 +261,26 @@ def test_runs_of_the_first_version(fixture: Path) -> None:
 @pytest.mark.parametrize("name", LIGHT)
 def test_damaged_and_hostile_runs(tmp_path: Path, name: str) -> None:
     check_run(tmp_path, make(tmp_path, name))
+
+
+def test_differences_of_runs_in_which_everything_differs(tmp_path: Path) -> None:
+    first, second = finished(tmp_path / "a"), tmp_path / "b"
+    second.mkdir()
+    (second / "metrics.jsonl").write_text('{"step":1}\n')
+    git = {"commit": "a" * 40, "branch": "main", "remote": None}
+    document = json.loads((first / "run.json").read_text()) | {"git": git}
+    (first / "run.json").write_text(json.dumps(document))
+    (first / "patch.diff").write_bytes(b"diff --git a/x b/x\n+caf\xe9\n")
+    found = printed("diff", first, second)
+    check("diff", found)
+    assert found["params"]["lr"] == [0.1, None]
+    assert found["code"]["commit"] == ["a" * 40, None]
+    assert "diff --git a/x b/x" in found["patch"]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_differences_of_damaged_and_hostile_runs(tmp_path: Path, name: str) -> None:
+    check("diff", printed("diff", make(tmp_path / "damaged", name), finished(tmp_path / "whole")))
 
 
 # ---- doctor ------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..query import Query, QueryError, Vocabulary, complete, parse
+from runstore.run_filter import Query, QueryError, Vocabulary, complete, parse
+
 from ..widgets.typed import edited, pasted
 
 

@@ -1,4 +1,4 @@
-"""The filter of the run list: what is typed there, as a question to one run. Pure.
+"""A filter of runs: what is typed for it, as a question to one run. Pure.
 
     digits lr>=1e-3 -status:failed          all three
     tag:demo | val/accuracy>0.9             one of both
@@ -16,6 +16,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
+
+from runstore.nested import flattened
+from runstore.state import RunState
+from runstore.summary import measured
 
 STATUS_WORDS = (
     *("planned", "pending", "running", "stalled"),
@@ -67,6 +71,27 @@ class Subject(Protocol):
 
     def value(self, name: str) -> str | float | None:
         """Return a parameter as text or the newest value of a metric; None without either."""
+
+
+class StateSubject:
+    """A run of which the state is known, as a filter asks it."""
+
+    def __init__(self, state: RunState) -> None:
+        """Answer for the run of that state."""
+        self._state = state
+        self.word, self.name, self.tags = state.status.word, state.name, state.tags
+        self.key, self.source = str(state.path), state.source
+
+    @property
+    def searched(self) -> str:
+        """Name, tags, path and status, in lower case."""
+        return "\n".join((self.name, *self.tags, self.key, self.word)).lower()
+
+    def value(self, name: str) -> str | float | None:
+        """Return a parameter as text, or else the newest value of a metric; None without either."""
+        params = dict(flattened(self._state.params))
+        found = params.get(name, params.get(name.removeprefix("params.")))
+        return measured(self._state).get(name) if found is None else str(found)
 
 
 class Term(Protocol):

@@ -1,0 +1,141 @@
+"""Where a run comes from: its command and code, and what it ran on. Read back from `run.json`.
+
+A run directory may come from anywhere, so each fact has the type that it should, or is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runstore.paths import RunPaths
+from runstore.records import whole
+from runstore.state import RunState
+
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+SHORT_COMMIT = 10
+"""Digits of a commit that people are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The state of the git checkout that a run was started in."""
+
+    commit: str = ""
+    """In hexadecimal digits; empty where none is on record."""
+    branch: str = ""
+    remote: str = ""
+    prefix: str | None = None
+    """The command's directory below the top of the checkout; None where it is not on record."""
+    dirty: bool = False
+    untracked: int = 0
+    """Files and directories that git did not track: of these nothing is on record."""
+    patch_redacted: bool = False
+    patch_truncated: bool = False
+    patch: Path | None = None
+    """The file with the changes since the commit, if there is one."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the code was not just that of the commit."""
+        return self.patch is not None or self.dirty
+
+    @property
+    def short(self) -> str:
+        """`1a2b3c4d5e`, `1a2b3c4d5e +patch`; empty without a commit."""
+        if not self.commit:
+            return ""
+        # Files that git does not track make a checkout dirty too, but are in no patch.
+        more = " +patch" if self.patch else " +untracked" if self.untracked else ""
+        return self.commit[:SHORT_COMMIT] + more
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a run comes from."""
+
+    command: tuple[str, ...] | None
+    """That of the first attempt; None where none is on record."""
+    command_redacted: bool
+    """Secrets were taken out of it."""
+    cwd: str
+    host: str
+    user: str
+    python: str
+    platform: str
+    versions: Mapping[str, str]
+    environment: Mapping[str, str]
+    """Of the variables those that are recorded."""
+    code: Code
+    newest_command: tuple[str, ...] | None = None
+    """That of the newest attempt, where it is another one."""
+
+
+def provenance(state: RunState) -> Provenance:
+    """Return where a run comes from, of a state with its whole `run.json` (`known_state`)."""
+    first = state.attempts.get(1)
+    # Without a run.json the first attempt's launcher tells some of it.
+    facts = {**((first.begun if first else None) or {}), **state.info}
+    command = _words(facts.get("command"))
+    begun = state.newest.begun if state.newest and state.attempt > 1 else None
+    newest = _words((begun or {}).get("command"))
+    return Provenance(
+        command=command,
+        command_redacted=facts.get("command_redacted") is True,
+        cwd=_text(facts, "cwd"),
+        host=_text(facts, "host"),
+        user=_text(facts, "user"),
+        python=_text(facts, "python"),
+        platform=_text(facts, "platform"),
+        versions=_texts(facts.get("versions")),
+        environment=_texts(facts.get("environment")),
+        code=_code(facts.get("git"), state.path),
+        newest_command=newest if newest != command else None,
+    )
+
+
+def _code(git: Any, run_dir: Path) -> Code:
+    facts = git if isinstance(git, dict) else {}
+    commit = _text(facts, "commit")
+    patch = RunPaths(run_dir).patch
+    prefix = facts.get("prefix")
+    return Code(
+        commit=commit if _COMMIT.fullmatch(commit) else "",
+        branch=_text(facts, "branch"),
+        remote=_text(facts, "remote"),
+        prefix=prefix if isinstance(prefix, str) and _stays_inside(prefix) else None,
+        dirty=facts.get("dirty") is True,
+        untracked=max(0, whole(facts.get("untracked")) or 0),
+        patch_redacted=facts.get("patch_redacted") is True,
+        patch_truncated=facts.get("patch_truncated") is True,
+        patch=patch if _is_regular(patch) else None,
+    )
+
+
+def _stays_inside(prefix: str) -> bool:
+    """Tell whether a relative path leads nowhere else."""
+    return not prefix.startswith("/") and ".." not in prefix.split("/") and "\0" not in prefix
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:
+        return False
+
+
+def _words(command: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, command)) if isinstance(command, list) and command else None
+
+
+def _text(facts: Mapping[str, Any], key: str) -> str:
+    value = facts.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> dict[str, str]:
+    found = value if isinstance(value, dict) else {}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
