@@ -329,6 +329,15 @@ async def test_report_without_a_matrix_says_why(tmp_path: Path) -> None:
         await see(screen, "no confusion matrix in this report")
 
 
+async def test_row_that_is_no_report_says_so(tmp_path: Path) -> None:
+    write_reports(tmp_path, [row(1), row(2, labels="x", report=7)])
+    async with monitor(tmp_path) as screen:
+        await press(screen, "4")
+        assert "no scores of classes in this row" in shown(screen)
+        await press(screen, "left_square_bracket")
+        assert "no scores of classes" not in shown(screen) and "macro avg" in shown(screen)
+
+
 async def test_what_a_report_has_no_room_for_is_told(tmp_path: Path) -> None:
     write_reports(tmp_path, [row(1, omitted=1200, confusion=[[0, 0, 5]])])
     async with monitor(tmp_path, (120, 40)) as screen:

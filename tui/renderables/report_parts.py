@@ -24,6 +24,12 @@ _NO_MATRIX = (
 )
 
 
+_NO_CLASSES = (
+    "no scores of classes in this row of the file:",
+    "it may be damaged; i shows the files as they are",
+)
+
+
 class Part(NamedTuple):
     """A table that stands beside others: its head keeps still while its lines are scrolled."""
 
@@ -101,6 +107,9 @@ class PartMaker:
 
     def _part(self, name: str, room: int, is_first: bool) -> Part | None:
         report = self._report
+        if not report.labels:
+            told = [line(Span(text, "dim")) for text in _NO_CLASSES]
+            return Part(name, room, EMPTY, told) if is_first else None
         if name == "table":
             table = ScoreTable(report, self._history, self._choice, room)
             return Part(name, table.width, table.head, table.lines)
