@@ -122,7 +122,7 @@ class SamplesPane(Pane):
         else:
             name = f"{count} side by side" if count > 1 else from_file("".join(self._names))
         runs = len(self.scene.together)
-        return f"{runs} runs · {name}" if runs > 1 else name
+        return " · ".join(filter(None, [f"{runs} runs" * (runs > 1), name]))
 
     # ---- drawing -------------------------------------------------------------------------------
 
