@@ -36,6 +36,9 @@ DECODED_BYTES = 64 << 20
 """Whole images that are kept, to be shown in another size at once; a larger one is kept alone."""
 DRAWN_BYTES = 16 << 20
 """Images in the size of the screen: some thousand of 80 x 40 pixels."""
+STAMP_S = 0.5
+"""How long what a file was found to be holds."""
+STAMPS_KEPT = 256
 MOST_STUCK = 4
 """So many threads may wait for file servers; then nothing is decoded any more."""
 
@@ -53,6 +56,8 @@ class Wanted:
     """Pixels: as wide as the cells, twice as high."""
     zoom: float = 1.0
     centre: tuple[float, float] = (0.5, 0.5)
+    frame: int = 0
+    """Of an animation."""
 
 
 class Kept(Generic[Value]):
@@ -117,7 +122,8 @@ class Pictures:
         self._shown: Kept[tuple[Stamp | None, Picture]] = Kept(DRAWN_BYTES)
         """What each request came to, and of which file; guarded by the lock."""
         self._decoded: Kept[Decoded] = Kept(DECODED_BYTES)
-        """Used by the thread alone."""
+        self._stamps: dict[str, tuple[float, Stamp | None]] = {}
+        """Of files, and when they were looked at; both are used by the thread alone."""
         self._reader = 0
         """The number of the thread that works now; earlier ones are left behind, or ended."""
         self._busy_since: float | None = None
@@ -202,7 +208,7 @@ class Pictures:
 
     def _look(self, wanted: Wanted, decoded: Kept[Decoded]) -> None:
         """Decode an image unless that was done and its file is still the same."""
-        stamp = _stamp(wanted.path)
+        stamp = self._stamp(wanted.path)
         with self._lock:
             known = self._shown.get(wanted)
         if known is not None and (stamp is None or known[0] == stamp):  # without one it is gone
@@ -211,6 +217,17 @@ class Pictures:
         size = 1000 if picture.pixels is None else 1000 + len(picture.pixels.rgb)
         with self._lock:
             self._shown.put(wanted, (stamp, picture), size)
+
+    def _stamp(self, path: str) -> Stamp | None:
+        """Return the stamp of a file, which frames of an animation do not ask for each time."""
+        now = self._clock()
+        known = self._stamps.get(path)
+        if known is not None and now - known[0] < STAMP_S:
+            return known[1]
+        if len(self._stamps) >= STAMPS_KEPT:
+            self._stamps = {}
+        self._stamps[path] = now, _stamp(path)
+        return self._stamps[path][1]
 
 
 def _guarded_look(folder: SampleFolder) -> Samples:
@@ -235,10 +252,13 @@ def _draw(wanted: Wanted, stamp: Stamp | None, decoded: Kept[Decoded]) -> Pictur
             decoded.make_room()
             found = open_picture(wanted.path)
             decoded.put((wanted.path, stamp), found, found.size_bytes)
-        size = found.image.size
+        at = min(wanted.frame, len(found.frames) - 1)
+        size = found.frames[at].size
         frame = framing(size, wanted.room, wanted.zoom, wanted.centre)
-        pixels = pixels_of(found.image, frame)
-        return Picture(pixels, size, frame.box, frame.scale, found.animated)
+        pixels = pixels_of(found.frames[at], frame)
+        return Picture(
+            pixels, size, frame.box, frame.scale, at, found.ends_s, has_all=found.is_whole
+        )
     except PictureError as error:
         return Picture(problem=str(error))
     except Exception as error:  # noqa: BLE001 - the boundary of the thread

@@ -367,9 +367,11 @@ def test_filter_is_edited_kept_and_dropped() -> None:
     assert not filter_text.press("down", None)
     filter_text.press("enter", "\r")
     assert (filter_text.text, filter_text.open) == ("onxy", False)
-    filter_text.press("slash", "/")
-    filter_text.press("escape", None)
-    assert (filter_text.query, filter_text.open) == (Query(), False)
+    for key in ("escape", "ctrl+c"):
+        filter_text.press("slash", "/")
+        filter_text.press("a", "a")
+        assert filter_text.press(key, None)
+        assert (filter_text.query, filter_text.open) == (Query(), False)
 
 
 def test_runs_of_a_file_server_are_first_read_at_its_pace(tmp_path: Path) -> None:

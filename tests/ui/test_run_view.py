@@ -150,6 +150,7 @@ async def test_note_that_is_dropped_or_empty_leaves_nothing(tmp_path: Path) -> N
     path = write_run(tmp_path)
     async with monitor(tmp_path) as screen:
         await press(screen, "2", "n", *"oh no", "escape", "n", "enter", "n", "space", "enter")
+        await press(screen, "n", *"oh", "ctrl+c")  # a reflex, which does not end the monitor here
         assert screen.session.view == "run"
         assert "note:" not in text_of(screen.query_one("#hints", LinesWidget))
     assert not (path / "notes").exists()

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runstore.sources import NATIVE, RunRef
 from runstore.state import RunState
 from tests.ui.test_app import monitor, press, shown, text_of
 from tests.ui.test_listing import log, write
+from tui.catalog import Entry
 from tui.renderables import run_columns, run_table
 from tui.renderables.facts import facts_of
 from tui.renderables.text import plain
@@ -221,6 +223,12 @@ async def test_t_again_puts_the_runs_of_a_folder_into_one_row(tmp_path: Path) ->
         opened = rows(screen)
         assert "▾ n=5" in opened[0] and len(opened) == 7
         assert opened[1].index("run") == opened[0].index("sweeps") + run_columns.INDENT
+
+
+def test_list_that_is_not_on_screen_yet_does_not_say_which_rows_are() -> None:
+    runs = RunList()
+    runs.rows = [Entry(RunRef(f"root/run{number}", NATIVE)) for number in range(100)]
+    assert runs.place == ""
 
 
 async def test_t_says_what_a_row_stands_for_and_why_there_is_none(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tui.pictures import Kept
 from tui.renderables.halfblocks import HALF, cells
 from tui.renderables.samples import Timeline, scrubber
 from tui.renderables.text import line_width, plain
-from tui.renderables.tiles import Caption, arrange_tiles, caption, part_shown
+from tui.renderables.tiles import Caption, Picture, arrange_tiles, caption, part_shown
 from tui.screens.main import MainScreen
 from tui.widgets.lines import LinesWidget
 
@@ -217,6 +217,34 @@ async def test_space_plays_up_to_the_newest_and_a_key_stops_it(root: Path) -> No
         await press(screen, "v")
         # At the first picture, unless the machine was busy for longer than one is shown.
         await shows(screen, "of 4", lacks="playing")
+
+
+def test_frame_of_an_animation_follows_its_times_round_and_round() -> None:
+    picture = Picture(ends_s=(0.1, 0.6, 0.64))
+    shown = [picture.frame_at(at) for at in (0.0, 0.09, 0.1, 0.59, 0.61, 0.65, 64.0 + 0.3)]
+    assert shown == [0, 0, 1, 1, 2, 0, 1]
+    assert Picture(ends_s=(0.1,)).frame_at(7.0) == 0
+    assert not Picture(ends_s=(0.1,)).place
+
+
+async def test_animation_plays_in_its_place_and_stands_while_the_screen_is_held(
+    tmp_path: Path,
+) -> None:
+    path = write_plain(tmp_path, 1) / "samples" / "rollout" / "step-00000001.gif"
+    path.parent.mkdir(parents=True)
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=150, loop=0)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "8")
+        for place in ("frame 1/3", "frame 2/3", "frame 3/3", "frame 1/3"):
+            await shows(screen, place)
+        await press(screen, "p")
+        held = await shows(screen, "frame")
+        for _ in range(5):
+            await screen.pilot.pause(0.1)  # type: ignore[attr-defined]
+        assert await shows(screen, "frame") == held
+        await press(screen, "p")
+        await shows(screen, "frame", lacks=held[held.index("frame") :][:9])
 
 
 async def test_enlarged_picture_can_be_moved_and_fitted_again(root: Path) -> None:

@@ -5,12 +5,14 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from runstore import pictures
 from runstore.pictures import (
     BEHIND_ALPHA,
     PictureError,
@@ -29,7 +31,7 @@ def saved(path: Path, image: Image.Image, **options: object) -> str:
 
 def shown(path: str, room: tuple[int, int] = (8, 8)) -> Pixels:
     """Return an image as it is drawn into a room."""
-    image = open_picture(path).image
+    image = open_picture(path).frames[0]
     return pixels_of(image, framing(image.size, room))
 
 
@@ -123,11 +125,41 @@ def test_transparent_parts_are_grey(tmp_path: Path) -> None:
     assert shown(path, (1, 1)).rgb == grey
 
 
-def test_animated_image_gives_its_first_frame_and_says_so(tmp_path: Path) -> None:
-    frames = [Image.new("L", (2, 2), level) for level in (10, 200)]
-    path = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
-    assert open_picture(path).animated
-    assert shown(path, (2, 2)).rgb == bytes([10] * 12)
+def animation(path: Path, *levels: int, size: int = 2, **options: Any) -> str:
+    frames = [Image.new("L", (size, size), level) for level in levels]
+    return saved(path, frames[0], save_all=True, append_images=frames[1:], **options)
+
+
+@pytest.mark.parametrize("kind", ["gif", "png"])
+def test_animation_gives_all_frames_and_when_each_ends(tmp_path: Path, kind: str) -> None:
+    path = animation(tmp_path / f"a.{kind}", 10, 200, 90, duration=[100, 500, 40])
+    found = open_picture(path)
+    levels = [frame.convert("RGB").getpixel((0, 0)) for frame in found.frames]
+    assert levels == [(level,) * 3 for level in (10, 200, 90)]
+    assert found.ends_s == pytest.approx((0.1, 0.6, 0.64))
+    assert found.is_whole
+
+
+def test_frames_without_a_time_are_shown_for_a_tenth_of_a_second(tmp_path: Path) -> None:
+    assert open_picture(animation(tmp_path / "a.gif", 10, 200)).ends_s == pytest.approx((0.1, 0.2))
+
+
+def test_frames_for_which_there_is_no_room_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = animation(tmp_path / "a.gif", *range(0, 200, 10), size=8)
+    monkeypatch.setattr(pictures, "IMAGE_FRAMES_BYTES", 5 * 8 * 8 * 4)
+    found = open_picture(path)
+    assert 1 < len(found.frames) < 20 and not found.is_whole
+    monkeypatch.setattr(pictures, "IMAGE_FRAMES_BYTES", 1)
+    assert len(open_picture(path).frames) == 1
+
+
+def test_animation_that_is_torn_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = Path(animation(tmp_path / "a.gif", 10, 200, 90, size=64))
+    path.write_bytes(path.read_bytes()[:-120])
+    found = open_picture(str(path))
+    assert 1 <= len(found.frames) < 3
 
 
 def test_small_image_is_enlarged_by_whole_pixels(tmp_path: Path) -> None:

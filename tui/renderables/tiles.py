@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,9 +31,29 @@ class Picture:
     """The part of it that is shown."""
     scale: float = 1.0
     """Pixels of the screen for one of the image."""
-    animated: bool = False
-    """Whether there are more frames; the first is shown."""
+    frame: int = 0
+    """Which frame of an animation it is, from 0."""
+    ends_s: tuple[float, ...] = ()
+    """When each frame of it has been shown for its time, in seconds from the beginning."""
+    has_all: bool = True
+    """There are no more frames than can be shown."""
     problem: str = ""
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether there are several frames."""
+        return len(self.ends_s) > 1
+
+    def frame_at(self, elapsed_s: float) -> int:
+        """Return which frame is to be seen so long after the beginning; it goes round and round."""
+        whole_s = self.ends_s[-1] if self.is_animated else 0.0
+        return bisect_right(self.ends_s, elapsed_s % whole_s) if whole_s > 0 else 0
+
+    @property
+    def place(self) -> str:
+        """`frame 3/24`, of which there may be more in the file; empty for a single one."""
+        more = "" if self.has_all else "+"
+        return f"frame {self.frame + 1}/{len(self.ends_s)}{more}" if self.is_animated else ""
 
 
 class Grid(NamedTuple):
@@ -151,7 +172,7 @@ def tile(
             *told,
             line(Span(shorten(where, width, keep_end=True), "dim")),
         ]
-    notes = (part_shown(picture.box, picture.size), "animated: first frame" * picture.animated)
+    notes = (part_shown(picture.box, picture.size), picture.place)
     said = said._replace(
         size=picture.size, scale=picture.scale, note="  ".join(filter(None, notes))
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from runstore.run_filter import Query, QueryError, Vocabulary, complete, parse
 
-from ..widgets.typed import edited, pasted
+from ..widgets.typed import DROPPING, edited, pasted
 
 
 @dataclass(slots=True)
@@ -46,17 +46,16 @@ class FilterText:
             self.open = may_open and character == "/"
             return self.open
         self.choices = []
-        match key:
-            case "enter":
-                # What cannot be understood stays open, with the reason beside it.
-                self.open = bool(self.problem)
-            case "escape":
-                self.clear()
-            case "tab":
-                self.text, self.choices = complete(self.text, self.known())
-            case _:
-                return self._take(edited(self.text, key, character))
-        self._understand()
+        if key in DROPPING:
+            self.clear()
+        elif key == "enter":
+            # What cannot be understood stays open, with the reason beside it.
+            self.open = bool(self.problem)
+        elif key == "tab":
+            self.text, self.choices = complete(self.text, self.known())
+            self._understand()
+        else:
+            return self._take(edited(self.text, key, character))
         return True
 
     def paste(self, text: str) -> bool:

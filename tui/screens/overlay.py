@@ -109,6 +109,8 @@ class OverlayScreen(ModalScreen[Result]):
     def press(self, key: str, character: str | None) -> bool:
         """Do what a key does; return whether it does anything."""
         moves = _MOVES if self.box.typed is not None else {**_MOVES, **_LETTER_MOVES}
+        if key in _FOR_THE_APP:
+            return False
         if key in self.CLOSED_BY:
             self.close(None)
         elif key == "enter":

@@ -12,7 +12,7 @@ from ..messages import PaneChosen
 from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width, paragraph
 from ..scene import Scene
 from .lines import LinesWidget, guarded
-from .typed import edited, pasted
+from .typed import DROPPING, edited, pasted
 
 NO_RUN = "no run is chosen: there is none, or the filter leaves all out"
 MARGIN = 1
@@ -65,7 +65,7 @@ class Pane(LinesWidget, can_focus=True):
         """Take a key before it means anything else; return False when it is not for the pane."""
         if self.prompt is None:
             return self.press_outside(key, character)
-        if key in ("enter", "escape"):
+        if key == "enter" or key in DROPPING:
             text, self.prompt = self.prompt, None
             self.typed(text if key == "enter" else None)
             self.redraw()
@@ -96,7 +96,7 @@ class Pane(LinesWidget, can_focus=True):
         """Take what is typed so far."""
 
     def typed(self, text: str | None) -> None:
-        """Take what was typed, on Enter; None on Esc."""
+        """Take what was typed, on Enter; None where it is dropped."""
 
     # ---- one step in and out ---------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ class RunList(LinesWidget, can_focus=True):
     def place(self) -> str:
         """`1-14 of 1,000` when not all rows are visible, else nothing."""
         rows = self._rows
-        if len(self.rows) <= rows:
+        if len(self.rows) <= rows or not self.size.height:  # it is not on screen yet
             return ""
         return f"{self._top + 1}-{self._top + rows} of {len(self.rows):,}"
 

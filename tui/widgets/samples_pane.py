@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FRAME_S = 0.25
 """Between two pictures when they are played."""
+ANIMATE_S = 0.1
+"""Between two frames of an animation at least; those between them are left out."""
 HOLD_S = 0.3
 """How long the last pictures stay while the next ones are decoded."""
 LOOK_AGAIN_S = 0.03
@@ -62,6 +64,11 @@ class SamplesPane(Pane):
         """How pictures are drawn; None: in colours, where there are any."""
         self._player: Timer | None = None
         self._plays = False
+        self._frame_clock: Timer | None = None
+        self._animating_since = 0.0
+        """When the animations on screen began."""
+        self._animated: dict[str, Picture] = {}
+        """Of each animation on screen the frame that was seen last."""
         self._again: Timer | None = None
         """Draws what was still being decoded."""
         self._names: list[str] = []
@@ -86,8 +93,9 @@ class SamplesPane(Pane):
         """Since when pictures are being decoded that should be on screen."""
 
     def on_mount(self) -> None:
-        """Have a clock for playing, which stands still."""
+        """Have clocks for playing, which stand still."""
         self._player = self.set_interval(FRAME_S, self._next_frame, pause=True)
+        self._frame_clock = self.set_interval(ANIMATE_S, self._play_on, pause=True)
 
     def on_unmount(self) -> None:
         """End the thread."""
@@ -96,6 +104,8 @@ class SamplesPane(Pane):
     def on_hide(self, event: events.Hide) -> None:
         """Nobody looks: stop playing."""
         self._stop()
+        if self._frame_clock is not None:
+            self._frame_clock.pause()
 
     def show(self, scene: Scene) -> None:
         """Show other runs from their newest samples on, or the same with new values."""
@@ -112,7 +122,7 @@ class SamplesPane(Pane):
         else:
             name = f"{count} side by side" if count > 1 else from_file("".join(self._names))
         runs = len(self.scene.together)
-        return f"{runs} runs · {name}" if runs > 1 else name
+        return " · ".join(filter(None, [f"{runs} runs" * (runs > 1), name]))
 
     # ---- drawing -------------------------------------------------------------------------------
 
@@ -179,6 +189,7 @@ class SamplesPane(Pane):
         grid = arrange_tiles(count, width, height - 1)
         shown = list(self._timeline.series)[: grid.places]
         now = {series: self._timeline.sample(series, self._moment) for series in shown}
+        self._follow_animations([sample for sample in now.values() if sample is not None], grid)
         self._pictures.ask(self._wanted(shown, grid))
         self._is_whole = all(s is None or self._picture(s, grid) is not None for s in now.values())
         frame_of = (tuple(state.path for state in states), grid, tuple(shown), self._style())
@@ -192,6 +203,28 @@ class SamplesPane(Pane):
         if self._is_whole:
             self._whole, self._whole_of = rows, frame_of
         return rows
+
+    def _follow_animations(self, samples: Sequence[Sample], grid: Grid) -> None:
+        """Begin the animations of what has come into view; keep the clock going for them alone."""
+        before = self._animated
+        found = {one.path: self._pictures.get(self._request(one, grid)) for one in samples}
+        self._animated = {
+            path: before.get(path, picture)
+            for path, picture in found.items()
+            if picture is not None and picture.is_animated
+        }
+        if not before.keys() & self._animated.keys():
+            self._animating_since = time.monotonic()
+        if self._frame_clock is not None:
+            self._frame_clock.resume() if self._animated else self._frame_clock.pause()
+
+    def _play_on(self) -> None:
+        if not getattr(self.screen, "paused", False):
+            self.redraw()
+
+    def _frame_of(self, path: str) -> int:
+        picture = self._animated.get(path)
+        return 0 if picture is None else picture.frame_at(time.monotonic() - self._animating_since)
 
     def _holds(self) -> bool:
         """Draw again soon, and tell whether the last pictures may stay until then."""
@@ -231,23 +264,38 @@ class SamplesPane(Pane):
             width,
         )
 
-    def _request(self, sample: Sample, grid: Grid) -> Wanted:
+    def _request(self, sample: Sample, grid: Grid, frame: int = 0) -> Wanted:
         room = (grid.width, 2 * (grid.height - 1))
-        return Wanted(sample.path, room, ZOOMS[self._zoom], self._centre)
+        return Wanted(sample.path, room, ZOOMS[self._zoom], self._centre, frame)
 
     def _wanted(self, shown: Sequence[Series], grid: Grid) -> list[Wanted]:
         """Return what is shown now, and what the next key is likely to show."""
         line, at = self._timeline, self._timeline.index(self._moment)
+        here = [s for series in shown if (s := line.sample(series, self._moment)) is not None]
+        frames = [self._request(s, grid, self._frame_of(s.path)) for s in here]
         near = [self._moment, *line.moments[at + 1 : at + 2], *line.moments[at - 1 : at]]
         wanted = (line.sample(series, moment) for moment in near for series in shown)
         requests = (self._request(sample, grid) for sample in wanted if sample is not None)
-        return list(dict.fromkeys(requests))
+        return list(dict.fromkeys([*frames, *requests]))
 
     def _picture(self, sample: Sample, grid: Grid) -> Picture | None:
         picture = self._pictures.get(self._request(sample, grid))
+        if picture is not None and picture.is_animated:
+            picture = self._frame_now(sample, grid, picture)
         if picture is not None and picture.pixels is not None:
             self._framed = (picture.size, (grid.width, 2 * (grid.height - 1)))
         return picture
+
+    def _frame_now(self, sample: Sample, grid: Grid, first: Picture) -> Picture:
+        """Return the frame of an animation that is due, or the last one until it is decoded."""
+        wanted = self._request(sample, grid, self._frame_of(sample.path))
+        frame = self._pictures.get(wanted)
+        if frame is None:
+            known = self._animated.get(sample.path, first)
+            same_size = known.pixels and first.pixels and known.pixels[:2] == first.pixels[:2]
+            return known if same_size and known.box == first.box else first
+        self._animated[sample.path] = frame
+        return frame
 
     def _tile(
         self, series: Series, sample: Sample | None, state: RunState, grid: Grid

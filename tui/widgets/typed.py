@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+DROPPING = frozenset({"escape", "ctrl+c"})
+"""Keys that drop what is typed: the second one is a reflex, which must not end the monitor too."""
+
 
 def edited(text: str, key: str, character: str | None) -> str | None:
     """Return the text after a key; None for a key that is not for the text.
