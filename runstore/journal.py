@@ -218,6 +218,8 @@ def _commands(origin: Provenance, here: str) -> Iterator[str]:
         yield "# secrets were taken out of the command:"
         yield f"# {line}"
     else:
+        if not origin.has_arguments:
+            yield "# without its arguments, which are not on record:"
         yield line
     if origin.newest_command is not None:
         yield f"# newest attempt: {command_line(origin.newest_command)}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from runstore.paths import RunPaths
 from runstore.records import whole
+from runstore.sources.formats import MLFLOW, NATIVE
 from runstore.state import RunState
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -61,6 +62,8 @@ class Provenance:
     """That of the first attempt; None where none is on record."""
     command_redacted: bool
     """Secrets were taken out of it."""
+    has_arguments: bool
+    """Its arguments are on record, if it had any."""
     cwd: str
     host: str
     user: str
@@ -80,11 +83,15 @@ def provenance(state: RunState) -> Provenance:
     # Without a run.json the first attempt's launcher tells some of it.
     facts = {**((first.begun if first else None) or {}), **state.info}
     command = _words(facts.get("command"))
+    if command and state.source != NATIVE.name and command[0].endswith(".py"):
+        # W&B and MLflow note the script, not who reads it.
+        command = ("python", *command)
     begun = state.newest.begun if state.newest and state.attempt > 1 else None
     newest = _words((begun or {}).get("command"))
     return Provenance(
         command=command,
         command_redacted=facts.get("command_redacted") is True,
+        has_arguments=state.source != MLFLOW.name,
         cwd=_text(facts, "cwd"),
         host=_text(facts, "host"),
         user=_text(facts, "user"),

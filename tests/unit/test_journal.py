@@ -162,6 +162,16 @@ def test_other_tools_runs_are_there_as_far_as_they_tell(tmp_path: Path) -> None:
     ]
 
 
+def test_scripts_of_wandb_and_mlflow_are_lines_for_python(repo_root: Path) -> None:
+    foreign = repo_root / "tests" / "fixtures" / "foreign"
+    assert "\npython /home/user/train.py features\n" in journal(foreign / "wandb")
+    lines = journal(foreign / "mlflow").splitlines()
+    scripts = [number for number, line in enumerate(lines) if line == "python train.py"]
+    assert scripts
+    told = "# without its arguments, which are not on record:"
+    assert {lines[number - 1] for number in scripts} == {told}
+
+
 def test_run_without_a_document_or_without_anything(tmp_path: Path) -> None:
     (tmp_path / "20261120-120000-empty-aaaaaaaa").mkdir()
     run = write(tmp_path)
