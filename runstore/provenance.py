@@ -6,7 +6,7 @@ A run directory may come from anywhere, so each fact has the type that it should
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,17 @@ class Provenance:
     code: Code
     newest_command: tuple[str, ...] | None = None
     """That of the newest attempt, where it is another one."""
+    exec_options: tuple[str, ...] | None = None
+    """Those of `runstore exec`, where it has started the command."""
+
+    def as_typed(self, command: Sequence[str]) -> list[str]:
+        """Return a command as it was started: by `runstore exec`, or itself.
+
+        Without it, a command that is no run by itself would leave none.
+        """
+        if self.exec_options is None:
+            return list(command)
+        return ["runstore", "exec", *self.exec_options, "--", *command]
 
 
 def provenance(state: RunState) -> Provenance:
@@ -101,7 +112,15 @@ def provenance(state: RunState) -> Provenance:
         environment=_texts(facts.get("environment")),
         code=_code(facts.get("git"), state.path),
         newest_command=newest if newest != command else None,
+        exec_options=_exec_options(facts) if first is not None and first.execution else None,
     )
+
+
+def _exec_options(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    name, tags = _text(facts, "name"), facts.get("tags")
+    told = [str(tag) for tag in tags] if isinstance(tags, list) else []
+    options = [f"--name={name}"] if name else []
+    return (*options, *(f"--tag={tag}" for tag in told))
 
 
 def _code(git: Any, run_dir: Path) -> Code:

@@ -206,6 +206,21 @@ def test_command_line_is_one_harmless_line(arguments: list[str]) -> None:
 
 
 @pytest.mark.needs_tool("bash")
+def test_command_of_exec_is_a_run_again(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "runstore").write_text(f'#!/bin/sh\nexec {command_line(PROGRAM)} "$@"\n')
+    (tmp_path / "bin" / "runstore").chmod(0o755)
+    env = environment() | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    first = ["runstore", "exec", "--name", "a b", "--tag", "-t", "--", "sh", "-c", "echo 'x y'"]
+    subprocess.run(first, cwd=tmp_path, env=env, check=True, capture_output=True)
+    (line,) = commands(journal(tmp_path / "runs"))
+    done = subprocess.run(["bash", "-c", line], env=env, check=True, capture_output=True, text=True)
+    assert done.stdout == "x y\n"
+    runs = runstore.load_all(tmp_path / "runs")
+    assert [(run.name, run.tags, run.status) for run in runs] == [("a b", ["-t"], "finished")] * 2
+
+
+@pytest.mark.needs_tool("bash")
 def test_line_gives_bash_the_words_that_were_given(tmp_path: Path) -> None:
     words = [
         *("plain", "two words", "", "it's", 'a"b', "$HOME `id` $(id)", "!!", "*", "~", "#x", "<a>"),
