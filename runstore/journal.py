@@ -218,9 +218,12 @@ def _commands(origin: Provenance, here: str) -> Iterator[str]:
         yield "# secrets were taken out of the command:"
         yield f"# {line}"
     else:
+        if not origin.has_arguments:
+            yield "# without its arguments, which are not on record:"
         yield line
     if origin.newest_command is not None:
-        yield f"# newest attempt: {command_line(origin.newest_command)}"
+        newest = command_line(origin.as_typed(origin.newest_command))
+        yield f"# newest attempt: {newest}"
 
 
 def line_of(origin: Provenance, here: str | None = None) -> str | None:
@@ -232,7 +235,7 @@ def line_of(origin: Provenance, here: str | None = None) -> str | None:
     """
     if origin.command is None:
         return None
-    command = command_line(origin.command)
+    command = command_line(origin.as_typed(origin.command))
     if not origin.cwd or origin.cwd == here:
         return command
     # In a shell of its own, so that the next line is read where this one was.

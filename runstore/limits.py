@@ -93,6 +93,8 @@ TAG_CHANGE_BYTES = 64 << 10
 """The document of a change of tags."""
 TAG_CHANGES_KEPT = 1000
 """Changes of a run's tags, the newest: each is a file that a list of runs reads."""
+TAG_BYTES_KEPT = 1 << 20
+"""Their documents together."""
 COUNTED_BYTES = 64 << 20
 """Of a file whose superseded rows are counted, to say how many there are."""
 EXPORT_COLUMNS = 16_384

@@ -6,13 +6,14 @@ A run directory may come from anywhere, so each fact has the type that it should
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runstore.paths import RunPaths
 from runstore.records import whole
+from runstore.sources.formats import MLFLOW, NATIVE
 from runstore.state import RunState
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -61,6 +62,8 @@ class Provenance:
     """That of the first attempt; None where none is on record."""
     command_redacted: bool
     """Secrets were taken out of it."""
+    has_arguments: bool
+    """Its arguments are on record, if it had any."""
     cwd: str
     host: str
     user: str
@@ -72,6 +75,17 @@ class Provenance:
     code: Code
     newest_command: tuple[str, ...] | None = None
     """That of the newest attempt, where it is another one."""
+    exec_options: tuple[str, ...] | None = None
+    """Those of `runstore exec`, where it has started the command."""
+
+    def as_typed(self, command: Sequence[str]) -> list[str]:
+        """Return a command as it was started: by `runstore exec`, or itself.
+
+        Without it, a command that is no run by itself would leave none.
+        """
+        if self.exec_options is None:
+            return list(command)
+        return ["runstore", "exec", *self.exec_options, "--", *command]
 
 
 def provenance(state: RunState) -> Provenance:
@@ -80,11 +94,15 @@ def provenance(state: RunState) -> Provenance:
     # Without a run.json the first attempt's launcher tells some of it.
     facts = {**((first.begun if first else None) or {}), **state.info}
     command = _words(facts.get("command"))
+    if command and state.source != NATIVE.name and command[0].endswith(".py"):
+        # W&B and MLflow note the script, not who reads it.
+        command = ("python", *command)
     begun = state.newest.begun if state.newest and state.attempt > 1 else None
     newest = _words((begun or {}).get("command"))
     return Provenance(
         command=command,
         command_redacted=facts.get("command_redacted") is True,
+        has_arguments=state.source != MLFLOW.name,
         cwd=_text(facts, "cwd"),
         host=_text(facts, "host"),
         user=_text(facts, "user"),
@@ -94,7 +112,15 @@ def provenance(state: RunState) -> Provenance:
         environment=_texts(facts.get("environment")),
         code=_code(facts.get("git"), state.path),
         newest_command=newest if newest != command else None,
+        exec_options=_exec_options(facts) if first is not None and first.execution else None,
     )
+
+
+def _exec_options(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    name, tags = _text(facts, "name"), facts.get("tags")
+    told = [str(tag) for tag in tags] if isinstance(tags, list) else []
+    options = [f"--name={name}"] if name else []
+    return (*options, *(f"--tag={tag}" for tag in told))
 
 
 def _code(git: Any, run_dir: Path) -> Code:

@@ -85,7 +85,7 @@ class Reproduction:
             # As `.venv/bin/python`, which is in no commit.
             if there.is_file():
                 program = str(there)
-        return [program, *arguments]
+        return self.origin.as_typed([program, *arguments])
 
     @property
     def is_whole(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runstore.limits import TAG_CHANGE_BYTES, TAG_CHANGES_KEPT, TAG_CHARS
+from runstore.limits import TAG_BYTES_KEPT, TAG_CHANGE_BYTES, TAG_CHANGES_KEPT, TAG_CHARS
 from runstore.paths import RunPaths, id_order
 from runstore.records import JsonObject, RecordError, decode_document, number
 from runstore.regular import read_regular, why_unreadable
@@ -30,6 +30,8 @@ class TagChange:
     """When it was written, in Unix seconds UTC; None where the file does not say."""
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    size_bytes: int = 0
+    """Of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class TagChanges:
     changes: tuple[TagChange, ...] = ()
     problems: Mapping[str, str] | None = None
     """`tags/NAME.json` to why it is no change, safe to print."""
+    left_out: int = 0
+    """How many older ones were not read."""
 
     @property
     def newest(self) -> str:
@@ -80,13 +84,19 @@ def read_tag_changes(run_dir: Path, known: TagChanges = NO_CHANGES) -> TagChange
     read = {change.name: change for change in known.changes}
     changes: list[TagChange] = []
     problems: dict[str, str] = {}
-    for name in reversed(heapq.nlargest(TAG_CHANGES_KEPT, names, key=_order)):
+    bytes_left = TAG_BYTES_KEPT
+    for name in heapq.nlargest(TAG_CHANGES_KEPT, names, key=_order):
+        if bytes_left <= 0:
+            break
         try:
-            changes.append(read.get(name) or _read(directory / name))
+            change = read.get(name) or _read(directory / name)
+            bytes_left -= change.size_bytes
+            changes.append(change)
         except (OSError, RecordError) as error:
             why = why_unreadable(error) if isinstance(error, OSError) else str(error)
             problems[printable(f"{directory.name}/{name}")] = why
-    found = TagChanges(tuple(changes), problems)
+    left_out = len(names) - len(changes) - len(problems)
+    found = TagChanges(tuple(reversed(changes)), problems, left_out)
     return known if found == known else found
 
 
@@ -100,9 +110,10 @@ def _order(name: str) -> str:
 
 
 def _read(path: Path) -> TagChange:
-    document = decode_document(read_regular(path, TAG_CHANGE_BYTES), TAG_CHANGE_BYTES)
+    data = read_regular(path, TAG_CHANGE_BYTES)
+    document = decode_document(data, TAG_CHANGE_BYTES)
     add, remove = _tags(document, "add"), _tags(document, "remove")
-    return TagChange(path.name, number(document, "time"), add, remove)
+    return TagChange(path.name, number(document, "time"), add, remove, len(data))
 
 
 def _tags(document: JsonObject, key: str) -> tuple[str, ...]:

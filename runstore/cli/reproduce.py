@@ -115,6 +115,9 @@ def _taking_away(plan: Reproduction) -> str:
 def _execute(plan: Reproduction, wanted: Sequence[str]) -> None:
     """Become the command: its streams, signals and exit status are then nobody else's."""
     say(command_line(wanted))
+    # Ourselves, also where we are on no path.
+    own = [sys.executable, "-m", "runstore.cli"] if wanted[0] == "runstore" else [wanted[0]]
+    wanted = [*own, *wanted[1:]]
     try:
         os.chdir(plan.cwd)
         os.execvpe(wanted[0], list(wanted), environment(plan))

@@ -274,6 +274,8 @@ class NativeReader:
         for name in before.problems or ():
             self.state.problems.pop(name, None)
         self.state.problems.update(found.problems or {})
+        if found.left_out:
+            self.state.left_out["tags"] = f"{found.left_out:,} earlier changes of tags are left out"
         self.state.tag_changes = found
         self.state.version += 1
         return True

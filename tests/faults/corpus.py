@@ -434,6 +434,22 @@ def notes_of_every_kind(run: Path) -> None:
     os.mkfifo(folder / "20261130-000003-aaaaaa.json")
 
 
+@case(told="earlier changes of tags are left out")
+def tags_of_every_kind(run: Path) -> None:
+    """More changes than are read, long ones, damaged ones, and what is no file."""
+    folder = run / "tags"
+    folder.mkdir()
+    for number in range(1500):
+        tags = [f"\x1b[2J{number}-{n}" for n in range(2000 if number % 50 == 0 else 1)]
+        document = json.dumps({"time": TIME + number, "add": tags, "user": ["x"]})
+        (folder / f"20261129-{number:06d}-aaaaaa.json").write_text(document)
+    (folder / "20261130-000000-aaaaaa.json").write_bytes(b'{"add": ' + b"[" * 50_000)
+    (folder / "20261130-000001-aaaaaa.json").write_bytes(b"\0" * 1000)
+    with (folder / "20261130-000002-aaaaaa.json").open("wb") as file:
+        file.truncate(GIB)
+    os.mkfifo(folder / "20261130-000003-aaaaaa.json")
+
+
 def specials(run: Path, make_one: Callable[[Path], object]) -> None:
     for name in (*DOCUMENTS, *STREAM_FILES, "events-0002.jsonl", "patch.diff"):
         (run / name).unlink(missing_ok=True)
@@ -442,6 +458,7 @@ def specials(run: Path, make_one: Callable[[Path], object]) -> None:
     make_one(run / "checkpoints" / "manifest.jsonl")
     make_one(run / "requests")
     make_one(run / "notes")
+    make_one(run / "tags")
 
 
 @case(told="not a regular file")

@@ -30,7 +30,6 @@ def views(root: str, run: str) -> Views:
         "journal": ["journal", root],
         "journal-json": ["journal", "--json", root],
         "journal-markdown": ["journal", "--markdown", root],
-        "reproduce": ["reproduce", run],
         "show": ["show", run],
         "show-json": ["show", "--json", run],
         "cat": ["cat", run, "metrics"],

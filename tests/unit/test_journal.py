@@ -162,6 +162,16 @@ def test_other_tools_runs_are_there_as_far_as_they_tell(tmp_path: Path) -> None:
     ]
 
 
+def test_scripts_of_wandb_and_mlflow_are_lines_for_python(repo_root: Path) -> None:
+    foreign = repo_root / "tests" / "fixtures" / "foreign"
+    assert "\npython /home/user/train.py features\n" in journal(foreign / "wandb")
+    lines = journal(foreign / "mlflow").splitlines()
+    scripts = [number for number, line in enumerate(lines) if line == "python train.py"]
+    assert scripts
+    told = "# without its arguments, which are not on record:"
+    assert {lines[number - 1] for number in scripts} == {told}
+
+
 def test_run_without_a_document_or_without_anything(tmp_path: Path) -> None:
     (tmp_path / "20261120-120000-empty-aaaaaaaa").mkdir()
     run = write(tmp_path)
@@ -193,6 +203,21 @@ def test_command_line_is_one_harmless_line(arguments: list[str]) -> None:
     line = command_line(arguments)
     assert line.isprintable() or not any(char in line for char in FORBIDDEN)
     assert "\n" not in line
+
+
+@pytest.mark.needs_tool("bash")
+def test_command_of_exec_is_a_run_again(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "runstore").write_text(f'#!/bin/sh\nexec {command_line(PROGRAM)} "$@"\n')
+    (tmp_path / "bin" / "runstore").chmod(0o755)
+    env = environment() | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    first = ["runstore", "exec", "--name", "a b", "--tag", "-t", "--", "sh", "-c", "echo 'x y'"]
+    subprocess.run(first, cwd=tmp_path, env=env, check=True, capture_output=True)
+    (line,) = commands(journal(tmp_path / "runs"))
+    done = subprocess.run(["bash", "-c", line], env=env, check=True, capture_output=True, text=True)
+    assert done.stdout == "x y\n"
+    runs = runstore.load_all(tmp_path / "runs")
+    assert [(run.name, run.tags, run.status) for run in runs] == [("a b", ["-t"], "finished")] * 2
 
 
 @pytest.mark.needs_tool("bash")

@@ -212,6 +212,14 @@ def test_into_alone_makes_the_code_and_prints_the_command(
     assert not (tmp_path / "again" / "exp" / "runs").exists()
 
 
+def test_command_of_exec_is_a_run_again(project: Path, program: Program, tmp_path: Path) -> None:
+    assert program("exec", "--name", "plain", "--", "sh", "-c", "exit 3").returncode == 3
+    done = program("reproduce", "latest", "--into", tmp_path / "again", "--start")
+    assert done.returncode == 3
+    (again,) = (tmp_path / "again" / "exp" / "runs").iterdir()
+    assert json.loads((again / "run.json").read_text())["name"] == "plain"
+
+
 def test_exit_status_is_that_of_the_command(
     project: Path, program: Program, tmp_path: Path
 ) -> None:
