@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runstore.manager import RunManager
     from runstore.run import Run
     from runstore.run_data import RunData, load
-    from runstore.sweep import grid
+    from runstore.grids import grid
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
 
@@ -47,7 +47,7 @@ _HOMES = {
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
     "Stepper": "runstore.train.stepper",
-    "grid": "runstore.sweep",
+    "grid": "runstore.grids",
     "init": "runstore.launch",
     "load": "runstore.run_data",
     "load_all": "runstore.collection",
