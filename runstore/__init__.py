@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
+    from runstore.grids import grid
     from runstore.launch import init
     from runstore.manager import RunManager
     from runstore.run import Run
     from runstore.run_data import RunData, load
-    from runstore.grids import grid
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
 

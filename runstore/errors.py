@@ -190,3 +190,7 @@ class MissingPackageError(RunStoreError, ModuleNotFoundError):
 
 class BadValueError(RunStoreError):
     """A logged value is not a number; raised only when the run was opened with strict=True."""
+
+
+class SweepError(RunStoreError):
+    """A sweep cannot be planned, or not all of its cells have finished."""

@@ -165,6 +165,27 @@ class RunPaths:
         return self.run_dir / StreamFile(attempt, part, stream, rank).name
 
 
+@dataclass(frozen=True, slots=True)
+class SweepPaths:
+    """The names in the directory of a sweep, whose folders are its cells: runs."""
+
+    sweep_dir: Path
+
+    @property
+    def document(self) -> Path:
+        """`sweep.json`: the command and the cells; rewritten when cells are added."""
+        return self.sweep_dir / "sweep.json"
+
+    @property
+    def lock(self) -> Path:
+        """`.sweep.lock`: held by who adds cells."""
+        return self.sweep_dir / ".sweep.lock"
+
+    def cell(self, cell_id: str) -> Path:
+        """Return the run directory of a cell."""
+        return self.sweep_dir / cell_id
+
+
 def is_checkpoint_name(name: str) -> bool:
     """Tell whether `name` is one that a checkpoint's file gets."""
     return _CHECKPOINT_FILE.fullmatch(name) is not None

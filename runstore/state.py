@@ -447,6 +447,15 @@ class RunState:
         return {**(self._told_by_script("params", dict) or {}), **found}
 
     @property
+    def git(self) -> JsonObject:
+        """The checkout that the first attempt ran from; empty when nothing is known of one."""
+        first = self.attempts.get(1)
+        told = (first.begun or {}).get("git") if first else None
+        # A run that was planned may have been started from a later commit.
+        found = told if isinstance(told, dict) else self.info.get("git")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def tags(self) -> list[str]:
         """The tags."""
         tags = self.info.get("tags")

@@ -35,7 +35,7 @@ from runstore.exec.screen_text import ScreenText
 from runstore.leftovers import seal_and_tell
 from runstore.paths import RunPaths
 from runstore.process import start_time
-from runstore.run_document import describe, new_document
+from runstore.run_document import describe, new_document, opening_facts
 from runstore.stops import Stop, take_requests
 from runstore.text import printable
 
@@ -109,8 +109,8 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
         attempt, stored = next_attempt(run_dir)
         params = stored | params
     shown, run_dir = run_dir, run_dir.absolute()
-    differing = ("versions", "environment") if attempt > 1 else ()
-    opening = {key: own[key] for key in ("command", "command_redacted", "cwd", *differing)}
+    opening = {key: own[key] for key in ("command", "command_redacted", "cwd")}
+    opening |= opening_facts(run_dir, attempt, own)
     recorder = Recorder(run_dir, attempt, opening, params)
     document = new_document(own, wishes.name, wishes.tags)
     describe(recorder, document)
