@@ -35,6 +35,7 @@ COMMANDS = {
     "resume": "Start a run's command again, as its next attempt.",
     "script": "Print a batch script for Slurm that resumes by itself.",
     "show": "Show one run: position, epochs, report, warnings.",
+    "sweep": "Run a command for each cell of a grid of parameters.",
     "tail": "Print the newest rows of a run, and follow it.",
     "tensorboard": "Start TensorBoard on the runs below a root.",
 }

@@ -84,15 +84,21 @@ def execute(command: Sequence[str], wishes: Wishes) -> int:
     return ending.shell_status
 
 
-def check_program(program: str) -> None:
+def check_program(program: str, directory: Path | None = None) -> None:
     """Find out whether a program can be started, before a run is made for it.
+
+    Args:
+        program: as it stands in the command.
+        directory: where it will be started; default here.
 
     Raises:
         NotStartedError: it cannot.
     """
-    if shutil.which(program) is not None:
+    # A program without a slash is looked for in $PATH.
+    place = str(directory / program) if directory and os.sep in program else program
+    if shutil.which(place) is not None:
         return
-    is_there = shutil.which(program, mode=os.F_OK) is not None
+    is_there = shutil.which(place, mode=os.F_OK) is not None
     number = errno.EACCES if is_there else errno.ENOENT
     raise NotStartedError(program, OSError(number, os.strerror(number)))
 

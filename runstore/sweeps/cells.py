@@ -81,6 +81,8 @@ class CellWatch:
                 but was not seen to be.
         """
         status = self.state.status
+        if not self.state.attempts and not self.state.path.exists():
+            status = Status("planned", "new")
         return Task(self.cell, self._action(status, retry), status)
 
     def _action(self, status: Status, retry: bool) -> Action:
@@ -116,8 +118,15 @@ def look(sweep: Sweep, *, retry: bool = False, cells: Iterable[Cell] | None = No
         retry: as for `CellWatch.task`.
         cells: those to look at; default all.
     """
-    watches = [CellWatch(sweep, cell) for cell in (sweep.cells if cells is None else cells)]
-    for watch in watches:
-        watch.look()
-    ask_scheduler([watch.reader for watch in watches])
-    return [watch.task(retry=retry) for watch in watches]
+    tasks: list[Task] = []
+    unsettled: dict[int, CellWatch] = {}
+    for cell in sweep.cells if cells is None else cells:
+        watch = CellWatch(sweep, cell)
+        tasks.append(watch.look(retry=retry))
+        # Of ten thousand cells most have nothing that Slurm could tell more about.
+        if watch.state.attempts and tasks[-1].action is not Action.DONE:
+            unsettled[len(tasks) - 1] = watch
+    ask_scheduler([watch.reader for watch in unsettled.values()])
+    for index, watch in unsettled.items():
+        tasks[index] = watch.task(retry=retry)
+    return tasks

@@ -13,7 +13,7 @@ import re
 import socket
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -327,6 +327,28 @@ def write(sweep: Sweep) -> Sweep:
         sweep.path.mkdir(parents=True, exist_ok=True)
         with lock(sweep):
             return _write(sweep)
+    except OSError as error:
+        raise UnusableDirectoryError(sweep.path, error) from error
+
+
+def extended(sweep: Sweep, choose: Callable[[Sweep], Params | None]) -> tuple[Sweep, Cell | None]:
+    """Add a cell to a sweep on disk, which `choose` chooses when it is told what there is.
+
+    Returns:
+        The sweep as it is on disk now, and the new cell; None where `choose` had none.
+
+    Raises:
+        UnusableDirectoryError: it cannot be written there.
+        SweepError: what is there is damaged, or too large.
+    """
+    try:
+        with lock(sweep):
+            found = load(sweep.path)
+            params = choose(found)
+            if params is None:
+                return found, None
+            longer = _write(found.with_cells([params]))
+            return longer, longer.cells[-1]
     except OSError as error:
         raise UnusableDirectoryError(sweep.path, error) from error
 
