@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runstore.manager import RunManager
     from runstore.run import Run
     from runstore.run_data import RunData, load
+    from runstore.sweeps.function import sweep
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
 
@@ -36,6 +37,7 @@ __all__ = [
     "init",
     "load",
     "load_all",
+    "sweep",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "init": "runstore.launch",
     "load": "runstore.run_data",
     "load_all": "runstore.collection",
+    "sweep": "runstore.sweeps.function",
 }
 
 

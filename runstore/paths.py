@@ -113,6 +113,11 @@ class RunPaths:
         return self.run_dir / "patch.diff"
 
     @property
+    def result(self) -> Path:
+        """`result.json`: what the function of a sweep has returned for this cell."""
+        return self.run_dir / "result.json"
+
+    @property
     def output(self) -> Path:
         """`output.log`: what the command of `runstore exec` printed, its newest part."""
         return self.run_dir / "output.log"
