@@ -29,6 +29,8 @@ from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
 from runstore.values import as_json
 
 LOOK_S = 2.0
+RETURN_S = 3.0
+"""So long a function of another process has, behind the end of its run, to return."""
 Function = Callable[..., Any]
 
 
@@ -121,6 +123,8 @@ class _Calls:
         self._errors: dict[str, BaseException] = {}
         self._reasons: dict[str, str] = {}
         self._called: set[str] = set()
+        self._unreturned: dict[str, float] = {}
+        """When cells were seen first whose runs have ended, and whose function has not."""
 
     def run_all(self, cells: Sequence[Cell], *, retry: bool) -> None:
         """Call it for the cells that it is to be called for, and wait for those that are alive."""
@@ -141,15 +145,20 @@ class _Calls:
         """Decide what to do, from the runs and from whether the function has returned."""
         tasks = look(self._sweep, retry=retry, cells=cells)
         return [
-            replace(task, action=Action.RESUME)
+            replace(task, action=self._without_result(task.cell))
             if task.action is Action.DONE and not self._has_returned(task.cell)
             else task
             for task in tasks
         ]
 
     def _has_returned(self, cell: Cell) -> bool:
-        """Behind the end of its run a function may still raise, or be killed."""
         return RunPaths(self._sweep.run_dir(cell)).result.exists()
+
+    def _without_result(self, cell: Cell) -> Action:
+        """Behind the end of its run a function may still go on, raise, or be killed."""
+        since = self._unreturned.setdefault(cell.id, time.monotonic())
+        is_new = cell.id not in self._called and time.monotonic() < since + RETURN_S
+        return Action.WAIT if is_new else Action.RESUME
 
     def _is_to_call(self, task: Task) -> bool:
         return task.action.is_start and task.cell.id not in self._called

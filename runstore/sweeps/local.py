@@ -95,6 +95,9 @@ class Supply(Protocol):
     def next_cell(self) -> tuple[Sweep, Cell] | None:
         """Return another cell, and the sweep with it; None: none now."""
 
+    def others(self) -> list[Cell]:
+        """Return the cells that another process has added since, once."""
+
     def took(self, cell: Cell, state: RunState) -> None:
         """A cell has ended."""
 
@@ -140,13 +143,14 @@ class Pool:
         self._sweep, self._slots, self._listener, self._supply = sweep, slots, listener, supply
         self._total = total or len(tasks)
         self._retry = retry
-        self._threads = threads_each(len(slots), os.environ)
+        self._threads = threads_each(min(len(slots), self._total), os.environ)
         self._queue = deque(task.cell for task in tasks if task.action.is_start)
         self._waited: dict[str, CellWatch] = {}
         self._started: dict[str, _Started] = {}
         self._taken: set[str] = set()
         """Cells that were started once: whatever becomes of them, not again in this call."""
         self._next_look = 0.0
+        self._next_question = 0.0
         self._asked: int | None = None
         """The signal that asked for the end."""
         self._signals: deque[int] = deque()
@@ -190,9 +194,14 @@ class Pool:
     def _next_cell(self) -> Cell | None:
         if self._queue:
             return self._queue.popleft()
-        found = self._supply.next_cell() if self._supply else None
-        if found is None:
+        if self._supply is None or time.monotonic() < self._next_question:
             return None
+        found = self._supply.next_cell()
+        # Ours too, to wait for, or to run should nobody do it.
+        self._queue.extend(self._supply.others())
+        if found is None:
+            self._next_question = time.monotonic() + LOOK_S
+            return self._queue.popleft() if self._queue else None
         self._sweep, cell = found
         return cell
 
@@ -287,6 +296,7 @@ class Pool:
         duration_s = state.duration_s if state else None
         ended = Ended(cell, word, reason, duration_s, _printed(state) if state else "")
         self.ended.append(ended)
+        self._next_question = 0.0
         if state is not None and self._supply is not None:
             self._supply.took(cell, state)
         if state is not None or word == "not started":
@@ -347,8 +357,8 @@ class Pool:
 
 
 def _printed(state: RunState) -> str:
-    """Return the last line of a command that has failed, and in which no `init` tells why."""
-    if state.status.word not in ("failed", "crashed") or state.newest_opened is not None:
+    """Return the last line of a command that has failed, where no `end` of a run tells why."""
+    if state.status.word not in ("failed", "crashed") or state.ended is not None:
         return ""
     return next(iter(last_lines(state.path, 1)), "")
 

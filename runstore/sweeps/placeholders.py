@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from runstore.errors import SweepError
+from runstore.text import printable
+from runstore.values import shown_as_text
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
 
@@ -55,9 +57,10 @@ def _filled(word: str, params: Mapping[str, Any]) -> str:
 def _unknown(word: str, found: str, params: Mapping[str, Any]) -> SweepError:
     there = f"the sweep has {', '.join(params)}" if params else "the sweep has no parameters"
     literal = "{{ and }} stand for braces that mean themselves"
+    where = f"in {shown_as_text(word)} of the command"
     if len(found) == 1:
-        return SweepError(f"a {found} without its other half in {word!r} of the command; {literal}")
-    return SweepError(f"unknown placeholder {found} in {word!r} of the command; {there}; {literal}")
+        return SweepError(f"a {found} without its other half {where}; {literal}")
+    return SweepError(f"unknown placeholder {printable(found)} {where}; {there}; {literal}")
 
 
 def as_text(value: Any) -> str:

@@ -186,8 +186,13 @@ def _stem(sweep: Sweep) -> str:
         return slugify(sweep.function.rpartition(":")[2], limit=30) or "sweep"
     words = [Path(word).name for word in sweep.command]
     script = next((word for word in words if word.endswith(".py")), None)
-    script = script or next((word for word in words if not _RUNNERS.fullmatch(word)), words[0])
+    script = script or next((word for word in words if _is_telling(word)), words[0])
     return slugify(script.removesuffix(".py"), limit=30) or "sweep"
+
+
+def _is_telling(word: str) -> bool:
+    """Tell whether a word of a command says what it is about: no runner, option or code."""
+    return not (_RUNNERS.fullmatch(word) or word.startswith("-") or re.search(r"[\s{]", word))
 
 
 def _found(new: Sweep) -> Sweep | None:

@@ -15,7 +15,7 @@ import orjson
 
 from runstore.errors import MissingPackageError, SweepError
 from runstore.grids import Params
-from runstore.ranking import rank_metrics
+from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.reader import visible_rows
 from runstore.records import metric_values
 from runstore.sources import NATIVE, RunRef
@@ -24,6 +24,8 @@ from runstore.sweeps.cells import Action, Task
 from runstore.sweeps.plan import Cell, Sweep, extended, key_of
 from runstore.sweeps.space import Dimension, Objective, dimensions, objective
 
+FAILED_FIRST = 3
+"""So many cells that have failed before any has finished: the next ones will fail too."""
 SAME_AGAIN = 100
 """So many suggestions in a row that were made before: the space has no others."""
 NAMES_TOLD = 8
@@ -52,6 +54,8 @@ class Search:
         self._distributions = {n: self._distribution(d) for n, d in self._dimensions.items()}
         self._numbers: dict[str, int] = {}
         """The study's number of each cell, by its id."""
+        self._others: list[Cell] = []
+        self._failures = 0
         self.problem = ""
         """Why no further cells are asked for."""
         self.has_failed = False
@@ -76,7 +80,15 @@ class Search:
         if self.problem:
             return None
         self._sweep, cell = extended(self._sweep, self._choose)
-        return None if cell is None else (self._sweep, cell)
+        if cell is None:
+            return None
+        self._add(cell)
+        return self._sweep, cell
+
+    def others(self) -> list[Cell]:
+        """Return the cells that another process has added since, once."""
+        found, self._others = self._others, []
+        return found
 
     def took(self, cell: Cell, state: RunState) -> None:
         """Learn how a cell has ended."""
@@ -93,6 +105,7 @@ class Search:
             if cell.id not in self._numbers:
                 # Of another `runstore sweep`, which runs it.
                 self._add(cell)
+                self._others.append(cell)
         if len(sweep.cells) >= self._trials:
             return None
         known = {key_of(cell.params) for cell in sweep.cells}
@@ -141,6 +154,10 @@ class Search:
             self._study.tell(number, value, skip_if_finished=True)
 
     def _fail(self, cell: Cell) -> None:
+        self._failures += 1
+        if self.best is None and self._failures >= FAILED_FIRST and not self.problem:
+            self.has_failed = True
+            self.problem = f"the first {self._failures} cells have not finished"
         if (number := self._number(cell)) is not None:
             state = self._optuna.trial.TrialState.FAIL
             self._study.tell(number, state=state, skip_if_finished=True)
@@ -160,7 +177,8 @@ class Search:
             if best is not None:
                 return best
         if self._objective.metric not in names:
-            told = ", ".join(rank_metrics(sorted(names))[:NAMES_TOLD]) or "no metrics"
+            telling = [name for name in rank_metrics(sorted(names)) if not is_bookkeeping(name)]
+            told = ", ".join(telling[:NAMES_TOLD]) or "no metric"
             self.has_failed = True
             self.problem = f"{cell.id} has logged no {self._objective.metric}; there is {told}"
         return None

@@ -227,8 +227,7 @@ def test_second_ctrl_c_kills(here: Path, wait_until: WaitUntil) -> None:
     with said.open("w") as file:
         command = [*RUNSTORE, "sweep", *CALL, "--", *COMMAND]
         process = subprocess.Popen(command, stdout=file, stderr=file)
-    logs = lambda: [p.read_text() for p in here.glob("runs/*/*/output.log")]  # noqa: E731
-    wait_until(lambda: logs() == ["up\n", "up\n"], 60)
+    wait_until(lambda: [p.read_text() for p in here.glob("runs/*/*/output.log")] == 2 * ["up\n"])
     process.send_signal(signal.SIGINT)
     wait_until(lambda: "2 cells asked to save and end" in said.read_text())
     assert len(processes_of(here)) == 4
@@ -257,3 +256,35 @@ def test_each_cell_has_a_gpu_of_its_own(here: Path, monkeypatch: pytest.MonkeyPa
     assert handed.keys() == {"GPU-a", "3"}
     recorded = [json.loads(p.read_text().splitlines()[0]) for p in here.glob("runs/*/*/exec-*")]
     assert {o["environment"]["CUDA_VISIBLE_DEVICES"] for o in recorded} == {"GPU-a", "3"}
+
+
+SUBMITIT = """
+import runstore, submitit
+
+def train(lr, n):
+    with runstore.init() as run:
+        run.log({"loss": lr}, step=n)
+    if lr == 2:
+        raise ValueError("two")
+    return {"lr": lr, "id": run.id}
+
+executor = submitit.LocalExecutor("jobs")
+executor.update_parameters(timeout_min=5)
+for _ in range(2):
+    try:
+        runstore.sweep(train, runstore.grid(lr=[1, 2, 3], n=[1]), executor=executor)
+    except runstore.RunStoreError as error:
+        print(error.results, flush=True)
+"""
+
+
+@pytest.mark.timeout(180)
+def test_submitit_runs_the_cells_of_a_function(here: Path) -> None:
+    (here / "script.py").write_text(SUBMITIT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, check=True, timeout=120
+    )
+    results = [{"lr": 1, "id": "lr=1,n=1"}, None, {"lr": 3, "id": "lr=3,n=1"}]
+    assert done.stdout == f"{results}\n" * 2
+    assert "ValueError: two" in done.stderr
+    assert [runstore.load(cell).status for cell in cells(here)] == 3 * ["finished"]
