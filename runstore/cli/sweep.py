@@ -28,15 +28,13 @@ from runstore.sweeps.search import Search
 MANUAL = Manual(
     examples={
         "Four runs": (
-            "runstore sweep --grid lr=1e-3,1e-4 --grid num_epochs=10,50 "
-            "-- python train.py --lr {lr} --epochs {num_epochs}"
+            "runstore sweep --grid lr=1e-3,1e-4 seed=0,1 -- python t.py --lr {lr} {seed}"
         ),
         "What that would do": "runstore sweep --dry-run --grid seed=0..4 -- python t.py {seed}",
         "Values that go together": "runstore sweep --zip a=1,2 b=3,4 -- python t.py {a} {b}",
         "On, after it was stopped or killed": "runstore sweep --name NAME",
-        "Twenty runs, chosen by the results so far": (
-            "runstore sweep --search lr=loguniform:1e-5..1e-1 --trials 20 --metric val/loss:min "
-            "-- python t.py {lr}"
+        "Nine runs, chosen by the results so far": (
+            "runstore sweep --search x=uniform:0..1 --trials 9 --metric loss:min -- t {x}"
         ),
     },
     statuses={
@@ -80,7 +78,12 @@ MANUAL = Manual(
     multiple=True,
     help="Values that go together, A with C and B with D.",
 )
-@click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="A sweep as TOML.")
+@click.option(
+    "--file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A sweep as TOML.  [default: none]",
+)
 @click.option(
     "--search",
     "searches",

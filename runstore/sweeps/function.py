@@ -32,6 +32,7 @@ LOOK_S = 2.0
 RETURN_S = 3.0
 """So long a function of another process has, behind the end of its run, to return."""
 Function = Callable[..., Any]
+"""Whatever can be called with the parameters of a cell."""
 
 
 @runtime_checkable
