@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
+    from runstore.grids import grid
     from runstore.launch import init
     from runstore.manager import RunManager
     from runstore.run import Run
     from runstore.run_data import RunData, load
-    from runstore.sweep import grid
+    from runstore.sweeps.function import sweep
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
 
@@ -36,6 +37,7 @@ __all__ = [
     "init",
     "load",
     "load_all",
+    "sweep",
 ]
 
 _HOMES = {
@@ -47,10 +49,11 @@ _HOMES = {
     "RunManager": "runstore.manager",
     "RunStoreError": "runstore.errors",
     "Stepper": "runstore.train.stepper",
-    "grid": "runstore.sweep",
+    "grid": "runstore.grids",
     "init": "runstore.launch",
     "load": "runstore.run_data",
     "load_all": "runstore.collection",
+    "sweep": "runstore.sweeps.function",
 }
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,11 +40,40 @@ class Handover(NamedTuple):
     """The one that `runstore exec` has begun, and this process is the command of."""
 
 
+@dataclass(slots=True)
+class Given:
+    """A run that is handed over within this process, to one `init`."""
+
+    run_dir: Path
+    params: dict[str, Any]
+    is_taken: bool = False
+
+
+_given: ContextVar[Given | None] = ContextVar("runstore_given", default=None)
+"""Of the thread, or task: cells of a sweep may run in several threads, with one environment."""
+
+
+@contextmanager
+def handing_over(run_dir: Path, params: dict[str, Any]) -> Iterator[Given]:
+    """Have the first `init` inside join a run, whatever the environment says."""
+    given = Given(run_dir, params)
+    token = _given.set(given)
+    try:
+        yield given
+    finally:
+        _given.reset(token)
+
+
 def run_to_join(resume: str | os.PathLike[str], root: Path) -> Handover:
     """Return the run to join, as a launcher or the script names it."""
     if resume == "never":
         return Handover()
     if resume in ("auto", "must"):
+        given = _given.get()
+        if given is not None and not given.is_taken:
+            given.is_taken = True
+            given.run_dir.mkdir(parents=True, exist_ok=True)
+            return Handover(given.run_dir, given.params)
         handed = _handed_run()
         if handed is None and resume == "must":
             raise RunStoreError(

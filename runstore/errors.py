@@ -17,6 +17,8 @@
     ├── ColumnMapError         a --map that names no column
     ├── UnknownNameError       a stream, table or metric that is not there
     ├── MissingPackageError    an optional package that is not installed
+    ├── SweepError             a sweep that cannot be planned
+    │   └── UnfinishedCellsError   a sweep of which some cells have not finished
     └── BadValueError          a value that cannot be logged (raised only with strict=True)
 
 Each message says what was asked, what was found and what to do; the facts are attributes.
@@ -25,7 +27,7 @@ Each message says what was asked, what was found and what to do; the facts are a
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -201,3 +203,36 @@ class MissingPackageError(RunStoreError, ModuleNotFoundError):
 
 class BadValueError(RunStoreError):
     """A logged value is not a number; raised only when the run was opened with strict=True."""
+
+
+class SweepError(RunStoreError):
+    """A sweep cannot be planned, or not all of its cells have finished."""
+
+
+class UnfinishedCellsError(SweepError):
+    """Some cells of `runstore.sweep` have not finished; the others have."""
+
+    def __init__(
+        self,
+        sweep_dir: Path,
+        results: Sequence[object],
+        reasons: Mapping[str, str],
+        errors: Mapping[str, BaseException],
+    ) -> None:
+        """Tell of cells by their ids: why they have not finished, and what they have raised.
+
+        Args:
+            sweep_dir: the directory of the sweep.
+            results: what the function returned, in the order of the cells; None for those others.
+            reasons: for each cell that has not finished, why.
+            errors: the exceptions, of those that raised one in this call.
+        """
+        self.results = list(results)
+        self.reasons = dict(reasons)
+        self.errors = dict(errors)
+        told = ", ".join(f"{cell} ({why})" for cell, why in list(reasons.items())[:3])
+        more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        super().__init__(
+            f"{sweep_dir}: {len(reasons)} of {len(results)} cells have not finished: {told}{more}; "
+            "the same call runs them again, those that have failed with retry=True"
+        )

@@ -17,6 +17,7 @@ import traceback
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,15 @@ def forget(run: Run) -> None:
     if not _open_runs:
         atexit.unregister(_end_open_runs)
         _remove_handlers()
+
+
+def end_left_open(run_dir: Path, error: BaseException | None) -> None:
+    """End the runs in a directory that a function has left open, which has returned or raised."""
+    for run in [run for run in _open_runs if run.path == run_dir]:
+        if error is None:
+            run.finish()
+        else:
+            end_by_exception(run, error)
 
 
 def end_by_exception(run: Run, error: BaseException) -> None:

@@ -23,7 +23,7 @@ from runstore.leftovers import seal_and_tell
 from runstore.paths import RunPaths
 from runstore.redact import redact_params
 from runstore.run import Run
-from runstore.run_document import describe, new_document
+from runstore.run_document import describe, new_document, opening_facts
 from runstore.save_rules import SaveEvery, SaveRules
 from runstore.several import several_ranks, world_size
 from runstore.shared_run import SharedRun, open_shared
@@ -191,7 +191,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
             run_dir.absolute(),
             given,
             attempt,
-            opening=_opening(attempt, point) | more,
+            opening=_opening(run_dir, attempt, point, is_watched=begun is not None) | more,
             system_interval_s=options.system_interval_s,
             checkpoints=_checkpoints(options, point),
         )
@@ -202,7 +202,7 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
         raise
     try:
         # Behind the claim: of two processes that start the run, the one that got it describes it.
-        describe(run, document)
+        describe(run, document, is_watched=begun is not None)
         seal_and_tell(run.path, run.attempt, event=run.write_event, warn=run.warn)
         _make_requests(run)
         if options.tensorboard:
@@ -275,13 +275,11 @@ def _words_of_the_script(
     return {key: value for key, value in words.items() if value}
 
 
-def _opening(attempt: int, point: ResumePoint | None) -> dict[str, Any]:
+def _opening(
+    run_dir: Path, attempt: int, point: ResumePoint | None, *, is_watched: bool
+) -> dict[str, Any]:
     """Further facts of an attempt's `open` event: what may differ between attempts."""
-    if attempt == 1:
-        return {}
-    own = facts()
-    kept = ("command", "command_redacted", "cwd", "versions", "environment")
-    opening: dict[str, Any] = as_json({key: own[key] for key in kept})
+    opening = opening_facts(run_dir, attempt, facts(), is_watched=is_watched)
     if point is not None:
         opening |= {"cuts": point.cuts, "resumed_from": point.row.file, "step": point.row.step}
     return opening

@@ -114,6 +114,11 @@ class RunPaths:
         return self.run_dir / "patch.diff"
 
     @property
+    def result(self) -> Path:
+        """`result.json`: what the function of a sweep has returned for this cell."""
+        return self.run_dir / "result.json"
+
+    @property
     def output(self) -> Path:
         """`output.log`: what the command of `runstore exec` printed, its newest part."""
         return self.run_dir / "output.log"
@@ -169,6 +174,27 @@ class RunPaths:
     def stream(self, stream: Stream, attempt: int, *, part: int = 0, rank: int = 0) -> Path:
         """Return the path of one stream's file."""
         return self.run_dir / StreamFile(attempt, part, stream, rank).name
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPaths:
+    """The names in the directory of a sweep, whose folders are its cells: runs."""
+
+    sweep_dir: Path
+
+    @property
+    def document(self) -> Path:
+        """`sweep.json`: the command and the cells; rewritten when cells are added."""
+        return self.sweep_dir / "sweep.json"
+
+    @property
+    def lock(self) -> Path:
+        """`.sweep.lock`: held by who adds cells."""
+        return self.sweep_dir / ".sweep.lock"
+
+    def cell(self, cell_id: str) -> Path:
+        """Return the run directory of a cell."""
+        return self.sweep_dir / cell_id
 
 
 def is_checkpoint_name(name: str) -> bool:

@@ -13,8 +13,11 @@ from runstore.limits import DOCUMENT_BYTES
 from runstore.paths import RunPaths
 from runstore.records import FORMAT, escape_controls
 from runstore.redact import redact_params
+from runstore.sources.native import recorded_document
 from runstore.values import as_json
 
+START_FACTS = ("command", "command_redacted", "cwd", "versions", "environment")
+"""What the `open` event of a later attempt, and of the first of a planned run, has."""
 PARAMS_BYTES = 3 << 20
 """The most that params take of `run.json`, which readers take up to 4 MiB of."""
 
@@ -26,12 +29,42 @@ def new_document(
     return {"format": FORMAT, "name": name or "", "tags": list(tags), **more, **facts}
 
 
+def opening_facts(
+    run_dir: Path, attempt: int, own: Mapping[str, Any], *, is_watched: bool = False
+) -> dict[str, Any]:
+    """Return what an attempt's `open` event says of its start: what may differ from `run.json`.
+
+    Nothing of a first attempt that writes `run.json` itself.
+
+    Args:
+        run_dir: the run's directory.
+        attempt: from 1.
+        own: the facts about this process.
+        is_watched: `runstore exec` has begun this attempt, and told the same.
+    """
+    paths = RunPaths(run_dir)
+    if attempt == 1 and (is_watched or not paths.document.exists()):
+        return {}
+    before = recorded_document(run_dir)
+    told = {key: own[key] for key in START_FACTS}
+    told |= {key: own[key] for key in ("python", "platform") if key not in before}
+    git = {} if is_watched else code(Path.cwd()).facts
+    if git and git != before.get("git"):
+        told["git"] = git
+    opening: dict[str, Any] = as_json(told)
+    return opening
+
+
 class Described(Protocol):
     """A run that is begun."""
 
     @property
     def path(self) -> Path:
         """Its directory, whose name is its id."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1."""
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -47,22 +80,28 @@ class Described(Protocol):
         """Warn once per key."""
 
 
-def describe(run: Described, document: Mapping[str, Any]) -> None:
+def describe(run: Described, document: Mapping[str, Any], *, is_watched: bool = False) -> None:
     """Write `run.json`, and `patch.diff` before it, unless an earlier attempt or a launcher has.
+
+    Who plans a run writes `run.json` alone: the patch is that of its first start.
 
     Args:
         run: the run.
         document: what `new_document` returned.
+        is_watched: `runstore exec` has begun this attempt, and done that.
 
     Raises:
         OSError: the disk does not take it.
     """
     paths = RunPaths(run.path)
-    if paths.document.exists():
+    is_planned = paths.document.exists()
+    if is_planned and (run.attempt > 1 or is_watched or paths.patch.exists()):
         return
     state = code(Path.cwd())
     if state.patch:
         run.write_document(paths.patch.name, state.patch)
+    if is_planned:
+        return
     whole = as_json(
         {
             **document,
@@ -72,10 +111,15 @@ def describe(run: Described, document: Mapping[str, Any]) -> None:
             "git": state.facts or None,
         }
     )
-    data = orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    run.write_document(paths.document.name, document_bytes(whole))
+
+
+def document_bytes(document: Any) -> bytes:
+    """Return a document's JSON: indented for people, unless readers would find it too long."""
+    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if len(data) > DOCUMENT_BYTES:
-        data = orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
-    run.write_document(paths.document.name, escape_controls(data))
+        data = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    return escape_controls(data)
 
 
 def _params_that_fit(

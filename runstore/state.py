@@ -363,6 +363,15 @@ class RunState:
         return {**(self._told_by_script("params", dict) or {}), **found}
 
     @property
+    def git(self) -> JsonObject:
+        """The checkout that the first attempt ran from; empty when nothing is known of one."""
+        first = self.attempts.get(1)
+        told = (first.begun or {}).get("git") if first else None
+        # A run that was planned may have been started from a later commit.
+        found = told if isinstance(told, dict) else self.info.get("git")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def tags(self) -> list[str]:
         """The tags: those that it began with, as people have changed them since."""
         tags = self.info.get("tags")
@@ -409,10 +418,12 @@ class RunState:
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from creation to the end, or to the last sign of life."""
+        """Seconds from the first start to the end, or to the last sign of life."""
         first = self.created
-        if first is None:
-            first = min((t for a in self._attempts() if (t := _time(a.begun))), default=None)
+        begun = min((t for a in self._attempts() if (t := _time(a.begun))), default=None)
+        # A run that was planned waits for its start; one that was not is created behind it.
+        if begun is not None and (first is None or begun > first):
+            first = begun
         execution = self.newest.execution if self.newest else None
         exited = _time(execution.ended) if execution and not self.newest_opened else None
         last = _time(self.ended) or exited or self.last_time

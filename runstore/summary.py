@@ -49,7 +49,6 @@ def measured(state: RunState) -> dict[str, float]:
 
 def full_summary(state: RunState) -> JsonObject:
     """Return `summary` with what a page about one run needs besides."""
-    git = state.info.get("git")
     return {
         **summary(state),
         "attempts": [_attempt(state.attempts[n]) for n in sorted(state.attempts)],
@@ -61,7 +60,7 @@ def full_summary(state: RunState) -> JsonObject:
         ],
         "command": _command(state.info),
         "command_redacted": state.info.get("command_redacted") is True,
-        "git": git if isinstance(git, dict) else None,
+        "git": state.git or None,
         "notes": [note_facts(note) for note in notes_of(state).notes],
     }
 

@@ -143,9 +143,9 @@ class ComparedRuns:
         read = self._read.get(entry.key) if reading else None
         if state is None:
             state = RunState(entry.ref.path)
-            facts, git = read.facts if read else compared(state, entry.ref.id), git_of(state)
+            facts, git = read.facts if read else compared(state, entry.ref.id), state.git
         else:
-            facts, git = compared(state, entry.ref.id), git_of(state)
+            facts, git = compared(state, entry.ref.id), state.git
             facts = _newest_of(facts, read.facts) if read else facts
         if read is not None:
             git, reading = read.git, False
@@ -224,13 +224,7 @@ class ComparedRuns:
             more = reader.behind and entry.key in self._wanted
             # Half of the time is the screen's.
             time.sleep(time.monotonic() - start)
-        return _Read(alive, compared(reader.state, entry.ref.id), git_of(reader.state))
-
-
-def git_of(state: RunState) -> JsonObject:
-    """Return what a run has noted of its checkout; empty when that is nothing."""
-    git = state.info.get("git")
-    return git if isinstance(git, dict) else {}
+        return _Read(alive, compared(reader.state, entry.ref.id), reader.state.git)
 
 
 def _newest_of(listed: Compared, read: Compared) -> Compared:

@@ -40,6 +40,7 @@ COMMANDS = {
     "rm": "Remove runs for good.",
     "script": "Print a batch script for Slurm that resumes by itself.",
     "show": "Show one run: position, epochs, report, warnings.",
+    "sweep": "Run a command for each cell of a grid of parameters.",
     "tag": "Give tags to runs, and take them away.",
     "tail": "Print the newest rows of a run, and follow it.",
     "tensorboard": "Start TensorBoard on the runs below a root.",

@@ -13,7 +13,7 @@ from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.cli.progress import watched
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
-from runstore.paths import listed_name
+from runstore.paths import listed_name, looks_like_run_id
 from runstore.pool import Packed, Pool
 from runstore.ranking import most_telling, telling_metrics
 from runstore.run_filter import Query, StateSubject
@@ -66,7 +66,7 @@ def command(where: Path | None, root: Path, query: Query, as_json: bool) -> None
     if as_json:
         print_json_array(summary(state) for state in states)
     elif refs:
-        print_lines(_lines(states))
+        print_lines(_lines(states, directory))
     else:
         say(f"no runs in {directory} yet; looked for {looked_for()}{unread(directory)}")
 
@@ -81,10 +81,18 @@ class _Listed(NamedTuple):
     source: str
 
 
-def _listed(state: RunState, pool: Pool) -> _Listed:
+def _called(state: RunState, root: Path) -> str:
+    """Return what the run is called: a cell of a sweep with the sweep, others by their ids."""
+    if state.source == NATIVE.name and not looks_like_run_id(state.path.name):
+        below = state.path.relative_to(root)
+        return str(below) if len(below.parts) > 1 else state.id
+    return listed_name(state.name, state.id)
+
+
+def _listed(state: RunState, pool: Pool, root: Path) -> _Listed:
     best, last = state.best, state.last
     cells = (
-        printable(listed_name(state.name, state.id)),
+        printable(_called(state, root)),
         state.status.word,
         of_total(state.epoch, state.epochs),
         count(state.step),
@@ -100,9 +108,9 @@ def _listed(state: RunState, pool: Pool) -> _Listed:
     )
 
 
-def _lines(states: Iterable[RunState]) -> Iterator[str]:
+def _lines(states: Iterable[RunState], root: Path) -> Iterator[str]:
     pool = Pool()
-    runs = [_listed(state, pool) for state in states]
+    runs = [_listed(state, pool, root) for state in states]
     metrics = telling_metrics(name for run in runs for name in run.last)[:METRICS_SHOWN]
     header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
     if any(run.source != NATIVE.name for run in runs):

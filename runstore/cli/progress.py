@@ -15,8 +15,8 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO, TypeVar
 
 import click
@@ -63,16 +63,31 @@ def hide() -> None:
         _shown.erase()
 
 
-def _bar(what: str, total: int | None, *, prints: bool) -> _Bar | None:
+def _bar(what: str, total: int | None, *, prints: bool) -> _LoopBar | None:
     """Begin a bar where one may be seen."""
     context, terminal = click.get_current_context(silent=True), _terminal(prints=prints)
     if context is None or terminal is None:
         return None
-    bar = _Bar(what, total, terminal)
+    bar = _LoopBar(what, total, terminal)
     # A loop that is left by an exception is ended before anybody says so.
     context.call_on_close(bar.end)
     bar.begin()
     return bar
+
+
+@contextmanager
+def drawn(text: Callable[[], str]) -> Iterator[None]:
+    """Draw what `text` returns, over itself, where a bar may be seen; it is called by a thread."""
+    terminal = _terminal(prints=False)
+    if terminal is None:
+        yield
+        return
+    bar = _Bar(text, terminal)
+    bar.begin()
+    try:
+        yield
+    finally:
+        bar.end()
 
 
 def _terminal(*, prints: bool) -> int | None:
@@ -98,10 +113,8 @@ def _descriptor(stream: TextIO | None) -> int:
 class _Bar:
     """Draws itself from a thread, so that one long step is seen too."""
 
-    def __init__(self, what: str, total: int | None, terminal: int) -> None:
-        self.done = 0
-        self._what, self._total, self._terminal = what, total, terminal
-        self._begun = time.monotonic()
+    def __init__(self, text: Callable[[], str], terminal: int) -> None:
+        self._text, self._terminal = text, terminal
         self._drawn = 0
         """Cells that are on the screen now."""
         self._over = threading.Event()
@@ -134,7 +147,7 @@ class _Bar:
             wait_s = REDRAWN_S
 
     def _draw(self) -> None:
-        text = line(self._what, self.done, self._total, time.monotonic() - self._begun)
+        text = self._text()
         with self._lock:
             if self._over.is_set() or _shown is not self:
                 return
@@ -152,6 +165,19 @@ class _Bar:
             os.write(self._terminal, text.encode())
 
 
+class _LoopBar(_Bar):
+    """Tells how far a loop is."""
+
+    def __init__(self, what: str, total: int | None, terminal: int) -> None:
+        super().__init__(self._line, terminal)
+        self.done = 0
+        self._what, self._total = what, total
+        self._begun = time.monotonic()
+
+    def _line(self) -> str:
+        return line(self._what, self.done, self._total, time.monotonic() - self._begun)
+
+
 def line(what: str, done: int, total: int | None, elapsed_s: float) -> str:
     """Return `reading runs [#####---------------]  25%  1,000/4,000  412/s  7s left`."""
     speed = done / elapsed_s if elapsed_s > 0 else 0.0
@@ -159,7 +185,11 @@ def line(what: str, done: int, total: int | None, elapsed_s: float) -> str:
     if not total:
         return f"{what}  {count(done)}{pace}  {duration(elapsed_s)}"
     share = min(1.0, done / total)
-    cells = int(share * CELLS)
-    bar = "#" * cells + "-" * (CELLS - cells)
     left = f"{duration((total - done) / speed)} left" if 0 < done < total else duration(elapsed_s)
-    return f"{what} [{bar}] {percent(share):>4}  {count(done)}/{count(total)}{pace}  {left}"
+    return f"{what} {strip(share)} {percent(share):>4}  {count(done)}/{count(total)}{pace}  {left}"
+
+
+def strip(share: float) -> str:
+    """Return `[#####---------------]` for a quarter."""
+    cells = int(share * CELLS)
+    return f"[{'#' * cells}{'-' * (CELLS - cells)}]"

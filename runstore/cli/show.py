@@ -73,7 +73,6 @@ def page(state: RunState) -> list[str]:
 def _facts(state: RunState) -> list[str]:
     status = f"{state.status.word}: {state.status.reason}".removesuffix(": ")
     best = state.best
-    git = state.info.get("git") or {}
     command = state.info.get("command")
     facts = {
         "run": state.id,
@@ -94,7 +93,7 @@ def _facts(state: RunState) -> list[str]:
         "best": f"epoch {best.epoch}, {best.metric} {metric(best.value)}" if best else "",
         "command": shlex.join(map(str, command)) if isinstance(command, list) else "",
         "": "secrets were taken out of the command" if state.info.get("command_redacted") else "",
-        "commit": _commit(git, state.path) if isinstance(git, dict) else "",
+        "commit": _commit(state.git, state.path) if state.git else "",
     }
     return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
 

@@ -35,7 +35,7 @@ from runstore.exec.screen_text import ScreenText
 from runstore.leftovers import seal_and_tell
 from runstore.paths import RunPaths
 from runstore.process import start_time
-from runstore.run_document import describe, new_document
+from runstore.run_document import describe, new_document, opening_facts
 from runstore.stops import Stop, take_requests
 from runstore.text import printable
 
@@ -84,15 +84,21 @@ def execute(command: Sequence[str], wishes: Wishes) -> int:
     return ending.shell_status
 
 
-def check_program(program: str) -> None:
+def check_program(program: str, directory: Path | None = None) -> None:
     """Find out whether a program can be started, before a run is made for it.
+
+    Args:
+        program: as it stands in the command.
+        directory: where it will be started; default here.
 
     Raises:
         NotStartedError: it cannot.
     """
-    if shutil.which(program) is not None:
+    # A program without a slash is looked for in $PATH.
+    place = str(directory / program) if directory and os.sep in program else program
+    if shutil.which(place) is not None:
         return
-    is_there = shutil.which(program, mode=os.F_OK) is not None
+    is_there = shutil.which(place, mode=os.F_OK) is not None
     number = errno.EACCES if is_there else errno.ENOENT
     raise NotStartedError(program, OSError(number, os.strerror(number)))
 
@@ -109,8 +115,8 @@ def _open(command: Sequence[str], wishes: Wishes) -> Session:
         attempt, stored = next_attempt(run_dir)
         params = stored | params
     shown, run_dir = run_dir, run_dir.absolute()
-    differing = ("versions", "environment") if attempt > 1 else ()
-    opening = {key: own[key] for key in ("command", "command_redacted", "cwd", *differing)}
+    opening = {key: own[key] for key in ("command", "command_redacted", "cwd")}
+    opening |= opening_facts(run_dir, attempt, own)
     recorder = Recorder(run_dir, attempt, opening, params)
     document = new_document(own, wishes.name, wishes.tags)
     describe(recorder, document)

@@ -1,0 +1,326 @@
+"""`runstore.sweep`: a function over cells, here or by an executor."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from runstore.atomic import write_document
+from runstore.attempts import Given, handing_over
+from runstore.console import say
+from runstore.errors import RunStoreError, SweepError, UnfinishedCellsError
+from runstore.exits import describe, end_by_exception, end_left_open
+from runstore.grids import Params
+from runstore.launch import init
+from runstore.limits import DOCUMENT_BYTES
+from runstore.paths import RunPaths
+from runstore.records import FORMAT, RecordError, decode_document
+from runstore.regular import read_regular
+from runstore.run_document import document_bytes
+from runstore.stops import Terminated
+from runstore.sweeps.cells import Action, Task, look
+from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
+from runstore.values import as_json
+
+LOOK_S = 2.0
+RETURN_S = 3.0
+"""So long a function of another process has, behind the end of its run, to return."""
+Function = Callable[..., Any]
+"""Whatever can be called with the parameters of a cell."""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """What calls a function elsewhere: a `concurrent.futures.Executor`, or one of submitit."""
+
+    def submit(self, fn: Callable[[], Any], /) -> Any:
+        """Return what has a `result()`."""
+
+
+def sweep(
+    fn: Function,
+    cells: Iterable[Mapping[str, Any]],
+    *,
+    executor: Executor | None = None,
+    root: str | Path = "runs",
+    name: str | None = None,
+    retry: bool = False,
+) -> list[Any]:
+    """Call a function for each set of parameters, each a run below one directory of the sweep.
+
+    The first `runstore.init()` inside the function joins the run of its cell, and has its
+    parameters; a function without one is a run too, with its end. The same call again calls it only
+    for what is missing: cells that were interrupted or have crashed are resumed, those that are
+    alive are waited for.
+
+        results = runstore.sweep(train, runstore.grid(lr=[0.1, 0.01], seed=[0, 1]))
+
+    Args:
+        fn: gets the parameters of a cell as keyword arguments.
+        cells: the sets of parameters, such as `runstore.grid(…)` returns.
+        executor: who calls the function: any `concurrent.futures.Executor`, or an executor of
+            submitit, which gets the cells as one job array. None calls it here, for one cell after
+            the other. To another process the function and what it returns must be picklable.
+        root: the directory of runs; the sweep's is below it.
+        name: a few words: the name of the sweep's directory. A sweep of that name gets further
+            cells. By default it is made of the function and the cells.
+        retry: call it also for cells that have failed.
+
+    Returns:
+        What the function returned for each cell, in their order. Of a cell that an earlier call has
+        finished it is what was kept in its `result.json`: None unless it was JSON.
+
+    Raises:
+        UnfinishedCellsError: a SweepError: for some cells the function has raised, now or earlier,
+            or they may be alive elsewhere. The other cells have finished; `results`, `reasons` and
+            `errors` tell the rest.
+        SweepError: the sweep cannot be planned.
+        TypeError: `cells` are no sets of parameters.
+    """
+    sets = [_params(one) for one in cells]
+    planned = write(plan([], sets, root=Path(root), name=name, function=_name(fn)))
+    ids = {key_of(cell.params): cell for cell in planned.cells}
+    asked = [ids[key_of(as_json(one))] for one in sets]
+    originals = {cell.id: one for cell, one in zip(asked, sets, strict=True)}
+    calls = _Calls(fn, planned, originals, executor)
+    calls.run_all([cell for cell in planned.cells if cell.id in originals], retry=retry)
+    return calls.results(asked)
+
+
+def _params(one: Mapping[str, Any]) -> Params:
+    if not isinstance(one, Mapping):
+        raise TypeError(f"a cell is {one!r}, expected a dict of parameters; see runstore.grid")
+    return dict(one)
+
+
+def _name(fn: Function) -> str:
+    """Return `module:function`, as far as it has such names."""
+    inner = getattr(fn, "func", fn)  # of a functools.partial
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    module = str(named.__module__)
+    if module == "__main__":
+        module = Path(getattr(sys.modules["__main__"], "__file__", None) or module).stem
+    return f"{module}:{named.__qualname__}"
+
+
+class _Calls:
+    """Calls the function for cells, and keeps what came of it."""
+
+    def __init__(
+        self,
+        fn: Function,
+        planned: Sweep,
+        params: Mapping[str, Params],
+        executor: Executor | None,
+    ) -> None:
+        self._fn, self._sweep, self._params, self._executor = fn, planned, params, executor
+        self._values: dict[str, Any] = {}
+        self._errors: dict[str, BaseException] = {}
+        self._reasons: dict[str, str] = {}
+        self._called: set[str] = set()
+        self._unreturned: dict[str, float] = {}
+        """When cells were seen first whose runs have ended, and whose function has not."""
+
+    def run_all(self, cells: Sequence[Cell], *, retry: bool) -> None:
+        """Call it for the cells that it is to be called for, and wait for those that are alive."""
+        tasks = self._look(cells, retry=retry)
+        while tasks:
+            self._run([task.cell for task in tasks if self._is_to_call(task)])
+            waiting: list[Cell] = []
+            for task in self._look([task.cell for task in tasks]):
+                if task.action is Action.WAIT or self._is_to_call(task):
+                    waiting.append(task.cell)
+                else:
+                    self._settle(task)
+            if waiting:
+                time.sleep(LOOK_S)
+            tasks = self._look(waiting)
+
+    def _look(self, cells: Sequence[Cell], *, retry: bool = False) -> list[Task]:
+        """Decide what to do, from the runs and from whether the function has returned."""
+        tasks = look(self._sweep, retry=retry, cells=cells)
+        return [
+            replace(task, action=self._without_result(task.cell))
+            if task.action is Action.DONE and not self._has_returned(task.cell)
+            else task
+            for task in tasks
+        ]
+
+    def _has_returned(self, cell: Cell) -> bool:
+        return RunPaths(self._sweep.run_dir(cell)).result.exists()
+
+    def _without_result(self, cell: Cell) -> Action:
+        """Behind the end of its run a function may still go on, raise, or be killed."""
+        since = self._unreturned.setdefault(cell.id, time.monotonic())
+        is_new = cell.id not in self._called and time.monotonic() < since + RETURN_S
+        return Action.WAIT if is_new else Action.RESUME
+
+    def _is_to_call(self, task: Task) -> bool:
+        return task.action.is_start and task.cell.id not in self._called
+
+    def _run(self, cells: Sequence[Cell]) -> None:
+        calls = [
+            CellCall(self._fn, str(self._sweep.run_dir(cell).absolute()), self._params[cell.id])
+            for cell in cells
+        ]
+        self._called.update(cell.id for cell in cells)
+        if self._executor is None:
+            for cell, call in zip(cells, calls, strict=True):
+                outcome = call()
+                self._take(cell, outcome)
+                if outcome.is_interrupted and outcome.error is not None:
+                    raise outcome.error
+            return
+        handles = _submitted(self._executor, calls)
+        try:
+            for cell, handle in zip(cells, handles, strict=True):
+                self._take(cell, _outcome_of(handle))
+        except BaseException:
+            for handle in handles:
+                handle.cancel()
+            raise
+
+    def _take(self, cell: Cell, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._errors[cell.id] = outcome.error
+        if outcome.problem:
+            say(f"runstore: {cell.id}: {outcome.problem}")
+        else:
+            self._values[cell.id] = outcome.value
+
+    def _settle(self, task: Task) -> None:
+        cell = task.cell
+        if task.action is not Action.DONE:
+            error = self._errors.get(cell.id)
+            self._reasons[cell.id] = describe(error) if error else task.why
+        elif cell.id not in self._values:
+            # Of an earlier call, or another process was faster.
+            self._values[cell.id] = _kept(self._sweep.run_dir(cell))
+
+    def results(self, asked: Sequence[Cell]) -> list[Any]:
+        """Return what came of the cells, in that order; raise where some have not finished."""
+        values = [self._values.get(cell.id) for cell in asked]
+        if self._reasons:
+            errors = {key: error for key, error in self._errors.items() if key in self._reasons}
+            cause = next(iter(errors.values()), None)
+            raise UnfinishedCellsError(self._sweep.path, values, self._reasons, errors) from cause
+        return values
+
+
+def _submitted(executor: Executor, calls: Sequence[CellCall]) -> list[Any]:
+    """Hand the calls over; to submitit as one array."""
+    if calls and callable(array := getattr(executor, "submit_array", None)):
+        return list(array(calls))
+    if not callable(getattr(executor, "submit", None)):
+        raise SweepError(f"executor is {executor!r}, expected one with submit(…)")
+    return [executor.submit(call) for call in calls]
+
+
+def _outcome_of(handle: Any) -> Outcome:
+    try:
+        found = handle.result()
+    except Exception as error:  # noqa: BLE001 - whatever an executor raises is the end of one cell
+        return Outcome(error=error, problem=describe(error))
+    return found if isinstance(found, Outcome) else Outcome(value=found)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one call."""
+
+    value: Any = None
+    error: BaseException | None = None
+    problem: str = ""
+    """The error in words; empty without one."""
+    is_interrupted: bool = False
+    """A signal has asked for the end, not the function."""
+
+    def __getstate__(self) -> tuple[Any, BaseException | None, str, bool]:
+        """Leave behind what another process could not be sent."""
+        error = self.error
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # noqa: BLE001 - an exception of the user's may do anything
+            error = None
+        return self.value, error, self.problem, self.is_interrupted
+
+    def __setstate__(self, state: tuple[Any, BaseException | None, str, bool]) -> None:
+        self.value, self.error, self.problem, self.is_interrupted = state
+
+
+@dataclass(frozen=True, slots=True)
+class CellCall:
+    """The function with the parameters of one cell; may be sent to another process."""
+
+    function: Function
+    run_dir: str
+    params: Params
+
+    def __call__(self) -> Outcome:
+        """Call it, in the run of the cell."""
+        run_dir = Path(self.run_dir)
+        with handing_over(run_dir, self.params) as given:
+            try:
+                value = self.function(**self.params)
+            except SystemExit as error:
+                self._end(given, error)
+                if error.code in (None, 0) and not isinstance(error, Terminated):
+                    return Outcome()
+                is_interrupted = isinstance(error, Terminated)
+                problem = str(getattr(error, "reason", None) or f"sys.exit({error.code!r})")
+                return Outcome(error=error, problem=problem, is_interrupted=is_interrupted)
+            except KeyboardInterrupt as error:
+                self._end(given, error)
+                return Outcome(error=error, problem="KeyboardInterrupt", is_interrupted=True)
+            except Exception as error:  # noqa: BLE001 - the others go on, and it is told at the end
+                self._end(given, error)
+                return Outcome(error=error, problem=describe(error))
+            self._end(given, None)
+            _keep(run_dir, value)
+            return Outcome(value)
+
+    def _end(self, given: Given, error: BaseException | None) -> None:
+        """See to it that the run has an end, also that of a function without an `init`."""
+        if given.is_taken:
+            end_left_open(given.run_dir, error)
+            return
+        try:
+            run = init(system_interval_s=None)
+        except (RunStoreError, OSError) as problem:
+            say(f"runstore: {given.run_dir}: its end is not on record: {problem}")
+            return
+        if error is None:
+            run.finish()
+        else:
+            end_by_exception(run, error)
+
+
+def _keep(run_dir: Path, value: Any) -> None:
+    """Write what was returned, for the same call another time, as far as it is JSON."""
+    document: dict[str, Any] = {"format": FORMAT, "value": None}
+    try:
+        document["value"] = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        # A model, say. That it was returned is worth knowing all the same.
+        document["is_kept"] = False
+    data = document_bytes(document)
+    if len(data) > DOCUMENT_BYTES:
+        data = document_bytes({"format": FORMAT, "value": None, "is_kept": False})
+    try:
+        write_document(RunPaths(run_dir).result, data)
+    except OSError as error:
+        say(f"runstore: {RunPaths(run_dir).result} cannot be written ({error.strerror})")
+
+
+def _kept(run_dir: Path) -> Any:
+    try:
+        data = read_regular(RunPaths(run_dir).result, DOCUMENT_BYTES)
+        return decode_document(data, DOCUMENT_BYTES).get("value")
+    except (OSError, RecordError):
+        return None

@@ -1,0 +1,422 @@
+"""The cells of a sweep as processes of this machine, some at a time.
+
+Each cell is a process of its own, in a session of its own, with its output in its run: neither the
+end of this process nor that of the terminal is theirs. Whatever is decided is decided from the
+runs' states, so that two such pools, or one after another, share the same cells.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import IO, Protocol
+
+from runstore.exec.output_log import last_lines
+from runstore.process import ProcessIdentity
+from runstore.records import integer
+from runstore.sources.glances import ask_scheduler
+from runstore.state import RunState
+from runstore.sweeps.cells import Action, CellWatch, Task
+from runstore.sweeps.devices import VISIBLE, Slot, threads_each
+from runstore.sweeps.execute import cell_command
+from runstore.sweeps.plan import Cell, Sweep
+
+TICK_S = 0.1
+LOOK_S = 2.0
+"""Between two looks at runs that are alive: a look reads a few KiB of each."""
+COMPLAINT_CHARS = 500
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a sweep is."""
+
+    total: int
+    finished: int
+    ended: int
+    """Cells that ended otherwise, and are not started again now."""
+    running: int
+    waited: int
+    """Alive, and not started by this process."""
+    left_s: float | None
+    """Seconds until the last cell ends, as far as the durations of the others tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A cell that this call is done with."""
+
+    cell: Cell
+    status: str
+    """The word of its run's status; `not started` where no attempt was begun."""
+    reason: str
+    duration_s: float | None = None
+    printed: str = ""
+    """The last line that it printed, where nothing else tells why it has failed."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the cell got to its end."""
+        return self.status == "finished"
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def started(self, cell: Cell, slot: Slot) -> None:
+        """A process was started for a cell."""
+
+    def waits(self, task: Task) -> None:
+        """A cell is alive that another process has started."""
+
+    def ended(self, ended: Ended) -> None:
+        """A cell is done with, for now."""
+
+    def stands(self, standing: Standing) -> None:
+        """Time has passed."""
+
+    def stops(self, running: int, *, is_hard: bool) -> None:
+        """Somebody has asked for the end; `running` processes were asked, or killed."""
+
+
+class Supply(Protocol):
+    """Where further cells come from, when those that were planned are under way."""
+
+    def next_cell(self) -> tuple[Sweep, Cell] | None:
+        """Return another cell, and the sweep with it; None: none now."""
+
+    def others(self) -> list[Cell]:
+        """Return the cells that another process has added since, once."""
+
+    def took(self, cell: Cell, state: RunState) -> None:
+        """A cell has ended."""
+
+
+@dataclass(slots=True)
+class _Started:
+    """A process of ours."""
+
+    watch: CellWatch
+    process: subprocess.Popen[bytes]
+    slot: Slot
+    complaints: IO[bytes]
+    attempt: int
+    """The newest one before it."""
+    begun: float = field(default_factory=time.monotonic)
+
+
+class Pool:
+    """Hands out the cells of a sweep to processes."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        tasks: Sequence[Task],
+        slots: Sequence[Slot],
+        listener: Listener,
+        *,
+        retry: bool = False,
+        supply: Supply | None = None,
+        total: int | None = None,
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            sweep: it is on disk.
+            tasks: what is to be done, as `look` returned it.
+            slots: the places for cells.
+            listener: who is told.
+            retry: as for `look`.
+            supply: where further cells come from.
+            total: how many there will be; default as many as there are tasks.
+        """
+        self._sweep, self._slots, self._listener, self._supply = sweep, slots, listener, supply
+        self._total = total or len(tasks)
+        self._retry = retry
+        self._threads = threads_each(min(len(slots), self._total), os.environ)
+        self._queue = deque(task.cell for task in tasks if task.action.is_start)
+        self._waited: dict[str, CellWatch] = {}
+        self._started: dict[str, _Started] = {}
+        self._taken: set[str] = set()
+        """Cells that were started once: whatever becomes of them, not again in this call."""
+        self._next_look = 0.0
+        self._next_question = 0.0
+        self._asked: int | None = None
+        """The signal that asked for the end."""
+        self._signals: deque[int] = deque()
+        self.ended: list[Ended] = []
+        for task in tasks:
+            if task.action is Action.WAIT:
+                self._wait_for(task)
+            elif not task.action.is_start:
+                self._note(task.cell, task.status.word, task.status.reason)
+
+    def run(self) -> int | None:
+        """Hand out all cells and wait for them; return the signal that ended it early, if any."""
+        with self._signals_taken():
+            while True:
+                self._take_signals()
+                self._reap()
+                self._look()
+                self._start_what_fits()
+                if not self._started and (self._asked or not (self._queue or self._waited)):
+                    return self._asked
+                self._listener.stands(self._standing())
+                time.sleep(TICK_S)
+
+    # ---- starting --------------------------------------------------------------------------------
+
+    def _start_what_fits(self) -> None:
+        while self._asked is None and (slot := self._free_slot()) is not None:
+            cell = self._next_cell()
+            if cell is None:
+                return
+            watch = CellWatch(self._sweep, cell)
+            task = watch.look(retry=self._retry)
+            # Another `runstore sweep` of the same cells may have been faster.
+            if task.action is Action.WAIT:
+                self._wait_for(task)
+            elif task.action.is_start:
+                self._start(watch, slot)
+            else:
+                self._note(cell, task.status.word, task.status.reason, watch.state)
+
+    def _next_cell(self) -> Cell | None:
+        if self._queue:
+            return self._queue.popleft()
+        if self._supply is None or time.monotonic() < self._next_question:
+            return None
+        found = self._supply.next_cell()
+        # Ours too, to wait for, or to run should nobody do it.
+        self._queue.extend(self._supply.others())
+        if found is None:
+            self._next_question = time.monotonic() + LOOK_S
+            return self._queue.popleft() if self._queue else None
+        self._sweep, cell = found
+        return cell
+
+    def _free_slot(self) -> Slot | None:
+        taken = {one.slot.number for one in self._started.values()}
+        free = [slot for slot in self._slots if slot.number not in taken]
+        for watch in self._waited.values():
+            # Those that a killed `runstore sweep` has left running take their places.
+            if free and (devices := _place_here(watch.state)) is not None:
+                same = next((slot for slot in free if slot.devices == devices), None)
+                if same is not None or not any(slot.gpus for slot in free):
+                    free.remove(same or free[0])
+        return free[0] if free else None
+
+    def _start(self, watch: CellWatch, slot: Slot) -> None:
+        environment = {**os.environ, **self._threads}
+        if slot.gpus:
+            environment[VISIBLE] = slot.devices
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+        process = subprocess.Popen(
+            cell_command(self._sweep, watch.cell, quiet=True),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            env=environment,
+            # The terminal's Ctrl-C is for us: we ask each once, and not the workers of a loader.
+            start_new_session=True,
+        )
+        self._taken.add(watch.cell.id)
+        attempt = watch.state.attempt
+        self._started[watch.cell.id] = _Started(watch, process, slot, complaints, attempt)
+        self._listener.started(watch.cell, slot)
+
+    # ---- watching --------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        for cell_id, one in list(self._started.items()):
+            if not _has_ended(one.process):
+                continue
+            if self._asked is not None:
+                # What a shell had started and did not take with it.
+                _signal_group(one.process, signal.SIGTERM)
+            one.process.wait()
+            del self._started[cell_id]
+            self._settle(one)
+            one.complaints.close()
+
+    def _settle(self, one: _Started) -> None:
+        """Find out from its run how a cell of ours has ended."""
+        task = one.watch.look()
+        cell, state = one.watch.cell, one.watch.state
+        if task.action is Action.WAIT:
+            self._wait_for(task)
+        elif state.attempt > one.attempt or task.action is Action.DONE:
+            self._note(cell, task.status.word, task.status.reason, state)
+        else:
+            one.complaints.seek(0)
+            said = one.complaints.read(COMPLAINT_CHARS).decode(errors="replace").strip()
+            status = f"its process ended with status {one.process.returncode}"
+            if self._asked is not None:
+                status = "stopped before it had begun"
+            # What keeps this one from starting will keep the next ones.
+            self._supply = None
+            self._note(cell, "not started", said.removeprefix("runstore: ") or status)
+
+    def _look(self) -> None:
+        """Look at the cells of others, and at the progress of our own."""
+        if time.monotonic() < self._next_look:
+            return
+        for one in self._started.values():
+            one.watch.look()
+        for watch in self._waited.values():
+            watch.look()
+        ask_scheduler([watch.reader for watch in self._waited.values()])
+        for cell_id, watch in list(self._waited.items()):
+            task = watch.task()
+            if task.action is Action.WAIT:
+                continue
+            del self._waited[cell_id]
+            if task.action.is_start and cell_id not in self._taken:
+                self._queue.append(watch.cell)
+            else:
+                self._note(watch.cell, task.status.word, task.status.reason, watch.state)
+        self._next_look = time.monotonic() + LOOK_S
+
+    def _wait_for(self, task: Task) -> None:
+        self._waited[task.cell.id] = CellWatch(self._sweep, task.cell)
+        self._waited[task.cell.id].look()
+        self._listener.waits(task)
+
+    def _note(self, cell: Cell, word: str, reason: str, state: RunState | None = None) -> None:
+        duration_s = state.duration_s if state else None
+        ended = Ended(cell, word, reason, duration_s, _printed(state) if state else "")
+        self.ended.append(ended)
+        self._next_question = 0.0
+        if state is not None and self._supply is not None:
+            self._supply.took(cell, state)
+        if state is not None or word == "not started":
+            self._listener.ended(ended)
+
+    def _standing(self) -> Standing:
+        finished = sum(one.is_finished for one in self.ended)
+        return Standing(
+            total=self._total,
+            finished=finished,
+            ended=len(self.ended) - finished,
+            running=len(self._started),
+            waited=len(self._waited),
+            left_s=self._left_s(),
+        )
+
+    def _left_s(self) -> float | None:
+        """Estimate from cells that have finished, and from what running ones say of themselves."""
+        running = [one.watch.state for one in self._started.values()]
+        running += [watch.state for watch in self._waited.values()]
+        lengths = [one.duration_s for one in self.ended if one.is_finished and one.duration_s]
+        wholes = lengths or [whole for state in running if (whole := _whole_s(state))]
+        if not wholes:
+            return None
+        each_s = sum(wholes) / len(wholes)
+        lefts = [_left_of(state, each_s) for state in running]
+        queued = self._total - len(self.ended) - len(running)
+        at_once = max(1, min(len(self._slots), len(running) + queued))
+        return max([*lefts, (sum(lefts) + queued * each_s) / at_once])
+
+    # ---- stopping --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals_taken(self) -> Iterator[None]:
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)
+
+        before = {}
+        for number in _STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take_signals(self) -> None:
+        while self._signals:
+            number = self._signals.popleft()
+            is_hard, self._asked = self._asked is not None, self._asked or number
+            for one in self._started.values():
+                if is_hard:
+                    _kill(one)
+                else:
+                    _ask(one.process)
+            self._listener.stops(len(self._started), is_hard=is_hard)
+
+
+def _printed(state: RunState) -> str:
+    """Return the last line of a command that has failed, where no `end` of a run tells why."""
+    if state.status.word not in ("failed", "crashed") or state.ended is not None:
+        return ""
+    return next(iter(last_lines(state.path, 1)), "")
+
+
+def _place_here(state: RunState) -> str | None:
+    """Return the GPUs that a live run of this machine was given; None where it is not here."""
+    if not state.status.is_proven_alive or state.newest is None:
+        return None
+    identity = ProcessIdentity.from_record(state.newest.begun or {})
+    if identity is None or not identity.is_local():
+        return None
+    return str(state.environment.get(VISIBLE, ""))
+
+
+def _whole_s(state: RunState) -> float | None:
+    """Return how long a running cell will have taken, as far as it says."""
+    left_s = state.progress.eta_s if state.progress else None
+    return None if left_s is None else (state.duration_s or 0.0) + left_s
+
+
+def _left_of(state: RunState, each_s: float) -> float:
+    if state.progress is not None and state.progress.eta_s is not None:
+        return max(0.0, state.progress.eta_s)
+    return max(0.0, each_s - (state.duration_s or 0.0))
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a child has ended, without taking it: its number is its group's till then."""
+    if sys.platform == "darwin":
+        return process.poll() is not None
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    try:
+        return os.waitid(os.P_PID, process.pid, flags) is not None
+    except ChildProcessError:
+        return True
+
+
+def _ask(process: subprocess.Popen[bytes]) -> None:
+    """Ask a cell to save and end; what watches its command passes it on."""
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+
+
+def _kill(one: _Started) -> None:
+    """Kill a cell's command, so that what watches it tells that; without one, all of it."""
+    one.watch.look()
+    newest = one.watch.state.newest
+    execution = newest.execution if newest and newest.number > one.attempt else None
+    started: Mapping[str, object] = (execution.started if execution else None) or {}
+    command = integer(dict(started), "pid")
+    if command is None:
+        _signal_group(one.process, signal.SIGKILL)
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(command, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    # It is not reaped yet, so that nobody else can have its number.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

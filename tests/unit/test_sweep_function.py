@@ -1,0 +1,230 @@
+"""`runstore.sweep`: a function over cells, here and by executors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runstore
+from runstore.errors import SweepError, UnfinishedCellsError
+from tests.conftest import WaitUntil
+
+CELLS = runstore.grid(lr=[0.1, 0.2], n=[1, 2])
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("runstore.sweeps.function.LOOK_S", 0.05)
+    monkeypatch.setattr("runstore.sweeps.function.RETURN_S", 0.5)
+    return tmp_path
+
+
+def train(lr: float, n: int) -> dict[str, Any]:
+    assert not [name for name in os.environ if name.startswith("RUNSTORE_")]
+    with runstore.init({"own": 1}, name="x") as run:
+        for epoch in run.epochs(n):
+            for _ in run.train(range(2)):
+                run.track(loss=lr / epoch)
+        params = dict(run.params)
+    return {"id": run.id, "params": params, "n": n}
+
+
+def count(lr: float, n: int) -> int:
+    """Return how often it was called with these, without a run of its own."""
+    path = Path(f"{lr},{n}")
+    path.write_text(path.read_text() + "." if path.exists() else ".")
+    if lr == 0.2 and n == 1 and not Path("mended").exists():
+        raise ValueError("0.2 is too much")
+    return len(path.read_text())
+
+
+@pytest.fixture(params=["here", "threads", "processes"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+    makers: dict[str, Callable[[], Any]] = {
+        "here": nullcontext,
+        "threads": lambda: ThreadPoolExecutor(2),
+        "processes": lambda: ProcessPoolExecutor(1, mp_context=get_context("spawn")),
+    }
+    with makers[request.param]() as made:
+        yield made
+
+
+def test_each_cell_is_a_run_and_results_come_in_order(executor: Executor | None) -> None:
+    results = runstore.sweep(train, CELLS, executor=executor)
+    assert results == [
+        {"id": f"lr={p['lr']},n={p['n']}", "params": p | {"own": 1}, "n": p["n"]} for p in CELLS
+    ]
+    runs = runstore.load_all("runs")
+    assert {(run.id, run.status) for run in runs} == {(r["id"], "finished") for r in results}
+    assert [run.epoch for run in runs if run.id == "lr=0.1,n=2"] == [2]
+    assert not [name for name in os.environ if name.startswith("RUNSTORE_")]
+
+
+def test_others_go_on_when_one_raises_and_the_error_is_told_at_the_end(
+    executor: Executor | None,
+) -> None:
+    with pytest.raises(UnfinishedCellsError, match=r"1 of 4 .* lr=0.2,n=1 \(ValueError: 0.2 is"):
+        runstore.sweep(count, CELLS, executor=executor)
+    (failed,) = [run for run in runstore.load_all("runs") if run.status != "finished"]
+    assert (failed.id, failed.status, failed.reason) == (
+        "lr=0.2,n=1", "failed", "ValueError: 0.2 is too much"
+    )  # fmt: skip
+
+
+def test_same_call_calls_only_for_what_is_missing() -> None:
+    with pytest.raises(UnfinishedCellsError) as first:
+        runstore.sweep(count, CELLS)
+    assert first.value.results == [1, 1, None, 1]
+    assert isinstance(first.value.errors["lr=0.2,n=1"], ValueError)
+    assert first.value.__cause__ is first.value.errors["lr=0.2,n=1"]
+    with pytest.raises(UnfinishedCellsError, match="failed: ValueError") as second:
+        runstore.sweep(count, CELLS)
+    assert second.value.results == [1, 1, None, 1]
+    assert second.value.errors == {}
+    Path("mended").touch()
+    assert runstore.sweep(count, CELLS, retry=True) == [1, 1, 2, 1]
+    assert runstore.sweep(count, CELLS[::-1]) == [1, 2, 1, 1]
+
+
+def behind(lr: float) -> float:
+    with runstore.init():
+        pass
+    if not Path("mended").exists():
+        raise KeyError("behind the run")
+    return lr
+
+
+def test_cell_whose_function_raised_behind_its_run_is_called_again() -> None:
+    for _ in range(2):
+        with pytest.raises(UnfinishedCellsError, match="KeyError"):
+            runstore.sweep(behind, [{"lr": 1}])
+    Path("mended").touch()
+    assert runstore.sweep(behind, [{"lr": 1}]) == [1]
+    assert runstore.sweep(behind, [{"lr": 1}]) == [1]
+    (run,) = runstore.load_all("runs")
+    assert run.state.attempt == 3
+
+
+def leave(how: str) -> str:
+    run = runstore.init()
+    run.log({"x": 1.0}, step=1)
+    if how == "exit":
+        sys.exit(3)
+    return how
+
+
+def test_run_that_the_function_leaves_open_is_ended() -> None:
+    with pytest.raises(UnfinishedCellsError, match="SystemExit: 3"):
+        runstore.sweep(leave, [{"how": "return"}, {"how": "exit"}])
+    found = {run.params["how"]: (run.status, run.reason) for run in runstore.load_all("runs")}
+    assert found == {"return": ("finished", ""), "exit": ("failed", "left by sys.exit(3)")}
+
+
+def test_signal_ends_the_sweep_and_the_same_call_goes_on() -> None:
+    def stopped(a: int) -> int:
+        with runstore.init() as run:
+            for _ in run.epochs(2):
+                for _ in run.train(range(2)):
+                    run.track(loss=a)
+                    if a == 1 and run.attempt == 1:
+                        os.kill(os.getpid(), signal.SIGTERM)
+        return a
+
+    with pytest.raises(SystemExit) as left:
+        runstore.sweep(stopped, [{"a": 1}, {"a": 2}])
+    assert left.value.code == 128 + signal.SIGTERM
+    words = {run.id: run.status for run in runstore.load_all("runs")}
+    assert words == {"a=1": "interrupted", "a=2": "planned"}
+    assert runstore.sweep(stopped, [{"a": 1}, {"a": 2}]) == [1, 2]
+
+
+def test_result_that_is_no_json_is_the_callers_and_not_kept() -> None:
+    values = {1: object(), 2: float("nan"), 3: (1, 2), 4: None, 5: [{"a": 1.5}]}
+
+    def give(a: int) -> Any:
+        return values[a]
+
+    cells = runstore.grid(a=list(values))
+    assert runstore.sweep(give, cells) == list(values.values())
+    assert runstore.sweep(give, cells) == [None, None, [1, 2], None, [{"a": 1.5}]]
+    kept = json.loads(next(Path("runs").glob("*/a=1/result.json")).read_text())
+    assert kept == {"format": 1, "value": None, "is_kept": False}
+
+
+def test_parameters_reach_the_function_as_they_are() -> None:
+    marker = object()
+    seen = []
+
+    def take(what: object, sizes: tuple[int, ...]) -> None:
+        seen.append((what, sizes, runstore.init().params["what"]))
+
+    runstore.sweep(take, [{"what": marker, "sizes": (8, 32)}])
+    assert seen == [(marker, (8, 32), marker)]
+
+
+def test_cells_that_are_equal_are_one_run_with_two_results() -> None:
+    assert runstore.sweep(count, [CELLS[0], CELLS[0]]) == [1, 1]
+
+
+def test_live_cell_is_waited_for(wait_until: WaitUntil) -> None:
+    with ThreadPoolExecutor(1) as elsewhere:
+        go = Path("go")
+
+        def slow(a: int) -> int:
+            with runstore.init():
+                while not go.exists():
+                    time.sleep(0.01)
+            return a
+
+        first: Future[list[int]] = elsewhere.submit(runstore.sweep, slow, [{"a": 1}], name="s")
+        wait_until(lambda: list(Path("runs").glob("s/a=1/events-0001.jsonl")))
+        with ThreadPoolExecutor(1) as other:
+            second = other.submit(runstore.sweep, slow, [{"a": 1}], name="s")
+            go.touch()
+            assert second.result(30) == first.result(30) == [1]
+    (run,) = runstore.load_all("runs")
+    assert run.state.attempt == 1
+
+
+class Arrays:
+    """As submitit's executors are: an array of calls without arguments."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def submit(self, fn: Callable[[], Any], /) -> Any:
+        raise AssertionError("one by one")
+
+    def submit_array(self, calls: list[Callable[[], Any]]) -> list[Future[Any]]:
+        self.sizes.append(len(calls))
+        futures: list[Future[Any]] = []
+        for call in calls:
+            futures.append(Future())
+            futures[-1].set_result(call())
+        return futures
+
+
+def test_executor_that_takes_arrays_gets_one() -> None:
+    executor = Arrays()
+    assert runstore.sweep(count, CELLS[:2], executor=executor) == [1, 1]
+    assert executor.sizes == [2]
+
+
+def test_what_is_no_cell_or_executor_is_refused() -> None:
+    with pytest.raises(TypeError, match="a cell is 1, expected a dict"):
+        runstore.sweep(count, [1])  # type: ignore[list-item]
+    with pytest.raises(SweepError, match=r"expected one with submit\(…\)"):
+        runstore.sweep(count, CELLS, executor=3)  # type: ignore[arg-type]
+    assert runstore.sweep(count, []) == []
