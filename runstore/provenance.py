@@ -110,7 +110,7 @@ def provenance(state: RunState) -> Provenance:
         platform=_text(facts, "platform"),
         versions=_texts(facts.get("versions")),
         environment=_texts(facts.get("environment")),
-        code=_code(facts.get("git"), state.path),
+        code=_code(state.git, state.path),
         newest_command=newest if newest != command else None,
         exec_options=_exec_options(facts) if first is not None and first.execution else None,
     )
