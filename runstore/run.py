@@ -18,6 +18,8 @@ from runstore.checkpointer import Checkpointer, Checkpoints
 from runstore.checkpoints import ResumePoint
 from runstore.console import say
 from runstore.errors import BadValueError, CheckpointError
+from runstore.image_grid import GridOptions
+from runstore.image_writer import ImageWriter, WrittenImage
 from runstore.metric_rows import MetricRows
 from runstore.notebook import position, run_page
 from runstore.paths import RunPaths, Stream
@@ -148,6 +150,7 @@ class Run:
         else:
             self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
         self._rows = MetricRows(self._writer, self._position, self.warn_once)
+        self._images = ImageWriter(self, path, self._mirror_image)
         self._sampler = self._new_sampler(system_interval_s)
         exits.watch(self)
 
@@ -229,6 +232,63 @@ class Run:
             rows.mirror_row("metrics", row)
         if epoch is not None:
             rows.note(row)
+
+    def log_images(
+        self,
+        name: str,
+        images: Any,
+        *,
+        value_range: tuple[float, float] | None = None,
+        normalize: bool = False,
+        scale_each: bool = False,
+        nrow: int = 8,
+        padding: int = 2,
+        pad_value: float = 0.0,
+        step: int | None = None,
+    ) -> None:
+        """Write images as one grid: `run.log_images("samples", fakes, value_range=(-1, 1))`.
+
+        Each call is a PNG file in `samples/NAME/` of the run, made and written by a thread; the
+        monitor shows them, and `runstore gif` makes an animation of them. The images are copied, so
+        that a loop may go on and change them; nothing waits for a GPU. With 64 calls or 256 MiB in
+        wait, a call waits for room, at most a second; when that was in vain, as with a disk that
+        stands still, images are left out with one warning, and counted. Only rank 0 writes. Needs
+        numpy and Pillow, the extra `train`.
+
+        Parameters and pixels are those of torchvision's `make_grid` and `save_image`: with v a
+        value and (low, high) the range, a pixel is the integer part of 255·u + 0.5, where u is
+        (v - low) / max(high - low, 1e-5), cut off at 0 and 1. Without a range floats are taken as 0
+        to 1, integers as 0 to 255, and true is white. NaN is black, with a warning.
+
+        Args:
+            name: what they are: `samples`, or `val/recon`; at most 200 characters.
+            images: [N, C, H, W] with C of 1, 3 or 4 (grey, RGB, RGBA), [N, H, W], [C, H, W] or [H,
+                W], of any real dtype. Tensors on any device, arrays (also with the channels last,
+                where nothing else makes sense), Pillow's images, or a list of such of one size.
+            value_range: what is black and what is white; (-1, 1) for the output of a tanh.
+            normalize: take the smallest and the largest value for that, of each call: brightness
+                is then not comparable between epochs.
+            scale_each: take those of each image.
+            nrow: images in a row, 1 or more.
+            padding: pixels between the images and around them; a single image has none.
+            pad_value: their brightness, from 0 to 1.
+            step: the step that the file is named by; default `run.step`. Otherwise as in `log`.
+
+        Raises:
+            BadValueError: these are no images, and the run is strict.
+        """
+        if self.rank != 0 or self._muted:
+            return
+        if self._ended:
+            self.warn_once("images after the end", f"{self._why_ended}; no images are written")
+            return
+        self.touch()
+        options = GridOptions(value_range, normalize, scale_each, nrow, padding, pad_value)
+        self._images.put(name, images, self.step if step is None else self._step_of(step), options)
+
+    def _mirror_image(self, image: WrittenImage) -> None:
+        if self._rows.mirror is not None:
+            self._rows.mirror.put_image(image)
 
     def _leave_out_row(self) -> None:
         if self._ended:
@@ -662,6 +722,8 @@ class Run:
                 now would have them written behind its cut.
         """
         self._stages.write_step_row()
+        # A resumed run does not log again what came before its checkpoint.
+        self._images.flush()
         positions = self._writer.sync()
         if self._rows.mirror is not None:
             self._rows.mirror.flush()
@@ -720,6 +782,10 @@ class Run:
     def settle_rows(self) -> None:
         """Wait until every row is written whose values are still on an accelerator."""
         self._rows.settle()
+
+    def settle_images(self) -> None:
+        """Wait until the images that were logged lie in their files, for a minute at most."""
+        self._images.flush(FINISH_WAIT_S)
 
     def when_known(
         self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]
@@ -809,6 +875,8 @@ class Run:
 
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
+        # Before the end: what goes wrong with them is an event.
+        self._images.close()
         best = self._stages.best
         lost = self._lost_ranks(status) if status != "finished" else []
         if lost:
@@ -833,6 +901,9 @@ class Run:
                             {"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}
                         ),
                         **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
+                        **(
+                            {"dropped_images": self._images.dropped} if self._images.dropped else {}
+                        ),
                         **facts,
                     }
                 )
@@ -871,6 +942,8 @@ class Run:
         say(f"runstore: {status}{because} after {duration}{told}{unwritten}")
         if self._writer.lost:
             say(f"runstore: {self._writer.lost}")
+        if self._images.dropped:
+            say(f"runstore: images of {self._images.dropped:,} calls were not written")
         if status != "finished" and self._checkpointer.has_saved:
             say(f"runstore: go on with: runstore resume {shell_word(self.path)}")
 
@@ -878,6 +951,7 @@ class Run:
         """A forked child does not write: every file has one writer."""
         self._ended = True
         self._why_ended = "this is a forked process and the run belongs to its parent"
+        self._images.forget_in_child()
         if self._rows.mirror is not None:
             self._rows.mirror.forget_in_child()
 
