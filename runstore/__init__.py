@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
+    from runstore.gif import make_gif
     from runstore.launch import init
     from runstore.manager import RunManager
     from runstore.run import Run
@@ -36,6 +37,7 @@ __all__ = [
     "init",
     "load",
     "load_all",
+    "make_gif",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "init": "runstore.launch",
     "load": "runstore.run_data",
     "load_all": "runstore.collection",
+    "make_gif": "runstore.gif",
 }
 
 
