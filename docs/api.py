@@ -45,8 +45,9 @@ def members(name: str) -> dict[str, Documented]:
     if not isinstance(kind, griffe.Class):
         return {}
     listed = listed_members(name)
-    found = listed or [key for key in kind.members if not key.startswith("_")]
-    return {key: _own(kind.members[key]) for key in found}
+    there = kind.all_members
+    found = listed or [key for key in there if not key.startswith("_")]
+    return {key: _own(there[key]) for key in found}
 
 
 def listed_members(name: str) -> list[str]:

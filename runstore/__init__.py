@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
+    from runstore.gif import make_gif
     from runstore.grids import grid
     from runstore.launch import init
     from runstore.manager import RunManager
@@ -37,6 +38,7 @@ __all__ = [
     "init",
     "load",
     "load_all",
+    "make_gif",
     "sweep",
 ]
 
@@ -53,6 +55,7 @@ _HOMES = {
     "init": "runstore.launch",
     "load": "runstore.run_data",
     "load_all": "runstore.collection",
+    "make_gif": "runstore.gif",
     "sweep": "runstore.sweeps.function",
 }
 

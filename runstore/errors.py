@@ -15,6 +15,7 @@
     ├── CheckpointError        a checkpoint that cannot be written, read or resumed from
     ├── FormatError            a file that this version cannot read
     ├── ColumnMapError         a --map that names no column
+    ├── NoSamplesError         a run that has no images
     ├── UnknownNameError       a stream, table or metric that is not there
     ├── MissingPackageError    an optional package that is not installed
     ├── SweepError             a sweep that cannot be planned
@@ -181,6 +182,18 @@ class ColumnMapError(RunStoreError):
         super().__init__(f"{part!r}: {problem}, such as --map step=iter,split=mode")
 
 
+class NoSamplesError(RunStoreError):
+    """A run has no image samples."""
+
+    def __init__(self, run_id: str, run_dir: Path) -> None:
+        """Refuse the run in `run_dir`."""
+        self.run_id, self.run_dir = run_id, run_dir
+        super().__init__(
+            f"{run_id} has no image samples; run.log_images(…) writes them, or a script its own "
+            f"into {run_dir}/samples/NAME/step-00000001.png"
+        )
+
+
 class UnknownNameError(RunStoreError, ValueError):
     """A stream, a table or a metric was asked for that is not there."""
 
@@ -195,9 +208,10 @@ class UnknownNameError(RunStoreError, ValueError):
 class MissingPackageError(RunStoreError, ModuleNotFoundError):
     """What was asked for needs a package that is not installed."""
 
-    def __init__(self, package: str, asked: str) -> None:
-        """Refuse what was `asked` for, a name of a function or an option."""
-        RunStoreError.__init__(self, f"{asked} needs {package}: pip install {package}")
+    def __init__(self, package: str, asked: str, install: str = "") -> None:
+        """Refuse what was `asked` for, a name of a function or an option; tell how to `install`."""
+        install = install or f"pip install {package}"
+        RunStoreError.__init__(self, f"{asked} needs {package}: {install}")
         self.name = package
 
 

@@ -112,6 +112,19 @@ class EventFile:
         metadata = self._text.create_summary_metadata(display_name=None, description=None)
         self._summary(tag, tensor, metadata, step=step, wall_time=wall_time)
 
+    def image(
+        self, tag: str, png: bytes, size: tuple[int, int, int], step: int, wall_time: float
+    ) -> None:
+        """Write an image file; its size is width, height and channels."""
+        self._purge_again(step)
+        width, height, channels = size
+        image = self._summary_pb2.Summary.Image(
+            width=width, height=height, colorspace=channels, encoded_image_string=png
+        )
+        value = self._summary_pb2.Summary.Value(tag=without_surrogates(tag), image=image)
+        summary = self._summary_pb2.Summary(value=[value])
+        self._add(summary=summary, step=step, wall_time=wall_time)
+
     def hparams(self, params: Mapping[str, float | bool | str]) -> None:
         """Write the hyperparameters of the run, into its own file: a sub-run would be listed.
 

@@ -146,6 +146,20 @@ class RunManager:
         """
         self._open("log()").log(values, step)
 
+    def log_images(self, name: str, images: Any, **options: Any) -> None:
+        """Write images as one grid; see `Run.log_images`.
+
+        Args:
+            name: what they are, as in `samples`.
+            images: [N, C, H, W], or what else `Run.log_images` takes.
+            options: `value_range`, `nrow`, and the others of `Run.log_images`.
+
+        Raises:
+            StageError: no run is open.
+            BadValueError: these are no images, and the run is strict.
+        """
+        self._open("log_images()").log_images(name, images, **options)
+
     def end_split(self) -> dict[str, float]:
         """Close the open split.
 

@@ -202,6 +202,11 @@ def is_checkpoint_name(name: str) -> bool:
     return _CHECKPOINT_FILE.fullmatch(name) is not None
 
 
+def is_sample_leftover(name: str) -> bool:
+    """Tell whether `name` is that of a sample that a killed process had not renamed yet."""
+    return name.startswith(".step-") and name.endswith(".tmp")
+
+
 def sample_folder(name: str) -> str:
     """Return the folder in `samples/` of a name: percent-encoded (RFC 3986), `val%2Frecon`.
 

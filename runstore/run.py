@@ -1,8 +1,7 @@
-"""A run as training code sees it: log, track, and the loops around the user's own batches."""
+"""A run as training code sees it: its loops, its checkpoints, its end. `Recording` has its rows."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,53 +9,36 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, SupportsIndex, TypeVar
 
-import orjson
-
 from runstore import exits
 from runstore.boundaries import Boundaries, Windowed
 from runstore.checkpointer import Checkpointer, Checkpoints
 from runstore.checkpoints import ResumePoint
 from runstore.console import say
-from runstore.errors import BadValueError, CheckpointError
-from runstore.metric_rows import MetricRows
+from runstore.errors import CheckpointError
 from runstore.notebook import position, run_page
-from runstore.paths import RunPaths, Stream
+from runstore.paths import RunPaths
 from runstore.pieces import Best
-from runstore.position import Position
 from runstore.process import ProcessIdentity
-from runstore.rank_writer import RankWriter
-from runstore.records import MAX_INT, RecordError, split_nonfinite
+from runstore.recording import Number, Recording
 from runstore.registered import Registered
 from runstore.replay import PlaceKind
 from runstore.reports import ReportOptions
 from runstore.restorer import Restorer
-from runstore.row_values import RowValues
 from runstore.several import let_collectives_go
 from runstore.stages import Stages
+from runstore.step_counting import StepCounting
 from runstore.stops import Stop, take_requests
-from runstore.system import SystemSampler
-from runstore.tensorboard import open_mirror
 from runstore.text import printable, shell_word
-from runstore.values import as_float, as_index, is_late, shown_as_text
-from runstore.writer import RunWriter
+from runstore.values import as_float, is_late
 
 Batch = TypeVar("Batch")
 """Whatever a loader yields: it is handed on as it is."""
-Number = Any
-"""A Python or numpy scalar, or an array or tensor of one element, on any device."""
-
-_log = logging.getLogger("runstore")
-_dumps = orjson.dumps
-_monotonic = time.monotonic
-_LINE = orjson.OPT_APPEND_NEWLINE
-MANY_VALUES = 1000
-"""A row with so many values has its length checked; shorter ones cannot be too long."""
 DYING_S = 1.0
 FINISH_WAIT_S = 60.0
 """How long `finish` waits for values that are still on an accelerator."""
 
 
-class Run:
+class Run(Recording):
     """One attempt of one run, open for logging.
 
     Made by `runstore.init` or `RunManager.begin_run`; as a context manager it calls `finish`. After
@@ -87,175 +69,35 @@ class Run:
         """
         if log_every < 1:
             raise ValueError(f"log_every is {log_every}, expected 1 or more")
-        self.path: Path = path
-        """The run's directory, absolute; of a run that is moved, where it is now."""
-        self.id: str = path.name
-        """The run's id, which is its directory's name."""
-        self.params: dict[str, Any] = params
-        """The hyperparameters by name, as they were given; of a resumed run those on record, and
-        what a launcher gave, too."""
-        self.attempt: int = attempt
-        """How many times this run was started, from 1."""
-        self.log_every = log_every
-        self.strict = strict
         checkpoints = checkpoints or Checkpoints()
         point, keep_best = checkpoints.point, checkpoints.rules.keep_best
-        self.step: int = point.row.step if point else 0
-        """Optimizer steps so far, from 0; in a plain loop each tracked train batch is one."""
-        self.rank = rank
-        """Which of the processes that train together this is; 0 writes."""
-        # One reading of the wall clock per attempt: a clock set back must not reorder the rows.
-        self._clock_offset = time.time() - time.monotonic()
-        self._complained: set[str] = set()
-        self._steps_are_tracked = False
-        self._counting, self._counting_has_stepped = 0, False
-        """The stepper whose steps are counted."""
-        self._next_counting: int | None = None
-        self._counted_before: int | None = None
-        self._had_stepped = False
-        """Whether it had stepped when the checkpoint was made."""
-        self.row_values = RowValues(self, self._step_of)
-        """Takes what is logged and tracked."""
-        self.epoch: int | None = None
-        """The open epoch, from 1; after the epochs, the last one; None before the first."""
-        self._position = Position()
+        super().__init__(
+            path,
+            params,
+            attempt=attempt,
+            strict=strict,
+            step=point.row.step if point else 0,
+            rank=rank,
+            muted=point is not None,
+        )
+        self.log_every = log_every
+        self._counting = StepCounting()
         self._stages = Stages(self, self._position, best, keep_best[0] if keep_best else None)
-        self._ended = False
         self._status = "running"
-        self._why_ended = "the run has ended"
         # Re-entrant: SIGTERM may come while the main thread is inside.
         self._end_lock = threading.RLock()
-        self._active = self.now()
-        self._longest_gap_s = 0.0
         self._processes: list[dict[str, Any]] = []
-        self._muted = point is not None
-        """Whether the script does again what an earlier attempt has logged already."""
-        self._muted_rows = 0
         self._registered = Registered()
         self._checkpointer = Checkpointer(self, self._registered, checkpoints)
         self._restorer = Restorer(self, self._registered, self._checkpointer, checkpoints)
         self.boundaries = Boundaries(self, self._checkpointer)
-        self._writer: RunWriter | RankWriter
-        if rank == 0:
-            self._writer = RunWriter(
-                path,
-                attempt,
-                opening=opening,
-                progress=self._progress,
-                clock=self.now,
-                on_moved=self._note_move,
-            )
-        else:
-            self._writer = RankWriter(path, attempt, rank, writes=all_ranks)
-        self._rows = MetricRows(self._writer, self._position, self.warn_once)
-        self._sampler = self._new_sampler(system_interval_s)
-        exits.watch(self)
-
-    def _new_sampler(self, interval_s: float | None) -> SystemSampler | None:
-        if interval_s is None:
-            return None
-        return SystemSampler(
-            self.path,
-            interval_s,
-            write=lambda values: self.write_row("system", values),
-            tell=self._writer.event,
-            complain=self.warn_once,
+        self._open(
+            opening=opening,
+            progress=self._progress,
+            system_interval_s=system_interval_s,
+            all_ranks=all_ranks,
         )
-
-    # ---- level 1: logging ------------------------------------------------------------------------
-
-    def log(self, values: Mapping[str, Number], step: int | None = None) -> None:
-        """Write one metrics row: `run.log({"train/loss": loss, "lr": lr}, step=step)`.
-
-        The row is in the kernel when this returns (on a local file system), so a killed process
-        loses none. Tensors on a GPU are not waited for: their row, and those behind it, are written
-        when the values have come. Values become floats; NaN and infinities are kept. What is no
-        number is left out with one warning per key. An integer `epoch` or `step` among the values
-        fills that reserved key. After the end of the run nothing is written, with one warning.
-
-        The row's form is that of docs/format.md: float64, and `null` with a side note for NaN and
-        infinities; at most 1 MiB.
-
-        Args:
-            values: metric names (`split/name` or bare, as in `lr`) and their values: Python or
-                numpy scalars, or arrays and tensors of one element.
-            step: the optimizer step, an integer up to 2**53 - 1; default `run.step`. Where a
-                `Stepper` or `track` counts the steps, it is this row's only.
-
-        Raises:
-            BadValueError: a value is no number, or the step no integer, and the run is strict.
-        """
-        if self._ended or self._muted:
-            self._leave_out_row()
-            return
-        try:
-            pairs = values.items()
-        except Exception:  # noqa: BLE001  # whatever was given instead of a dict
-            self.complain(
-                "log", f"log({shown_as_text(values)}): expected a dict of names and numbers"
-            )
-            return
-        now = _monotonic() + self._clock_offset
-        if now - self._active > self._longest_gap_s:
-            self._longest_gap_s = now - self._active
-        self._active = now
-        if step is None:
-            step = self.step
-        elif type(step) is not int or self._steps_are_tracked or not -MAX_INT <= step <= MAX_INT:
-            step = self._step_of(step)
-        else:
-            self.step = step
-        epoch = self.epoch
-        row: dict[str, Any]
-        if epoch is None:
-            row = {"step": step, "time": now}
-        else:
-            row = {"step": step, "epoch": epoch, "time": now}
-        known, rows = self.row_values.known, self._rows
-        plain, total = True, 0.0
-        for key, value in pairs:
-            # The common case without a call: a known name and a Python float.
-            if type(value) is float and key in known:
-                row[key] = value
-                total += value
-            else:
-                plain = self.row_values.add(row, key, value) and plain
-        # The sum is finite when every value is; one look instead of one a value.
-        if plain and total - total == 0.0 and len(row) < MANY_VALUES:
-            rows.append(_dumps(row, option=_LINE))
-        else:
-            rows.append_carefully(row)
-        if rows.mirror is not None:
-            rows.mirror_row("metrics", row)
-        if epoch is not None:
-            rows.note(row)
-
-    def _leave_out_row(self) -> None:
-        if self._ended:
-            self.warn_once("log after the end", f"{self._why_ended}; this row is not written")
-        else:
-            self._muted_rows += 1
-
-    def _step_of(self, step: object) -> int:
-        try:
-            index = as_index("step", step)
-        except BadValueError as error:
-            if self.strict:
-                raise
-            self.warn_once("step", f"{error}; run.step is used")
-            return self.step
-        if not self._steps_are_tracked:
-            self.step = index
-        return index
-
-    def warn_once(self, key: str, message: str) -> None:
-        """Warn once per key: on stderr, and in the events."""
-        if key in self._complained:
-            return
-        self._complained.add(key)
-        _log.warning("runstore: %s (%s)", message, self.id)
-        if not self._ended:
-            self._writer.event("warning", {"message": message, "step": self.step})
+        exits.watch(self)
 
     @property
     def summary(self) -> dict[str, float]:
@@ -267,21 +109,7 @@ class Run:
         """
         return dict(self._stages.summary)
 
-    @property
-    def dropped_values(self) -> int:
-        """Values that were no numbers, or did not come from their device, and were not logged."""
-        return self.row_values.refused + self._rows.lost_values
-
-    def mirror_to_tensorboard(self) -> None:
-        """Write TensorBoard's event files too, from `run.step` on; at most one warning if not."""
-        self._rows.mirror = open_mirror(
-            self.path,
-            step=self.step,
-            params=self.params,
-            on_problem=lambda problem: self.warn_once(problem, problem),
-        )
-
-    # ---- level 2: stages -------------------------------------------------------------------------
+    # ---- the stages ------------------------------------------------------------------------------
 
     def epochs(self, n: SupportsIndex) -> Iterator[int]:
         """Yield the epochs 1 to `n`, and write one epoch row behind each.
@@ -516,33 +344,16 @@ class Run:
     # ---- what steppers, signals and requests call ------------------------------------------------
 
     def add_stepper(self, stepper: Windowed) -> None:
-        """Let `stepper` count the optimizer steps, if it is the first one.
-
-        Of several (one for each network of a GAN) only the first counts. One that is made when
-        that has stepped already may be of a next phase of the training: see `is_counting`.
-        """
+        """Let `stepper` count the optimizer steps, if it is the first one: see `StepCounting`."""
         steppers = self.boundaries.steppers
-        if self._counting_has_stepped and self._counting < len(steppers):
-            self._next_counting = len(steppers)
+        self._counting.note_added(len(steppers))
         steppers.append(stepper)
         self._restorer.restore_late(self._registered.add_stepper(stepper))
         self._steps_are_tracked = True
 
     def is_counting(self, stepper: Windowed) -> bool:
-        """Tell whether this stepper's step, which it has just taken, is one of the run's.
-
-        A later stepper counts from its first step on, if the one that counted took none since it
-        was made; when that one steps again, it was no phase that was over.
-        """
-        index = self.boundaries.steppers.index(stepper)
-        if index == self._next_counting:
-            self._counted_before, self._counting = self._counting, index
-        elif index == self._counted_before:
-            self._counting, self._counted_before = index, None
-        if index != self._counting:
-            return False
-        self._counting_has_stepped, self._next_counting = True, None
-        return True
+        """Tell whether this stepper's step, which it has just taken, is one of the run's."""
+        return self._counting.note_step(self.boundaries.steppers.index(stepper))
 
     @property
     def has_stepper(self) -> bool:
@@ -590,59 +401,7 @@ class Run:
         """Save at the next opportunity; called by the writer's thread."""
         self.boundaries.ask_to_save()
 
-    # ---- what the stages write through -----------------------------------------------------------
-
-    def write_event(self, event: str, **fields: Any) -> None:
-        """Write a lifecycle event."""
-        self._writer.event(event, fields)
-
-    def write_document(self, name: str, data: bytes) -> None:
-        """Write a small document of the run, durably.
-
-        Raises:
-            OSError: the disk does not take it.
-        """
-        self._writer.write_document(name, data)
-
-    def write_row(
-        self, stream: Stream, values: Mapping[str, Number], **fields: Any
-    ) -> dict[str, Any]:
-        """Write one row of a stream, stamped with step, epoch and time, and return it.
-
-        A metrics row may have tensors on an accelerator: nothing waits for them, and the row has
-        their values when it is written.
-        """
-        row = self._stamped()
-        # What the machine does is new, also while the script does again what it had done.
-        if self._muted and stream != "system":
-            self._muted_rows += 1
-            return row | fields | split_nonfinite(values)
-        if stream == "metrics":
-            row |= {**fields, **values}
-            self._rows.append_carefully(row)
-            if self._rows.mirror is not None:
-                self._rows.mirror_row("metrics", row)
-            return row
-        row |= {**fields, **split_nonfinite(values)}
-        try:
-            self._writer.append(stream, row)
-        except RecordError as error:
-            self.warn_once(stream, f"a row of {stream} cannot be written: {error}")
-        if self._rows.mirror is not None and not self._ended:
-            # A copy: the caller gets the row, and may change it.
-            self._rows.mirror_row(stream, dict(row))
-        return row
-
-    def note(self, row: Mapping[str, Any]) -> None:
-        """Have the open epoch's row show the values of a row that was written, as of one logged."""
-        self._rows.note(row)
-
-    def _stamped(self) -> dict[str, Any]:
-        row: dict[str, Any] = {"step": self.step}
-        if self.epoch is not None:
-            row["epoch"] = self.epoch
-        row["time"] = self.now()
-        return row
+    # ---- what the stages and checkpoints call ----------------------------------------------------
 
     def count_step(self) -> None:
         """Count one optimizer step of a plain loop."""
@@ -652,7 +411,7 @@ class Run:
     def unmute(self) -> None:
         """The script is where the checkpoint was made: what it logs is new."""
         self._muted = False
-        self._counting_has_stepped = self._counting_has_stepped or self._had_stepped
+        self._counting.go_on()
 
     def sync_rows(self) -> dict[str, int]:
         """Write and sync every row; return each stream file's size.
@@ -662,6 +421,8 @@ class Run:
                 now would have them written behind its cut.
         """
         self._stages.write_step_row()
+        # A resumed run does not log again what came before its checkpoint.
+        self._images.flush()
         positions = self._writer.sync()
         if self._rows.mirror is not None:
             self._rows.mirror.flush()
@@ -674,13 +435,13 @@ class Run:
         return {
             **self._stages.state(kind),
             "steps_are_tracked": self._steps_are_tracked,
-            "counting": [self._counting, self._counting_has_stepped],
+            "counting": self._counting.state(),
         }
 
     def load_stage_state(self, state: dict[str, Any], restore: Callable[[], None]) -> None:
         """Lead the loops to where a checkpoint was made."""
         self._steps_are_tracked = state["steps_are_tracked"]
-        self._counting, self._had_stepped = state.get("counting", (0, False))
+        self._counting.load_state(state.get("counting", (0, False)))
         self._stages.load_state(state, restore)
 
     def note_loader(self, loader: Iterable[Any], *, inside: bool) -> None:
@@ -711,42 +472,6 @@ class Run:
     def note_inexact(self, why: str) -> None:
         """Record that what follows is not what an uninterrupted run would have done."""
         self._restorer.note_inexact(why)
-
-    def warn(self, message: str) -> None:
-        """Say what went wrong, each time; `complain` says it once."""
-        _log.warning("runstore: %s (%s)", message, self.id)
-        self._writer.event("warning", {"message": message, "step": self.step})
-
-    def settle_rows(self) -> None:
-        """Wait until every row is written whose values are still on an accelerator."""
-        self._rows.settle()
-
-    def when_known(
-        self, values: Mapping[str, Any], take: Callable[[Mapping[str, float] | None], object]
-    ) -> None:
-        """Call `take` with `values` as floats when those on an accelerator have come."""
-        self._rows.when_known(values, take)
-
-    def touch(self) -> None:
-        """Note that the training loop is alive."""
-        now = _monotonic() + self._clock_offset
-        if now - self._active > self._longest_gap_s:
-            self._longest_gap_s = now - self._active
-        self._active = now
-
-    def now(self) -> float:
-        """Return Unix seconds that never run backwards."""
-        return _monotonic() + self._clock_offset
-
-    def complain(self, key: str, message: str) -> None:
-        """Warn once per key, or raise when the run is strict."""
-        if self.strict:
-            raise BadValueError(message)
-        self.warn_once(key, message)
-
-    def _note_move(self, path: Path) -> None:
-        """Requests and checkpoints follow the directory too."""
-        self.path = path
 
     def _progress(self) -> dict[str, Any]:
         take_requests(self, RunPaths(self.path).requests)
@@ -809,6 +534,8 @@ class Run:
 
     def end(self, status: str, reason: str = "", **facts: Any) -> None:
         """End the run with one of the words finished, failed and interrupted, and a reason."""
+        # Before the end: what goes wrong with them is an event.
+        self._images.close()
         best = self._stages.best
         lost = self._lost_ranks(status) if status != "finished" else []
         if lost:
@@ -833,6 +560,9 @@ class Run:
                             {"best": {"epoch": best.epoch, best.metric: best.value}} if best else {}
                         ),
                         **({"dropped_values": self.dropped_values} if self.dropped_values else {}),
+                        **(
+                            {"dropped_images": self._images.dropped} if self._images.dropped else {}
+                        ),
                         **facts,
                     }
                 )
@@ -871,6 +601,8 @@ class Run:
         say(f"runstore: {status}{because} after {duration}{told}{unwritten}")
         if self._writer.lost:
             say(f"runstore: {self._writer.lost}")
+        if self._images.dropped:
+            say(f"runstore: images of {self._images.dropped:,} calls were not written")
         if status != "finished" and self._checkpointer.has_saved:
             say(f"runstore: go on with: runstore resume {shell_word(self.path)}")
 
@@ -878,6 +610,7 @@ class Run:
         """A forked child does not write: every file has one writer."""
         self._ended = True
         self._why_ended = "this is a forked process and the run belongs to its parent"
+        self._images.forget_in_child()
         if self._rows.mirror is not None:
             self._rows.mirror.forget_in_child()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -68,6 +68,14 @@ class RunDirectory:
             OSError: as `os.rename`.
         """
         self._with(lambda held: os.rename(name, to, src_dir_fd=held, dst_dir_fd=held))
+
+    def open_folder(self, *names: str) -> int:
+        """Open a folder below, made where it is missing; the run's own directory never is.
+
+        Raises:
+            OSError: as `os.mkdir` and `os.open`.
+        """
+        return self._with(lambda held: _open_below(held, names))
 
     def sync(self) -> None:
         """Make new names survive power loss, where the file system can do that."""
@@ -188,6 +196,19 @@ class RunDirectory:
         if descriptor >= 0:
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def _open_below(directory: int, names: Sequence[str]) -> int:
+    descriptor = os.dup(directory)
+    for name in names:
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=descriptor)
+            below = os.open(name, _FLAGS, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
 
 
 def _path_of(descriptor: int) -> Path | None:

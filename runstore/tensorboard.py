@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from runstore.event_file import END_SUFFIX, EventFile, event_files
+from runstore.image_writer import WrittenImage
 from runstore.paths import Stream
 from runstore.records import JsonObject, integer, metric_values, number
 from runstore.redact import redact_params
@@ -29,6 +30,8 @@ INTERVAL_S = 1.0
 """How often what came is written and handed to the kernel: what a killed process loses at most."""
 MOST_VALUES = 500_000
 """The most values that wait in memory, about 60 MB; further rows are left out."""
+MOST_IMAGE_BYTES = 64 << 20
+"""Images that wait in memory, as PNG."""
 MANY_VALUES = 50_000
 """With more that wait, the thread no longer gives way to the training after each row."""
 MOST_CLASSES = 50
@@ -75,6 +78,7 @@ class Mirror:
         """
         self._run_dir, self._on_problem = run_dir, on_problem
         self._rows: deque[tuple[Stream, JsonObject]] = deque()
+        self._images: deque[WrittenImage] = deque()
         # Each is changed by one thread at a time: values that came, values that were taken.
         self._came = self._taken = 0
         self._told: set[str] = set()
@@ -103,6 +107,13 @@ class Mirror:
             return
         self._came += len(row)
         self._rows.append((stream, row))
+
+    def put_image(self, image: WrittenImage) -> None:
+        """Take an image that was written to its file. Never waits."""
+        if self._open and sum(len(one.png) for one in tuple(self._images)) < MOST_IMAGE_BYTES:
+            self._images.append(image)
+        elif self._open:
+            self._tell("images come faster than TensorBoard's files are written; some are left out")
 
     def flush(self) -> None:
         """Write what waits, now: a checkpoint's resume writes only what comes behind it."""
@@ -144,12 +155,17 @@ class Mirror:
     def _give_up(self, error: Exception) -> None:
         self._open = False
         self._rows.clear()
+        self._images.clear()
         self._file.abandon()
         self._tell(f"writing TensorBoard's file failed ({type(error).__name__}: {error})")
 
     def _write_and_flush(self) -> None:
         with self._writing:
             self._write_what_waits()
+            while self._images:
+                image = self._images.popleft()
+                size = (image.width, image.height, image.channels)
+                self._file.image(image.name, image.png, size, image.step, image.time)
             self._file.flush()
 
     def _write_what_waits(self) -> None:
@@ -188,7 +204,7 @@ class Mirror:
 
 
 def write_row(file: EventFile, stream: Stream, row: JsonObject) -> None:
-    """Write what TensorBoard shows of a row. (Samples, which are images, will be one more case.)
+    """Write what TensorBoard shows of a row.
 
     Raises:
         TypeError, ValueError, AttributeError, KeyError: it is not what a row of the stream is.

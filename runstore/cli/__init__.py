@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": "Look for what is wrong with runs, and seal torn files.",
     "exec": "Run a command as a run: its output, its rows, its end.",
     "export": "Write runs as CSV, JSON, Parquet, Markdown, event files.",
+    "gif": "Make an animation of a run's image samples.",
     "journal": "Print all runs as commented lines to run again.",
     "ls": "List the runs below a root.",
     "note": "Write a note about a run.",

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runstore.errors import RunStoreError
+from runstore.lookup import find
 from runstore.numbers import local_time
 from runstore.paths import looks_like_run_id
 from runstore.patience import Patience
+from runstore.samples import SampleFolder
 from runstore.sources import NATIVE, RunRef
 from runstore.store import name_in, path_below, sort_newest_first, walk
 from runstore.text import printable
@@ -57,6 +59,28 @@ def run_candidates(typed: str, root: Path, *, answer_s: float = ANSWER_S) -> lis
     if typed and not offered:
         offered = [_of_run(run) for run in runs if typed.lower() in run.word.lower()]
     return _few([one for one in offered if _is_safe(one.value)])
+
+
+def sample_candidates(typed: str, run: str, root: Path) -> list[Candidate]:
+    """Return the names of a run's image samples that begin with `typed`.
+
+    Args:
+        typed: the beginning of the word, without quotes.
+        run: the run, as it was typed.
+        root: the directory of runs.
+    """
+    found: list[str] = []
+
+    def look() -> None:
+        ref = find(run, root)
+        found.extend(SampleFolder(ref.path, ref.source.name).look().by_name)
+
+    patience = Patience(ANSWER_S)
+    with suppress(RunStoreError, OSError):
+        patience.do(look)
+    patience.end()
+    names = list(found)
+    return _few([Candidate(name) for name in names if name.startswith(typed) and _is_safe(name)])
 
 
 def _refs_below(root: Path, answer_s: float) -> list[RunRef]:

@@ -32,6 +32,23 @@ class RunName(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 ta
         return items or [CompletionItem(incomplete, "dir")]
 
 
+class SampleName(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 takes none
+    """A name of image samples of the run that is typed in front of it."""
+
+    name = "sample"
+    about = "a name of the run's samples; may be left out where there is one"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Offer the names that the run has."""
+        from runstore.completion.candidates import sample_candidates
+
+        run = ctx.params.get("run")
+        found = sample_candidates(incomplete, run, _root_of(ctx)) if run else []
+        return [CompletionItem(one.value, RUN_KIND) for one in found]
+
+
 def _root_of(ctx: click.Context) -> Path:
     """Return where the command that is typed would look; its words are not expanded yet."""
     places = ctx.params.get("root"), *(ctx.params.get("roots") or ())
@@ -70,5 +87,6 @@ class CommandWord(click.ParamType):  # type: ignore[type-arg]  # click before 8.
 
 
 RUN = RunName()
+SAMPLE = SampleName()
 DIRECTORY = Directory()
 COMMAND_WORD = CommandWord()

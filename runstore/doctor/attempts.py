@@ -150,8 +150,11 @@ def _losses(event: JsonObject) -> Iterator[tuple[str, str]]:
         return
     if rows := integer(event, "dropped_rows"):
         yield "rows_lost", f"{rows:,} rows were lost: the disk took no more"
-    if values := integer(event, "dropped_values"):
-        yield "left_out", f"{values:,} values were not logged"
+    values, images = integer(event, "dropped_values"), integer(event, "dropped_images")
+    left_out = [f"{values:,} values were not logged"] if values else []
+    left_out += [f"images of {images:,} calls were not written"] if images else []
+    if left_out:
+        yield "left_out", ", ".join(left_out)
     if ranks := event.get("lost_ranks"):
         yield "ranks_lost", f"processes were gone at the end: ranks {ranks}"
 

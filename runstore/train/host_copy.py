@@ -28,8 +28,38 @@ def gather(values: Sequence[Any], device: torch.device) -> torch.Tensor:
     return torch.stack(tensors).double()
 
 
+class TensorCopy:
+    """A tensor on its way to the host: one transfer and an event behind it."""
+
+    @torch.inference_mode(False)
+    def __init__(self, source: torch.Tensor) -> None:
+        """Begin to copy; whatever happens to `source` from now on is not in the copy.
+
+        Args:
+            source: on the CPU, or on a device whose events are known here.
+        """
+        source = source.detach()
+        # Into pageable memory the driver would copy synchronously. The caching allocator gives
+        # this block to nobody else before the copy is done.
+        pinned = source.device.type != "cpu"
+        self._host = torch.empty(
+            source.shape, dtype=source.dtype, device="cpu", pin_memory=pinned
+        ).copy_(source, non_blocking=True)
+        self._event = _event_behind(source.device)
+
+    def arrived(self) -> torch.Tensor | None:
+        """Return the copy, or None while it is on its way.
+
+        Raises:
+            RuntimeError: the device has failed.
+        """
+        if self._event is not None and not self._event.query():
+            return None
+        return self._host
+
+
 class HostCopy:
-    """Some scalars on their way to the host: one small transfer and an event behind it."""
+    """Some scalars on their way to the host."""
 
     @torch.inference_mode(False)
     def __init__(self, values: Sequence[torch.Tensor]) -> None:
@@ -38,17 +68,7 @@ class HostCopy:
         Args:
             values: tensors of one element, of any dtype but a complex one; at least one.
         """
-        self._begin(gather(values, values[0].device))
-
-    def _begin(self, source: torch.Tensor) -> None:
-        device = source.device
-        # Into pageable memory the driver would copy synchronously. The caching allocator gives
-        # this block to nobody else before the copy is done.
-        pinned = device.type != "cpu"
-        self._host = torch.empty(
-            source.shape, dtype=source.dtype, device="cpu", pin_memory=pinned
-        ).copy_(source, non_blocking=True)
-        self._event = _event_behind(device)
+        self._copy = TensorCopy(gather(values, values[0].device))
 
     def poll(self) -> list[float] | None:
         """Return the values in float64, or None while they are on their way.
@@ -56,9 +76,10 @@ class HostCopy:
         Raises:
             RuntimeError: the device has failed.
         """
-        if self._event is not None and not self._event.query():
+        host = self._copy.arrived()
+        if host is None:
             return None
-        values: list[float] = self._host.tolist()
+        values: list[float] = host.tolist()
         return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,9 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 import runstore
+from runstore.samples import Rewinds, SampleFolder
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT
 
@@ -21,6 +26,7 @@ COMMANDS = {
     "mnist_like.py": [sys.executable, str(EXAMPLES / "mnist_like.py")],
     "regression.py": [sys.executable, str(EXAMPLES / "regression.py")],
     "language_model.py": [sys.executable, str(EXAMPLES / "language_model.py")],
+    "gan.py": [sys.executable, str(EXAMPLES / "gan.py"), "--epochs", "6"],
     "ddp.py": [sys.executable, *TORCHRUN, str(EXAMPLES / "ddp.py")],
 }
 TIMES = ("time", "duration_s", "_per_s")
@@ -97,6 +103,31 @@ def test_language_model_beats_the_frequencies_of_characters(
     assert run.epochs()[-1]["train/tokens_per_s"] > 1000
 
 
+def test_gan_draws_the_digits_it_is_asked_for_and_ends_with_a_gif(
+    trained: Callable[[str], runstore.RunData],
+) -> None:
+    """In each column of the grid is a digit, whose pixels go with those of the real ones."""
+    run = trained("gan.py")
+    with Image.open(run.path.parents[1] / "gan.gif") as gif:
+        assert (gif.size, getattr(gif, "n_frames", 1)) == ((306, 181), 6)
+    digits = load_digits()
+    real = [digits.data[digits.target == digit].mean(0) for digit in range(10)]
+    alike = np.corrcoef([*drawn_digits(run), *real])[:10, 10:]
+    assert alike.argmax(1).tolist() == list(range(10))
+    assert alike.diagonal().min() > 0.9
+
+
+def drawn_digits(run: runstore.RunData) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+    """Return the mean image of each column of the last grid, 64 pixels each."""
+    with Image.open(io.BytesIO(samples_of(run)[-1][1])) as image:
+        grid = np.asarray(image, np.float64)
+    places = [[(2 + 10 * row, 2 + 10 * digit) for row in range(5)] for digit in range(10)]
+    return [
+        np.mean([grid[top : top + 8, left : left + 8].ravel() for top, left in of_digit], 0)
+        for of_digit in places
+    ]
+
+
 def test_two_ranks_share_a_run_and_evaluate_every_sample_once(
     trained: Callable[[str], runstore.RunData],
 ) -> None:
@@ -123,6 +154,16 @@ def test_killed_example_resumes_to_the_same_rows(
     assert run.status == "finished"
     assert "goes on at step" in resumed.stderr
     assert timeless(run) == timeless(whole)
+    assert samples_of(run) == samples_of(whole)
+
+
+def samples_of(run: runstore.RunData) -> list[tuple[int, bytes]]:
+    """Return the step and the file of each image that counts."""
+    samples = SampleFolder(run.path).look().by_name.get("samples", ())
+    return [
+        (sample.file.step, Path(sample.path).read_bytes())
+        for sample in Rewinds.of(run.state).visible(samples)
+    ]
 
 
 def kill_in_the_middle(command: list[str], folder: Path, rows: int, wait_until: WaitUntil) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -117,6 +118,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     run.track(loss=math.nan if epoch == batch == 1 else lr / epoch, n=2)
                 for _ in run.val([0]):
                     run.track(loss=lr / epoch, n=4)
+                run.log_images("samples", np.full((4, 8, 8), 60 * epoch, np.uint8))
     newest = max((folder / "runs").iterdir())
     with (newest / "metrics-0001.jsonl").open("a") as file:
         file.write('{"step":13,"time":1.5,"train/lo')

@@ -467,10 +467,12 @@ def test_an_end_in_an_unknown_word_is_found(finished: Path) -> None:
 
 
 def test_lost_rows_lost_ranks_and_values_left_out_are_told(finished: Path) -> None:
-    facts = {"dropped_rows": 7, "lost_ranks": [3], "dropped_values": 2}
+    facts = {"dropped_rows": 7, "lost_ranks": [3], "dropped_values": 2, "dropped_images": 4}
     change_event(finished / "events-0001.jsonl", "end", lambda end: end.update(facts))
     assert codes(finished) == {"rows_lost", "ranks_lost", "left_out"}
     assert "7 rows were lost" in one_of(finished, "rows_lost").found
+    told = one_of(finished, "left_out").found
+    assert "2 values were not logged, images of 4 calls were not written" in told
 
 
 def test_a_warning_of_lost_rows_is_told(killed: Path) -> None:
