@@ -135,6 +135,11 @@ def local_time(unix_s: float | None) -> str:
         return OUT_OF_RANGE
 
 
+def times(count: int) -> str:
+    """Return `once`, `twice` or `3 times`."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
 def percent(fraction: float) -> str:
     """Return a share as a whole percentage; never 100% before the end."""
     shown = math.floor(fraction * 100 + 1e-9)

@@ -108,6 +108,11 @@ class RunPaths:
         return self.run_dir / "progress.json"
 
     @property
+    def submission(self) -> Path:
+        """`slurm.json`: the Slurm job that is to begin the next attempt."""
+        return self.run_dir / "slurm.json"
+
+    @property
     def patch(self) -> Path:
         """`patch.diff`: uncommitted changes of the working tree, at most 1 MiB."""
         return self.run_dir / "patch.diff"

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runstore.submission import is_job
 from runstore.threads import start_daemon
 
 ASK_EVERY_S = 30.0
@@ -30,8 +30,6 @@ ANSWER_S = 5.0
 JOBS_AT_ONCE = 500
 """Jobs on one command line."""
 UNKNOWN_TIME = -1.0
-_NUMBER = re.compile(r"[0-9]{1,10}")
-"""Slurm counts in 32 bits."""
 
 QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 ON_A_NODE = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"})
@@ -76,10 +74,10 @@ class SlurmJobs:
     def state(self, job: str) -> JobState | None:
         """Return what is known of a job, at once; what is not known is asked for by `refresh`.
 
-        What is no job's number, as a damaged or hostile run may have, is not asked for: it would
-        spoil the one question for all.
+        `job` is a number, or `123_4` for a task of an array. What is neither, as a damaged or
+        hostile run may have, is not asked for: it would spoil the one question for all.
         """
-        if not _NUMBER.fullmatch(job):
+        if not is_job(job):
             return None
         with self._lock:
             if job not in self._ask_at:
@@ -152,12 +150,15 @@ def _ask(jobs: Sequence[str]) -> dict[str, JobState]:
 
 
 def _squeue(jobs: Sequence[str]) -> str:
-    # %A: the job's own number, also of an array's task. %e: of a job that runs, by its time limit.
-    # With several -j, unknown ones are left out.
+    return _output(_squeue_command(jobs))
+
+
+def _squeue_command(jobs: Sequence[str]) -> list[str]:
+    # %A: the job's own number; %F_%K: array and task, a line for each (--array), also of those that
+    # wait. %e: of a job that runs, by its time limit. With several -j, unknown ones are left out.
     listed = ",".join([*jobs, jobs[0]])
-    return _output(
-        ["squeue", "--noheader", "--states=all", f"--jobs={listed}", "--format=%A|%T|%S|%r|%e"]
-    )
+    options = ["--noheader", "--states=all", "--array", f"--jobs={listed}"]
+    return ["squeue", *options, "--format=%A|%T|%S|%F_%K|%r|%e"]
 
 
 def _sacct(jobs: Sequence[str]) -> str:
@@ -168,7 +169,7 @@ def _sacct(jobs: Sequence[str]) -> str:
             "--noheader",
             "--parsable2",
             f"--jobs={','.join(jobs)}",
-            "--format=JobIDRaw,State,Start",
+            "--format=JobIDRaw,State,Start,JobID",
         ]
     )
 
@@ -196,16 +197,17 @@ def _output(command: Sequence[str]) -> str:
 
 
 def _parsed(output: str) -> dict[str, JobState]:
-    return dict(_states(output.splitlines()))
-
-
-def _states(lines: Iterable[str]) -> Iterable[tuple[str, JobState]]:
-    for line in lines:
-        job, _, rest = line.partition("|")
-        word, start, reason, end = (*rest.split("|"), "", "", "")[:4]
+    """Return what was told, by the number of each job, and by array and task."""
+    found: dict[str, JobState] = {}
+    for line in output.splitlines():
+        job, word, start, task, reason, end = (*line.split("|"), *[""] * 6)[:6]
         if job.isdigit() and word:
             # `CANCELLED by 1000`
-            yield job, JobState(word.split()[0], _seconds(start), _told(reason), _seconds(end))
+            state = JobState(word.split()[0], _seconds(start), _told(reason), _seconds(end))
+            # Those tasks of an array that wait have all the number of the array.
+            found.setdefault(job, state)
+            found |= {task: state} if is_job(task) else {}
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -39,6 +39,7 @@ from runstore.sources.reading import (
 )
 from runstore.state import RunState
 from runstore.status import Status
+from runstore.submission import Submission
 from runstore.tail import Tail
 
 NAME = NATIVE.name
@@ -70,6 +71,8 @@ class NativeReader:
         self._is_whole = False
         """… and all of it is kept."""
         self._progress = 0
+        self._submission = 0
+        self._is_submitted = False
         self.unlisted = ""
         self._listing = 0
         """What the directory held at the last look."""
@@ -90,6 +93,7 @@ class NativeReader:
         changed = self._read_documents(whole=False)
         if not self._find_files():
             return changed
+        changed |= self._read_submission()
         for file in self._in_order(LIFECYCLE):
             changed |= glance_file(self.state, file)
         self._apply_cuts()
@@ -103,6 +107,7 @@ class NativeReader:
         changed = self._read_documents()
         if not self._find_files():
             return changed
+        changed |= self._read_submission()
         for streams in (LIFECYCLE, ("epochs", "metrics", "reports")):
             # Events are read first, and never wait for rows: what they cut need not be read.
             left = budget
@@ -186,6 +191,7 @@ class NativeReader:
             # Asked several times a second, and a directory may hold a hundred thousand names.
             return True
         self._listing = listing
+        self._is_submitted = self._paths.submission.name in names
         found = {name: file for name in names if (file := self._stream_file(name)) is not None}
         if len(found) > FILES_PER_RUN:
             found = self._newest_files(found)
@@ -254,6 +260,19 @@ class NativeReader:
         # On a full disk it is rewritten in place: half of it leaves what the last one said.
         if document or self.state.progress is None:
             self.state.progress = Progress.from_record(document)
+        self.state.version += 1
+        return True
+
+    def _read_submission(self) -> bool:
+        """Read which Slurm job is to begin the next attempt, where there is such a file."""
+        if not self._is_submitted:
+            return False
+        data = self._read_document(self._paths.submission)
+        if data is None or hash(data) == self._submission:
+            return False
+        self._submission = hash(data)
+        document = self._parse(self._paths.submission.name, data)
+        self.state.submission = Submission.from_record(document)
         self.state.version += 1
         return True
 
