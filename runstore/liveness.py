@@ -29,7 +29,7 @@ from runstore.records import JsonObject, integer, number
 from runstore.slurm_jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
 from runstore.state import Execution, RunState
 from runstore.status import Status
-from runstore.submission import Submission
+from runstore.submission import OWN_JOB_VARIABLE, Submission, is_job
 
 STALL_S = 60.0
 """A live run without a sign from its loop for so long is stalled (longer for slow steps)."""
@@ -81,9 +81,11 @@ class Liveness:
                 # Asked ahead: a list tells how much time the job has left.
                 self._jobs.state(state.job)
             return newest
-        if state.next_job is None or newest.word == "finished":
+        if newest.word == "finished":
             return newest
-        return self._of_next_job(state, state.next_job) or newest
+        if state.next_job is not None:
+            return self._of_next_job(state, state.next_job) or newest
+        return self._requeued(state, newest) or newest
 
     def _of_next_job(self, state: RunState, submitted: Submission) -> Status | None:
         """What Slurm says of a job that was submitted and has begun no attempt."""
@@ -93,8 +95,7 @@ class Liveness:
         if told is None:
             return None if state.attempt else Status("planned", f"submitted as {job}")
         if told.word in QUEUED:
-            why = f" ({told.reason})" if told.reason else ""
-            return Status("pending", f"{job} is in the queue{why}")
+            return Status("pending", _in_queue(submitted.job, told))
         if not told.is_over:
             return Status("pending", f"{job} is {told.word.lower()}, the run has not begun")
         if state.attempt:
@@ -102,6 +103,16 @@ class Liveness:
         word, why = JOB_ENDINGS.get(told.word, ("crashed", f"is over ({told.word.lower()})"))
         log = f"; see {submitted.log}" if word == "crashed" and submitted.log else ""
         return Status(word, f"{job} {why} before the run began{log}")
+
+    def _requeued(self, state: RunState, newest: Status) -> Status | None:
+        """Tell of an attempt that has ended, and whose own job is to begin the next one."""
+        own = state.environment.get(OWN_JOB_VARIABLE)
+        if newest.word not in ("interrupted", "crashed") or not is_job(own):
+            return None
+        told = self._jobs.state(own)
+        if told is None or told.word not in QUEUED:
+            return None
+        return Status("pending", f"{_in_queue(own, told)}, {_requeued_times(state)}")
 
     def _judge_newest(self, state: RunState, events_file: Path | None) -> Status:
         opened = state.newest.opened if state.newest else None
@@ -206,13 +217,11 @@ class Liveness:
         """What Slurm says of the attempt's job; of one that is gone only why, or what comes."""
         job = state.job
         told = self._jobs.state(job) if job is not None else None
-        if told is None:
+        if job is None or told is None:
             return None
         if told.word in QUEUED:
-            why = f" ({told.reason})" if told.reason else ""
-            again = f"requeued {times(state.job_restarts + 1)}"
-            reason = f"Slurm job {job} is in the queue{why}, {again}, {_last_sign(state)}"
-            return Status("pending", reason)
+            again = f"{_in_queue(job, told)}, {_requeued_times(state)}"
+            return Status("pending", f"{again}, {_last_sign(state)}")
         if not _is_of(told, opened):
             return None
         if told.is_over:
@@ -231,6 +240,15 @@ class Liveness:
         if silent_s > BEAT_MISSED_S:
             return Status("unknown", f"on {host}, no heartbeat for {span(silent_s)}")
         return _elsewhere(state, f"on {host}, its heart beats")
+
+
+def _in_queue(job: str, told: JobState) -> str:
+    return f"Slurm job {job} is in the queue" + (f" ({told.reason})" if told.reason else "")
+
+
+def _requeued_times(state: RunState) -> str:
+    """How often a job was requeued that waits again since the newest attempt."""
+    return f"requeued {times(state.job_restarts + 1)}"
 
 
 def _is_alive_here(process: ProcessIdentity | None) -> bool:

@@ -18,6 +18,8 @@ from runstore.limits import TEXT_CHARS
 from runstore.paths import RunPaths
 from runstore.records import encode, integer, number
 
+OWN_JOB_VARIABLE = "RUNSTORE_SLURM_JOB"
+"""Set for a run that has a Slurm job for itself: who cancels the run may cancel the job."""
 _JOB = re.compile(r"[0-9]{1,10}(?:_[0-9]{1,10})?")
 """Slurm counts in 32 bits; `123_4` is a task of an array."""
 
