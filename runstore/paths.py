@@ -191,6 +191,11 @@ class SweepPaths:
         """`.sweep.lock`: held by who adds cells."""
         return self.sweep_dir / ".sweep.lock"
 
+    @property
+    def slurm(self) -> Path:
+        """`slurm/`: what submitit needs for the jobs, and what they print; no run."""
+        return self.sweep_dir / "slurm"
+
     def cell(self, cell_id: str) -> Path:
         """Return the run directory of a cell."""
         return self.sweep_dir / cell_id

@@ -15,9 +15,10 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from runstore.errors import RunStoreError
 from runstore.submission import is_job
 from runstore.threads import start_daemon
 
@@ -27,6 +28,8 @@ ASK_UNKNOWN_EVERY_S = 600.0
 """A job that Slurm does not know, or that it could not be asked about."""
 ANSWER_S = 5.0
 """How long an answer may take."""
+SURE_ANSWER_S = 30.0
+"""The same, where somebody waits who has to know."""
 JOBS_AT_ONCE = 500
 """Jobs on one command line."""
 UNKNOWN_TIME = -1.0
@@ -34,6 +37,10 @@ UNKNOWN_TIME = -1.0
 QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 ON_A_NODE = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"})
 HALTED = frozenset({"SUSPENDED", "STOPPED"})
+
+
+class SlurmSilentError(RunStoreError):
+    """Slurm does not say what it knows of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,12 @@ class SlurmJobs:
             changed = [job for job in jobs if self._note(job, found.get(job))]
         return bool(changed)
 
+    def learn(self, found: Mapping[str, JobState | None]) -> None:
+        """Remember what was found out in another way (`look_up`)."""
+        with self._lock:
+            for job, state in found.items():
+                self._note(job, state)
+
     def refresh_soon(self) -> None:
         """Do the same in a thread of its own."""
         with self._lock:
@@ -135,6 +148,38 @@ class SlurmJobs:
 
 JOBS = SlurmJobs()
 """What this process knows: every reader in it asks here, so that all share one `squeue`."""
+
+
+def look_up(jobs: Sequence[str]) -> dict[str, JobState | None]:
+    """Return what Slurm says of each job now; None for one that it does not have, so that is over.
+
+    For who must know, as before a run is submitted again.
+
+    Raises:
+        SlurmSilentError: it gives no answer.
+    """
+    found: dict[str, JobState | None] = dict.fromkeys(jobs)
+    for start in range(0, len(jobs), JOBS_AT_ONCE):
+        some = jobs[start : start + JOBS_AT_ONCE]
+        told = _parsed(_answer(_squeue_command(some)))
+        found |= {job: state for job, state in told.items() if job in found}
+    return found
+
+
+def _answer(command: Sequence[str]) -> str:
+    """Return what a program prints.
+
+    Raises:
+        SlurmSilentError: it is not there, fails, or takes too long.
+    """
+    try:
+        done = _done(command, SURE_ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SlurmSilentError(f"Slurm gives no answer ({command[0]}: {error})") from error
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise SlurmSilentError(f"Slurm gives no answer ({why})")
+    return done.stdout
 
 
 def _ask(jobs: Sequence[str]) -> dict[str, JobState]:
@@ -176,24 +221,27 @@ def _sacct(jobs: Sequence[str]) -> str:
 
 def _output(command: Sequence[str]) -> str:
     """Return what a program prints; nothing when it is not there, fails, or takes too long."""
-    program = shutil.which(command[0])
-    if program is None:
-        return ""
     try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=ANSWER_S,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
+        return _done(command, ANSWER_S).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
-    return done.stdout
+
+
+def _done(command: Sequence[str], answer_s: float) -> subprocess.CompletedProcess[str]:
+    program = shutil.which(command[0])
+    if program is None:
+        raise FileNotFoundError("it is not there")
+    return subprocess.run(
+        [program, *command[1:]],
+        env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=answer_s,
+        text=True,
+        errors="replace",
+        check=False,
+    )
 
 
 def _parsed(output: str) -> dict[str, JobState]:

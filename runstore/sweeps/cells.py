@@ -88,7 +88,8 @@ class CellWatch:
     def _action(self, status: Status, retry: bool) -> Action:
         if self.reader.refused is not None:
             return Action.UNKNOWN
-        if not self.state.attempts and not self._has_trouble:
+        is_queued = status.word == "pending"
+        if not self.state.attempts and not is_queued and not self._has_trouble:
             return Action.RUN
         if status.word in ("running", "stalled", "pending"):
             # Slurm has killed the earlier start of the job that this process is a later start of.
