@@ -93,7 +93,9 @@ class Liveness:
             return None
         job, told = f"Slurm job {submitted.job}", self._jobs.state(submitted.job)
         if told is None:
-            return None if state.attempt else Status("planned", f"submitted as {job}")
+            gone = f"{job} is gone, and the run has not begun"
+            why = gone if self._jobs.is_gone(submitted.job) else f"submitted as {job}"
+            return None if state.attempt else Status("planned", why)
         if told.word in QUEUED:
             return Status("pending", _in_queue(submitted.job, told))
         if not told.is_over:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from runstore.errors import RunStoreError
@@ -75,6 +75,7 @@ class SlurmJobs:
         self._known: dict[str, JobState | None] = {}
         self._ask_at: dict[str, float] = {}
         """When each job that was asked for is to be looked up (again)."""
+        self._gone: set[str] = set()
         self._asking = False
         self._has_new = False
 
@@ -112,14 +113,16 @@ class SlurmJobs:
             with self._lock:
                 self._asking = False
         with self._lock:
-            changed = [job for job in jobs if self._note(job, found.get(job))]
-        return bool(changed)
+            return self._note_all({job: None for job in jobs if job not in found} | found, found)
 
     def learn(self, found: Mapping[str, JobState | None]) -> None:
         """Remember what was found out in another way (`look_up`)."""
         with self._lock:
-            for job, state in found.items():
-                self._note(job, state)
+            self._note_all(found, found)
+
+    def is_gone(self, job: str) -> bool:
+        """Tell whether Slurm was asked, has answered, and does not have the job (any more)."""
+        return job in self._gone
 
     def refresh_soon(self) -> None:
         """Do the same in a thread of its own."""
@@ -134,6 +137,13 @@ class SlurmJobs:
     def _due(self) -> list[str]:
         now = self._clock()
         return sorted(job for job, at in self._ask_at.items() if at <= now)
+
+    def _note_all(self, states: Mapping[str, JobState | None], answered: Container[str]) -> bool:
+        changed = [job for job, state in states.items() if self._note(job, state)]
+        gone = {job for job, state in states.items() if state is None and job in answered}
+        is_new = not gone <= self._gone
+        self._gone = (self._gone - states.keys()) | gone
+        return bool(changed) or is_new
 
     def _note(self, job: str, state: JobState | None) -> bool:
         if state is None:
@@ -182,20 +192,19 @@ def _answer(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def _ask(jobs: Sequence[str]) -> dict[str, JobState]:
-    found: dict[str, JobState] = {}
+def _ask(jobs: Sequence[str]) -> dict[str, JobState | None]:
+    """Return what Slurm says of jobs: None for one that it has not, nothing where it is silent."""
+    found: dict[str, JobState | None] = {}
     for start in range(0, len(jobs), JOBS_AT_ONCE):
         some = jobs[start : start + JOBS_AT_ONCE]
-        found |= _parsed(_squeue(some))
+        told, is_answer = _output(_squeue_command(some))
+        known = _parsed(told)
         # Accounting knows jobs that the controller has forgotten, some minutes after their end.
-        forgotten = [job for job in some if job not in found]
+        forgotten = [job for job in some if job not in known]
         if forgotten:
-            found |= _parsed(_sacct(forgotten))
-    return {job: state for job, state in found.items() if job in jobs}
-
-
-def _squeue(jobs: Sequence[str]) -> str:
-    return _output(_squeue_command(jobs))
+            known |= _parsed(_output(_sacct_command(forgotten))[0])
+        found |= {job: known.get(job) for job in some if is_answer or job in known}
+    return found
 
 
 def _squeue_command(jobs: Sequence[str]) -> list[str]:
@@ -206,26 +215,19 @@ def _squeue_command(jobs: Sequence[str]) -> list[str]:
     return ["squeue", *options, "--format=%A|%T|%S|%F_%K|%r|%e"]
 
 
-def _sacct(jobs: Sequence[str]) -> str:
-    return _output(
-        [
-            "sacct",
-            "--allocations",
-            "--noheader",
-            "--parsable2",
-            f"--jobs={','.join(jobs)}",
-            "--format=JobIDRaw,State,Start,JobID",
-        ]
-    )
+def _sacct_command(jobs: Sequence[str]) -> list[str]:
+    options = ["--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}"]
+    return ["sacct", *options, "--format=JobIDRaw,State,Start,JobID"]
 
 
-def _output(command: Sequence[str]) -> str:
-    """Return what a program prints; nothing when it is not there, fails, or takes too long."""
+def _output(command: Sequence[str]) -> tuple[str, bool]:
+    """Return what a program prints, and whether it has given an answer."""
     try:
-        # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
-        return _done(command, ANSWER_S).stdout
+        done = _done(command, ANSWER_S)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return "", False
+    # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
+    return done.stdout, done.returncode == 0
 
 
 def _done(command: Sequence[str], answer_s: float) -> subprocess.CompletedProcess[str]:

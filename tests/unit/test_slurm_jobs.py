@@ -304,8 +304,12 @@ def planned(tmp_path: Path) -> Path:
             "crashed",
             "Slurm job 11_3 has failed before the run began; see {folder}/job.out",
         ),
-        ("11|PENDING|N/A|11_4|Resources", "planned", "submitted as Slurm job 11_3"),
-        ("", "planned", "submitted as Slurm job 11_3"),
+        (
+            "11|PENDING|N/A|11_4|Resources",
+            "planned",
+            "Slurm job 11_3 is gone, and the run has not begun",
+        ),
+        ("", "planned", "Slurm job 11_3 is gone, and the run has not begun"),
     ],
 )
 def test_job_that_was_submitted_says_what_becomes_of_a_planned_run(
@@ -314,6 +318,13 @@ def test_job_that_was_submitted_says_what_becomes_of_a_planned_run(
     calls = answers(line + "\n")
     assert judged(planned, SlurmJobs()) == Status(status, reason.format(folder=tmp_path))
     assert "--array --jobs=11_3,11_3 " in calls.read_text()
+
+
+def test_slurm_that_is_silent_does_not_say_that_a_job_is_gone(
+    answers: Answers, planned: Path
+) -> None:
+    answers(squeue_does="exit 1")
+    assert judged(planned, SlurmJobs()) == Status("planned", "submitted as Slurm job 11_3")
 
 
 def test_copy_of_a_planned_run_does_not_ask_for_the_job(

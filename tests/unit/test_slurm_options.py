@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from runstore.errors import SweepError
-from runstore.sweeps.slurm.options import slurm_options
+from runstore.sweeps.slurm.options import SlurmOptions, slurm_options, slurm_words
+
+
+def asked(*texts: str) -> SlurmOptions:
+    return slurm_options(slurm_words(texts))
 
 
 def test_keys_become_options_of_sbatch() -> None:
     typed = "partition=gpu time=4:00:00 gpus=a100:1 cpus=8 memory=32G parallel=8 mail_type=END"
-    options = slurm_options(typed.split())
+    options = asked(*typed.split())
     assert (options.time_s, options.time_min, options.parallel) == (4 * 3600, 240, 8)
     assert options.requeues is None
     assert options.sbatch == {
@@ -28,12 +32,12 @@ def test_keys_become_options_of_sbatch() -> None:
 def test_time_is_read_as_sbatch_reads_it_and_counts_in_whole_minutes(
     time: str, minutes: int
 ) -> None:
-    assert slurm_options([f"time={time}"]).time_min == minutes
+    assert asked(f"time={time}").time_min == minutes
 
 
 def test_exclusive_needs_no_value_for_sbatch() -> None:
-    assert slurm_options(["time=10", "exclusive=true"]).sbatch == {"exclusive": True}
-    assert slurm_options(["time=10", "exclusive=user"]).sbatch == {"exclusive": "user"}
+    assert asked("time=10", "exclusive=true").sbatch == {"exclusive": True}
+    assert asked("time=10", "exclusive=user").sbatch == {"exclusive": "user"}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,6 @@ def test_exclusive_needs_no_value_for_sbatch() -> None:
 )
 def test_what_cannot_be_asked_for_is_refused_in_one_line(typed: str, why: str) -> None:
     with pytest.raises(SweepError) as refused:
-        slurm_options(typed.split())
+        asked(*typed.split())
     assert str(refused.value).startswith(why)
     assert "\n" not in str(refused.value)

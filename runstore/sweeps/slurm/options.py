@@ -83,11 +83,11 @@ class SlurmOptions:
         return self.signal_s - REQUEUE_S
 
 
-def slurm_options(texts: Iterable[str]) -> SlurmOptions:
-    """Return what `partition=gpu time=4:00:00 gpus=1 parallel=8` asks for.
+def slurm_words(texts: Iterable[str]) -> dict[str, str]:
+    """Return the values of `partition=gpu time=4:00:00 gpus=1 parallel=8` by sbatch's own names.
 
     Raises:
-        SweepError: a key is unknown or comes twice, a value is none, or there is no time limit.
+        SweepError: a key is unknown or comes twice, or a value is none.
     """
     given: dict[str, str] = {}
     for text in texts:
@@ -95,6 +95,15 @@ def slurm_options(texts: Iterable[str]) -> SlurmOptions:
         if key in given:
             raise SweepError(f"--slurm {text}: {key} is given twice; give each key once")
         given[key] = value
+    return given
+
+
+def slurm_options(given: Mapping[str, str]) -> SlurmOptions:
+    """Return what these values, as `slurm_words` returned them, ask for.
+
+    Raises:
+        SweepError: a number is out of its range, or there is no time limit, or a bad one.
+    """
     if "time" not in given:
         raise SweepError(
             "--slurm needs time=LIMIT, such as time=4:00:00: before it a cell saves, and goes back "

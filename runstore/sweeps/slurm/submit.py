@@ -82,6 +82,15 @@ def submit(sweep: Sweep, options: SlurmOptions, *, retry: bool = False) -> Submi
     return Submitted(tuple(jobs), tuple(task for task in tasks if not task.action.is_start))
 
 
+def looked(sweep: Sweep) -> list[Task]:
+    """Return what is to be done with each cell; a cell whose job has not ended waits.
+
+    Raises:
+        SweepError: Slurm does not answer.
+    """
+    return _look(sweep, retry=False)[1]
+
+
 def _look(sweep: Sweep, *, retry: bool) -> tuple[list[CellWatch], list[Task]]:
     """Look at all cells, and insist on an answer of Slurm where it has to know of one."""
     watches = [CellWatch(sweep, cell) for cell in sweep.cells]
@@ -92,8 +101,8 @@ def _look(sweep: Sweep, *, retry: bool) -> tuple[list[CellWatch], list[Task]]:
         known = look_up(sorted(jobs))
     except SlurmSilentError as error:
         raise SweepError(
-            f"{error}, so it is not known which cells of {sweep.path} it has already; nothing was "
-            "submitted, try again later"
+            f"{error}, so it is not known which cells of {sweep.path} it has; nothing was "
+            "submitted: try again later"
         ) from None
     JOBS.learn(known)
     for watch in watches:
