@@ -25,6 +25,7 @@ from runstore.sweeps.devices import Slot, slots, visible_gpus
 from runstore.sweeps.local import Pool
 from runstore.sweeps.plan import Sweep, load, write
 from runstore.sweeps.search import Search
+from runstore.text import shell_word
 
 MANUAL = Manual(
     examples={
@@ -197,7 +198,8 @@ def command(
     if dry_run:
         return
     if plan_only:
-        write(sweep)
+        where = shell_word(write(sweep).path)
+        say(f"planned; a script for Slurm: runstore script {where} > sweep.sbatch")
     elif options is not None:
         sys.exit(submit_cells(sweep, options, asked.slurm, retry=retry, waits=waits))
     else:
