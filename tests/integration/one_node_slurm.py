@@ -63,9 +63,13 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=debug Nodes={host} Default=YES MaxTime=60:00 State=UP OverSubscribe=FORCE:4
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 Gres=gpu:{gpus} State=UNKNOWN
+PartitionName=debug Nodes={host} Default=YES MaxTime=1-0 State=UP OverSubscribe=FORCE:4
+PartitionName=gpu Nodes={host} MaxTime=1-0 State=UP OverSubscribe=FORCE:4
 """
+GPUS = 4
+"""Files in the place of devices."""
 
 
 @dataclass
@@ -148,8 +152,12 @@ def started(folder: Path) -> Iterator[Slurm]:
         "port_of_node": free_port(),
         "folder": folder,
         "cpus": os.cpu_count(),
+        "gpus": GPUS,
     }
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**facts))
+    for number in range(GPUS):
+        (folder / f"gpu{number}").touch()
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     try:
         # --force: its directory is not root's alone.
         files = {"key-file": "key", "socket": "socket", "seed-file": "seed", "log-file": "log"}

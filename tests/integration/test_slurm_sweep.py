@@ -177,14 +177,14 @@ def test_partition_that_slurm_refuses_is_one_line_and_loses_nothing(
     slurm: Slurm, folder: Path
 ) -> None:
     call = [
-        *("sweep", "--name", "refused", "--grid", "x=1,2", "--slurm", "time=5", "partition=gpu"),
+        *("sweep", "--name", "refused", "--grid", "x=1,2", "--slurm", "time=5", "partition=none"),
         *("--", sys.executable, "logs.py", "{x}"),
     ]
     refused = slurm.runstore(*call, cwd=folder)
     assert refused.returncode == 1
     (line,) = [line for line in refused.stderr.splitlines() if "refused" in line]
     assert line == (
-        "runstore: Slurm refused the job: invalid partition specified: gpu; "
+        "runstore: Slurm refused the job: invalid partition specified: none; "
         "Invalid partition name specified"
     )
     assert {run["status"] for run in listed(slurm, folder).values()} == {"planned"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 from runstore.cli import cli
 
@@ -54,7 +55,9 @@ def jobs() -> list[str | None]:
     return [json.loads(path.read_text())["job"] if path.exists() else None for path in paths]
 
 
-def test_cells_are_one_array_whose_signal_reaches_the_job_s_own_process_alone(slurm: Path) -> None:
+def test_cells_are_one_array_whose_signal_reaches_the_job_s_own_process_alone(
+    slurm: Path, repo_root: Path
+) -> None:
     result = swept("--slurm", "time=4:00:00", "partition=gpu", "gpus=1", "parallel=2")
     assert result.exit_code == 0, result.output
     assert "3 cells submitted as Slurm job 201" in result.stderr
@@ -75,6 +78,9 @@ def test_cells_are_one_array_whose_signal_reaches_the_job_s_own_process_alone(sl
     }
     assert [line for line in lines if line.startswith("exec ")]
     assert jobs() == ["201_0", "201_1", "201_2"]
+    schema = json.loads((repo_root / "docs/format/slurm.schema.json").read_text())
+    submission = json.loads(Path("runs/grid/x=1/slurm.json").read_text())
+    assert list(Draft202012Validator(schema).iter_errors(submission)) == []
     document = json.loads(Path("runs/grid/sweep.json").read_text())
     assert document["slurm"] == {
         "time": "4:00:00",
