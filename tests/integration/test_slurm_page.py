@@ -14,7 +14,7 @@ from tests.integration.one_node_slurm import NEEDS_SLURM, ROOT, Slurm, started
 
 pytestmark = NEEDS_SLURM
 
-NOTE = "not run by the tests: it needs Slurm; tests/integration/test_slurm_page.py runs it"
+NOTE = "on Slurm: tests/integration/test_slurm_page.py runs it"
 BLOCK = re.compile(rf"^<!-- {NOTE} -->\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -28,6 +28,7 @@ from runstore.sweeps.plan import load
 
 STARTS_WITHOUT_PROGRESS = 3
 LOOK_S = 0.2
+TERMINATED = 128 + signal.SIGTERM
 _KEPT = ("sweep_dir", "cell_id", "grace_s", "full_start_s", "mark", "idle_starts")
 
 
@@ -134,8 +135,9 @@ class CellJob:
 
     def _is_over(self) -> bool:
         """Tell whether the cell has come to its own end just then."""
-        reader = self._reader()
-        return reader.state.status.word in ("finished", "failed")
+        word = self._reader().state.status.word
+        # A program that SIGTERM has ended behind srun is a failure to who watches srun.
+        return word == "finished" or (word == "failed" and self._status != TERMINATED)
 
     def _position(self) -> int:
         """Return the step of the newest checkpoint; without any, the newest step."""
