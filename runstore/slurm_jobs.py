@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runstore.errors import RunStoreError
@@ -33,6 +34,12 @@ SURE_ANSWER_S = 30.0
 JOBS_AT_ONCE = 500
 """Jobs on one command line."""
 UNKNOWN_TIME = -1.0
+TASKS_AT_MOST = 10_000
+"""Of one range of an array."""
+_SEVERAL = re.compile(
+    r"(?P<array>[0-9]{1,10})_\[(?P<tasks>[0-9]{1,10}(?:-[0-9]{1,10})?(?:,[0-9]{1,10}(?:-[0-9]{1,10})?)*)"
+    r"(?:%[0-9]+)?\]"
+)
 
 QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 ON_A_NODE = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"})
@@ -256,8 +263,20 @@ def _parsed(output: str) -> dict[str, JobState]:
             state = JobState(word.split()[0], _seconds(start), _told(reason), _seconds(end))
             # Those tasks of an array that wait have all the number of the array.
             found.setdefault(job, state)
-            found |= {task: state} if is_job(task) else {}
+            found |= dict.fromkeys(_tasks(task), state)
     return found
+
+
+def _tasks(text: str) -> Iterator[str]:
+    """Yield the tasks that `11_3` is, or `11_[0-2,7%4]`: several that never began, to sacct."""
+    several = _SEVERAL.fullmatch(text)
+    if several is None:
+        yield from [text] if is_job(text) else []
+        return
+    for piece in several["tasks"].split(","):
+        first, _, last = piece.partition("-")
+        for number in range(int(first), min(int(last or first), int(first) + TASKS_AT_MOST) + 1):
+            yield f"{several['array']}_{number}"
 
 
 def _seconds(text: str) -> float:

@@ -172,3 +172,18 @@ def test_machine_without_scancel_says_where_to_go(
     (slurm / "scancel").unlink()
     monkeypatch.setenv("PATH", str(slurm))
     assert "there is no scancel on this machine" in str(cancelled("--yes", run_dir).exception)
+
+
+def test_run_that_waits_in_a_queue_is_not_resumed_beside_its_job(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = planned(tmp_path / "runs", "a", "110_3")
+    (run_dir / "run.json").write_text(
+        json.dumps({"format": 1, "id": "a", "command": [sys.executable, "-c", ""]})
+    )
+    (slurm / "queue").write_text("110|PENDING|N/A|110_3|Resources|N/A\n")
+    refused = CliRunner().invoke(cli, ["resume", str(run_dir)])
+    assert str(refused.exception) == (
+        f"{run_dir}: Slurm job 110_3 is in the queue (Resources); to go on with it here, take it "
+        f"out of the queue first: runstore cancel {run_dir}"
+    )

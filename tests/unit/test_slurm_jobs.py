@@ -83,6 +83,19 @@ def test_one_squeue_for_all_jobs_and_sacct_for_those_it_has_forgotten(answers: A
     assert "--jobs=13,14 " in sacct
 
 
+def test_accounting_tells_tasks_of_arrays_also_several_in_one_line(answers: Answers) -> None:
+    answers("", f"15|TIMEOUT|{STARTED}|11_3\n11|CANCELLED by 0|Unknown|11_[0-1,7,9-10%4]\n")
+    jobs = SlurmJobs()
+    asked = [f"11_{task}" for task in (0, 1, 2, 3, 7, 9, 10, 11)]
+    for job in asked:
+        jobs.state(job)
+    assert jobs.refresh()
+    told = {job: state.word for job in asked if (state := jobs.state(job)) is not None}
+    cancelled = dict.fromkeys(("11_0", "11_1", "11_7", "11_9", "11_10"), "CANCELLED")
+    assert told == {**cancelled, "11_3": "TIMEOUT"}
+    assert [job for job in asked if jobs.is_gone(job)] == ["11_2", "11_11"]
+
+
 def test_slurm_is_asked_rarely_and_never_again_about_what_is_over(answers: Answers) -> None:
     calls = answers(f"11|RUNNING|{STARTED}||None\n12|TIMEOUT|{STARTED}||TimeLimit\n")
     clock = Clock()
