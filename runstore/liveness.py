@@ -23,13 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runstore.attempt_facts import Execution
-from runstore.numbers import utc
+from runstore.numbers import times, utc
 from runstore.paths import RunPaths
 from runstore.process import ProcessIdentity, is_stopped
 from runstore.records import JsonObject, integer, number
 from runstore.slurm_jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
 from runstore.state import RunState
 from runstore.status import Status
+from runstore.submission import OWN_JOB_VARIABLE, Submission, is_job
 
 STALL_S = 60.0
 """A live run without a sign from its loop for so long is stalled (longer for slow steps)."""
@@ -68,13 +69,55 @@ class Liveness:
         self._beat_seen: float | None = None
 
     def judge(self, state: RunState, events_file: Path | None) -> Status:
-        """Return the status of the newest attempt.
+        """Return the status of the newest attempt, or of the one that Slurm is to begin.
 
         Args:
             state: the run, with its newest events and `progress.json` folded in.
             events_file: the newest attempt's events file.
         """
         self._watch_heartbeat(state)
+        newest = self._judge_newest(state, events_file)
+        if newest.is_proven_alive:
+            if state.job is not None:
+                # Asked ahead: a list tells how much time the job has left.
+                self._jobs.state(state.job)
+            return newest
+        if newest.word == "finished":
+            return newest
+        if state.next_job is not None:
+            return self._of_next_job(state, state.next_job) or newest
+        return self._requeued(state, newest) or newest
+
+    def _of_next_job(self, state: RunState, submitted: Submission) -> Status | None:
+        """What Slurm says of a job that was submitted and has begun no attempt."""
+        if not submitted.is_of(state.path):
+            return None
+        job, told = f"Slurm job {submitted.job}", self._jobs.state(submitted.job)
+        if told is None:
+            gone = f"{job} is gone, and the run has not begun"
+            why = gone if self._jobs.is_gone(submitted.job) else f"submitted as {job}"
+            return None if state.attempt else Status("planned", why)
+        if told.word in QUEUED:
+            return Status("pending", _in_queue(submitted.job, told))
+        if not told.is_over:
+            return Status("pending", f"{job} is {told.word.lower()}, the run has not begun")
+        if state.attempt:
+            return None
+        word, why = JOB_ENDINGS.get(told.word, ("crashed", f"is over ({told.word.lower()})"))
+        log = f"; see {submitted.log}" if word == "crashed" and submitted.log else ""
+        return Status(word, f"{job} {why} before the run began{log}")
+
+    def _requeued(self, state: RunState, newest: Status) -> Status | None:
+        """Tell of an attempt that has ended, and whose own job is to begin the next one."""
+        own = state.environment.get(OWN_JOB_VARIABLE)
+        if newest.word not in ("interrupted", "crashed") or not is_job(own):
+            return None
+        told = self._jobs.state(own)
+        if told is None or told.word not in QUEUED:
+            return None
+        return Status("pending", f"{_in_queue(own, told)}, {_requeued_times(state)}")
+
+    def _judge_newest(self, state: RunState, events_file: Path | None) -> Status:
         opened = state.newest.opened if state.newest else None
         execution = state.newest.execution if state.newest else None
         exited = execution.ended if execution else None
@@ -175,13 +218,13 @@ class Liveness:
 
     def _by_slurm(self, state: RunState, opened: JsonObject, *, is_gone: bool) -> Status | None:
         """What Slurm says of the attempt's job; of one that is gone only why, or what comes."""
-        job = state.environment.get("SLURM_JOB_ID")
-        told = self._jobs.state(job) if isinstance(job, str) else None
-        if told is None:
+        job = state.job
+        told = self._jobs.state(job) if job is not None else None
+        if job is None or told is None:
             return None
         if told.word in QUEUED:
-            why = f" ({told.reason})" if told.reason else ""
-            return Status("pending", f"Slurm job {job} is in the queue{why}, {_last_sign(state)}")
+            again = f"{_in_queue(job, told)}, {_requeued_times(state)}"
+            return Status("pending", f"{again}, {_last_sign(state)}")
         if not _is_of(told, opened):
             return None
         if told.is_over:
@@ -200,6 +243,15 @@ class Liveness:
         if silent_s > BEAT_MISSED_S:
             return Status("unknown", f"on {host}, no heartbeat for {span(silent_s)}")
         return _elsewhere(state, f"on {host}, its heart beats")
+
+
+def _in_queue(job: str, told: JobState) -> str:
+    return f"Slurm job {job} is in the queue" + (f" ({told.reason})" if told.reason else "")
+
+
+def _requeued_times(state: RunState) -> str:
+    """How often a job was requeued that waits again since the newest attempt."""
+    return f"requeued {times(state.job_restarts + 1)}"
 
 
 def _is_alive_here(process: ProcessIdentity | None) -> bool:

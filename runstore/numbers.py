@@ -147,6 +147,11 @@ def size(size_bytes: int) -> str:
     return f"{value / 1024:,.1f} TiB"
 
 
+def times(count: int) -> str:
+    """Return `once`, `twice` or `3 times`."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
 def percent(fraction: float) -> str:
     """Return a share as a whole percentage; never 100% before the end."""
     shown = math.floor(fraction * 100 + 1e-9)

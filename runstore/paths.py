@@ -109,6 +109,11 @@ class RunPaths:
         return self.run_dir / "progress.json"
 
     @property
+    def submission(self) -> Path:
+        """`slurm.json`: the Slurm job that is to begin the next attempt."""
+        return self.run_dir / "slurm.json"
+
+    @property
     def patch(self) -> Path:
         """`patch.diff`: uncommitted changes of the working tree, at most 1 MiB."""
         return self.run_dir / "patch.diff"
@@ -191,6 +196,11 @@ class SweepPaths:
     def lock(self) -> Path:
         """`.sweep.lock`: held by who adds cells."""
         return self.sweep_dir / ".sweep.lock"
+
+    @property
+    def slurm(self) -> Path:
+        """`slurm/`: what submitit needs for the jobs, and what they print; no run."""
+        return self.sweep_dir / "slurm"
 
     def cell(self, cell_id: str) -> Path:
         """Return the run directory of a cell."""

@@ -50,6 +50,8 @@ def why_refused(state: RunState) -> str:
         return f"it is a run of {printable(state.source)}, which takes no requests of runstore"
     if state.status.is_proven_alive:
         return ""
+    if state.status.word == "pending":
+        return "it is pending: `runstore cancel` takes it out of the queue"
     if _is_copy(state):
         return "it is a copy: the run itself is elsewhere"
     return f"it is {state.status.word}: only a live run takes requests"

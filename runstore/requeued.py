@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from runstore.state import RunState, environment_of
+from runstore.state import RunState, environment_of, restarts_of
 
 
 def was_requeued(state: RunState) -> bool:
@@ -29,9 +29,4 @@ def is_earlier_start(opened: Mapping[str, Any], info: Mapping[str, Any]) -> bool
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or before.get("SLURM_JOB_ID") != job:
         return False
-    return _restarts(os.environ) > _restarts(before)
-
-
-def _restarts(environment: object) -> int:
-    count = environment.get("SLURM_RESTART_COUNT", "0")  # type: ignore[attr-defined]  # mappings
-    return int(count) if str(count).isdigit() else 0
+    return restarts_of(os.environ) > restarts_of(before)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runstore.errors import RunStoreError
@@ -20,8 +20,8 @@ REQUEUE_S = 15
 EARLY_S = 60
 """Slurm's clock for signals: one may come so much earlier than asked for (sbatch(1), --signal)."""
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<fields>\d+(?::\d+){0,2})")
-# What sbatch would take for the end of a value, or for the beginning of something else.
-_BROKEN = re.compile(r"[\s'\"\\#\x00-\x1f\x7f]|^$")
+BATCH_VALUE = re.compile(r"[^\s'\"\\#\x00-\x1f\x7f]+")
+"""A value in a batch script: the rest sbatch would take for its end, or for something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +49,51 @@ def batch_script(command: Sequence[str], job: Job) -> str:
         RunStoreError: a value has a character that sbatch would not take as part of it, or the
             time is not one, or too short.
     """
-    _check_time(job)
+    run = _RUN_OF_JOB.format(root=_root(job.root))
+    return _script(command, shlex.join(command), job, run, "each job is a run.", _AGAIN)
+
+
+def sweep_script(
+    sweep_dir: Path, cells: Sequence[str], command: Sequence[str], runner: str, job: Job
+) -> str:
+    """Return the script of an array whose tasks run the cells of a sweep.
+
+    Args:
+        sweep_dir: the sweep's directory.
+        cells: the ids of its cells.
+        command: the sweep's, with or without placeholders.
+        runner: what runs the cell `$cell` of the directory `$sweep`, as the shell takes it.
+        job: what to ask Slurm for; without `array`, all cells are asked for.
+
+    Raises:
+        RunStoreError: as for `batch_script`.
+    """
+    run = _RUN_OF_CELL.format(
+        sweep=shlex.quote(str(sweep_dir.absolute())),
+        cells="\n".join(f"  {shlex.quote(cell)}" for cell in cells),
+        count=f"{len(cells):,}",
+        last=len(cells) - 1,
+    )
+    name = sweep_dir.name if job.name is None else job.name
+    array = f"0-{len(cells) - 1}" if job.array is None else job.array
+    what = "each task is a cell."
+    return _script(command, runner, replace(job, name=name, array=array), run, what, _AGAIN_CELL)
+
+
+def _script(command: Sequence[str], line: str, job: Job, run: str, what: str, again: str) -> str:
+    if job.time is not None:
+        checked_limit_s(job.time, job.signal_s, option="--time", signal="--signal-seconds")
     uses_srun = Path(command[0]).name == "srun"
     return _TEMPLATE.format(
-        directives="\n".join(f"#SBATCH {line}" for line in _directives(command, job)),
+        what=what,
+        directives="\n".join(f"#SBATCH {option}" for option in _directives(command, job)),
         signal_s=job.signal_s,
         grace_s=max(1, job.signal_s - REQUEUE_S),
-        root=_root(job.root),
+        run=run,
         step_cpus=_STEP_CPUS if uses_srun and job.cpus else "",
         ask=_ASK_STEPS if uses_srun else _ASK_PROGRAM,
-        command=shlex.join(command),
+        command=line,
+        again=again,
     )
 
 
@@ -86,7 +121,7 @@ def _name(command: Sequence[str]) -> str:
 
 
 def _whole(option: str, value: str) -> str:
-    if _BROKEN.search(value):
+    if BATCH_VALUE.fullmatch(value) is None:
         raise RunStoreError(
             f"--{option} would be {value!r}: sbatch takes one word, without spaces and quotes"
         )
@@ -98,20 +133,30 @@ def _root(root: str) -> str:
     return shlex.quote(root) if root.startswith("/") else f'"$PWD"/{shlex.quote(root)}'
 
 
-def _check_time(job: Job) -> None:
-    if job.time is None:
-        return
-    limit_s = _seconds(job.time)
+def checked_limit_s(time: str, signal_s: int, *, option: str, signal: str) -> int:
+    """Return a time limit in seconds, unless it is none, or leaves no time before the signal.
+
+    Args:
+        time: as for sbatch(1).
+        signal_s: so long before it the program is asked to end.
+        option: what it was given as.
+        signal: what `signal_s` was given as.
+
+    Raises:
+        RunStoreError: it is refused.
+    """
+    limit_s = _seconds(time)
     if limit_s is None:
         raise RunStoreError(
-            f"--time is {job.time!r}, expected MINUTES, HOURS:MINUTES:SECONDS or "
+            f"{option} is {time!r}, expected MINUTES, HOURS:MINUTES:SECONDS or "
             "DAYS-HOURS[:MINUTES[:SECONDS]], as for sbatch"
         )
-    if limit_s < job.signal_s + 2 * EARLY_S:
+    if limit_s < signal_s + 2 * EARLY_S:
         raise RunStoreError(
-            f"--time {job.time} is {limit_s} s; with --signal-seconds {job.signal_s} the job would "
-            f"be asked to end as soon as it begins: give it {job.signal_s + 2 * EARLY_S} s or more"
+            f"{option} {time} is {limit_s} s; with {signal} {signal_s} the job would "
+            f"be asked to end as soon as it begins: give it {signal_s + 2 * EARLY_S} s or more"
         )
+    return limit_s
 
 
 def _seconds(time: str) -> int | None:
@@ -129,6 +174,9 @@ def _seconds(time: str) -> int | None:
     return minutes * 60 + seconds
 
 
+_AGAIN = "RUNSTORE_RUN=$run_dir and the same command"
+_AGAIN_CELL = "submit the script again"
+
 _ASK_PROGRAM = """\
 # SIGTERM, and only to the program itself: torchrun dies of USR1 and leaves its ranks behind. What
 # starts the program (a shell script) must do it with `exec`, or pass SIGTERM on.
@@ -143,9 +191,27 @@ _STEP_CPUS = """
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 """
 
+_RUN_OF_JOB = """\
+# runstore.init() goes on in this directory; it is the same at each start of this job.
+run_dir={root}/slurm-"$job"
+export RUNSTORE_RUN="$run_dir\""""
+
+_RUN_OF_CELL = """\
+# Each task runs one cell of the sweep. One that has finished ends at once.
+sweep={sweep}
+cells=(
+{cells}
+)
+cell="${{cells[${{SLURM_ARRAY_TASK_ID:?submit this script with --array}}]}}"
+if [ -z "$cell" ]; then
+  echo "job $job: the sweep has {count} cells, the tasks are 0 to {last}" >&2
+  exit 1
+fi
+run_dir="$sweep/$cell\""""
+
 _TEMPLATE = """\
 #!/bin/bash
-# Made by `runstore script`. Submit it with sbatch, as often as you like: each job is a run.
+# Made by `runstore script`. Submit it with sbatch, as often as you like: {what}
 # Before the time limit the program is asked to save a checkpoint and to end; then the job goes
 # back into the queue, and its next start goes on in the same run directory.
 {directives}
@@ -162,8 +228,9 @@ if [ -n "${{SLURM_ARRAY_TASK_ID:-}}" ]; then
   job="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
 fi
 
-# runstore.init() goes on in this directory; it is the same at each start of this job.
-export RUNSTORE_RUN={root}/slurm-"$job"
+{run}
+# `runstore cancel` may cancel the job: it is this run's alone.
+export RUNSTORE_SLURM_JOB="$job"
 # torchrun would kill its ranks after 30 seconds, in the middle of a large checkpoint.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={grace_s}
 {step_cpus}
@@ -198,14 +265,14 @@ fi
 [ -n "$asked" ] || exit "$status"
 
 # It may have come to its own end just then: the newest attempt says so.
-events=$(ls -t "$RUNSTORE_RUN"/events-*.jsonl 2>/dev/null | head -n 1)
+events=$(ls -t "$run_dir"/events-*.jsonl 2>/dev/null | head -n 1)
 # Where no runstore.init wrote any, `runstore exec` may have.
-[ -n "$events" ] || events=$(ls -t "$RUNSTORE_RUN"/exec-*.jsonl 2>/dev/null | head -n 1)
+[ -n "$events" ] || events=$(ls -t "$run_dir"/exec-*.jsonl 2>/dev/null | head -n 1)
 case "$([ -z "$events" ] || tail -n 1 "$events")" in
   *'"status":"finished"'* | *'"status":"failed"'*) exit "$status" ;;
 esac
 if ! scontrol requeue "$job"; then
-  echo "job $job: not requeued; to go on: RUNSTORE_RUN=$RUNSTORE_RUN and the same command" >&2
+  echo "job $job: not requeued; to go on: {again}" >&2
   [ "$status" -ne 0 ] || status=1
 fi
 exit "$status"

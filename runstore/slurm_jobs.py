@@ -16,9 +16,11 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from runstore.errors import RunStoreError
+from runstore.submission import is_job
 from runstore.threads import start_daemon
 
 ASK_EVERY_S = 30.0
@@ -27,15 +29,25 @@ ASK_UNKNOWN_EVERY_S = 600.0
 """A job that Slurm does not know, or that it could not be asked about."""
 ANSWER_S = 5.0
 """How long an answer may take."""
+SURE_ANSWER_S = 30.0
+"""The same, where somebody waits who has to know."""
 JOBS_AT_ONCE = 500
 """Jobs on one command line."""
 UNKNOWN_TIME = -1.0
-_NUMBER = re.compile(r"[0-9]{1,10}")
-"""Slurm counts in 32 bits."""
+TASKS_AT_MOST = 10_000
+"""Of one range of an array."""
+_SEVERAL = re.compile(
+    r"(?P<array>[0-9]{1,10})_\[(?P<tasks>[0-9]{1,10}(?:-[0-9]{1,10})?(?:,[0-9]{1,10}(?:-[0-9]{1,10})?)*)"
+    r"(?:%[0-9]+)?\]"
+)
 
 QUEUED = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 ON_A_NODE = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"})
 HALTED = frozenset({"SUSPENDED", "STOPPED"})
+
+
+class SlurmSilentError(RunStoreError):
+    """Slurm does not say what it knows of jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +82,17 @@ class SlurmJobs:
         self._known: dict[str, JobState | None] = {}
         self._ask_at: dict[str, float] = {}
         """When each job that was asked for is to be looked up (again)."""
+        self._gone: set[str] = set()
         self._asking = False
         self._has_new = False
 
     def state(self, job: str) -> JobState | None:
         """Return what is known of a job, at once; what is not known is asked for by `refresh`.
 
-        What is no job's number, as a damaged or hostile run may have, is not asked for: it would
-        spoil the one question for all.
+        `job` is a number, or `123_4` for a task of an array. What is neither, as a damaged or
+        hostile run may have, is not asked for: it would spoil the one question for all.
         """
-        if not _NUMBER.fullmatch(job):
+        if not is_job(job):
             return None
         with self._lock:
             if job not in self._ask_at:
@@ -107,8 +120,16 @@ class SlurmJobs:
             with self._lock:
                 self._asking = False
         with self._lock:
-            changed = [job for job in jobs if self._note(job, found.get(job))]
-        return bool(changed)
+            return self._note_all({job: None for job in jobs if job not in found} | found, found)
+
+    def learn(self, found: Mapping[str, JobState | None]) -> None:
+        """Remember what was found out in another way (`look_up`)."""
+        with self._lock:
+            self._note_all(found, found)
+
+    def is_gone(self, job: str) -> bool:
+        """Tell whether Slurm was asked, has answered, and does not have the job (any more)."""
+        return job in self._gone
 
     def refresh_soon(self) -> None:
         """Do the same in a thread of its own."""
@@ -123,6 +144,13 @@ class SlurmJobs:
     def _due(self) -> list[str]:
         now = self._clock()
         return sorted(job for job, at in self._ask_at.items() if at <= now)
+
+    def _note_all(self, states: Mapping[str, JobState | None], answered: Container[str]) -> bool:
+        changed = [job for job, state in states.items() if self._note(job, state)]
+        gone = {job for job, state in states.items() if state is None and job in answered}
+        is_new = not gone <= self._gone
+        self._gone = (self._gone - states.keys()) | gone
+        return bool(changed) or is_new
 
     def _note(self, job: str, state: JobState | None) -> bool:
         if state is None:
@@ -139,73 +167,116 @@ JOBS = SlurmJobs()
 """What this process knows: every reader in it asks here, so that all share one `squeue`."""
 
 
-def _ask(jobs: Sequence[str]) -> dict[str, JobState]:
-    found: dict[str, JobState] = {}
+def look_up(jobs: Sequence[str]) -> dict[str, JobState | None]:
+    """Return what Slurm says of each job now; None for one that it does not have, so that is over.
+
+    For who must know, as before a run is submitted again.
+
+    Raises:
+        SlurmSilentError: it gives no answer.
+    """
+    found: dict[str, JobState | None] = dict.fromkeys(jobs)
     for start in range(0, len(jobs), JOBS_AT_ONCE):
         some = jobs[start : start + JOBS_AT_ONCE]
-        found |= _parsed(_squeue(some))
-        # Accounting knows jobs that the controller has forgotten, some minutes after their end.
-        forgotten = [job for job in some if job not in found]
-        if forgotten:
-            found |= _parsed(_sacct(forgotten))
-    return {job: state for job, state in found.items() if job in jobs}
+        told = _parsed(_answer(_squeue_command(some)))
+        found |= {job: state for job, state in told.items() if job in found}
+    return found
 
 
-def _squeue(jobs: Sequence[str]) -> str:
-    # %A: the job's own number, also of an array's task. %e: of a job that runs, by its time limit.
-    # With several -j, unknown ones are left out.
-    listed = ",".join([*jobs, jobs[0]])
-    return _output(
-        ["squeue", "--noheader", "--states=all", f"--jobs={listed}", "--format=%A|%T|%S|%r|%e"]
-    )
+def _answer(command: Sequence[str]) -> str:
+    """Return what a program prints.
 
-
-def _sacct(jobs: Sequence[str]) -> str:
-    return _output(
-        [
-            "sacct",
-            "--allocations",
-            "--noheader",
-            "--parsable2",
-            f"--jobs={','.join(jobs)}",
-            "--format=JobIDRaw,State,Start",
-        ]
-    )
-
-
-def _output(command: Sequence[str]) -> str:
-    """Return what a program prints; nothing when it is not there, fails, or takes too long."""
-    program = shutil.which(command[0])
-    if program is None:
-        return ""
+    Raises:
+        SlurmSilentError: it is not there, fails, or takes too long.
+    """
     try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=ANSWER_S,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
+        done = _done(command, SURE_ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SlurmSilentError(f"Slurm gives no answer ({command[0]}: {error})") from error
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise SlurmSilentError(f"Slurm gives no answer ({why})")
     return done.stdout
 
 
+def _ask(jobs: Sequence[str]) -> dict[str, JobState | None]:
+    """Return what Slurm says of jobs: None for one that it has not, nothing where it is silent."""
+    found: dict[str, JobState | None] = {}
+    for start in range(0, len(jobs), JOBS_AT_ONCE):
+        some = jobs[start : start + JOBS_AT_ONCE]
+        told, is_answer = _output(_squeue_command(some))
+        known = _parsed(told)
+        # Accounting knows jobs that the controller has forgotten, some minutes after their end.
+        forgotten = [job for job in some if job not in known]
+        if forgotten:
+            known |= _parsed(_output(_sacct_command(forgotten))[0])
+        found |= {job: known.get(job) for job in some if is_answer or job in known}
+    return found
+
+
+def _squeue_command(jobs: Sequence[str]) -> list[str]:
+    # %A: the job's own number; %F_%K: array and task, a line for each (--array), also of those that
+    # wait. %e: of a job that runs, by its time limit. With several -j, unknown ones are left out.
+    listed = ",".join([*jobs, jobs[0]])
+    options = ["--noheader", "--states=all", "--array", f"--jobs={listed}"]
+    return ["squeue", *options, "--format=%A|%T|%S|%F_%K|%r|%e"]
+
+
+def _sacct_command(jobs: Sequence[str]) -> list[str]:
+    options = ["--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}"]
+    return ["sacct", *options, "--format=JobIDRaw,State,Start,JobID"]
+
+
+def _output(command: Sequence[str]) -> tuple[str, bool]:
+    """Return what a program prints, and whether it has given an answer."""
+    try:
+        done = _done(command, ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return "", False
+    # A part of the jobs may be unknown, which is an error to some versions; the rest is told.
+    return done.stdout, done.returncode == 0
+
+
+def _done(command: Sequence[str], answer_s: float) -> subprocess.CompletedProcess[str]:
+    program = shutil.which(command[0])
+    if program is None:
+        raise FileNotFoundError("it is not there")
+    return subprocess.run(
+        [program, *command[1:]],
+        env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=answer_s,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
 def _parsed(output: str) -> dict[str, JobState]:
-    return dict(_states(output.splitlines()))
-
-
-def _states(lines: Iterable[str]) -> Iterable[tuple[str, JobState]]:
-    for line in lines:
-        job, _, rest = line.partition("|")
-        word, start, reason, end = (*rest.split("|"), "", "", "")[:4]
+    """Return what was told, by the number of each job, and by array and task."""
+    found: dict[str, JobState] = {}
+    for line in output.splitlines():
+        job, word, start, task, reason, end = (*line.split("|"), *[""] * 6)[:6]
         if job.isdigit() and word:
             # `CANCELLED by 1000`
-            yield job, JobState(word.split()[0], _seconds(start), _told(reason), _seconds(end))
+            state = JobState(word.split()[0], _seconds(start), _told(reason), _seconds(end))
+            # Those tasks of an array that wait have all the number of the array.
+            found.setdefault(job, state)
+            found |= dict.fromkeys(_tasks(task), state)
+    return found
+
+
+def _tasks(text: str) -> Iterator[str]:
+    """Yield the tasks that `11_3` is, or `11_[0-2,7%4]`: several that never began, to sacct."""
+    several = _SEVERAL.fullmatch(text)
+    if several is None:
+        yield from [text] if is_job(text) else []
+        return
+    for piece in several["tasks"].split(","):
+        first, _, last = piece.partition("-")
+        for number in range(int(first), min(int(last or first), int(first) + TASKS_AT_MOST) + 1):
+            yield f"{several['array']}_{number}"
 
 
 def _seconds(text: str) -> float:

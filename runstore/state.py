@@ -13,6 +13,7 @@ says `inferred`.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from runstore.records import BadLine, JsonObject, flat, integer, number
 from runstore.retention import SMALL_BYTES, Retention, without_nesting
 from runstore.series import Series
 from runstore.status import Status
+from runstore.submission import Submission, is_job
 from runstore.tags import NO_CHANGES, effective
 
 DEFAULT_BEST = "val/loss:min"
@@ -58,6 +60,8 @@ class RunState:
         self.tag_changes = NO_CHANGES
         """`tags/`."""
         self.progress: Progress | None = None
+        self.submission: Submission | None = None
+        """The Slurm job that is to begin the next attempt, or has begun the newest."""
         self.status = Status("unknown", "not read yet")
         """Set by the reader from what liveness says; the fold itself cannot know."""
         self.attempts: dict[int, Attempt] = {}
@@ -489,6 +493,22 @@ class RunState:
         return environment_of(begun or {}, self.info)
 
     @property
+    def job(self) -> str | None:
+        """The Slurm job in which the newest attempt was begun: `123`, or `123_4` in an array."""
+        return job_of(self.environment)
+
+    @property
+    def job_restarts(self) -> int:
+        """How often the newest attempt's job had been started before it, as Slurm counts."""
+        return restarts_of(self.environment)
+
+    @property
+    def next_job(self) -> Submission | None:
+        """The Slurm job that was submitted to begin an attempt that is not there yet."""
+        next_job = self.submission
+        return next_job if next_job and next_job.attempts >= self.attempt else None
+
+    @property
     def best_rule(self) -> str:
         """What makes an epoch the best one, as `metric:min` or `metric:max`."""
         return self._text("best") or self._told_by_script("best", str) or DEFAULT_BEST
@@ -674,6 +694,20 @@ def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mappin
     # The first attempt's are in run.json, with everything else that does not change.
     found = opened.get("environment") or info.get("environment")
     return found if isinstance(found, dict) else {}
+
+
+def job_of(environment: Mapping[str, Any]) -> str | None:
+    """Return the Slurm job that has these variables, as Slurm's programs take it."""
+    names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+    task = "_".join(str(environment.get(name)) for name in names)
+    job = task if is_job(task) else environment.get("SLURM_JOB_ID")
+    return job if is_job(job) else None
+
+
+def restarts_of(environment: Mapping[str, Any]) -> int:
+    """Return how often Slurm had started a job before it gave it these variables."""
+    count = str(environment.get("SLURM_RESTART_COUNT", 0))
+    return int(count) if re.fullmatch(r"[0-9]{1,9}", count) else 0
 
 
 def _time(event: JsonObject | None) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from runstore.attempt_facts import Attempt
+from runstore.job_facts import job_facts
 from runstore.notes import Note, Notes, read_notes
 from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
@@ -36,6 +37,20 @@ def summary(state: RunState) -> JsonObject:
         "tags": state.tags,
         "last": split_nonfinite(measured(state)),
         "best": asdict(best) if best else None,
+        "slurm": _job(state),
+    }
+
+
+def _job(state: RunState) -> JsonObject | None:
+    facts = job_facts(state)
+    if facts is None:
+        return None
+    return {
+        "job": facts.job,
+        "state": facts.word,
+        "reason": facts.reason,
+        "restarts": facts.restarts,
+        "time_left_s": facts.time_left_s,
     }
 
 

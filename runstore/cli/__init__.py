@@ -23,6 +23,7 @@ from runstore.text import guard_streams, printable
 COMPLETE = "_RUNSTORE_COMPLETE"
 """Set by the scripts of `runstore completion`."""
 COMMANDS = {
+    "cancel": "End a run, or all runs of a sweep, waiting or running.",
     "cat": "Print a stream of a run as JSON lines.",
     "compare": "Show runs side by side: what differs, and how far they came.",
     "completion": "Print the script that makes a shell complete runs at Tab.",

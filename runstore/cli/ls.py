@@ -11,6 +11,7 @@ import click
 from runstore.cli.options import filter_option, json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.cli.progress import watched
+from runstore.job_facts import job_facts
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.paths import listed_name, looks_like_run_id
@@ -136,5 +137,9 @@ class _Rows:
 
 
 def _reason(state: RunState) -> str:
-    why = "" if state.status.word == "running" else state.status.reason
+    if state.status.word == "running":
+        job = job_facts(state)
+        why = job.in_words() if job else ""
+    else:
+        why = state.status.reason
     return "; ".join(filter(None, (why, state.degraded)))

@@ -21,7 +21,7 @@ from runstore.requeued import was_requeued
 from runstore.sources import NATIVE, open_run
 from runstore.sources.glances import ask_scheduler
 from runstore.sources.native import recorded_document
-from runstore.state import RunState
+from runstore.state import RunState, job_of
 from runstore.text import shell_word
 
 MANUAL = Manual(
@@ -83,6 +83,18 @@ def _refuse_if_alive(state: RunState) -> None:
             f"({state.status.reason}); stop it first: "
             f"touch {shell_word(state.path / 'requests' / 'stop')}"
         )
+    if state.status.word == "pending" and not _is_in_its_job(state):
+        raise RunStoreError(
+            f"{state.path}: {state.status.reason}; to go on with it here, take it out of the queue "
+            f"first: runstore cancel {shell_word(state.path)}"
+        )
+
+
+def _is_in_its_job(state: RunState) -> bool:
+    """Tell whether this process is in the very job that the run waits for."""
+    return was_requeued(state) or (
+        state.next_job is not None and state.next_job.job == job_of(os.environ)
+    )
 
 
 def _facts(state: RunState) -> dict[str, Any]:

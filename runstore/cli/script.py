@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +15,11 @@ from runstore.completion.parameters import COMMAND_WORD, DIRECTORY
 from runstore.errors import RunStoreError
 from runstore.manual import Manual, ManualCommand
 from runstore.slurm import Job, batch_script
+from runstore.sweeps.find import sweep_dir
+from runstore.sweeps.plan import load
+from runstore.sweeps.slurm.script import script_of
+
+HAS_DASHES = "runstore.cli.script.has_dashes"
 
 MANUAL = Manual(
     examples={
@@ -22,18 +30,29 @@ MANUAL = Manual(
             "runstore script --array 0-9%2 -- bash -c 'python t.py $SLURM_ARRAY_TASK_ID'"
         ),
         "Start it": "sbatch train.sbatch",
+        "The cells of a sweep, eight at once": (
+            "runstore script --time 4:00:00 --parallel 8 runs/grid > grid.sbatch"
+        ),
     },
     statuses={
         "0": "the script was printed",
         "2": "wrong usage, or a value that sbatch would not take",
     },
     variables={"RUNSTORE_ROOT": "the default of --root; the script has it as it is now"},
-    see=("runstore resume", "docs/training.md", "sbatch(1)"),
+    see=("runstore sweep", "runstore resume", "docs/training.md", "sbatch(1)"),
 )
 
 
+class _Command(ManualCommand):
+    """Notes whether `--` was typed: what follows it is a command, whatever it is called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[HAS_DASHES] = "--" in args
+        return super().parse_args(ctx, args)
+
+
 @click.command(
-    "script", cls=ManualCommand, manual=MANUAL, context_settings={"allow_interspersed_args": False}
+    "script", cls=_Command, manual=MANUAL, context_settings={"allow_interspersed_args": False}
 )
 @click.option(
     "--time",
@@ -56,7 +75,13 @@ MANUAL = Manual(
     metavar="INDEXES",
     help="One run per index: 0-9, or 0-9%2 for two at once.  [default: one run]",
 )
-@click.option("--name", help="The job's name.  [default: from COMMAND]")
+@click.option(
+    "--parallel",
+    metavar="N",
+    type=click.IntRange(1),
+    help="How many cells of a sweep run at once.  [default: as many as there is room for]",
+)
+@click.option("--name", help="The job's name.  [default: from COMMAND, or the sweep's]")
 @click.option("--output", metavar="FILE", help="The log.  [default: NAME-JOB.out]")
 @click.option(
     "--root",
@@ -73,19 +98,46 @@ MANUAL = Manual(
     default=120,
     help="How long before the time limit the program is asked to save: twice what saving takes.",
 )
-@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=COMMAND_WORD)
-def command(command_line: tuple[str, ...], **options: Any) -> None:
-    """Print a batch script for Slurm that runs COMMAND until it has finished.
+@click.argument(
+    "command_line", metavar="SWEEP | -- COMMAND...", nargs=-1, required=True, type=COMMAND_WORD
+)
+@click.pass_context
+def command(
+    context: click.Context, /, command_line: tuple[str, ...], parallel: int | None, **options: Any
+) -> None:
+    """Print a batch script for Slurm that runs COMMAND, or the cells of SWEEP, until all has ended.
 
     Before each time limit COMMAND gets SIGTERM, at which a run saves a checkpoint and ends; the job
     goes back into the queue and goes on in the same run directory.
 
     What no option says is left to the cluster. COMMAND may begin with torchrun or srun. A variable
     that only the job knows needs a shell: -- bash -c 'exec python t.py $SLURM_ARRAY_TASK_ID'
+
+    SWEEP is the directory of a sweep, or its name below --root; `runstore sweep --plan-only` makes
+    one. Each task of the array runs one cell.
     """
+    job = Job(**options)
+    directory = None if context.meta[HAS_DASHES] else _sweep(command_line, Path(job.root))
     try:
-        script = batch_script(command_line, Job(**options))
+        if directory is not None:
+            script = _script_of(directory, job, parallel)
+        elif parallel is not None:
+            raise click.UsageError("--parallel is for the cells of a sweep; use --array 0-9%2")
+        else:
+            script = batch_script(command_line, job)
     except RunStoreError as error:
         raise click.UsageError(str(error)) from None
     # As bytes: a path need not be UTF-8. A terminal gets them made visible.
     click.echo(script if sys.stdout.isatty() else os.fsencode(script), nl=False)
+
+
+def _sweep(command_line: Sequence[str], root: Path) -> Path | None:
+    return sweep_dir(command_line[0], root) if len(command_line) == 1 else None
+
+
+def _script_of(directory: Path, job: Job, parallel: int | None) -> str:
+    sweep = load(directory)
+    if parallel is not None:
+        array = job.array or f"0-{len(sweep.cells) - 1}"
+        job = replace(job, array=f"{array.partition('%')[0]}%{parallel}")
+    return script_of(sweep, job)

@@ -12,7 +12,8 @@ import click
 from runstore.cli.options import root_option
 from runstore.cli.output import say
 from runstore.cli.progress import drawn, watched
-from runstore.cli.sweep_display import Display, plan_lines, tell_end
+from runstore.cli.sweep_display import Display, in_places, plan_lines, tell_end
+from runstore.cli.sweep_slurm import in_slurm, submit_cells
 from runstore.cli.words import WORDS, WordsCommand
 from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import MissingPackageError, SweepError
@@ -24,6 +25,7 @@ from runstore.sweeps.devices import Slot, slots, visible_gpus
 from runstore.sweeps.local import Pool
 from runstore.sweeps.plan import Sweep, load, write
 from runstore.sweeps.search import Search
+from runstore.text import shell_word
 
 MANUAL = Manual(
     examples={
@@ -33,13 +35,17 @@ MANUAL = Manual(
         "What that would do": "runstore sweep --dry-run --grid seed=0..4 -- python t.py {seed}",
         "Values that go together": "runstore sweep --zip a=1,2 b=3,4 -- python t.py {a} {b}",
         "On, after it was stopped or killed": "runstore sweep --name NAME",
+        "On a cluster, eight cells at once": (
+            "runstore sweep --grid x=1..32 --slurm time=4:00:00 parallel=8 -- t {x}"
+        ),
         "Nine runs, chosen by the results so far": (
             "runstore sweep --search x=uniform:0..1 --trials 9 --metric loss:min -- t {x}"
         ),
     },
     statuses={
-        "0": "all cells have finished",
+        "0": "all cells have finished; with --slurm, or Slurm has them",
         "1": "not all of them: one line for each says why",
+        "2": "wrong usage: what is asked for cannot be read, or does not go together",
         "126": "COMMAND cannot be started",
         "127": "COMMAND is not there",
         "N": "128 and the signal's number, after Ctrl-C (130) or SIGTERM (143)",
@@ -116,6 +122,17 @@ MANUAL = Manual(
     type=click.IntRange(0),
     help="GPUs of a cell; 0 shows all of them to each.  [default: 1]",
 )
+@click.option(
+    "--slurm",
+    "slurms",
+    metavar="KEY=VALUE…",
+    type=WORDS,
+    multiple=True,
+    help="Submit the cells to Slurm, as job arrays: time=4:00:00 partition=gpu gpus=1 cpus=8 "
+    "parallel=8 and other options of sbatch. time is required.",
+)
+@click.option("--wait", "waits", is_flag=True, help="With --slurm: wait for the cells.")
+@click.option("--plan-only", is_flag=True, help="Make the runs, which are planned; start none.")
 @click.option("--retry", is_flag=True, help="Start cells again that have failed.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and do nothing.")
 @root_option
@@ -131,6 +148,9 @@ def command(
     name: str | None,
     jobs: int | None,
     gpus: int | None,
+    slurms: Sequence[tuple[str, ...]],
+    waits: bool,
+    plan_only: bool,
     retry: bool,
     dry_run: bool,
     root: Path,
@@ -141,6 +161,9 @@ def command(
     output.log. The same call again runs only what is missing: it resumes what was interrupted or
     has crashed, and waits for what is alive. Ctrl-C has the cells save and end.
 
+    With --slurm cells are submitted, and not waited for. Before its time limit a cell saves, goes
+    back into the queue and goes on in the same run; the same call again submits what no job has.
+
     Options stand before the command; behind `--` everything is the command's, in which {{ and }}
     are braces.
     """
@@ -150,6 +173,7 @@ def command(
         for words in zips:
             asked.add_zip(words)
         asked.add_search([word for words in searches for word in words])
+        asked.add_slurm([word for words in slurms for word in words])
         asked.override(
             command=list(command_line),
             name=name,
@@ -158,6 +182,9 @@ def command(
             jobs=jobs,
             gpus=gpus,
         )
+        options = asked.slurm_options()
+        if waits and options is None:
+            raise SweepError("--wait is for --slurm: without it cells are waited for anyway")
         sweep = planned(asked, root)
     except (SweepError, MissingPackageError) as error:
         say(str(error))
@@ -165,9 +192,17 @@ def command(
     tasks = look(sweep, retry=retry, cells=watched(sweep.cells, "reading cells", len(sweep.cells)))
     gpus_each = 1 if asked.gpus is None else asked.gpus
     places = slots(asked.jobs, visible_gpus(os.environ) if gpus_each else [], gpus_each)
-    for line in plan_lines(sweep, tasks, places, asked.trials, is_whole=dry_run):
+    where = in_slurm(options) if options else in_places(places)
+    for line in plan_lines(sweep, tasks, where, asked.trials, is_whole=dry_run):
         click.echo(line)
-    if not dry_run:
+    if dry_run:
+        return
+    if plan_only:
+        where = shell_word(write(sweep).path)
+        say(f"planned; a script for Slurm: runstore script {where} > sweep.sbatch")
+    elif options is not None:
+        sys.exit(submit_cells(sweep, options, asked.slurm, retry=retry, waits=waits))
+    else:
         sys.exit(_run_here(sweep, tasks, places, asked.trials, retry=retry))
 
 

@@ -35,18 +35,18 @@ _WORDS = {
 def plan_lines(
     sweep: Sweep,
     tasks: Sequence[Task],
-    places: Sequence[Slot],
+    where: str,
     trials: int | None,
     *,
     is_whole: bool,
 ) -> Iterator[str]:
-    """Yield the lines of a plan: what there is to do, and for which cells."""
+    """Yield the lines of a plan: what there is to do, `where`, and for which cells."""
     counts = Counter(task.action for task in tasks)
     parts = [f"{counts[action]:,} {word}" for action, word in _WORDS.items() if counts[action]]
     if sweep.search and trials and trials > len(tasks):
         parts.append(f"{trials - len(tasks):,} to be chosen")
     yield f"sweep {printable(str(sweep.path))}: {', '.join(parts) or 'nothing to do'}"
-    yield f"{_places(places)}: {printable(_command(sweep))}"
+    yield f"{where}: {printable(_command(sweep))}"
     shown = tasks if is_whole or len(tasks) <= ROWS else tasks[:ROWS]
     if shown:
         yield ""
@@ -68,7 +68,8 @@ def _row(task: Task) -> tuple[str, str, str]:
     return do.get(task.action, task.action.value), task.cell.id, task.why
 
 
-def _places(places: Sequence[Slot]) -> str:
+def in_places(places: Sequence[Slot]) -> str:
+    """Say how many cells run here at a time, and on which devices."""
     at_once = f"{len(places)} at a time"
     devices = list(dict.fromkeys(slot.devices for slot in places if slot.gpus))
     if not devices:

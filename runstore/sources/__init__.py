@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runstore.paths import id_order
+from runstore.paths import SweepPaths, id_order
 from runstore.sources.formats import NATIVE, SOURCES, TENSORBOARD, Source
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _MLFLOW_FOLDERS = ("models", "traces", "datasets", "tags")
 """Folders of an experiment of MLflow that hold no runs; `models` is one of the store, too."""
 _MLFLOW_NAMES = ("meta.yaml", ".trash")
 """What an experiment, and a store, has beside them."""
+_SWEEP = SweepPaths(Path())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ def owns(source: Source, folder: str) -> bool:
 
 def may_hold_runs(folder: str, beside: Collection[str]) -> bool:
     """Tell whether to look for runs in a folder of a directory that is none and has these names."""
+    if folder == _SWEEP.slurm.name and _SWEEP.document.name in beside:
+        # Thousands of files that submitit has there.
+        return False
     return folder not in _MLFLOW_FOLDERS or not any(name in beside for name in _MLFLOW_NAMES)
 
 

@@ -39,6 +39,7 @@ from runstore.sources.reading import (
 )
 from runstore.state import RunState
 from runstore.status import Status
+from runstore.submission import Submission
 from runstore.tags import NO_CHANGES, read_tag_changes
 from runstore.tail import Tail
 
@@ -73,6 +74,8 @@ class NativeReader:
         self._progress = 0
         self._has_tags = False
         """There is a `tags/`, as of the last look."""
+        self._submission = 0
+        self._is_submitted = False
         self.unlisted = ""
         self._listing = 0
         """What the directory held at the last look."""
@@ -94,6 +97,7 @@ class NativeReader:
         if not self._find_files():
             return changed
         changed |= self._read_tags()
+        changed |= self._read_submission()
         for file in self._in_order(LIFECYCLE):
             changed |= glance_file(self.state, file)
         self._apply_cuts()
@@ -108,6 +112,7 @@ class NativeReader:
         if not self._find_files():
             return changed
         changed |= self._read_tags()
+        changed |= self._read_submission()
         for streams in (LIFECYCLE, ("epochs", "metrics", "reports")):
             # Events are read first, and never wait for rows: what they cut need not be read.
             left = budget
@@ -192,6 +197,7 @@ class NativeReader:
             return True
         self._listing = listing
         self._has_tags = self._paths.tags.name in names
+        self._is_submitted = self._paths.submission.name in names
         found = {name: file for name in names if (file := self._stream_file(name)) is not None}
         if len(found) > FILES_PER_RUN:
             found = self._newest_files(found)
@@ -277,6 +283,19 @@ class NativeReader:
         if found.left_out:
             self.state.left_out["tags"] = f"{found.left_out:,} earlier changes of tags are left out"
         self.state.tag_changes = found
+        self.state.version += 1
+        return True
+
+    def _read_submission(self) -> bool:
+        """Read which Slurm job is to begin the next attempt, where there is such a file."""
+        if not self._is_submitted:
+            return False
+        data = self._read_document(self._paths.submission)
+        if data is None or hash(data) == self._submission:
+            return False
+        self._submission = hash(data)
+        document = self._parse(self._paths.submission.name, data)
+        self.state.submission = Submission.from_record(document)
         self.state.version += 1
         return True
 

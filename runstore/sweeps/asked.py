@@ -24,9 +24,13 @@ from runstore.sweeps.axes import (
 )
 from runstore.sweeps.plan import Sweep, load, plan
 from runstore.sweeps.search import check as check_search
+from runstore.sweeps.slurm.options import SlurmOptions, slurm_options, slurm_words
 from runstore.sweeps.space import searched
 
-KEYS = ("name", "command", "grid", "zip", "search", "trials", "metric", "jobs", "gpus")
+KEYS = (
+    *("name", "command", "grid", "zip", "search", "trials", "metric", "jobs", "gpus"),
+    "slurm",
+)
 Columns = dict[str, list[Any]]
 
 
@@ -44,6 +48,8 @@ class Asked:
     metric: str | None = None
     jobs: int | None = None
     gpus: int | None = None
+    slurm: dict[str, str] = field(default_factory=dict)
+    """What Slurm is asked for, by sbatch's names; empty for cells that run here."""
 
     @property
     def has_cells(self) -> bool:
@@ -81,6 +87,31 @@ class Asked:
             SweepError: as `searched`.
         """
         self.search |= searched(texts)
+
+    def add_slurm(self, texts: Sequence[str]) -> None:
+        """Take `gpus=1 time=4:00:00` of the command line; it replaces the same key of the file.
+
+        Raises:
+            SweepError: a key is unknown or comes twice, or a value is none.
+        """
+        self.slurm |= slurm_words(texts)
+
+    def slurm_options(self) -> SlurmOptions | None:
+        """Return what Slurm is asked for; None for cells that run here.
+
+        Raises:
+            SweepError: it cannot be asked for that, or with what else is asked for.
+        """
+        if not self.slurm:
+            return None
+        if self.search:
+            raise SweepError(
+                "--slurm and a search: the cells of a search are chosen by the results of earlier "
+                "ones; run it in a job of its own"
+            )
+        if self.jobs is not None or self.gpus is not None:
+            raise SweepError("--jobs and --gpus are for this machine; --slurm parallel=N gpus=N")
+        return slurm_options(self.slurm)
 
     def override(self, **values: Any) -> None:
         """Take what the command line says of the other fields, where it says something."""
@@ -174,6 +205,7 @@ def _asked(document: Mapping[str, Any]) -> Asked:
         metric=_of_kind(document, "metric", str),
         jobs=_of_kind(document, "jobs", int),
         gpus=_of_kind(document, "gpus", int),
+        slurm=_slurm(document.get("slurm", {})),
     )
 
 
@@ -216,6 +248,15 @@ def _columns(table: Mapping[str, Any]) -> Columns:
         else:
             columns[name] = [plain(one) for one in values]
     return columns
+
+
+def _slurm(value: object) -> dict[str, str]:
+    kinds = (str, int)
+    if not isinstance(value, dict) or not all(isinstance(one, kinds) for one in value.values()):
+        raise SweepError(f'slurm is {value!r}, expected a table: time = "4:00:00"')
+    return slurm_words(
+        f"{key}={str(one).lower() if one is True else one}" for key, one in value.items()
+    )
 
 
 def _search(value: object) -> dict[str, str]:

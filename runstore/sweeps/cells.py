@@ -88,7 +88,8 @@ class CellWatch:
     def _action(self, status: Status, retry: bool) -> Action:
         if self.reader.refused is not None:
             return Action.UNKNOWN
-        if not self.state.attempts and not self._has_trouble:
+        is_queued = status.word == "pending"
+        if not self.state.attempts and not is_queued and not self._has_trouble:
             return Action.RUN
         if status.word in ("running", "stalled", "pending"):
             # Slurm has killed the earlier start of the job that this process is a later start of.
@@ -124,7 +125,8 @@ def look(sweep: Sweep, *, retry: bool = False, cells: Iterable[Cell] | None = No
         watch = CellWatch(sweep, cell)
         tasks.append(watch.look(retry=retry))
         # Of ten thousand cells most have nothing that Slurm could tell more about.
-        if watch.state.attempts and tasks[-1].action is not Action.DONE:
+        is_known_to_slurm = watch.state.attempts or watch.state.next_job is not None
+        if is_known_to_slurm and tasks[-1].action is not Action.DONE:
             unsettled[len(tasks) - 1] = watch
     ask_scheduler([watch.reader for watch in unsettled.values()])
     for index, watch in unsettled.items():

@@ -29,6 +29,7 @@ PAGES = (
     "docs/exec.md",
     "docs/journal.md",
     "docs/sweeps.md",
+    "docs/slurm.md",
     "docs/query.md",
     "docs/monitor.md",
     "docs/format.md",
@@ -49,13 +50,15 @@ RUN_PAGES = (
     "docs/exec.md",
     "docs/journal.md",
     "docs/sweeps.md",
+    "docs/slurm.md",
     "docs/query.md",
     "docs/format.md",
     "docs/sources.md",
 )
 """The pages whose blocks are run."""
-ON_SCRIPTS = re.compile(r"script: |after |[a-z]+\.py becomes [a-z]+\.py$")
-"""Scripts of docs/training.md, which tests/integration/test_training_page.py runs."""
+RUN_ELSEWHERE = re.compile(r"script: |after |[a-z]+\.py becomes [a-z]+\.py$|on Slurm: ")
+"""Scripts of docs/training.md, and commands on a cluster: tests/integration/test_training_page.py
+and test_slurm_page.py run."""
 _FENCE = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.S
 )
@@ -100,7 +103,7 @@ EXECUTED = [
     for block in blocks(*RUN_PAGES)
     # The training loop is left to the test below that also looks at what it wrote.
     if block.kind in ("sh", "python") and not block.note.startswith((NOT_RUN, "file: ", CONTINUES))
-    if not ON_SCRIPTS.match(block.note)
+    if not RUN_ELSEWHERE.match(block.note)
 ]
 
 
@@ -179,7 +182,7 @@ def test_block_is_of_a_known_kind(block: Block) -> None:
     assert block.kind in ("sh", "python", "text", "json", of_page.get(block.page, "text"))
     known = (NOT_RUN, CONTINUES, "generated: ", "file: ", "")
     is_known = any(block.note.startswith(note) if note else not block.note for note in known)
-    assert is_known or ON_SCRIPTS.match(block.note)
+    assert is_known or RUN_ELSEWHERE.match(block.note)
 
 
 def test_only_blocks_that_install_or_go_on_are_not_run() -> None:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from runstore.cli import cli
 from runstore.errors import RunStoreError
 from runstore.slurm import Job, batch_script
+from runstore.sweeps.plan import Sweep, plan, write
 from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -286,7 +287,7 @@ def test_defaults_come_from_the_command() -> None:
     script = printed("python", "src/Train Me.py", "--lr", "0.1")
     assert "#SBATCH --job-name=train-me\n#SBATCH --output=%x-%j.out\n# A job" in script
     assert "--output=%x-%A_%a.out\n" in printed("--array", "0-3", "--", "x")
-    assert 'RUNSTORE_RUN=/data/slurm-"$job"' in printed("x", RUNSTORE_ROOT="/data")
+    assert '\nrun_dir=/data/slurm-"$job"\n' in printed("x", RUNSTORE_ROOT="/data")
 
 
 def test_cpus_reach_the_step() -> None:
@@ -339,5 +340,82 @@ def test_shellcheck_finds_nothing(tmp_path: Path, command: list[str]) -> None:
     # A function that a trap calls; and the names that `ls` is given are our own.
     done: Any = subprocess.run(
         ["shellcheck", "--exclude=SC2317,SC2012", str(tmp_path / "job")], capture_output=True
+    )
+    assert done.stdout.decode() == ""
+
+
+# -- the cells of a sweep ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Three cells whose command tells its parameter and its run."""
+    monkeypatch.chdir(tmp_path)
+    tells = "import os, sys; print(sys.argv[1], os.environ['RUNSTORE_RUN'])"
+    command = [sys.executable, "-c", tells, "{x}"]
+    cells = [{"x": "it's"}, {"x": "b"}, {"x": "c"}]
+    return write(plan(command, cells, root=Path("runs"), name="my grid"))
+
+
+def test_each_task_of_a_sweep_s_script_runs_its_cell(sweep: Sweep, job: Job7) -> None:
+    script = job.folder / "grid.sbatch"
+    script.write_text(printed("runs/my-grid"))
+    task = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    for _ in range(2):
+        subprocess.run(["bash", script], cwd="/", env={**job._environment, **task}, check=True)
+    (finished,) = [cell for cell in sweep.cells if (sweep.run_dir(cell) / "output.log").exists()]
+    run_dir = sweep.run_dir(finished).absolute()
+    assert (run_dir / "output.log").read_text() == f"it's {run_dir}\n"
+    environment = json.loads((run_dir / "exec-0001.jsonl").read_text().splitlines()[0])
+    assert environment["environment"]["RUNSTORE_SLURM_JOB"] == "7_0"
+    assert not (run_dir / "exec-0002.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({}, "submit this script with --array"),
+        ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "3 cells, the tasks are 0 to 2"),
+    ],
+)
+def test_task_without_a_cell_is_refused(
+    sweep: Sweep, job: Job7, task: dict[str, str], told: str
+) -> None:
+    (job.folder / "grid.sbatch").write_text(printed("runs/my-grid"))
+    done = subprocess.run(
+        ["bash", job.folder / "grid.sbatch"],
+        env={**job._environment, **task},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert told in done.stderr
+
+
+def test_array_has_a_task_for_each_cell(sweep: Sweep) -> None:
+    assert "#SBATCH --job-name=my-grid\n" in printed("my-grid")
+    assert "#SBATCH --array=0-2\n" in printed("my-grid")
+    assert "#SBATCH --array=0-2%2\n" in printed("--parallel", "2", "my-grid")
+    assert "#SBATCH --array=1%2\n" in printed("--array", "1", "--parallel", "2", "my-grid")
+
+
+def test_what_stands_behind_two_dashes_is_a_command(sweep: Sweep) -> None:
+    assert "\nmy-grid &\n" in printed("--", "my-grid")
+
+
+def test_sweep_of_a_function_has_no_script(sweep: Sweep) -> None:
+    document = json.loads((sweep.path / "sweep.json").read_text())
+    del document["command"]
+    (sweep.path / "sweep.json").write_text(json.dumps({**document, "function": "train:main"}))
+    result = CliRunner().invoke(cli, ["script", "my-grid"])
+    assert result.exit_code == 2
+    assert "is a sweep of the function train:main" in result.output
+
+
+@pytest.mark.needs_tool("shellcheck")
+def test_shellcheck_finds_nothing_in_a_sweep_s_script(sweep: Sweep) -> None:
+    Path("job").write_text(printed("--time", "10", "my-grid"))
+    done: Any = subprocess.run(
+        ["shellcheck", "--exclude=SC2317,SC2012", "job"], capture_output=True
     )
     assert done.stdout.decode() == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from runstore.records import decode, encode
 from runstore.slurm_jobs import ASK_EVERY_S, ASK_UNKNOWN_EVERY_S, JobState, SlurmJobs
 from runstore.sources.native import NativeReader
 from runstore.status import Status
+from runstore.submission import write_submission
 from runstore.writer import RunWriter
 
 Answers = Callable[..., Path]
@@ -54,7 +56,7 @@ class Clock:
 
 @pytest.mark.parametrize("job", ["", "9" * 11, "\u0661\u0661", "11,12", "--help", "11\n"])
 def test_what_is_no_number_of_a_job_is_not_asked_for(answers: Answers, job: str) -> None:
-    calls = answers(f"11|RUNNING|{STARTED}|None\n")
+    calls = answers(f"11|RUNNING|{STARTED}||None\n")
     jobs = SlurmJobs()
     jobs.state("11")
     assert jobs.state(job) is None
@@ -65,7 +67,7 @@ def test_what_is_no_number_of_a_job_is_not_asked_for(answers: Answers, job: str)
 
 def test_one_squeue_for_all_jobs_and_sacct_for_those_it_has_forgotten(answers: Answers) -> None:
     calls = answers(
-        f"11|RUNNING|{STARTED}|None\n12|PENDING|N/A|Resources\n",
+        f"11|RUNNING|{STARTED}||None\n12|PENDING|N/A||Resources\n",
         f"13|CANCELLED by 1000|{STARTED}\n13.batch|CANCELLED|{STARTED}\n",
     )
     jobs = SlurmJobs()
@@ -81,8 +83,21 @@ def test_one_squeue_for_all_jobs_and_sacct_for_those_it_has_forgotten(answers: A
     assert "--jobs=13,14 " in sacct
 
 
+def test_accounting_tells_tasks_of_arrays_also_several_in_one_line(answers: Answers) -> None:
+    answers("", f"15|TIMEOUT|{STARTED}|11_3\n11|CANCELLED by 0|Unknown|11_[0-1,7,9-10%4]\n")
+    jobs = SlurmJobs()
+    asked = [f"11_{task}" for task in (0, 1, 2, 3, 7, 9, 10, 11)]
+    for job in asked:
+        jobs.state(job)
+    assert jobs.refresh()
+    told = {job: state.word for job in asked if (state := jobs.state(job)) is not None}
+    cancelled = dict.fromkeys(("11_0", "11_1", "11_7", "11_9", "11_10"), "CANCELLED")
+    assert told == {**cancelled, "11_3": "TIMEOUT"}
+    assert [job for job in asked if jobs.is_gone(job)] == ["11_2", "11_11"]
+
+
 def test_slurm_is_asked_rarely_and_never_again_about_what_is_over(answers: Answers) -> None:
-    calls = answers(f"11|RUNNING|{STARTED}|None\n12|TIMEOUT|{STARTED}|TimeLimit\n")
+    calls = answers(f"11|RUNNING|{STARTED}||None\n12|TIMEOUT|{STARTED}||TimeLimit\n")
     clock = Clock()
     jobs = SlurmJobs(clock)
     for job in ("11", "12", "13"):
@@ -104,7 +119,7 @@ def test_slurm_is_asked_rarely_and_never_again_about_what_is_over(answers: Answe
 def test_slurm_that_is_away_or_hangs_is_no_evidence(
     answers: Answers, monkeypatch: pytest.MonkeyPatch, does: str
 ) -> None:
-    answers(f"11|RUNNING|{STARTED}|None\n", squeue_does=does)
+    answers(f"11|RUNNING|{STARTED}||None\n", squeue_does=does)
     monkeypatch.setattr("runstore.slurm_jobs.ANSWER_S", 0.5)
     jobs = SlurmJobs()
     jobs.state("11")
@@ -124,7 +139,7 @@ def test_machine_without_slurm_costs_no_process(
 
 
 def test_garbage_of_slurm_is_passed_over(answers: Answers) -> None:
-    answers("\n|||\nno such thing\n11||\n11|RUNNING|soon|None|more|fields\n")
+    answers("\n|||\nno such thing\n11||\n11|RUNNING|soon||None|more|fields\n")
     jobs = SlurmJobs()
     jobs.state("11")
     assert jobs.refresh()
@@ -134,7 +149,7 @@ def test_garbage_of_slurm_is_passed_over(answers: Answers) -> None:
 def test_end_by_the_time_limit_is_known_where_there_is_one(answers: Answers) -> None:
     ends = STARTED + 3600
     calls = answers(
-        f"11|RUNNING|{STARTED}|None|{ends}\n12|RUNNING|{STARTED}|None|N/A\n13|PENDING|N/A|Priority|N/A\n"
+        f"11|RUNNING|{STARTED}||None|{ends}\n12|RUNNING|{STARTED}||None|N/A\n13|PENDING|N/A||Priority|N/A\n"
     )
     jobs = SlurmJobs()
     for job in ("11", "12", "13"):
@@ -187,18 +202,22 @@ def judged(run_dir: Path, jobs: SlurmJobs, clock: Clock | None = None) -> Status
 @pytest.mark.parametrize(
     ("line", "status", "reason"),
     [
-        (f"11|RUNNING|{STARTED - 60}|None", "running", "Slurm job 11 runs on node7"),
-        (f"11|COMPLETING|{STARTED - 60}|None", "running", "Slurm job 11 runs on node7"),
-        ("11|PENDING|N/A|Priority", "pending", "Slurm job 11 is in the queue (Priority), last "),
-        (f"11|SUSPENDED|{STARTED - 60}|None", "stalled", "Slurm job 11 is suspended"),
-        (f"11|TIMEOUT|{STARTED}|TimeLimit", "interrupted", "Slurm job 11 came to its time limit"),
-        (f"11|PREEMPTED|{STARTED}|None", "interrupted", "Slurm job 11 was preempted, last sign"),
-        (f"11|CANCELLED|{STARTED}|None", "interrupted", "Slurm job 11 was cancelled"),
-        (f"11|NODE_FAIL|{STARTED}|None", "crashed", "Slurm job 11 lost its node"),
-        (f"11|OUT_OF_MEMORY|{STARTED}|None", "crashed", "Slurm job 11 ran out of memory"),
-        (f"11|FAILED|{STARTED}|NonZeroExit", "crashed", "Slurm job 11 has failed"),
-        (f"11|COMPLETED|{STARTED}|None", "crashed", "Slurm job 11 is over, last sign of life"),
-        (f"11|LAUNCH_FAILED|{STARTED}|None", "crashed", "Slurm job 11 is over (launch_failed)"),
+        (f"11|RUNNING|{STARTED - 60}||None", "running", "Slurm job 11 runs on node7"),
+        (f"11|COMPLETING|{STARTED - 60}||None", "running", "Slurm job 11 runs on node7"),
+        (
+            "11|PENDING|N/A||Priority",
+            "pending",
+            "Slurm job 11 is in the queue (Priority), requeued once, last ",
+        ),
+        (f"11|SUSPENDED|{STARTED - 60}||None", "stalled", "Slurm job 11 is suspended"),
+        (f"11|TIMEOUT|{STARTED}||TimeLimit", "interrupted", "Slurm job 11 came to its time limit"),
+        (f"11|PREEMPTED|{STARTED}||None", "interrupted", "Slurm job 11 was preempted, last sign"),
+        (f"11|CANCELLED|{STARTED}||None", "interrupted", "Slurm job 11 was cancelled"),
+        (f"11|NODE_FAIL|{STARTED}||None", "crashed", "Slurm job 11 lost its node"),
+        (f"11|OUT_OF_MEMORY|{STARTED}||None", "crashed", "Slurm job 11 ran out of memory"),
+        (f"11|FAILED|{STARTED}||NonZeroExit", "crashed", "Slurm job 11 has failed"),
+        (f"11|COMPLETED|{STARTED}||None", "crashed", "Slurm job 11 is over, last sign of life"),
+        (f"11|LAUNCH_FAILED|{STARTED}||None", "crashed", "Slurm job 11 is over (launch_failed)"),
     ],
 )
 def test_job_decides_where_nothing_else_can(
@@ -214,7 +233,7 @@ def test_job_that_has_started_again_tells_nothing_of_the_attempt_before(
     answers: Answers, run_dir: Path
 ) -> None:
     """So does a job of that number on another cluster."""
-    answers(f"11|RUNNING|{STARTED + 3600}|None\n")
+    answers(f"11|RUNNING|{STARTED + 3600}||None\n")
     assert judged(run_dir, SlurmJobs()).word == "unknown"
 
 
@@ -223,16 +242,16 @@ def test_lock_that_is_free_says_that_it_is_gone_and_slurm_says_why(
 ) -> None:
     events = run_dir / "events-0001.jsonl"
     events.write_bytes(encode({**decode(events.read_bytes().splitlines()[0]), "lock": True}))
-    answers(f"11|RUNNING|{STARTED}|None\n")
+    answers(f"11|RUNNING|{STARTED}||None\n")
     assert judged(run_dir, SlurmJobs()).reason.startswith("its lock is free: gone from node7")
-    answers(f"11|TIMEOUT|{STARTED}|None\n")
+    answers(f"11|TIMEOUT|{STARTED}||None\n")
     assert judged(run_dir, SlurmJobs()).word == "interrupted"
 
 
 def test_copy_is_not_judged_by_the_job_of_its_original(
     answers: Answers, run_dir: Path, tmp_path: Path
 ) -> None:
-    answers(f"11|RUNNING|{STARTED}|None\n")
+    answers(f"11|RUNNING|{STARTED}||None\n")
     copy = tmp_path / run_dir.name
     copy.mkdir()
     for file in run_dir.glob("*.json*"):
@@ -241,7 +260,7 @@ def test_copy_is_not_judged_by_the_job_of_its_original(
 
 
 def test_stalled_loop_of_a_running_job_is_stalled(answers: Answers, run_dir: Path) -> None:
-    answers(f"11|RUNNING|{STARTED}|None\n")
+    answers(f"11|RUNNING|{STARTED}||None\n")
     progress = {"attempt": 1, "beat": 7, "time": STARTED, "idle_s": 900.0}
     (run_dir / "progress.json").write_text(json.dumps(progress))
     found = judged(run_dir, SlurmJobs())
@@ -249,7 +268,7 @@ def test_stalled_loop_of_a_running_job_is_stalled(answers: Answers, run_dir: Pat
 
 
 def test_ls_asks_once_for_all_runs(answers: Answers, run_dir: Path, repo_root: Path) -> None:
-    calls = answers(f"11|TIMEOUT|{STARTED}|TimeLimit\n")
+    calls = answers(f"11|TIMEOUT|{STARTED}||TimeLimit\n")
     second = run_dir.with_name(run_dir.name[:-6] + "aaaaaa")
     second.mkdir()
     for file in run_dir.glob("*.json*"):
@@ -263,3 +282,120 @@ def test_ls_asks_once_for_all_runs(answers: Answers, run_dir: Path, repo_root: P
     runs = json.loads(subprocess.check_output(command, env=environment))
     assert [run["status"] for run in runs] == ["interrupted", "interrupted"]
     assert len(calls.read_text().splitlines()) == 1
+
+
+# -- a job that was submitted and has not begun the run ------------------------------------------
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Path:
+    """A run that was made for task 3 of the array 11."""
+    run_dir = tmp_path / "runs" / "grid" / "lr=0.1"
+    run_dir.mkdir(parents=True)
+    (run_dir / "run.json").write_text('{"format": 1, "id": "lr=0.1", "name": "lr=0.1"}')
+    write_submission(run_dir, "11_3", attempts=0, log=tmp_path / "job.out")
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        ("11|PENDING|N/A|11_3|Resources", "pending", "Slurm job 11_3 is in the queue (Resources)"),
+        ("15|PENDING|N/A|11_3|None", "pending", "Slurm job 11_3 is in the queue"),
+        (
+            f"15|RUNNING|{STARTED}|11_3|None",
+            "pending",
+            "Slurm job 11_3 is running, the run has not begun",
+        ),
+        (
+            f"15|CANCELLED|{STARTED}|11_3|None",
+            "interrupted",
+            "Slurm job 11_3 was cancelled before the run began",
+        ),
+        (
+            f"15|FAILED|{STARTED}|11_3|NonZeroExit",
+            "crashed",
+            "Slurm job 11_3 has failed before the run began; see {folder}/job.out",
+        ),
+        (
+            "11|PENDING|N/A|11_4|Resources",
+            "planned",
+            "Slurm job 11_3 is gone, and the run has not begun",
+        ),
+        ("", "planned", "Slurm job 11_3 is gone, and the run has not begun"),
+    ],
+)
+def test_job_that_was_submitted_says_what_becomes_of_a_planned_run(
+    answers: Answers, planned: Path, tmp_path: Path, line: str, status: str, reason: str
+) -> None:
+    calls = answers(line + "\n")
+    assert judged(planned, SlurmJobs()) == Status(status, reason.format(folder=tmp_path))
+    assert "--array --jobs=11_3,11_3 " in calls.read_text()
+
+
+def test_slurm_that_is_silent_does_not_say_that_a_job_is_gone(
+    answers: Answers, planned: Path
+) -> None:
+    answers(squeue_does="exit 1")
+    assert judged(planned, SlurmJobs()) == Status("planned", "submitted as Slurm job 11_3")
+
+
+def test_copy_of_a_planned_run_does_not_ask_for_the_job(
+    answers: Answers, planned: Path, tmp_path: Path
+) -> None:
+    """On another machine its number may be anybody's."""
+    calls = answers(f"15|RUNNING|{STARTED}|11_3|None\n")
+    copy = shutil.copytree(planned, tmp_path / "copy")
+    assert judged(copy, SlurmJobs()) == Status("planned", "created, not started")
+    assert not calls.exists()
+
+
+def test_job_that_has_begun_its_attempt_says_nothing_of_the_next(
+    answers: Answers, run_dir: Path
+) -> None:
+    answers("13|PENDING|N/A|13_0|Priority\n")
+    write_submission(run_dir, "13_0", attempts=0, log=run_dir / "log")
+    assert judged(run_dir, SlurmJobs()).word == "unknown"
+    write_submission(run_dir, "13_0", attempts=1, log=run_dir / "log")
+    assert judged(run_dir, SlurmJobs()) == Status(
+        "pending", "Slurm job 13_0 is in the queue (Priority)"
+    )
+
+
+@pytest.mark.parametrize("document", ["", "{", "[]", '{"job": "11,12"}', '{"job": 11}'])
+def test_damaged_submission_is_none(answers: Answers, planned: Path, document: str) -> None:
+    calls = answers(f"15|RUNNING|{STARTED}|11_3|None\n")
+    (planned / "slurm.json").write_text(document)
+    assert judged(planned, SlurmJobs()).word == "planned"
+    assert not calls.exists()
+
+
+def test_ls_tells_the_job_of_each_run(answers: Answers, planned: Path, repo_root: Path) -> None:
+    answers("11|PENDING|N/A|11_3|Resources\n")
+    command = [sys.executable, "-m", "runstore.cli", "ls", "--json", str(planned.parent)]
+    environment = {**os.environ, "PYTHONPATH": str(repo_root)}
+    (run,) = json.loads(subprocess.check_output(command, env=environment))
+    assert run["status"] == "pending"
+    assert run["slurm"] == {
+        "job": "11_3",
+        "state": "PENDING",
+        "reason": "Resources",
+        "restarts": 0,
+        "time_left_s": None,
+    }
+    listed = subprocess.check_output([*command[:-2], str(planned.parent)], env=environment)
+    assert b"Slurm job 11_3 is in the queue (Resources)" in listed
+
+
+def test_list_tells_a_running_job_s_time_left_and_how_often_it_was_requeued(
+    answers: Answers, tmp_path: Path, repo_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(f"15|RUNNING|{STARTED}|11_3|None|{int(time.time()) + 7205}\n")
+    task = {"SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "3"}
+    for name, value in {**task, "SLURM_RESTART_COUNT": "2"}.items():
+        monkeypatch.setenv(name, value)
+    run = runstore.init(root=tmp_path / "runs", system_interval_s=None)
+    command = [sys.executable, "-m", "runstore.cli", "ls", str(run.path.parent)]
+    listed = subprocess.check_output(command, env={**os.environ, "PYTHONPATH": str(repo_root)})
+    run.finish()
+    assert b"Slurm job 11_3, 2h00m left, requeued twice" in listed

@@ -147,3 +147,12 @@ def test_stray_lines_in_a_root_do_not_hide_what_is_below(tmp_path: Path) -> None
     (tmp_path / "export.jsonl").write_text('{"step":1,"loss":2}\n')
     assert sorted(names(discover([tmp_path]))) == sorted([FIRST, "echoed"])
     assert names(discover([tmp_path / "echoed"])) == ["echoed"]
+
+
+def test_files_of_a_sweep_s_jobs_are_no_place_for_runs(tmp_path: Path) -> None:
+    for folder in ("grid/slurm/0001", "other/slurm/0001"):
+        run_dir = tmp_path / folder
+        run_dir.mkdir(parents=True)
+        (run_dir / "run.json").write_text("{}")
+    (tmp_path / "grid" / "sweep.json").write_text("{}")
+    assert [ref.path for ref in discover([tmp_path])] == [tmp_path / "other/slurm/0001"]

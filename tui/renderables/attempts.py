@@ -9,7 +9,7 @@ from runstore.attempt_facts import Attempt
 from runstore.numbers import clock, count, duration, local_time
 from runstore.records import JsonObject, integer, number
 from runstore.sources import NATIVE
-from runstore.state import RunState, environment_of
+from runstore.state import RunState, environment_of, job_of, restarts_of
 
 from .facts import GLYPHS, STATUS_ROLES
 from .text import Line, Span, from_file, line, shorten, width_of
@@ -97,9 +97,10 @@ def _place(state: RunState, attempt: Attempt) -> list[str]:
     host = begun.get("host") or (attempt.opened or {}).get("host")
     facts = [f"on {from_file(host)}"] if isinstance(host, str) and host else []
     # The first attempt's variables are in run.json.
-    job = environment_of(begun, state.info if attempt.number == 1 else {}).get("SLURM_JOB_ID")
+    environment = environment_of(begun, state.info if attempt.number == 1 else {})
+    job, restarts = job_of(environment), restarts_of(environment)
     if job is not None:
-        facts.append(f"Slurm job {from_file(job)}")
+        facts.append(f"Slurm job {job}" + (f", start {restarts + 1}" if restarts else ""))
     pid = integer(begun, "pid")
     return [*facts, f"process {pid}"] if pid is not None else facts
 

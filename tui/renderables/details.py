@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runstore.job_facts import job_facts
 from runstore.limits import WARNINGS_KEPT
 from runstore.nested import flattened
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
@@ -70,6 +71,10 @@ def status(state: RunState, width: int) -> list[Line]:
             if state.status.alive
             else f"took {duration(state.duration_s)}"
         )
+    job = job_facts(state) if state.status.is_proven_alive else None
+    if job is not None:
+        # Of one that waits, the reason behind the status tells the same.
+        facts.append(from_file(job.in_words()))
     if state.source != NATIVE.name:
         facts.append(f"source: {from_file(state.source)}")
     lines = [line(Span(head, role), "  ", Span(reason, "dim"))]

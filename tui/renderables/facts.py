@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from runstore.job_facts import job_facts
 from runstore.nested import flattened
 from runstore.paths import short_id
 from runstore.pool import Packed, Pool
 from runstore.progress import Progress
 from runstore.ranking import SPLITS, is_bookkeeping, rank_metrics, split_metric
-from runstore.slurm_jobs import JOBS, ON_A_NODE, UNKNOWN_TIME, SlurmJobs
+from runstore.slurm_jobs import JOBS, SlurmJobs
 from runstore.sources import NATIVE
 from runstore.state import RunState
 
@@ -169,11 +170,8 @@ def job_end(state: RunState, jobs: SlurmJobs = JOBS) -> float | None:
 
     None where it is in no job, the job has no limit, or Slurm was not asked yet.
     """
-    job = state.environment.get("SLURM_JOB_ID") if state.status.is_proven_alive else None
-    told = jobs.state(job) if isinstance(job, str) else None
-    if told is None or told.word not in ON_A_NODE or told.end == UNKNOWN_TIME:
-        return None
-    return told.end
+    facts = job_facts(state, jobs) if state.status.is_proven_alive else None
+    return facts.limit_end if facts else None
 
 
 def run_fraction(state: RunState) -> float | None:

@@ -1,0 +1,224 @@
+"""Submit the cells of a sweep as job arrays; only those that no process and no job has already."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runstore.errors import MissingPackageError, NotWritableError, SweepError
+from runstore.paths import SweepPaths
+from runstore.slurm import EARLY_S
+from runstore.slurm_jobs import JOBS, JobState, SlurmSilentError, look_up
+from runstore.submission import OWN_JOB_VARIABLE, write_submission
+from runstore.sweeps.cells import Action, CellWatch, Task
+from runstore.sweeps.plan import Cell, Sweep, lock
+from runstore.sweeps.slurm.job import CellJob
+from runstore.sweeps.slurm.options import SlurmOptions
+
+ARRAY_AT_MOST = 1000
+"""Tasks of an array; by default Slurm's MaxArraySize admits indexes up to 1,000."""
+UNLIMITED = 1_000_000
+"""Time limits that a job may come to: submitit's own default is 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a call has done."""
+
+    jobs: tuple[tuple[Cell, str], ...]
+    """The cells that were submitted now, each with its job: `123_4`, or `123`."""
+    others: tuple[Task, ...]
+    """The cells that were left alone, each with why."""
+
+
+def check_slurm() -> None:
+    """Find out whether jobs can be submitted from here at all.
+
+    Raises:
+        SweepError: this machine is none of a cluster's.
+        MissingPackageError: submitit is not installed.
+    """
+    for program in ("sbatch", "squeue", "scontrol", "srun"):
+        if shutil.which(program) is None:
+            raise SweepError(
+                f"--slurm: there is no {program} on this machine; go to the login node of a "
+                "cluster, or print a script to take there: runstore script SWEEP"
+            )
+    try:
+        import submitit  # noqa: F401  # it is there
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("'runstore[slurm]'", "--slurm") from error
+
+
+def submit(sweep: Sweep, options: SlurmOptions, *, retry: bool = False) -> Submitted:
+    """Submit the cells that are missing, or were interrupted, and put their jobs on record.
+
+    Args:
+        sweep: as it was written: each cell has its directory.
+        options: what to ask Slurm for.
+        retry: also the cells that have failed.
+
+    Raises:
+        SweepError: Slurm does not answer, or refuses the jobs; what it has taken before stays.
+        NotWritableError: a job could not be put on record, and was cancelled.
+    """
+    check_slurm()
+    with lock(sweep):
+        watches, tasks = _look(sweep, retry=retry)
+        missing = [
+            watch for watch, task in zip(watches, tasks, strict=True) if task.action.is_start
+        ]
+        jobs: list[tuple[Cell, str]] = []
+        for start in range(0, len(missing), ARRAY_AT_MOST):
+            jobs += _submit_array(sweep, missing[start : start + ARRAY_AT_MOST], options)
+    return Submitted(tuple(jobs), tuple(task for task in tasks if not task.action.is_start))
+
+
+def looked(sweep: Sweep) -> list[Task]:
+    """Return what is to be done with each cell; a cell whose job has not ended waits.
+
+    Raises:
+        SweepError: Slurm does not answer.
+    """
+    return _look(sweep, retry=False)[1]
+
+
+def _look(sweep: Sweep, *, retry: bool) -> tuple[list[CellWatch], list[Task]]:
+    """Look at all cells, and insist on an answer of Slurm where it has to know of one."""
+    watches = [CellWatch(sweep, cell) for cell in sweep.cells]
+    for watch in watches:
+        watch.look(retry=retry)
+    jobs = {job for watch in watches if (job := _job_of(watch)) is not None}
+    try:
+        known = look_up(sorted(jobs))
+    except SlurmSilentError as error:
+        raise SweepError(
+            f"{error}, so it is not known which cells of {sweep.path} it has; nothing was "
+            "submitted: try again later"
+        ) from None
+    JOBS.learn(known)
+    for watch in watches:
+        watch.reader.judge()
+    return watches, [_task(watch, known, retry=retry) for watch in watches]
+
+
+def _task(watch: CellWatch, known: Mapping[str, JobState | None], *, retry: bool) -> Task:
+    """Decide about a cell; one whose own job has not ended yet is left to it."""
+    task, job = watch.task(retry=retry), _job_of(watch)
+    told = known.get(job) if job is not None else None
+    if not task.action.is_start or told is None or told.is_over:
+        return task
+    if watch.state.environment.get(OWN_JOB_VARIABLE) != job:
+        return task
+    return replace(task, action=Action.WAIT)
+
+
+def _job_of(watch: CellWatch) -> str | None:
+    state = watch.state
+    if state.status.word == "finished":
+        return None
+    if state.next_job is not None and state.next_job.is_of(state.path):
+        return state.next_job.job
+    return state.job
+
+
+def _submit_array(
+    sweep: Sweep, watches: Sequence[CellWatch], options: SlurmOptions
+) -> list[tuple[Cell, str]]:
+    with _folder(sweep) as folder:
+        executor = _executor(sweep, folder, options)
+        try:
+            jobs = executor.submit_array([_call(sweep, watch.cell, options) for watch in watches])
+        except (RuntimeError, OSError) as error:
+            raise SweepError(f"Slurm refused the job: {_in_one_line(error)}") from None
+    try:
+        for watch, job in zip(watches, jobs, strict=True):
+            run_dir, attempts = sweep.run_dir(watch.cell), watch.state.attempt
+            write_submission(run_dir, job.job_id, attempts=attempts, log=job.paths.stdout)
+    except BaseException as error:
+        # A job that nobody knows of would run beside the one that is submitted next.
+        array = jobs[0].job_id.partition("_")[0]
+        subprocess.run(["scancel", array], check=False)
+        if isinstance(error, OSError):
+            what = f"the number of Slurm job {array}, which was cancelled,"
+            raise NotWritableError(sweep.path, what, error) from error
+        raise
+    return [(watch.cell, job.job_id) for watch, job in zip(watches, jobs, strict=True)]
+
+
+def _call(sweep: Sweep, cell: Cell, options: SlurmOptions) -> CellJob:
+    return CellJob(
+        str(sweep.path.absolute()),
+        cell.id,
+        grace_s=options.grace_s,
+        full_start_s=options.time_s - options.signal_s - 1.5 * EARLY_S,
+    )
+
+
+@contextmanager
+def _folder(sweep: Sweep) -> Iterator[Path]:
+    """Make a folder for submitit's files of one array; it goes when Slurm refuses the array."""
+    above = SweepPaths(sweep.path).slurm
+    try:
+        above.mkdir(exist_ok=True)
+        number = 1 + max(
+            (int(name.name) for name in above.iterdir() if name.name.isdecimal()), default=0
+        )
+        folder = above / f"{number:04d}"
+        folder.mkdir()
+    except OSError as error:
+        raise NotWritableError(above, "submitit's files", error) from error
+    try:
+        yield folder.absolute()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            above.rmdir()
+        raise
+
+
+def _executor(sweep: Sweep, folder: Path, options: SlurmOptions) -> Any:
+    from submitit import AutoExecutor
+    from submitit.slurm.slurm import SlurmJobEnvironment
+
+    number = SlurmJobEnvironment.USR_SIG
+    requeues = UNLIMITED if options.requeues is None else options.requeues
+    executor = AutoExecutor(
+        folder,
+        cluster="slurm",
+        slurm_max_num_timeout=requeues,
+        # In the place of the batch shell: Slurm's signal reaches it, and nothing else (B:). -P: no
+        # file in the current directory is to be taken for submitit.
+        slurm_python=f"exec {shlex.quote(sys.executable)} -P",
+    )
+    executor.update_parameters(
+        name=options.name or sweep.id,
+        timeout_min=options.time_min,
+        stderr_to_stdout=True,
+        # One process for each cell, whose command may begin with srun.
+        slurm_use_srun=False,
+        slurm_array_parallelism=options.parallel or ARRAY_AT_MOST,
+        # Before Python handles it, the signal would be the end of the job.
+        slurm_setup=[f"trap '' {number}"],
+        slurm_additional_parameters={
+            "signal": f"B:{number}@{options.signal_s}",
+            "requeue": True,
+            **options.sbatch,
+        },
+    )
+    return executor
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return what sbatch said without its own name, each thing once."""
+    lines = [line.strip().removeprefix("sbatch: ") for line in str(error).splitlines()]
+    told = [re.sub(r"^error: (Batch job submission failed: )?", "", line) for line in lines if line]
+    return "; ".join(dict.fromkeys(told)) or type(error).__name__

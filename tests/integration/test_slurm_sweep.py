@@ -1,0 +1,234 @@
+"""Sweeps as job arrays of a real Slurm: cells wait, are requeued, cancelled, run out of time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import WaitUntil
+from tests.integration.one_node_slurm import NEEDS_SLURM, Slurm, started
+
+pytestmark = NEEDS_SLURM
+
+# Its first start is slow enough to be ended in the middle; whatever the later ones have to do takes
+# no time. Its weights depend on every random number that dropout has drawn.
+TRAIN = """
+import hashlib, sys, time, torch, runstore
+lr, pause = float(sys.argv[1]), float(sys.argv[2])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+batches = [(torch.randn(4, 8), torch.randn(4, 1)) for _ in range(20)]
+with runstore.init(system_interval_s=None) as run:
+    run.register(model=model, optimizer=optimizer)
+    for epoch in run.epochs(10):
+        for x, y in run.train(batches):
+            loss = torch.nn.functional.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            run.track(loss=loss)
+            time.sleep(pause if run.attempt == 1 else 0)
+weights = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
+with open(sys.argv[3], "a") as file: file.write(hashlib.sha256(weights).hexdigest() + "\\n")
+"""
+# Logs until it is asked to end, and has nothing left to do then.
+LOGS = """
+import signal, sys, time, runstore
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+run = runstore.init(system_interval_s=None)
+while run.attempt == 1 and not asked:
+    run.log({"loss": 1.0}, step=run.step + 1)
+    time.sleep(0.1)
+if run.attempt == 1: run.end("interrupted", "asked to end")
+run.finish()
+"""
+LIMIT = ("time=5", "signal=20")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    with started(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "logs.py").write_text(LOGS)
+    return tmp_path
+
+
+def listed(slurm: Slurm, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the cells as `runstore ls --json` tells them."""
+    told = slurm.runstore("ls", "--json", cwd=folder)
+    assert told.returncode == 0, told.stderr
+    return {run["id"]: run for run in json.loads(told.stdout)}
+
+
+def job_of(run: dict[str, Any]) -> str:
+    return str(run["slurm"]["job"])
+
+
+def test_array_whose_cells_are_requeued_cancelled_and_out_of_time(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    """Each ends with the weights that it has without an interruption, bit for bit."""
+    pauses = {"0.1": "1", "0.2": "1", "0.3": "1", "0.4": "0"}
+    ids = [f"lr={lr},pause={pause}" for lr, pause in pauses.items()]
+    requeued, cancelled, out_of_time, undisturbed = ids
+    python = [sys.executable, str(folder / "train.py")]
+    call = [
+        *("sweep", "--name", "grid", "--zip", f"lr={','.join(pauses)}"),
+        *(f"pause={','.join(pauses.values())}", "--slurm", *LIMIT, "parallel=4"),
+        *("--", *python, "{lr}", "{pause}", "weights-{lr}"),
+    ]
+    first = slurm.runstore(*call, cwd=folder)
+    assert first.returncode == 0, first.stderr
+    again = slurm.runstore(*call, cwd=folder)
+    assert again.returncode == 0
+    assert len(slurm.jobs().splitlines()) <= 4
+
+    cells = folder / "runs" / "grid"
+    for cell in ids:
+        wait_until((cells / cell / "metrics-0001.jsonl").exists, 90, what=f"a row of {cell}")
+    runs = listed(slurm, folder)
+    jobs = {cell: job_of(runs[cell]) for cell in ids}
+    assert runs[out_of_time]["status"] == "running"
+    assert 0 < runs[out_of_time]["slurm"]["time_left_s"] <= 300
+
+    slurm.run("scontrol", "update", f"JobId={jobs[out_of_time]}", "TimeLimit=1")
+    slurm.run("scontrol", "requeue", jobs[requeued])
+    stopped = slurm.runstore("cancel", "--yes", str(cells / cancelled), cwd=folder)
+    assert "1 running in Slurm: cancelled 1 job" in stopped.stderr
+
+    def waits_again() -> bool:
+        run = listed(slurm, folder)[requeued]
+        return (run["status"], run["slurm"]["restarts"]) == ("pending", 1)
+
+    wait_until(waits_again, 30, what="the requeued cell in the queue")
+    assert "requeued once" in listed(slurm, folder)[requeued]["reason"]
+    wait_until(lambda: not slurm.jobs(), 120, what="the end of all jobs")
+
+    runs = listed(slurm, folder)
+    told = {cell: (run["status"], run["attempt"]) for cell, run in runs.items()}
+    assert told == {
+        requeued: ("finished", 2),
+        cancelled: ("interrupted", 1),
+        out_of_time: ("finished", 2),
+        undisturbed: ("finished", 1),
+    }
+    task = jobs[out_of_time]
+    (log,) = (cells / "slurm").glob(f"*/{task}_0_log.out")
+    assert f"{out_of_time}: asked to save and end" in log.read_text()
+
+    last = slurm.runstore(
+        *call[: call.index("--")], "--wait", *call[call.index("--") :], cwd=folder
+    )
+    assert last.returncode == 0, last.stderr
+    assert listed(slurm, folder)[cancelled]["attempt"] == 2
+    assert len(list(cells.glob("slurm/*/*_submitted.pkl"))) == 5
+
+    for lr in pauses:
+        reference = folder / "reference" / lr
+        environment = {"RUNSTORE_RUN": str(reference)}
+        command = ["env", *(f"{k}={v}" for k, v in environment.items()), *python, lr, "0"]
+        slurm.run(*command, str(folder / f"weights-{lr}"))
+        uninterrupted, *others = (folder / f"weights-{lr}").read_text().split()
+        assert others == [uninterrupted], lr
+
+
+def test_cells_in_the_queue_are_cancelled_and_submitted_again(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    call = [
+        *("sweep", "--name", "waits", "--grid", "x=1,2", "--slurm", "time=5", "begin=now+1hour"),
+        *("--", sys.executable, "logs.py", "{x}"),
+    ]
+    assert slurm.runstore(*call, cwd=folder).returncode == 0
+
+    def tells_why() -> bool:
+        return "(BeginTime)" in listed(slurm, folder)["x=1"]["reason"]
+
+    wait_until(tells_why, what="Slurm's reason")
+    runs = listed(slurm, folder)
+    assert {run["status"] for run in runs.values()} == {"pending"}
+    assert runs["x=1"]["reason"] == f"Slurm job {job_of(runs['x=1'])} is in the queue (BeginTime)"
+    stopped = slurm.runstore("cancel", "--yes", "waits", cwd=folder)
+    assert "runs/waits: 2 waiting in Slurm: cancelled 2 jobs" in stopped.stderr
+    runs = listed(slurm, folder)
+    # Of a task that is cancelled in the queue only Slurm's accounting knows, which is not there.
+    assert runs["x=2"]["reason"] == (
+        f"Slurm job {job_of(runs['x=2'])} is gone, and the run has not begun"
+    )
+    assert slurm.runstore(*call, cwd=folder).returncode == 0
+    assert job_of(listed(slurm, folder)["x=2"]) != job_of(runs["x=2"])
+    slurm.runstore("cancel", "--yes", "waits", cwd=folder)
+
+
+def test_partition_that_slurm_refuses_is_one_line_and_loses_nothing(
+    slurm: Slurm, folder: Path
+) -> None:
+    call = [
+        *("sweep", "--name", "refused", "--grid", "x=1,2", "--slurm", "time=5", "partition=none"),
+        *("--", sys.executable, "logs.py", "{x}"),
+    ]
+    refused = slurm.runstore(*call, cwd=folder)
+    assert refused.returncode == 1
+    (line,) = [line for line in refused.stderr.splitlines() if "refused" in line]
+    assert line == (
+        "runstore: Slurm refused the job: invalid partition specified: none; "
+        "Invalid partition name specified"
+    )
+    assert {run["status"] for run in listed(slurm, folder).values()} == {"planned"}
+    assert not (folder / "runs" / "refused" / "slurm").exists()
+
+
+def test_script_of_a_sweep_runs_its_cells_and_resumes_them(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    call = ["sweep", "--name", "own", "--grid", "x=1,2", "--plan-only"]
+    made = slurm.runstore(*call, "--", sys.executable, "logs.py", "{x}", cwd=folder)
+    assert made.returncode == 0, made.stderr
+    script = slurm.runstore("script", "--time", "5", "--signal-seconds", "20", "own", cwd=folder)
+    (folder / "own.sbatch").write_text(script.stdout)
+    job = slurm.run("sbatch", "--parsable", "own.sbatch", cwd=folder)
+    rows = [folder / "runs" / "own" / f"x={x}" / "metrics-0001.jsonl" for x in (1, 2)]
+    wait_until(lambda: all(path.exists() for path in rows), 60, what="rows of both cells")
+    slurm.run("scancel", "--batch", "--signal=USR1", f"{job}_0")
+    slurm.run("scancel", "--batch", "--signal=USR1", f"{job}_1")
+    wait_until(lambda: not slurm.jobs(), 60, what="the end of both tasks")
+    runs = listed(slurm, folder)
+    assert {(run["status"], run["attempt"]) for run in runs.values()} == {("finished", 2)}
+    again = slurm.run("sbatch", "--parsable", "--wait", "own.sbatch", cwd=folder)
+    assert again != job
+    assert {run["attempt"] for run in listed(slurm, folder).values()} == {2}
+
+
+FUNCTION = """
+import sys, time, runstore, submitit
+
+def train(x):
+    with runstore.init(system_interval_s=None) as run:
+        run.log({"loss": x}, step=1)
+
+executor = submitit.AutoExecutor("submitit", cluster="slurm")
+executor.update_parameters(timeout_min=5, slurm_use_srun=False)
+runstore.sweep(train, [{"x": 1}, {"x": 2}], name="function", executor=executor)
+"""
+
+
+def test_function_is_swept_by_an_executor_of_submitit(slurm: Slurm, folder: Path) -> None:
+    (folder / "sweeps.py").write_text(FUNCTION)
+    done = slurm.tried(sys.executable, "sweeps.py", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    runs = listed(slurm, folder)
+    assert [run["status"] for run in runs.values()] == ["finished", "finished"]
+    assert {run["last"]["loss"] for run in runs.values()} == {1.0, 2.0}
