@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -137,7 +137,7 @@ class Entry:
             reader = self._listed or open_run(self.ref, patient=self._patient)
             self._listed = reader
             before = self.word, self.away
-            changed = guarded(reader, reader.glance)
+            changed = _read(reader, reader.glance)
             self._note(reader.state)
             self.away = bool(reader.unlisted)
             changed |= before != (self.word, self.away)
@@ -165,7 +165,7 @@ class Entry:
                     return False
                 self.full = open_run(self.ref, patient=self._patient)
             reader = self.full
-            return guarded(reader, lambda: reader.poll(POLL_BYTES))
+            return _read(reader, lambda: reader.poll(POLL_BYTES))
 
     def _note(self, state: RunState) -> None:
         self.word = state.status.word
@@ -262,6 +262,15 @@ class Entry:
     def _unanswered(self) -> RunView:
         state = unanswered(self.ref).state
         return RunView(state, state, reading=False)
+
+
+def _read(reader: RunReader, read: Callable[[], bool]) -> bool:
+    """Read on; of a run whose directory is away now, how it has ended stays known."""
+    before = reader.state.status
+    changed = guarded(reader, read)
+    if reader.unlisted and not before.alive:
+        reader.state.status = before
+    return changed
 
 
 def _stamp(state: RunState) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import runstore
 from runstore.limits import LISTED_READERS
 from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
@@ -161,6 +162,24 @@ def test_runs_of_a_root_that_goes_stay_as_they_were_until_it_comes_back(tmp_path
     write_rows(root, "a", 4, 4)
     assert values() == [("a", 0.25, False), ("b", third, False), ("c", third, False)]
     assert catalog.get(key) is entry
+
+
+def test_run_that_had_ended_stays_so_while_its_root_is_away(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path / "runs") as run:
+        run.log({"loss": 0.5}, step=1)
+    with runstore.init(root=tmp_path / "runs") as live:
+        live.log({"loss": 0.5}, step=1)
+        catalog = Catalog([tmp_path / "runs"])
+        catalog.scan()
+        for entry in catalog.entries:
+            catalog.glance(entry)
+        (tmp_path / "runs").rename(tmp_path / "away")
+        catalog.scan()
+        for entry in catalog.entries:
+            catalog.glance(entry)
+        words = {entry.ref.name: (entry.word, entry.away) for entry in catalog.entries}
+        assert words == {run.path.name: ("finished", True), live.path.name: ("unknown", True)}
+        (tmp_path / "away").rename(tmp_path / "runs")
 
 
 def test_run_whose_reader_was_let_go_keeps_its_facts_while_its_root_is_away(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_root_that_vanishes_stays_on_screen_as_gone_and_goes_on_when_it_comes_ba
     terminal = start_monitor(root)
     wait_until(terminal.shows("1 run ", "✓ finished", "? help"))
     root.rename(away)
-    wait_until(terminal.shows("1 run ", "✗ gone", "? unknown", "no such directory", "last step"))
+    wait_until(terminal.shows("1 run ", "✗ gone", "✓ finished", "no such directory", "last step"))
     away.rename(root)
     wait_until(terminal.shows("1 run ", "✓ finished", "last step"))
     wait_until(lambda: not terminal.shows("✗ gone")())
