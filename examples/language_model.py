@@ -1,8 +1,10 @@
 """A character transformer on the help texts of Python: a schedule, clipping, tokens per second.
 
 python examples/language_model.py
+runstore sweep --grid lr=2e-3,4e-3 -- python examples/language_model.py --lr {lr}
 """
 
+import argparse
 from pydoc_data.topics import topics
 
 import torch
@@ -11,7 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import runstore
 
-params = {"lr": 4e-3, "epochs": 3, "batch_size": 32, "width": 64, "heads": 4, "layers": 2}
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=4e-3)
+parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--width", type=int, default=64)
+params = {**vars(parser.parse_args()), "batch_size": 32, "heads": 4, "layers": 2}
 CONTEXT = 64
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 torch.manual_seed(0)

@@ -2,7 +2,10 @@
 
 python examples/mnist_like.py
 runstore resume latest    # after a kill: on from the last checkpoint, to the same numbers
+runstore sweep --grid lr=1e-3,3e-3 -- python examples/mnist_like.py --lr {lr}
 """
+
+import argparse
 
 import torch
 from sklearn.datasets import load_digits
@@ -11,8 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import runstore
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=3e-3)
+parser.add_argument("--epochs", type=int, default=15)
 stepping = {"mixed_precision": "bf16", "gradient_accumulation_steps": 4, "max_grad_norm": 1.0}
-params = {"lr": 3e-3, "epochs": 15, "batch_size": 16, **stepping}
+params = {**vars(parser.parse_args()), "batch_size": 16, **stepping}
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 torch.manual_seed(0)
 

@@ -1,7 +1,10 @@
 """Diabetes one year on, from ten measurements: MSE, MAE and R² of every epoch.
 
 python examples/regression.py
+runstore sweep --grid lr=1e-3,3e-3 -- python examples/regression.py --lr {lr}
 """
+
+import argparse
 
 import torch
 from sklearn.datasets import load_diabetes
@@ -11,7 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import runstore
 
-params = {"lr": 3e-3, "weight_decay": 0.1, "epochs": 30, "batch_size": 32}
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=3e-3)
+parser.add_argument("--weight-decay", type=float, default=0.1)
+parser.add_argument("--epochs", type=int, default=30)
+params = {**vars(parser.parse_args()), "batch_size": 32}
 torch.manual_seed(0)
 
 x, y = (torch.tensor(array, dtype=torch.float32) for array in load_diabetes(return_X_y=True))

@@ -187,3 +187,20 @@ def kill_with_children(pid: int) -> None:
 
     for one in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
         one.kill()
+
+
+@pytest.mark.timeout(120)
+def test_example_takes_part_in_a_sweep_as_it_is(tmp_path: Path) -> None:
+    script = str(EXAMPLES / "regression.py")
+    cells = ["--grid", "lr=1e-3,3e-3", "epochs=2", "--jobs", "2"]
+    command = [sys.executable, script, "--lr", "{lr}", "--epochs", "{epochs}"]
+    done = execute(
+        [sys.executable, "-m", "runstore.cli", "sweep", *cells, "--", *command], tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    runs = runstore.load_all(tmp_path / "runs")
+    assert {(run.status, run.params["lr"], run.epoch) for run in runs} == {
+        ("finished", 1e-3, 2),
+        ("finished", 3e-3, 2),
+    }
+    assert all(run.params["weight_decay"] == 0.1 for run in runs)
