@@ -31,6 +31,7 @@ PAGES = (
     "docs/sweeps.md",
     "docs/query.md",
     "docs/monitor.md",
+    "docs/machines.md",
     "docs/format.md",
     "docs/sources.md",
     "docs/reliability.md",
@@ -56,6 +57,8 @@ RUN_PAGES = (
 """The pages whose blocks are run."""
 ON_SCRIPTS = re.compile(r"script: |after |[a-z]+\.py becomes [a-z]+\.py$")
 """Scripts of docs/training.md, which tests/integration/test_training_page.py runs."""
+ON_SERVER = "run against a server of the tests: "
+"""Blocks that tests/integration runs, with a host that is there."""
 _FENCE = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.S
 )
@@ -99,7 +102,8 @@ EXECUTED = [
     pytest.param(block, id=str(block), marks=[pytest.mark.needs_tool("jq")] * ("jq " in block.code))
     for block in blocks(*RUN_PAGES)
     # The training loop is left to the test below that also looks at what it wrote.
-    if block.kind in ("sh", "python") and not block.note.startswith((NOT_RUN, "file: ", CONTINUES))
+    if block.kind in ("sh", "python")
+    and not block.note.startswith((NOT_RUN, ON_SERVER, "file: ", CONTINUES))
     if not ON_SCRIPTS.match(block.note)
 ]
 
@@ -177,7 +181,7 @@ def test_block_runs(block: Block, folder: Path) -> None:
 def test_block_is_of_a_known_kind(block: Block) -> None:
     of_page = {"docs/contributing.md": "", "docs/training.md": "diff", "docs/monitor.md": "toml"}
     assert block.kind in ("sh", "python", "text", "json", of_page.get(block.page, "text"))
-    known = (NOT_RUN, CONTINUES, "generated: ", "file: ", "")
+    known = (NOT_RUN, ON_SERVER, CONTINUES, "generated: ", "file: ", "")
     is_known = any(block.note.startswith(note) if note else not block.note for note in known)
     assert is_known or ON_SCRIPTS.match(block.note)
 
