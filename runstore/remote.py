@@ -8,6 +8,7 @@ may build such a command.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -61,6 +62,15 @@ class Remote:
         if match is None:
             raise RemoteError(f"{text[:MAX_CHARS]!r} is no [user@]host:path; {_EXPECTED}")
         return cls(checked_host(match["place"]), checked_path(match["path"]))
+
+
+def is_remote(text: str) -> bool:
+    """Tell whether a root is on another machine: `host:path`, unless something here is called so.
+
+    As scp tells them apart; a directory here with a colon in its name is `./a:b`.
+    """
+    head, colon, _ = text.partition(":")
+    return bool(colon) and "/" not in head and not os.path.lexists(text)
 
 
 def checked_host(text: str) -> str:

@@ -78,6 +78,8 @@ class Link:
         """Where our own shared connection is; None where the user's is taken."""
         self._holder: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._aloud = False
+        """Somebody logs in on the terminal now: what ssh says is for them."""
         self._is_shared = True
         """Whether commands are let through one connection; a restricted login may refuse that."""
         self._closed = False
@@ -216,6 +218,7 @@ class Link:
             options.append(f"-oServerAliveInterval={ALIVE_S}")
         command = ssh_command(self.host, ["sh"], [*options, *self._path()])
         self._said.clear()
+        self._aloud = ask
         try:
             # In the group of the terminal while it may ask there.
             holder = subprocess.Popen(
@@ -229,12 +232,14 @@ class Link:
             raise self._no_ssh(error) from None
         self._holder = holder
         self._refuse_if_closed()
-        start_daemon(lambda: self._listen(holder, aloud=ask), "runstore-link")
+        start_daemon(lambda: self._listen(holder), "runstore-link")
         try:
             is_ready = self._wait_until_ready(holder, None if ask else self._patience_s())
         except BaseException:
             self._end_holder()
             raise
+        finally:
+            self._aloud = False
         if not is_ready:
             self._give_up(holder)
 
@@ -262,14 +267,14 @@ class Link:
                 alarm.cancel()
         return False
 
-    def _listen(self, holder: subprocess.Popen[bytes], *, aloud: bool) -> None:
+    def _listen(self, holder: subprocess.Popen[bytes]) -> None:
         """Keep what ssh says, and pass it on while somebody logs in."""
         assert holder.stderr is not None
         while line := holder.stderr.readline(4096):
             text = printable(line.decode(errors="replace").strip())
             if text:
                 self._said.append(text)
-                if aloud and not _is_noise(text):
+                if self._aloud and not _is_noise(text):
                     sys.stderr.write(f"{text}\n")
 
     def _give_up(self, holder: subprocess.Popen[bytes]) -> None:

@@ -16,6 +16,10 @@ LOCK = ".pulled.lock"
 FOLDER = "pulled"
 
 
+class BusyError(RunStoreError):
+    """Another process fills the same directory."""
+
+
 def default_place(source: Remote) -> Path:
     """Return `pulled/hpc1/scratch/me/runs`: the host and the path, below the current directory."""
     return below(Path(FOLDER), source)
@@ -51,7 +55,7 @@ def claim(place: Path, source: Remote) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise RunStoreError(f"{place}: another pull is at work there; it brings the same") from None
+        raise BusyError(f"{place}: another pull is at work there; it brings the same") from None
     except OSError:
         pass  # a file system without locks: two pulls at once are then the user's to avoid
     if NAME not in names:
