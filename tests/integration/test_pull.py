@@ -639,8 +639,9 @@ def test_recipe_of_the_page_works_as_it_stands(
     lines = [line for block in blocks for line in block.splitlines()]
     assert lines
     home = tmp_path / "home"
-    with runstore.init(root=home / "runs", name="there", resume="never"):
-        pass
+    for root in (home / "runs", tmp_path / "runs"):
+        with runstore.init(root=root, name="there", resume="never"):
+            pass
     key = (server.folder / "client.pub").read_text()
     start = f'cd {home}; exec sh -c \\"$SSH_ORIGINAL_COMMAND\\"'
     (server.folder / "authorized").write_text(f'command="{start}" {key}')
