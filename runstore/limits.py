@@ -83,6 +83,8 @@ NOTE_TEXT_BYTES = 64 << 10
 """The text of a note (docs/format.md): people read it."""
 NOTE_BYTES = 512 << 10
 """The document of a note: JSON may write six bytes for one of the text."""
+PULLED_BYTES = 64 << 10
+"""`pulled.json`, where a copy comes from: seven short values."""
 NOTES_KEPT = 1000
 """Notes of a run, the newest."""
 NOTES_BYTES_KEPT = 4 << 20

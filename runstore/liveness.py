@@ -9,8 +9,9 @@
 5. The heartbeat: seen to change on this viewer's own monotonic clock, never compared with a
    time that another machine wrote.
 
-A copy of a run (its events file has another inode than the one written in it) can prove nothing
-but an end: the original may go on elsewhere.
+A copy of a run (its events file has another inode than the one written in it) can prove no death:
+the original may go on elsewhere. It proves an end; and a life, while a heartbeat is seen to change
+from one pull to the next.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class Liveness:
         if exited is not None and not _is_alive_here(ProcessIdentity.from_record(opened)):
             return _exit_without_end(state, exited)
         if not is_original(opened, events_file):
-            return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
+            return self._of_copy(state, opened)
         found = self._by_process(state, opened) or _by_lock(state, opened, events_file)
         if found is not None and found.is_proven_alive:
             return found
@@ -170,7 +171,7 @@ class Liveness:
             return _not_started(state)
         file = RunPaths(state.path).stream("exec", state.attempt)
         if not is_original(opened, file):
-            return Status("unknown", f"a copy of a run on {_host(opened)}; {_last_sign(state)}")
+            return self._of_copy(state, opened)
         watcher = ProcessIdentity.from_record(opened)
         command = ProcessIdentity.from_record({**opened, **(execution.started or {})})
         if command != watcher and _is_alive_here(command):
@@ -234,6 +235,12 @@ class Liveness:
         if told.word in HALTED:
             return Status("stalled", f"Slurm job {job} is {told.word.lower()}")
         return _elsewhere(state, f"Slurm job {job} runs on {_host(opened)}")
+
+    def _of_copy(self, state: RunState, opened: JsonObject) -> Status:
+        host, seen = _host(opened), self._beat_seen
+        if seen is not None and self._monotonic() - seen <= BEAT_MISSED_S:
+            return _elsewhere(state, f"a copy of a run on {host}, whose heart beats")
+        return Status("unknown", f"a copy of a run on {host}; {_last_sign(state)}")
 
     def _by_heartbeat(self, state: RunState, opened: JsonObject) -> Status:
         host = _host(opened)

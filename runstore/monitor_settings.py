@@ -79,6 +79,11 @@ def state_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     return _place("XDG_STATE_HOME", ".local/state", "tui.json", environ)
 
 
+def hosts_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where copies of other machines' runs are kept; None for a user without a home."""
+    return _place("XDG_CACHE_HOME", ".cache", "hosts", environ)
+
+
 def _place(variable: str, default: str, name: str, environ: Mapping[str, str]) -> Path | None:
     """Return a path below a base directory; one that is not absolute is passed over, as XDG says.
 

@@ -20,6 +20,7 @@ from runstore.environment import user_name
 from runstore.errors import NotWritableError, RunStoreError
 from runstore.limits import NOTE_BYTES, NOTE_TEXT_BYTES, NOTES_BYTES_KEPT, NOTES_KEPT
 from runstore.paths import RunPaths, id_order, new_run_id
+from runstore.pulled import origin_of
 from runstore.records import (
     JsonObject,
     RecordError,
@@ -30,7 +31,7 @@ from runstore.records import (
 )
 from runstore.regular import read_regular, why_unreadable
 from runstore.sources import NATIVE, recognise
-from runstore.text import printable, printable_lines
+from runstore.text import printable, printable_lines, shell_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,9 @@ def add_note(run_dir: Path, text: str, *, now: float | None = None) -> Path:
         RunStoreError: nothing or too much was written, or the run is another tool's.
         NotWritableError: the directory takes no file.
     """
-    text = _checked(text)
+    text = checked_text(text)
     refuse_foreign(run_dir, "a note")
+    refuse_pulled(run_dir, "a note")
     seconds = time.time() if now is None else now
     facts = {"time": seconds, "text": text, "user": user_name(), "host": socket.gethostname()}
     directory = RunPaths(run_dir).notes
@@ -97,7 +99,12 @@ def add_note(run_dir: Path, text: str, *, now: float | None = None) -> Path:
     return path
 
 
-def _checked(text: str) -> str:
+def checked_text(text: str) -> str:
+    """Return the text of a note as it is written, without blank ends.
+
+    Raises:
+        RunStoreError: nothing is left, or more than 64 KiB.
+    """
     text = str(without_surrogates(text.strip()))
     size = len(text.encode())
     if not text:
@@ -128,6 +135,20 @@ def refuse_foreign(run_dir: Path, what: str) -> None:
     if source is not NATIVE:
         kind = f"a run of {source.name}" if source else "no run"
         raise RunStoreError(f"{run_dir}: {kind}; {what} is kept only in a run that runstore wrote")
+
+
+def refuse_pulled(run_dir: Path, what: str) -> None:
+    """Refuse to put something into a copy that `runstore pull` keeps: the original has its own.
+
+    Raises:
+        RunStoreError: it is one.
+    """
+    origin = origin_of(run_dir)
+    if origin is not None:
+        raise RunStoreError(
+            f"{run_dir}: a copy of {origin.source}, where {what} belongs; watch it by "
+            f"runstore-tui {shell_word(origin.source)}, or write there"
+        )
 
 
 def make_folder(directory: Path) -> None:

@@ -8,6 +8,7 @@ may build such a command.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ SSH_OPTIONS = (
     # No terminal there: what is read are files.
     "-T",
 )
+"""What ssh is told where nothing is known of the user's own configuration (`runstore.ssh`)."""
 
 
 class RemoteError(RunStoreError):
@@ -46,6 +48,9 @@ class Remote:
     path: str
     """On that machine, as it is; relative to the user's home there. `~` has no meaning."""
 
+    def __str__(self) -> str:
+        return f"{self.host}:{self.path}"
+
     @classmethod
     def parse(cls, text: str) -> Remote:
         """Return what `[user@]host:path` means.
@@ -57,6 +62,15 @@ class Remote:
         if match is None:
             raise RemoteError(f"{text[:MAX_CHARS]!r} is no [user@]host:path; {_EXPECTED}")
         return cls(checked_host(match["place"]), checked_path(match["path"]))
+
+
+def is_remote(text: str) -> bool:
+    """Tell whether a root is on another machine: `host:path`, unless something here is called so.
+
+    As scp tells them apart; a directory here with a colon in its name is `./a:b`.
+    """
+    head, colon, _ = text.partition(":")
+    return bool(colon) and "/" not in head and not os.path.lexists(text)
 
 
 def checked_host(text: str) -> str:
@@ -81,36 +95,66 @@ def checked_path(text: str) -> str:
     return text
 
 
-def ssh_command(host: str, command: Sequence[str]) -> list[str]:
+def ssh_command(
+    host: str, command: Sequence[str], options: Sequence[str] = SSH_OPTIONS
+) -> list[str]:
     """Return the arguments of ssh that run `command` on a host, each word quoted for its shell.
+
+    Args:
+        host: `[user@]host`.
+        command: the program and its arguments.
+        options: of ssh: ours, never a user's text.
 
     Raises:
         RemoteError: the host, or a word of the command, may not be given to ssh.
     """
-    user, at, name = checked_host(host).rpartition("@")
     words = [checked_path(word) for word in command]
-    return ["ssh", *SSH_OPTIONS, "--", f"{user}{at}{name.strip('[]')}", shlex.join(words)]
+    return ["ssh", *options, "--", _name_for_ssh(host), shlex.join(words)]
 
 
-def rsync_command(options: Sequence[str], source: Remote, target: str) -> list[str]:
+def ssh_question(host: str, question: Sequence[str]) -> list[str]:
+    """Return the arguments of ssh that ask it about a host; no command is run there.
+
+    Args:
+        host: `[user@]host`.
+        question: `-G` for the configuration, `-O check` for a living connection: ours.
+
+    Raises:
+        RemoteError: the host may not be given to ssh.
+    """
+    return ["ssh", *question, "--", _name_for_ssh(host)]
+
+
+def _name_for_ssh(host: str) -> str:
+    user, at, name = checked_host(host).rpartition("@")
+    return f"{user}{at}{name.strip('[]')}"
+
+
+def rsync_command(
+    options: Sequence[str], source: Remote, target: str, ssh: Sequence[str] = SSH_OPTIONS
+) -> list[str]:
     """Return the arguments of rsync that bring a remote directory into a local one.
 
     Args:
         options: what is copied and how: ours, never a user's text.
         source: the directory on the other machine.
         target: the local directory.
+        ssh: options of ssh: ours, too.
     """
     operand = f"{checked_host(source.host)}:{_behind_colon(checked_path(source.path))}"
     # -s: the path is sent over the protocol, no shell on the other side reads it.
     return [
-        *("rsync", "-s", "-e", shlex.join(["ssh", *SSH_OPTIONS])),
+        *("rsync", "-s", "-e", shlex.join(["ssh", *ssh])),
         *(*options, "--", operand, _local(target)),
     ]
 
 
 def _behind_colon(path: str) -> str:
     """Return a path that rsync takes for no daemon's module: not `host::x`, not `rsync://x`."""
-    return "/" + path.lstrip("/") if path.startswith("/") else f"./{path}"
+    if path.startswith("/"):
+        return "/" + path.lstrip("/")
+    # rsync 3.5 takes `./../x` for `x`.
+    return path if path.startswith("../") else f"./{path}"
 
 
 def _local(path: str) -> str:

@@ -40,20 +40,24 @@ class Request:
     """When the file was made, in Unix seconds of the file system's clock."""
 
 
-def why_refused(state: RunState) -> str:
+def why_refused(state: RunState, *, is_asked_there: bool = False) -> str:
     """Return why a run cannot be asked for anything, in a few words; empty when it can.
 
     Only a run that is seen to be alive: a file that a dead one leaves there would stop its next
     attempt at once.
+
+    Args:
+        state: the run.
+        is_asked_there: it is a copy that is kept up to date, and asked on its own machine.
     """
     if state.source != NATIVE.name:
         return f"it is a run of {printable(state.source)}, which takes no requests of runstore"
+    if not is_asked_there and _is_copy(state):
+        return "it is a copy: the run itself is elsewhere"
     if state.status.is_proven_alive:
         return ""
     if state.status.word == "pending":
         return "it is pending: `runstore cancel` takes it out of the queue"
-    if _is_copy(state):
-        return "it is a copy: the run itself is elsewhere"
     return f"it is {state.status.word}: only a live run takes requests"
 
 
@@ -80,13 +84,13 @@ def ask(state: RunState, kind: Kind) -> Request:
     return make(state.path, kind)
 
 
-def check(state: RunState, kind: Kind) -> None:
+def check(state: RunState, kind: Kind, *, is_asked_there: bool = False) -> None:
     """Refuse what `why_refused` names.
 
     Raises:
         RequestError: the run is not alive, is a copy, or is another tool's.
     """
-    why = why_refused(state)
+    why = why_refused(state, is_asked_there=is_asked_there)
     if why:
         raise RequestError(printable(state.name), kind, why)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from runstore.attempt_facts import Attempt
 from runstore.job_facts import job_facts
 from runstore.notes import Note, Notes, read_notes
+from runstore.pulled import origin_of
 from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
 from runstore.sources import NATIVE
@@ -38,6 +40,7 @@ def summary(state: RunState) -> JsonObject:
         "last": split_nonfinite(measured(state)),
         "best": asdict(best) if best else None,
         "slurm": _job(state),
+        "pulled": _pulled(state.path),
     }
 
 
@@ -52,6 +55,13 @@ def _job(state: RunState) -> JsonObject | None:
         "restarts": facts.restarts,
         "time_left_s": facts.time_left_s,
     }
+
+
+def _pulled(run_dir: Path) -> JsonObject | None:
+    origin = origin_of(run_dir)
+    if origin is None:
+        return None
+    return {"host": origin.host, "source": str(origin.source), "time": origin.time}
 
 
 def measured(state: RunState) -> dict[str, float]:

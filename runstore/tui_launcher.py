@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,7 +23,11 @@ from runstore.completion.parameters import DIRECTORY, RUN
 from runstore.errors import RootNotFoundError, RunStoreError
 from runstore.manual import CONTEXT, Manual, ManualCommand
 from runstore.monitor_settings import FASTEST_FPS, SLOWEST_FPS, THEMES, Settings
+from runstore.remote import is_remote
 from runstore.text import guard_streams
+
+if TYPE_CHECKING:
+    from tui.hosts import Hosts
 
 USAGE_ERROR = 2
 COMPLETE = "_RUNSTORE_TUI_COMPLETE"
@@ -33,6 +38,7 @@ MANUAL = Manual(
     examples={
         "Watch the runs below ./runs": "runstore-tui",
         "Watch two roots, one of them on a share": "runstore-tui runs /mnt/shared/runs",
+        "This machine and a cluster's in one screen": "runstore-tui hpc1:/scratch/me/runs ./runs",
         "A line per change, kept in a file too": "runstore-tui --plain | tee changes.txt",
         "The list as text, every ten seconds": "watch -n 10 runstore-tui --once",
         "The names of all runs": "runstore-tui --once --json | jq -r '.runs[].name'",
@@ -58,10 +64,12 @@ MANUAL = Manual(
         "COLUMNS": "the width of --once where the output is no terminal, instead of 120",
         "TERM": "unset, or dumb: as with --once; linux, the console: as with --ascii",
         "XDG_CONFIG_HOME": "where runstore/tui.toml is, the file of settings, instead of ~/.config",
+        "XDG_CACHE_HOME": "where runstore/hosts is, the copies of other machines' runs, instead of "
+        "~/.cache",
         "XDG_STATE_HOME": "where runstore/tui.json is, what the next start finds again: view, "
         "sort, filter, columns, marks, axes of charts; instead of ~/.local/state",
     },
-    see=("runstore ls", "runstore show", "docs/monitor.md", "docs/json.md"),
+    see=("runstore ls", "runstore pull", "docs/monitor.md", "docs/machines.md", "docs/json.md"),
 )
 
 
@@ -157,9 +165,11 @@ def command(
 ) -> None:
     """Watch the runs below each ROOT, live.
 
-    ROOT defaults to $RUNSTORE_ROOT, then to ./runs; it may be a run itself. Nothing is written
-    there, but for what a key notes about a run or asks of it, and no server is started. Without a
-    terminal the output is that of --once. Press ? for the keys, and : for everything by its name.
+    ROOT defaults to $RUNSTORE_ROOT, then to ./runs; it may be a run itself, or `[user@]host:path`
+    on another machine, watched through a copy that ssh and rsync keep up to date. Nothing is
+    written there, but for what a key notes about a run or asks of it, and no server is started.
+    Without a terminal the output is that of --once. Press ? for the keys, and : for everything by
+    its name.
 
     What is chosen, such as the view or the marked runs, is found again at the next start.
     """
@@ -171,15 +181,41 @@ def command(
     require_own_tui()
     if column_map is not None:
         _choose_columns(column_map)
+    watched, hosts = _hosts(watched)
     if screenshot is not None:
         _screenshot(watched, screenshot, size, settings)
     elif said["plain"]:
         _refuse_both(said)
-        _plain(watched, wanted, settings)
+        _plain(watched, wanted, settings, hosts)
     elif said["once"] or said["as_json"] or wanted or not _is_screen():
-        sys.exit(_once(watched, wanted, settings, as_json=said["as_json"]))
+        sys.exit(_once(watched, wanted, settings, hosts, as_json=said["as_json"]))
     else:
-        sys.exit(_screen(watched, settings))
+        sys.exit(_screen(watched, settings, hosts))
+
+
+def _hosts(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Hosts | None]:
+    """Return where the roots are looked at here, and the other machines that some are on."""
+    if not any(is_remote(str(root)) for root in roots):
+        return roots, None
+    from tui.main import hosts_of
+
+    try:
+        places, hosts = hosts_of(roots)
+    except RunStoreError as error:
+        _refuse(str(error))
+    return tuple(places), hosts
+
+
+def _log_in(hosts: Hosts | None) -> None:
+    if hosts is None:
+        return
+    from tui.main import log_in
+
+    try:
+        log_in(hosts)
+    except KeyboardInterrupt:
+        hosts.stop()
+        sys.exit(128 + signal.SIGINT)
 
 
 def _settings(said: Mapping[str, Any]) -> Settings:
@@ -251,19 +287,39 @@ def _is_screen() -> bool:
 
 
 def _once(
-    roots: tuple[Path, ...], wanted: tuple[str, ...], settings: Settings, *, as_json: bool
+    roots: tuple[Path, ...],
+    wanted: tuple[str, ...],
+    settings: Settings,
+    hosts: Hosts | None,
+    *,
+    as_json: bool,
 ) -> int:
     from tui.main import print_once, print_once_json
 
-    there, problems = _there(roots)
+    pulled = _pulled_once(hosts)
+    there, missing = _there(roots)
+    problems = [*pulled, *missing]
     with _until_pipe_closes():
         if there and as_json:
             print_once_json(there, wanted)
         elif there:
-            print_once(there, wanted, settings)
+            print_once(there, wanted, settings, hosts)
         for problem in problems:
             click.echo(str(problem), err=True)
     return 1 if problems else 0
+
+
+def _pulled_once(hosts: Hosts | None) -> list[RunStoreError]:
+    """Bring the copies of other machines' runs up to date; return what went wrong."""
+    if hosts is None:
+        return []
+    try:
+        _log_in(hosts)
+        return hosts.pull_once()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        hosts.stop()
 
 
 def _there(roots: tuple[Path, ...]) -> tuple[list[Path], list[RootNotFoundError]]:
@@ -277,11 +333,14 @@ def _there(roots: tuple[Path, ...]) -> tuple[list[Path], list[RootNotFoundError]
     )
 
 
-def _plain(roots: tuple[Path, ...], wanted: tuple[str, ...], settings: Settings) -> None:
+def _plain(
+    roots: tuple[Path, ...], wanted: tuple[str, ...], settings: Settings, hosts: Hosts | None
+) -> None:
     from tui.main import print_changes
 
+    _log_in(hosts)
     with _until_pipe_closes():
-        sys.exit(print_changes(roots, wanted, settings))
+        sys.exit(print_changes(roots, wanted, settings, hosts))
 
 
 @contextmanager
@@ -301,12 +360,13 @@ def _until_pipe_closes() -> Iterator[None]:
         sys.exit(1)
 
 
-def _screen(roots: tuple[Path, ...], settings: Settings) -> int:
+def _screen(roots: tuple[Path, ...], settings: Settings, hosts: Hosts | None) -> int:
     if importlib.util.find_spec("textual") is None:
         _refuse("runstore-tui needs Textual: pip install 'textual>=8.2.8,<9'")
     from tui.main import run_screen
 
-    return run_screen(roots, settings)
+    _log_in(hosts)
+    return run_screen(roots, settings, hosts)
 
 
 def _screenshot(roots: tuple[Path, ...], target: Path, size: str, settings: Settings) -> None:

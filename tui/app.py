@@ -17,6 +17,7 @@ from runstore.threads import start_daemon
 
 from . import keymap, terminal
 from .catalog import Catalog
+from .hosts import Hosts
 from .palette import DARK_THEME, OWN_THEMES, THEME_NAMES, styles_for
 from .remembered import Memory
 from .screens.layout import arrange
@@ -54,6 +55,7 @@ class MonitorApp(WireMixin):
         settings: Settings = _NOTHING_SAID,
         session: Session | None = None,
         memory: Memory | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         """Watch `roots`, directories that hold runs; they may be missing.
 
@@ -62,6 +64,7 @@ class MonitorApp(WireMixin):
             settings: what the user has said of looks and manners.
             session: what was chosen the last time.
             memory: where that is kept; None for nowhere.
+            hosts: other machines, copies of whose runs some of the roots are.
         """
         super().__init__(driver_class=terminal.driver_class())
         self.settings = settings
@@ -71,7 +74,7 @@ class MonitorApp(WireMixin):
         self._saving: Thread | None = None
         self._noted = ""
         """What was last told of it."""
-        self.catalog = Catalog(roots)
+        self.catalog = Catalog(roots, hosts=hosts)
         self.watcher = Watcher(self.catalog)
         self._hints = Hints(self.catalog, self.watcher.hint)
         self._main = MainScreen(self.catalog, self.watcher, session or Session())
@@ -140,6 +143,7 @@ class MonitorApp(WireMixin):
         self.release_frames()  # those before have no list
         self._main.show_panes()
         self.watcher.start()
+        self.catalog.hosts.start()
         if not self.is_headless:
             self.set_interval(terminal.HANGUP_CHECK_S, terminal.exit_on_hangup)
         self.set_timer(0.2, self._watch_folders)
@@ -157,6 +161,7 @@ class MonitorApp(WireMixin):
             saving.join(GOODBYE_S)
         self.watcher.stop()
         self._hints.stop()
+        self.catalog.hosts.stop()
 
     def _remember(self) -> Thread | None:
         """Write what is chosen now, in a thread: the home directory may be on a file server."""

@@ -21,6 +21,7 @@ from runstore.sources import NATIVE
 from runstore.threads import start_daemon
 
 from .catalog import Entry
+from .hosts import Hosts
 from .said import Said
 
 LOOK_EVERY_S = 2.0
@@ -70,9 +71,10 @@ class Writing:
 class Beside:
     """Reads and writes what lies beside the streams of some runs."""
 
-    def __init__(self, said: Said | None = None) -> None:
-        """Tell `said` what came of a note or a request."""
+    def __init__(self, said: Said | None = None, hosts: Hosts | None = None) -> None:
+        """Tell `said` what came of a note or a request; runs of other `hosts` get them there."""
         self.said = said or Said()
+        self.hosts = hosts or Hosts()
         self._asides: OrderedDict[str, Aside] = OrderedDict()
         self._room = threading.BoundedSemaphore(JOBS_AT_ONCE)
 
@@ -129,6 +131,18 @@ class Beside:
         finally:
             aside.known, aside.looking, aside.looked_at = True, False, time.monotonic()
 
+    def is_elsewhere(self, entry: Entry) -> bool:
+        """Whether a run is a copy whose original is written to, on its host."""
+        return self.hosts.find(entry.key) is not None
+
+    def place_of(self, entry: Entry) -> str:
+        """Return where a run is: its directory, or `host:directory`."""
+        found = self.hosts.find(entry.key)
+        if found is None:
+            return str(entry.ref.path)
+        _, copy, path = found
+        return f"{copy.source}/{path}" if path else str(copy.source)
+
     def add_note(self, entry: Entry, text: str) -> Writing:
         """Begin to write a note about a run, and return how far that is."""
         aside, writing = self._aside(entry), Writing(entry, text)
@@ -138,6 +152,11 @@ class Beside:
             self.said.say_until_a_key(why)
 
         def write() -> None:
+            if self.is_elsewhere(entry):
+                name = self.hosts.add_note(entry.key, text)
+                writing.ended = True
+                self.said.say(f"noted on its host: notes/{name}; the next pull brings it")
+                return
             try:
                 path = add_note(entry.ref.path, text)
             except NotWritableError as error:
@@ -163,9 +182,13 @@ class Beside:
 
         def write() -> None:
             # Not while its lock is held: the file system may take its time.
+            is_elsewhere = self.is_elsewhere(entry)
             with entry.view() as view:
-                requests.check(view.listed, kind)
-            request = requests.make(entry.ref.path, kind)
+                requests.check(view.listed, kind, is_asked_there=is_elsewhere)
+            if is_elsewhere:
+                request = self.hosts.ask(entry.key, kind)
+            else:
+                request = requests.make(entry.ref.path, kind)
             aside.asked = (*aside.asked, Asked(request, time.monotonic()))
             self.said.say(f"{entry.name}: {requests.in_words(kind)}")
 

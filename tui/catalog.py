@@ -19,6 +19,7 @@ from pathlib import Path
 from runstore.errors import RootNotFoundError
 from runstore.limits import LISTED_READERS
 from runstore.pool import Pool
+from runstore.pulled import Pulled, origin_of
 from runstore.ranking import telling_metrics
 from runstore.sources import RunRef, open_run
 from runstore.sources.glances import unanswered
@@ -27,6 +28,7 @@ from runstore.state import RunState
 from runstore.status import Status
 from runstore.store import root_problem, sort_newest_first, walk
 
+from .hosts import Hosts
 from .kept import UNREAD, Kept
 from .renderables.facts import diverged
 from .renderables.text import from_file
@@ -313,9 +315,17 @@ def _is_below(key: str, root: Path) -> bool:
 class Catalog:
     """Every run below some roots, newest first."""
 
-    def __init__(self, roots: Sequence[Path], *, patient: bool = True) -> None:
-        """Know the runs below `roots`; who looks only once is not `patient` (see `open_run`)."""
+    def __init__(
+        self, roots: Sequence[Path], *, patient: bool = True, hosts: Hosts | None = None
+    ) -> None:
+        """Know the runs below `roots`, some of which may be copies of those on other `hosts`.
+
+        Who looks only once is not `patient` (see `open_run`).
+        """
         self.roots = tuple(roots)
+        self.hosts = hosts or Hosts()
+        self._origins: dict[str, Pulled | None] = {}
+        """Of folders that hold runs: whence they were pulled. Replaced as a whole by `scan`."""
         self._patient = patient
         self.entries: list[Entry] = []
         """Replaced as a whole by `scan`, so a reference to it stays consistent."""
@@ -362,6 +372,7 @@ class Catalog:
         if left := self._left_behind(entries, missing):
             entries += left
             sort_newest_first(entries, lambda entry: entry.ref)
+        self._origins = {folder: origin_of(Path(folder) / "run") for folder in _folders(entries)}
         changed = (
             not self.scanned
             or (missing, why) != (self.missing, self.why_missing)
@@ -369,8 +380,7 @@ class Catalog:
         )
         if changed:
             self._by_key = {entry.key: entry for entry in entries}
-            folders = {entry.key[: entry.key.rfind("/") + 1] for entry in entries}
-            self.folders = frozenset(str(Path(folder)) for folder in folders)
+            self.folders = frozenset(_folders(entries))
             with self._lock:
                 self._count_anew(entries)
                 for kept in (self._ended, self._alive, self._in_full):
@@ -415,6 +425,21 @@ class Catalog:
             if not entry.away:
                 entry.away, entry.read_at = True, 0.0
         return left
+
+    def told(self, root: Path) -> str:
+        """Return a root as the user has named it: a copy by its place on its host."""
+        return self.hosts.told.get(str(root), str(root))
+
+    def pulled_at(self, entry: Entry) -> float | None:
+        """Return when a run was pulled from another machine, in Unix seconds.
+
+        None for a run of this machine; 0 for one whose copy was never whole.
+        """
+        folder = str(Path(entry.key[: entry.key.rfind("/") + 1]))
+        origin, known = self._origins.get(folder), self.hosts.pulled_at(entry.key)
+        if origin is None and known is None:
+            return None
+        return max((origin.time if origin else None) or 0.0, known or 0.0)
 
     def _count_anew(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -511,3 +536,10 @@ class Catalog:
         """Return the metrics of the newest runs, the most telling first."""
         newest = self.entries[:RANKED_ROWS]
         return telling_metrics(name for entry in newest for name in entry.kept.metric_names)
+
+
+def _folders(entries: Sequence[Entry]) -> set[str]:
+    """Return the folders in which runs lie."""
+    return {
+        str(Path(folder)) for folder in {entry.key[: entry.key.rfind("/") + 1] for entry in entries}
+    }

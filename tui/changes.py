@@ -45,7 +45,7 @@ class ChangeLog:
     def __init__(self, catalog: Catalog, now: float) -> None:
         """Tell what changes in `catalog` from the monotonic time `now` on."""
         self._catalog = catalog
-        self._roots = RootNames(catalog.roots)
+        self._roots = RootNames(catalog.roots, catalog.hosts.names)
         self._begun = now
         self._told: dict[str, _Told] = {}
         self._labels: dict[str, str] = {}
@@ -93,13 +93,14 @@ class ChangeLog:
     def _first_line(self) -> str:
         counts = Counter(entry.word for entry in self._catalog.entries if entry.glanced)
         words = ", ".join(f"{number:,} {word}" for word, number in status_counts(counts))
-        places = ", ".join(from_file(str(root)) for root in self._catalog.roots)
+        places = ", ".join(from_file(self._catalog.told(root)) for root in self._catalog.roots)
         total = f"{run_count(len(self._catalog.entries))} in {places}"
         return _stamped(f"{total}: {words}" if words else total)
 
     def _problem_lines(self, problem: str | None) -> Iterator[str]:
         # Not strict: the thread that scans sets one after the other.
         found = dict(zip(map(str, self._catalog.missing), self._catalog.why_missing, strict=False))
+        found |= {host.name: host.problem for host in self._catalog.hosts.hosts if host.problem}
         if problem is not None:
             found["runs"] = f"cannot be looked for: {problem}"
         for place in self._problems.keys() - found.keys():

@@ -159,6 +159,8 @@ KEYS = (
     Key("left,h", "← h", "right(-1)", "to the left when enlarged, or back", views=_SAMPLES),
     Key("right,l", "→ l", "right(1)", "to the right when enlarged, or on", views=_SAMPLES),
     Key("v", "v", "look", "colours, shades or characters", views=_SAMPLES),
+    # ---- hosts
+    Key("r", "r", "again", "pull from all machines and ask them, now", "now", views=("hosts",)),
 )
 
 EVERYDAY = (

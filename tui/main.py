@@ -11,13 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runstore.monitor_settings import Settings, state_path
+from runstore.errors import RunStoreError
+from runstore.monitor_settings import Settings, hosts_path, state_path
 from runstore.threads import start_daemon
 
 from .remembered import Memory
 from .renderables.ascii import as_ascii
 from .session import Session
+
+if TYPE_CHECKING:
+    from .hosts import Hosts
 
 _NOTHING_SAID = Settings()
 _OF_THE_TERMINAL = {"terminal": "ansi-dark", "terminal-light": "ansi-light"}
@@ -30,7 +35,34 @@ PIPE_WIDTH = 120
 """Cells of a line when the output is no terminal and COLUMNS does not say otherwise."""
 
 
-def run_screen(roots: Sequence[Path], settings: Settings) -> int:
+def hosts_of(roots: Sequence[Path]) -> tuple[list[Path], Hosts | None]:
+    """Return where each root is looked at here, and the other machines that some of them are on.
+
+    Raises:
+        RunStoreError: one of them is no name of a host, or there is no place for copies.
+    """
+    from runstore.pull.place import below
+    from runstore.remote import Remote, is_remote
+
+    from . import pulling
+
+    remotes = {root: Remote.parse(str(root)) for root in roots if is_remote(str(root))}
+    if not remotes:
+        return list(roots), None
+    cache = hosts_path()
+    if cache is None:
+        raise RunStoreError("there is no home directory for copies of runs; set $XDG_CACHE_HOME")
+    hosts = pulling.hosts_of(list(remotes.values()), cache)
+    return [below(cache, remotes[root]) if root in remotes else root for root in roots], hosts
+
+
+def log_in(hosts: Hosts) -> None:
+    """Connect to other machines while ssh may still ask on the terminal."""
+    ask = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    hosts.log_in(ask=ask, say=lambda text: sys.stderr.write(f"runstore-tui: {text}\n"))
+
+
+def run_screen(roots: Sequence[Path], settings: Settings, hosts: Hosts | None = None) -> int:
     """Show the live screen until the user leaves; return the exit status."""
     if has_few_colors(os.environ) and "TEXTUAL_THEME" not in os.environ:
         settings = settings.over(Settings(theme="terminal"))
@@ -43,8 +75,12 @@ def run_screen(roots: Sequence[Path], settings: Settings) -> int:
     gc.freeze()
     gc.enable()
     loading.join(HOME_PATIENCE_S)
-    app = MonitorApp(roots, settings, *(found[0] if found else _nothing_remembered()))
-    app.run(mouse=settings.mouse is not False)
+    app = MonitorApp(roots, settings, *(found[0] if found else _nothing_remembered()), hosts)
+    try:
+        app.run(mouse=settings.mouse is not False)
+    finally:
+        if hosts is not None:
+            hosts.stop()
     status = app.return_code or 0
     _leave_if_the_terminal_is_gone(status)
     return status
@@ -99,7 +135,12 @@ def save_screenshot(
     target.write_text(asyncio.run(take()), encoding="utf-8")
 
 
-def print_once(roots: Sequence[Path], wanted: Sequence[str], settings: Settings) -> None:
+def print_once(
+    roots: Sequence[Path],
+    wanted: Sequence[str],
+    settings: Settings,
+    hosts: Hosts | None = None,
+) -> None:
     """Write the screen as plain text to standard output.
 
     Raises:
@@ -109,7 +150,7 @@ def print_once(roots: Sequence[Path], wanted: Sequence[str], settings: Settings)
 
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
     finish = _finish(settings)
-    for line in once(roots, wanted, width):
+    for line in once(roots, wanted, width, hosts):
         sys.stdout.write(finish(line) + "\n")
 
 
@@ -126,13 +167,19 @@ def print_once_json(roots: Sequence[Path], wanted: Sequence[str]) -> None:
         sys.stdout.write(piece)
 
 
-def print_changes(roots: Sequence[Path], wanted: Sequence[str], settings: Settings) -> int:
+def print_changes(
+    roots: Sequence[Path],
+    wanted: Sequence[str],
+    settings: Settings,
+    hosts: Hosts | None = None,
+) -> int:
     """Write a line for each change until Ctrl-C; return the exit status.
 
     Args:
         roots: where to look.
         wanted: runs whose changes alone are told; empty for all.
         settings: what the user has said.
+        hosts: other machines, copies of whose runs some of the roots are.
 
     Raises:
         RunStoreError: A wanted run is not there.
@@ -146,10 +193,11 @@ def print_changes(roots: Sequence[Path], wanted: Sequence[str], settings: Settin
     from .watch import Watcher
 
     finish = _finish(settings)
-    catalog = Catalog([find(name, roots[0]).path for name in wanted] or roots)
+    catalog = Catalog([find(name, roots[0]).path for name in wanted] or roots, hosts=hosts)
     watcher = Watcher(catalog)
     log = ChangeLog(catalog, time.monotonic())
     watcher.start()
+    catalog.hosts.start()
     try:
         while True:
             watcher.look_after()
@@ -163,6 +211,7 @@ def print_changes(roots: Sequence[Path], wanted: Sequence[str], settings: Settin
         return 128 + signal.SIGINT
     finally:
         watcher.stop()
+        catalog.hosts.stop()
 
 
 def _finish(settings: Settings) -> Callable[[str], str]:

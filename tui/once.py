@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from runstore.lookup import find
 from runstore.patience import Patience
 from runstore.pool import Pool
+from runstore.pulled import origin_of
 from runstore.ranking import telling_metrics
 from runstore.records import JsonObject, escape_controls, without_surrogates
 from runstore.sources import RunRef, looked_for
@@ -20,6 +22,7 @@ from runstore.store import discover
 from runstore.summary import full_summary, summary
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
+from .hosts import Hosts
 from .renderables import details, run_columns, run_table
 from .renderables.curves import run_chart
 from .renderables.epochs import epochs
@@ -34,7 +37,9 @@ READS_AT_LEAST = 16
 """A read takes less than it may where lines are long or files many."""
 
 
-def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[str]:
+def once(
+    roots: Sequence[Path], wanted: Sequence[str], width: int, hosts: Hosts | None = None
+) -> Iterable[str]:
     """Yield the lines of the run list, and of the detail of the runs that were asked for.
 
     Args:
@@ -42,6 +47,7 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
         wanted: Runs to show in full: paths, ids, unique prefixes or `latest`. Without any, a
             single run is shown in full.
         width: Cells.
+        hosts: Other machines, copies of whose runs some of the roots are.
 
     Raises:
         RootNotFoundError: A root is not there.
@@ -51,7 +57,7 @@ def once(roots: Sequence[Path], wanted: Sequence[str], width: int) -> Iterable[s
     shown = [find(name, roots[0]) for name in wanted]
     for _ in glanced(shown):  # so that it is known what Slurm says of runs outside of the roots
         pass
-    yield from _list(roots, refs, width)
+    yield from _list(roots, refs, width, hosts or Hosts())
     for ref in shown or (refs if len(refs) == 1 else []):
         yield from _detail(_read(ref), width)
 
@@ -108,8 +114,8 @@ def _read(ref: RunRef) -> Entry:
     return entry
 
 
-def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable[str]:
-    places = ", ".join(from_file(str(root)) for root in roots)
+def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int, hosts: Hosts) -> Iterable[str]:
+    places = ", ".join(from_file(hosts.told.get(str(root), str(root))) for root in roots)
     metrics, found = _facts(refs, width)
     counts = "  ".join(
         f"{number:,} {word}" for word, number in status_counts(Counter(one.word for one in found))
@@ -118,12 +124,19 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int) -> Iterable
     if not refs:
         yield f"no runs yet in {places}; looked for: {looked_for()}"
         return
-    names = RootNames(roots)
-    found = [names.marked(facts, ref.place) for facts, ref in zip(found, refs, strict=True)]
+    names = RootNames(roots, hosts.names)
+    found = [_placed(facts, ref, names) for facts, ref in zip(found, refs, strict=True)]
     columns = run_columns.plan_columns(width, metrics, tell_apart(found))
     yield plain(run_table.header(columns)).rstrip()
     for facts in tell_apart(found):
         yield plain(run_table.row(facts, columns, time.time())).rstrip()
+
+
+def _placed(facts: Facts, ref: RunRef, names: RootNames) -> Facts:
+    """Return the facts of a run with what its place tells: its root, and when it was pulled."""
+    origin = origin_of(ref.path)
+    pulled_at = None if origin is None else origin.time or 0.0
+    return replace(names.marked(facts, ref.place), pulled_at=pulled_at)
 
 
 def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:

@@ -28,7 +28,7 @@ class Scene:
     listed: Sequence[Entry] = ()
     """The runs of the list, in its order."""
     beside: Beside = field(default_factory=Beside)
-    """Notes of runs, and requests to them."""
+    """Notes of runs, and requests to them; and their hosts."""
     said: Said = field(default_factory=Said)
     """What an action came to, for the last line."""
 

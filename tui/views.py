@@ -1,4 +1,4 @@
-"""The eight views, once: their names, numbers and what each is for. Pure."""
+"""The nine views, once: their names, numbers and what each is for. Pure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ VIEWS = (
     View("log", "Log", "events and output, followed and searched"),
     View("system", "System", "CPU, memory and GPUs, per rank"),
     View("samples", "Samples", "images per epoch"),
+    View("hosts", "Hosts", "free GPUs, load and memory of each machine, and whose runs"),
 )
 NAMES = tuple(view.name for view in VIEWS)
 

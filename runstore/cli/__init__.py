@@ -36,6 +36,7 @@ COMMANDS = {
     "journal": "Print all runs as commented lines to run again.",
     "ls": "List the runs below a root.",
     "note": "Write a note about a run.",
+    "pull": "Copy the runs of another machine, again and again.",
     "query": "Ask the runs below a root a question in SQL.",
     "reproduce": "Print how to run a run again from the same code, or do it.",
     "resume": "Start a run's command again, as its next attempt.",

@@ -16,6 +16,7 @@ from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
 from runstore.paths import listed_name, looks_like_run_id
 from runstore.pool import Packed, Pool
+from runstore.pulled import origin_of
 from runstore.ranking import most_telling, telling_metrics
 from runstore.run_filter import Query, StateSubject
 from runstore.sources import NATIVE, looked_for, unread
@@ -80,6 +81,8 @@ class _Listed(NamedTuple):
     last: Packed[float]
     """The latest values; of many metrics those that people look at first."""
     source: str
+    pulled: str
+    """Whence it was copied, and when; empty for a run that was not."""
 
 
 def _called(state: RunState, root: Path) -> str:
@@ -106,6 +109,7 @@ def _listed(state: RunState, pool: Pool, root: Path) -> _Listed:
         BETWEEN.join(cells),
         Packed({name: last[name] for name in most_telling(last)}, pool),
         state.source,
+        origin.told() if (origin := origin_of(state.path)) else "",
     )
 
 
@@ -116,6 +120,8 @@ def _lines(states: Iterable[RunState], root: Path) -> Iterator[str]:
     header = ["RUN", "STATUS", "EPOCH", "STEP", *metrics, "BEST", "DURATION", "CREATED", "REASON"]
     if any(run.source != NATIVE.name for run in runs):
         header.insert(-1, "SOURCE")
+    if any(run.pulled for run in runs):
+        header.insert(-1, "PULLED")
     return table(_Rows(header, metrics, runs), right=range(2, LEFT_CELLS + len(metrics) + 2))
 
 
@@ -133,7 +139,9 @@ class _Rows:
             cells = run.cells.split(BETWEEN)
             values = [metric(run.last.get(name)) for name in self._metrics]
             source = [run.source] * ("SOURCE" in self._header)
-            yield [*cells[:LEFT_CELLS], *values, *cells[LEFT_CELLS:-1], *source, cells[-1]]
+            pulled = [run.pulled or NOTHING] * ("PULLED" in self._header)
+            ends = [*source, *pulled, cells[-1]]
+            yield [*cells[:LEFT_CELLS], *values, *cells[LEFT_CELLS:-1], *ends]
 
 
 def _reason(state: RunState) -> str:

@@ -16,6 +16,7 @@ from runstore.lookup import find
 from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.numbers import duration, local_time, metric, of_total
 from runstore.paths import RunPaths
+from runstore.pulled import origin_of
 from runstore.ranking import is_bookkeeping, rank_metrics
 from runstore.reader import read_whole
 from runstore.records import JsonObject, integer, metric_values, number
@@ -79,6 +80,7 @@ def _facts(state: RunState) -> list[str]:
         "name": "" if state.name == state.id else state.name,
         "path": str(state.path),
         "source": "" if state.source == "native" else state.source,
+        "pulled": _pulled(state),
         "status": status,
         "degraded": state.degraded,
         "params": "  ".join(f"{key}={value}" for key, value in state.params.items()),
@@ -96,6 +98,11 @@ def _facts(state: RunState) -> list[str]:
         "commit": _commit(state.git, state.path) if state.git else "",
     }
     return [f"{key:9} {printable(value)}" for key, value in facts.items() if value]
+
+
+def _pulled(state: RunState) -> str:
+    origin = origin_of(state.path)
+    return f"from {origin.source}, {origin.told().partition(', ')[2]}" if origin else ""
 
 
 def _one_line(notes: object) -> str:

@@ -2,69 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import runstore
+from tests.ssh_server import SshServer, Tool
 from tests.terminal import MONITOR, ROOT, Terminal
 from tui.views import VIEWS
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
 
-Tool = Callable[[str], str]
-
 pytestmark = [
     pytest.mark.needs_tool("ssh", "sshd", "ssh-keygen"),
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
-def ssh(tmp_path: Path, tool: Tool, wait_until: WaitUntil) -> Iterator[list[str]]:
+def ssh(tmp_path: Path, tool: Tool) -> Iterator[list[str]]:
     """A server on loopback with keys of its own; yield the client's command line."""
-    for name in ("host", "client"):
-        subprocess.run(
-            [tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)],
-            check=True,
-        )
-    port = free_port()
-    (tmp_path / "authorized").write_text((tmp_path / "client.pub").read_text())
-    (tmp_path / "sshd.conf").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path / 'host'}\n"
-        f"AuthorizedKeysFile {tmp_path / 'authorized'}\nPidFile none\nUsePAM no\n"
-        "StrictModes no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-        "AcceptEnv COLORTERM\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd refuses to start without it
-    with (tmp_path / "sshd.log").open("w") as log:
-        server = subprocess.Popen(
-            [tool("sshd"), "-D", "-e", "-f", str(tmp_path / "sshd.conf")], stderr=log
-        )
+    server = SshServer(tmp_path / "ssh", tool)
+    server.start()
     try:
-        wait_until(lambda: "listening" in (tmp_path / "sshd.log").read_text(), what="sshd")
-        yield [
-            *(tool("ssh"), "-tt", "-F", "none", "-i", str(tmp_path / "client"), "-p", str(port)),
-            *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
-            *("-o", "LogLevel=ERROR", "-o", "SendEnv=COLORTERM", "127.0.0.1"),
-        ]
+        yield [str(server.bin / "ssh"), "-tt", "-o", "SendEnv=COLORTERM", "hpc1"]
     finally:
-        server.terminate()
-        server.wait()
+        server.stop()
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=["80x24", "160x45"])

@@ -56,6 +56,8 @@ async def test_every_view_looks_as_it_did(
     different = []
     async with app.run_test(size=size) as pilot:
         for number, view in enumerate(NAMES, 1):
+            if view == "hosts":  # shows the machine that it runs on: tests/ui/test_hosts.py
+                continue
             await pilot.press(str(number))
             picture = settled_text(await _settled(app, pilot))
             kept = KEPT / f"{view}-{state}-{size[0]}x{size[1]}.txt"

@@ -32,6 +32,7 @@ PAGES = (
     "docs/slurm.md",
     "docs/query.md",
     "docs/monitor.md",
+    "docs/machines.md",
     "docs/format.md",
     "docs/sources.md",
     "docs/reliability.md",
@@ -59,6 +60,8 @@ RUN_PAGES = (
 RUN_ELSEWHERE = re.compile(r"script: |after |[a-z]+\.py becomes [a-z]+\.py$|on Slurm: ")
 """Scripts of docs/training.md, and commands on a cluster: tests/integration/test_training_page.py
 and test_slurm_page.py run."""
+ON_SERVER = "run against a server of the tests: "
+"""Blocks that tests/integration runs, with a host that is there."""
 _FENCE = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.S
 )
@@ -102,7 +105,8 @@ EXECUTED = [
     pytest.param(block, id=str(block), marks=[pytest.mark.needs_tool("jq")] * ("jq " in block.code))
     for block in blocks(*RUN_PAGES)
     # The training loop is left to the test below that also looks at what it wrote.
-    if block.kind in ("sh", "python") and not block.note.startswith((NOT_RUN, "file: ", CONTINUES))
+    if block.kind in ("sh", "python")
+    and not block.note.startswith((NOT_RUN, ON_SERVER, "file: ", CONTINUES))
     if not RUN_ELSEWHERE.match(block.note)
 ]
 
@@ -180,7 +184,7 @@ def test_block_runs(block: Block, folder: Path) -> None:
 def test_block_is_of_a_known_kind(block: Block) -> None:
     of_page = {"docs/contributing.md": "", "docs/training.md": "diff", "docs/monitor.md": "toml"}
     assert block.kind in ("sh", "python", "text", "json", of_page.get(block.page, "text"))
-    known = (NOT_RUN, CONTINUES, "generated: ", "file: ", "")
+    known = (NOT_RUN, ON_SERVER, CONTINUES, "generated: ", "file: ", "")
     is_known = any(block.note.startswith(note) if note else not block.note for note in known)
     assert is_known or RUN_ELSEWHERE.match(block.note)
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from runstore.liveness import Liveness, lock_is_free, span
+from runstore.liveness import BEAT_MISSED_S, Liveness, lock_is_free, span
 from runstore.process import ProcessIdentity, current_process, is_stopped, start_time
 from runstore.progress import Progress
 from runstore.records import decode, encode
@@ -126,6 +126,30 @@ def test_copy_of_a_run_proves_nothing(
     status = status_of(tmp_path / "copy")
     assert status.word == "unknown"
     assert status.reason.startswith("a copy of a run on ")
+
+
+def test_copy_that_is_kept_up_to_date_shows_a_life_and_no_death(
+    tmp_path: Path, run_dir: Path, process: subprocess.Popen[str]
+) -> None:
+    """Of a process that is long gone here: a copy does not know, and must not tell."""
+    copy, now = tmp_path / "copy", [1000.0]
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("*.tmp"))
+    process.kill()
+    process.wait()
+    reader, liveness = NativeReader(copy, patient=False), Liveness(lambda: now[0])
+
+    def judged(beat: int) -> Status:
+        document = json.loads((copy / "progress.json").read_text())
+        (copy / "progress.json").write_text(json.dumps({**document, "beat": beat}))
+        reader.glance()
+        return liveness.judge(reader.state, copy / "events-0001.jsonl")
+
+    assert judged(100).word == "unknown"
+    now[0] += 5
+    assert judged(105).word == "running"
+    assert "whose heart beats" in judged(105).reason
+    now[0] += BEAT_MISSED_S + 1
+    assert judged(105).word == "unknown"
 
 
 def test_copy_of_an_ended_run_has_its_end(tmp_path: Path, run_dir: Path) -> None:

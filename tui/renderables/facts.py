@@ -69,6 +69,8 @@ class Facts:
     """When the time limit of its Slurm job is over, Unix seconds; None without one."""
     is_nan: bool = False
     """One of the newest values is NaN or infinite, perhaps one that has no column."""
+    pulled_at: float | None = None
+    """When it was pulled from another machine, Unix seconds; None for a run of this machine."""
     apart: tuple[str, str] = ("", "")
     """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,20 @@ from .text import from_file
 class RootNames:
     """The shortest names that tell some roots apart: the ends of their paths."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
-        """Name `roots`, as the user has given them."""
+    def __init__(self, roots: Sequence[Path], given: Mapping[str, str] | None = None) -> None:
+        """Name `roots`, as the user has given them.
+
+        Args:
+            roots: where runs are.
+            given: names of some of them: copies of what is on other machines have those of hosts.
+        """
+        given = given or {}
         several = list(dict.fromkeys(map(str, roots)))
-        names = _shortest([_parts(root) for root in several]) if len(several) > 1 else []
-        pairs = zip(several, map(from_file, names), strict=False)
+        own = [root for root in several if root not in given]
+        names = dict(given)
+        if len(several) > 1:
+            names |= zip(own, _shortest([_parts(root) for root in own]), strict=True)
+        pairs = [(root, from_file(names[root])) for root in several if root in names]
         # The longest path first: a root may lie in another one.
         self._pairs = sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)
 

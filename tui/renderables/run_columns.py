@@ -14,6 +14,7 @@ from .text import from_file
 
 STATUS, NAME, SOURCE, EPOCH, DONE = "@status", "@run", "@source", "@epoch", "@done"
 PERCENT, RATE, ETA, LEFT, TOOK = "@percent", "@rate", "@eta", "@left", "@took"
+PULLED = "@pulled"
 """What columns are called that are no metric and no parameter."""
 PARAM = "params."
 """In front of a parameter's name."""
@@ -28,8 +29,11 @@ TITLES = {
     ETA: "ETA",
     LEFT: "LEFT",
     TOOK: "TOOK",
+    PULLED: "PULLED",
 }
 
+_UNSORTED = frozenset({PERCENT, PULLED})
+"""Columns that nothing is sorted by."""
 STATUS_WIDTH = 13
 """A glyph, a blank, and the longest word: `interrupted`."""
 GLYPH_WIDTH = 2
@@ -41,6 +45,7 @@ TIME_WIDTH = 6
 LEFT_WIDTH = 7
 """A time, and the mark of one that is not enough."""
 PERCENT_WIDTH = 4
+PULLED_WIDTH = 6
 MIN_EPOCH, MAX_EPOCH = 5, 9
 MIN_NAME, MAX_NAME = 14, 36
 SHORTEST_NAME = 8
@@ -92,14 +97,14 @@ class Columns:
         start += self.name + 1
         for column in self.cells:
             if start <= x < start + column.width:
-                return DONE if column.id == PERCENT else column.id
+                return {PERCENT: DONE, PULLED: ""}.get(column.id, column.id)
             start += column.width + 1
         return ""
 
     @property
     def ids(self) -> list[str]:
         """What can be sorted by, from left to right."""
-        return [STATUS, NAME, *(column.id for column in self.cells if column.id != PERCENT)]
+        return [STATUS, NAME, *(column.id for column in self.cells if column.id not in _UNSORTED)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,8 @@ class _Wants(NamedTuple):
     rates: bool
     left: bool
     """Whether a job with a time limit is among them."""
+    pulled: bool
+    """Whether a copy of another machine's run is among them."""
 
 
 def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
@@ -166,6 +173,7 @@ def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
         source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
         rates=not foreign or NATIVE.name in sources,
         left=any(one.job_end is not None for one in shown),
+        pulled=any(one.pulled_at is not None for one in shown),
     )
 
 
@@ -196,7 +204,9 @@ class _Sizes:
 
 def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> Columns:
     fixed = _fixed(wants)
-    if wants.left and width < SMALL:  # one metric comes before the pace, which the ETA tells too
+    if (
+        wants.left or wants.pulled
+    ) and width < SMALL:  # one metric comes before the pace, which the ETA tells too
         fixed = [one for one in fixed if one.id != RATE]
     bar_width = 4 if width < SMALL else 6 if width < 100 else 10
     room = width - STATUS_WIDTH - 1 - bar_width - 1 - sum(one.width + 1 for one in fixed)
@@ -237,6 +247,7 @@ def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> 
 def _fixed(wants: _Wants) -> list[Column]:
     return [
         Column(EPOCH, wants.epoch),
+        *([Column(PULLED, PULLED_WIDTH)] if wants.pulled else []),
         *([Column(RATE, RATE_WIDTH), Column(ETA, TIME_WIDTH)] if wants.rates else []),
         *([Column(LEFT, LEFT_WIDTH)] if wants.left else []),
     ]

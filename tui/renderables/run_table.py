@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runstore.numbers import NOTHING, duration, metric, percent, rate
+from runstore.numbers import NOTHING, age, duration, metric, percent, rate
 
 from .bars import ENDED, bar
 from .facts import GLYPHS, STATUS_ROLES, Facts
@@ -25,6 +25,9 @@ from .run_columns import (
     name_width,
 )
 from .text import Line, Span, fit, line, line_width, shorten
+
+OLD_S = 180.0
+"""A copy that is kept up to date is at most a minute old, or something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ def _cell(facts: Facts, column: Column, now_s: float) -> Line:
             return (_quantity(duration(facts.eta_s), width),)
         case "@left":
             return (_time_left(facts, width, now_s),)
+        case "@pulled":
+            return (_pulled(facts, width, now_s),)
         case "@took":
             return (_quantity(duration(facts.duration_s), width, "dim"),)
     if column.id.startswith(PARAM):
@@ -206,6 +211,16 @@ def _time_left(facts: Facts, width: int, now_s: float) -> Span:
     left_s = max(0.0, facts.job_end - now_s)
     is_short = facts.eta_s is not None and facts.eta_s > left_s
     return _quantity(f"{duration(left_s)}{'!' if is_short else ' '}", width, "bad" * is_short)
+
+
+def _pulled(facts: Facts, width: int, now_s: float) -> Span:
+    """Return how old the copy is; one that should be newer stands out."""
+    if facts.pulled_at is None:
+        return _quantity(NOTHING, width)
+    if not facts.pulled_at:
+        return _quantity("never", width, "warn")
+    old_s = now_s - facts.pulled_at
+    return _quantity(age(old_s).removesuffix(" ago"), width, "warn" if old_s > OLD_S else "dim")
 
 
 def _quantity(text: str, width: int, role: str = "") -> Span:

@@ -26,7 +26,10 @@ def ask(app: App[None], beside: Beside, entry: Entry, kind: Kind) -> None:
             beside.said.say("the run is being read: try again in a moment")
             return
         state = view.listed
-        name, why = printable(state.name), why_refused(state)
+        name, why = (
+            printable(state.name),
+            why_refused(state, is_asked_there=beside.is_elsewhere(entry)),
+        )
         told = f"{state.status.word}: {printable(state.status.reason)}"
     if why:
         beside.said.say(f"{name}: {why}")
@@ -36,5 +39,5 @@ def ask(app: App[None], beside: Beside, entry: Entry, kind: Kind) -> None:
         if yes:
             beside.ask(entry, kind)
 
-    facts = [name, f"{printable(str(entry.ref.path))}", told]
+    facts = [name, printable(beside.place_of(entry)), told]
     app.push_screen(ConfirmScreen(_ASKED[kind], facts, _WILL[kind]), answered)

@@ -32,7 +32,7 @@ def why_empty(
     if missing:
         return [
             EMPTY,
-            *(_missing_line(str(root), why, width) for root, why in missing),
+            *(_missing_line(catalog.told(root), why, width) for root, why in missing),
             line("  ", Span("Waiting: it is shown as soon as it can be read.", "dim")),
         ]
     if problem:
@@ -40,7 +40,10 @@ def why_empty(
         return [EMPTY, *(line("  ", Span(text)) for text in textwrap.wrap(told, width - 4))]
     if not catalog.scanned:
         return [EMPTY, line("  ", Span("Looking for runs …", "dim"))]
-    return _no_runs_yet(", ".join(str(root) for root in catalog.roots), width)
+    if away := [host for host in catalog.hosts.hosts if not host.is_reached]:
+        waits = [f"{host.name}: {host.problem or 'waiting for the first pull …'}" for host in away]
+        return [EMPTY, *(line("  ", Span(shorten(from_file(text), width - 4))) for text in waits)]
+    return _no_runs_yet(", ".join(map(catalog.told, catalog.roots)), width)
 
 
 def missing_roots(catalog: Catalog) -> list[tuple[Path, str]]:

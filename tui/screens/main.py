@@ -65,8 +65,10 @@ class MainScreen(MainKeys):
         self.runs_list.empty, self.runs_list.session = self._nothing, self.session
         self.runs_list.letters = self.letters
         self.take_filter(self.session.filter)
+        self.query_one("#tabs", TabLine).has_hosts = bool(self.catalog.hosts.hosts)
         self._bell.notice(self.catalog.entries)  # as they are drawn first
-        self.runs_list.root_names = RootNames(self.catalog.roots)
+        self.runs_list.root_names = RootNames(self.catalog.roots, self.catalog.hosts.names)
+        self.runs_list.pulled_at = self.catalog.pulled_at
         self.fill_list(None)
         self.update_lines()
 
@@ -157,6 +159,8 @@ class MainScreen(MainKeys):
             for pane in self.visible_panes():
                 if pane.FOLLOWS_CLOCK:
                     pane.redraw()
+            if self.runs_list.shows_ages:
+                self.runs_list.redraw()
 
     def list_again(self) -> None:
         """List the runs anew: something else is asked for."""
@@ -182,7 +186,7 @@ class MainScreen(MainKeys):
         total = run_count(len(entries))
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
-            roots=from_file(" ".join(str(root) for root in self.catalog.roots)),
+            roots=from_file(" ".join(map(self.catalog.told, self.catalog.roots))),
             runs=f"{len(listed):,} of {total}" if self.leaves_out else total,
             counts=tuple(status_counts(self.catalog.status_counts())),
             place=runs_list.place if runs_list.display else "",
@@ -217,7 +221,10 @@ class MainScreen(MainKeys):
         notes = [note] if (note := self.order_note()) and self.runs_list.display else []
         notes += ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
-        notes += [_gone(str(root), why) for root, why in missing_roots(self.catalog)[:1]]
+        notes += self._of_hosts()
+        notes += [
+            _gone(self.catalog.told(root), why) for root, why in missing_roots(self.catalog)[:1]
+        ]
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
         if unread > TELL_UNREAD:
             notes.append(f"{unread:,} runs are still to be read")
@@ -228,6 +235,12 @@ class MainScreen(MainKeys):
     def _fitting(self, said: str) -> str:
         # Where it would not fit at all, the hints would have the whole line.
         return shorten(said, self.size.width - 12)
+
+    def _of_hosts(self) -> list[str]:
+        """Return what is wrong with other machines: one thing, and how many more."""
+        problems = self.catalog.hosts.problems()
+        more = f" (and {len(problems) - 1} more: 9)" if len(problems) > 1 else ""
+        return [f"{from_file(problem)}{more}" for problem in problems[:1]]
 
     def _wanted(self) -> list[str]:
         """Return what each listed run has to be, in words."""
@@ -277,6 +290,7 @@ class MainScreen(MainKeys):
 
     def action_rescan(self) -> None:
         """Read everything again."""
+        self.catalog.hosts.hurry()
         self.watcher.rescan()
 
 

@@ -87,7 +87,7 @@ class PaletteScreen(ChoiceScreen):
         searched = ((e, f"{e.kept.told}\n{e.key}\n{e.word}".lower()) for e in self._catalog.entries)
         holding = (entry for entry, text in searched if all(word in text for word in words))
         entries = list(islice(holding, MOST_RUNS))
-        names = RootNames(self._catalog.roots)
+        names = RootNames(self._catalog.roots, self._catalog.hosts.names)
         read = {entry.key: names.marked(facts, entry.key) for entry, facts in _facts(entries)}
         told = {
             key: f"{facts.name} {facts.apart[0]}  {facts.word}".replace("   ", "  ")

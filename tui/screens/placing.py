@@ -31,7 +31,7 @@ class PlacedPanes(ListKeys):
         super().__init__(catalog, session)
         self.said = Said()
         """What an action came to, for the last line."""
-        self.beside = Beside(self.said)
+        self.beside = Beside(self.said, catalog.hosts)
         self.alone = ""
         """The pane that has the whole screen."""
         self.selected: Entry | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 
+from runstore.numbers import age
+
 from ..beside import Beside
 from ..catalog import Entry, RunView
 from ..renderables import badges
 from ..renderables.notes import requests
 from ..renderables.run_page import Around
-from ..renderables.text import Line
+from ..renderables.text import Line, Span, from_file, line
 
 
 def around(beside: Beside, entry: Entry, view: RunView) -> Around:
@@ -23,10 +25,21 @@ def around(beside: Beside, entry: Entry, view: RunView) -> Around:
         time.time(),
         alive=view.listed.status.is_proven_alive,
     )
-    return Around(aside.notes, told, aside.superseded)
+    return Around(aside.notes, [*_pulled(beside, entry), *told], aside.superseded)
 
 
 def stands_out(beside: Beside, entry: Entry, view: RunView) -> list[Line]:
     """Return the lines about badges and requests, for a pane with little room."""
     found = badges.of(view.full, whole=view.full is not view.listed)
     return [*badges.lines(found), *around(beside, entry, view).requests]
+
+
+def _pulled(beside: Beside, entry: Entry) -> list[Line]:
+    """Return whence a copy was pulled, and when."""
+    if not beside.is_elsewhere(entry):
+        return []
+    at = beside.hosts.pulled_at(entry.key)
+    when = age(time.time() - at) if at is not None else "not in this session"
+    return [
+        line(Span("pulled   ", "dim"), from_file(beside.place_of(entry)), Span(f"  {when}", "dim"))
+    ]

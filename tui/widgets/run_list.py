@@ -19,6 +19,7 @@ from ..renderables.run_columns import (
     INDENT,
     MIN_NAME,
     PARAM,
+    PULLED,
     STATUS_WIDTH,
     Choice,
     Columns,
@@ -62,6 +63,8 @@ class RunList(LinesWidget, can_focus=True):
         self._first_column = 0
         """How many columns are scrolled out to the left."""
         self.root_names = RootNames(())
+        self.pulled_at: Callable[[Entry], float | None] = _of_this_machine
+        """When a run was pulled from another machine, in Unix seconds."""
         self._cursor = 0
         self._top = 0
         self._stays_on_top = False
@@ -140,6 +143,11 @@ class RunList(LinesWidget, can_focus=True):
     def shown(self) -> tuple[str, ...]:
         """Keys of the visible runs."""
         return self._shown
+
+    @property
+    def shows_ages(self) -> bool:
+        """Whether copies of other machines' runs are on screen, which become older."""
+        return any(column.id == PULLED for column in self.columns.cells)
 
     @property
     def place(self) -> str:
@@ -319,6 +327,10 @@ class RunList(LinesWidget, can_focus=True):
                     facts = self.root_names.marked(facts_of(view.listed), row.key)
                     self._facts[row.key] = facts
                     self._outdated.discard(row.key)
+        # A copy becomes older, and new again, without a change of the run.
+        pulled_at = self.pulled_at(row)
+        if facts is not None and facts.pulled_at != pulled_at:
+            facts = self._facts[row.key] = replace(facts, pulled_at=pulled_at)
         return facts
 
     # ---- events --------------------------------------------------------------------------------
@@ -374,6 +386,10 @@ class _Marks:
             return " "
         letters = {self._letters.get(key, "•") for key in marked}
         return letters.pop() if len(letters) == 1 else "•"
+
+
+def _of_this_machine(_: Entry) -> float | None:
+    return None
 
 
 def _group_facts(row: GroupRow) -> Facts:

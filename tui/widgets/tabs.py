@@ -9,12 +9,16 @@ from ..messages import ViewChosen
 from ..renderables.text import Line, Span, line, spread
 from .lines import LinesWidget
 
+HOSTS = "hosts"
+
 
 class TabLine(LinesWidget):
     """One line; a click chooses a view."""
 
     view = "runs"
     marked = 0
+    has_hosts = False
+    """Other machines are watched: the view of them has its tab also where it is not looked at."""
 
     def update_from(self, view: str, marked: int) -> None:
         """Show another view as the current one, and how many runs are marked."""
@@ -46,6 +50,8 @@ class TabLine(LinesWidget):
         found = []
         for number, view in enumerate(views.NAMES, 1):
             is_on = view == self.view
+            if view == HOSTS and not (is_on or self.has_hosts):
+                continue  # with it, eight titles no longer fit into 80 columns
             text = str(number) if short and not is_on else views.title(view)
             found.append((f" {text} ", "tab-on" if is_on else "tab", view))
         return found

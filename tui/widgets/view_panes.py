@@ -14,6 +14,7 @@ _HOMES = {
     "log": ("log_pane", "LogPane"),
     "system": ("system_pane", "SystemPane"),
     "samples": ("samples_pane", "SamplesPane"),
+    "hosts": ("hosts_pane", "HostsPane"),
 }
 
 

@@ -1,0 +1,82 @@
+"""Where a copy lies: one directory for each directory over there, and nothing else in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import posixpath
+from pathlib import Path
+
+from runstore.errors import NotWritableError, RunStoreError
+from runstore.pulled import NAME, Pulled, read, write
+from runstore.remote import Remote
+from runstore.text import shell_word
+
+LOCK = ".pulled.lock"
+FOLDER = "pulled"
+
+
+class BusyError(RunStoreError):
+    """Another process fills the same directory."""
+
+
+def default_place(source: Remote) -> Path:
+    """Return `pulled/hpc1/scratch/me/runs`: the host and the path, below the current directory."""
+    return below(Path(FOLDER), source)
+
+
+def below(folder: Path, source: Remote) -> Path:
+    """Return where a copy lies in a folder of copies."""
+    host = source.host.replace("[", "").replace("]", "")
+    path = posixpath.normpath(source.path)
+    return folder.joinpath(host, *(part for part in path.split("/") if part not in ("", ".", "..")))
+
+
+def claim(place: Path, source: Remote) -> int:
+    """Make the directory of a copy, or take the one that is there; return its lock.
+
+    Returns:
+        A descriptor: nobody else fills the directory until it is closed.
+
+    Raises:
+        RunStoreError: it holds something else, or another pull is at work in it.
+        NotWritableError: it cannot be made, or takes no file.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        names = [name for name in os.listdir(place) if name != LOCK]
+        _refuse_another(place, source, names)
+        lock = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if isinstance(error, RunStoreError):
+            raise
+        raise NotWritableError(place, "a copy", error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise BusyError(f"{place}: another pull is at work there; it brings the same") from None
+    except OSError:
+        pass  # a file system without locks: two pulls at once are then the user's to avoid
+    if NAME not in names:
+        # Before anything else: a pull that is cut short can be gone on with.
+        try:
+            write(place, Pulled(source))
+        except OSError as error:
+            os.close(lock)
+            raise NotWritableError(place, "a copy", error) from error
+    return lock
+
+
+def _refuse_another(place: Path, source: Remote, names: list[str]) -> None:
+    known = read(place)
+    if known is not None and known.source != source:
+        raise RunStoreError(f"{place}: a copy of {known.source}; {_another(place, source)}")
+    if known is None and names:
+        raise RunStoreError(
+            f"{place}: not empty, and no pull has filled it; {_another(place, source)}"
+        )
+
+
+def _another(place: Path, source: Remote) -> str:
+    return f"give each copy a directory of its own, such as {shell_word(below(place, source))}"
