@@ -207,10 +207,11 @@ def bash_lines(entry: Entry, here: str) -> Iterator[str]:
         if about:
             yield f"# {printable(about, limit=20_000)}"
     yield from (f"# {line}" for line in note_lines(entry.notes))
-    yield from _commands(entry.origin, here)
+    yield from _commands(entry, here)
 
 
-def _commands(origin: Provenance, here: str) -> Iterator[str]:
+def _commands(entry: Entry, here: str) -> Iterator[str]:
+    origin = entry.origin
     line = line_of(origin, here)
     if line is None:
         yield "# no command on record"
@@ -220,6 +221,9 @@ def _commands(origin: Provenance, here: str) -> Iterator[str]:
     else:
         if not origin.has_arguments:
             yield "# without its arguments, which are not on record:"
+        if origin.needs_handing:
+            again = command_line(["runstore", "reproduce", str(entry.state.path)])
+            yield f"# parameters came from a launcher; with them: {again}"
         yield line
     if origin.newest_command is not None:
         newest = command_line(origin.as_typed(origin.newest_command))
@@ -328,4 +332,4 @@ def markdown_lines(entry: Entry, day_before: str) -> Iterator[str]:
     if entry.notes.notes:
         yield ""
     # No line of it can end the block: it begins with a comment or a word of a shell.
-    yield from ("```sh", *_commands(entry.origin, ""), "```", "")
+    yield from ("```sh", *_commands(entry, ""), "```", "")

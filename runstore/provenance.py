@@ -5,6 +5,7 @@ A run directory may come from anywhere, so each fact has the type that it should
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.paths import RunPaths
-from runstore.records import whole
+from runstore.records import integer, whole
 from runstore.sources.formats import MLFLOW, NATIVE
 from runstore.state import RunState
 
@@ -73,6 +74,8 @@ class Provenance:
     environment: Mapping[str, str]
     """Of the variables those that are recorded."""
     code: Code
+    handed: Mapping[str, Any]
+    """Parameters that a launcher handed to the run: no command line need have them."""
     newest_command: tuple[str, ...] | None = None
     """That of the newest attempt, where it is another one."""
     exec_options: tuple[str, ...] | None = None
@@ -86,6 +89,12 @@ class Provenance:
         if self.exec_options is None:
             return list(command)
         return ["runstore", "exec", *self.exec_options, "--", *command]
+
+    @property
+    def needs_handing(self) -> bool:
+        """Whether the command alone would not have the parameters that a launcher handed over."""
+        command = self.command or ()
+        return not all(_is_in(command, value) for value in self.handed.values())
 
 
 def provenance(state: RunState) -> Provenance:
@@ -111,9 +120,27 @@ def provenance(state: RunState) -> Provenance:
         versions=_texts(facts.get("versions")),
         environment=_texts(facts.get("environment")),
         code=_code(state.git, state.path),
+        handed=_handed(state),
         newest_command=newest if newest != command else None,
         exec_options=_exec_options(facts) if first is not None and first.execution else None,
     )
+
+
+def _handed(state: RunState) -> Mapping[str, Any]:
+    params = state.info.get("params")
+    if state.source != NATIVE.name or not state.info or not isinstance(params, dict):
+        return {}
+    first = state.attempts.get(1)
+    own = integer((first.opened if first else None) or {}, "pid")
+    planner = integer(state.info, "pid")
+    if planner is None:
+        # Who only plans a run is no process of it: its first attempt tells how it was started. The
+        # cell of a function has no command that would be it alone.
+        begun = (first.begun if first else None) or {}
+        is_launched = "command" in state.info and (first is None or "command" in begun)
+    else:
+        is_launched = own is not None and planner != own
+    return params if is_launched else {}
 
 
 def _exec_options(facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -151,6 +178,12 @@ def _is_regular(path: Path) -> bool:
         return path.is_file() and not path.is_symlink()
     except OSError:
         return False
+
+
+def _is_in(command: Sequence[str], value: Any) -> bool:
+    """Tell whether a value is a word of a command, or stands behind the `=` of one."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return any(text in (word, word.partition("=")[2]) for word in command)
 
 
 def _words(command: Any) -> tuple[str, ...] | None:

@@ -16,7 +16,6 @@ from runstore.errors import RunStoreError
 from runstore.patches import FilePatch, file_patches
 from runstore.paths import new_run_id
 from runstore.provenance import SHORT_COMMIT, Provenance, provenance
-from runstore.records import integer
 from runstore.repository import Repository, apply_patch
 from runstore.secret_shapes import REDACTED
 from runstore.state import RunState
@@ -68,7 +67,7 @@ class Reproduction:
         """The variables that the command gets."""
         recorded = self.origin.environment
         known = {n: recorded[n] for n in DECIDING if n in recorded and recorded[n] != REDACTED}
-        handed = handed_params(self.state)
+        handed = self.origin.handed
         if handed:
             known[RUN_VARIABLE] = str(self.cwd / "runs" / self.new_id)
             known[PARAMS_VARIABLE] = orjson.dumps(handed).decode()
@@ -119,18 +118,6 @@ def reproduction(
     plan = Reproduction(state, origin, found, where, new_id)
     plan.lacks = [*_lacks_of_commit(plan, repository), *_lacks_of_patch(plan), *_others(plan)]
     return plan
-
-
-def handed_params(state: RunState) -> dict[str, object]:
-    """Return the parameters that a launcher handed to the run, which no command line has."""
-    params = state.info.get("params")
-    first = state.attempts.get(1)
-    pid, own = integer(state.info, "pid"), integer((first.opened if first else None) or {}, "pid")
-    # Whoever wrote run.json was another process.
-    is_launched = pid is not None and own is not None and pid != own
-    if not is_launched or not isinstance(params, dict):
-        return {}
-    return params
 
 
 def _repository(origin: Provenance, named: Path | None) -> Repository | None:

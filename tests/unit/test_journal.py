@@ -466,3 +466,30 @@ def test_note_of_nothing_is_refused_in_one_line(tmp_path: Path, words: list[str]
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert not (run / "notes").exists()
+
+
+def test_cell_of_a_sweep_says_when_its_command_alone_lacks_its_parameters(tmp_path: Path) -> None:
+    """What `{NAME}` put into the command is there; what only RUNSTORE_PARAMS has is not."""
+    script = "import runstore; runstore.init().finish()"
+    sweep = [*PROGRAM, "sweep", "--root", "runs", "--grid", "lr=0.5", "seed=1"]
+    for name, words in (("whole", ["{lr}", "--seed={seed}"]), ("handed", ["{lr}"])):
+        command = [sys.executable, "-c", script, *words]
+        subprocess.run(
+            [*sweep, "--name", name, "--", *command],
+            cwd=tmp_path,
+            env=environment(),
+            check=True,
+            capture_output=True,
+        )
+    whole, handed = (
+        journal(
+            "--root", tmp_path / "runs", "--filter", "handed/" if name == "handed" else "whole/"
+        )
+        for name in ("whole", "handed")
+    )
+    assert "launcher" not in whole
+    (told,) = [line for line in handed.splitlines() if "launcher" in line]
+    again = told.partition("with them: ")[2]
+    assert again.startswith("runstore reproduce ")
+    printed = call(*again.split()[1:]).stdout
+    assert 'RUNSTORE_PARAMS=\'{"lr":0.5,"seed":1}\'' in printed
