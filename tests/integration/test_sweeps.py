@@ -59,6 +59,8 @@ with runstore.init(args, save_every="1ep") as run:
         for _ in run.train(range(4)):
             run.track(loss=step())
             time.sleep(float(os.environ.get("STEP_S", "0.03")))
+            while os.path.exists("hold"):
+                time.sleep(0.02)
         with open(run.path / "trained", "a") as file:
             file.write(f"{run.attempt} {epoch}\\n")
 """
@@ -169,15 +171,19 @@ def test_all_killed_in_the_middle_and_the_same_call_goes_on(
 
 @pytest.mark.timeout(180)
 def test_cells_outlive_the_sweep_and_are_waited_for(here: Path, wait_until: WaitUntil) -> None:
+    hold, said = here / "hold", here / "said"
+    hold.touch()
     process = start()
-    wait_until(lambda: any(trained(cell) for cell in cells(here)), 60)
+    wait_until(lambda: [status(cell) for cell in cells(here)].count("running") == 2, 60)
     process.kill()
     process.communicate()
-    alive = [cell for cell in cells(here) if status(cell) == "running"]
-    assert alive
-    code, printed = sweep()
-    assert code == 0, printed
-    assert "waiting for it" in printed
+    with said.open("w") as file:
+        command = [*RUNSTORE, "sweep", *CALL, "--", *COMMAND]
+        again = subprocess.Popen(command, stdout=file, stderr=file)
+    wait_until(lambda: said.read_text().count("waiting for it") == 2, 60)
+    assert "started" not in said.read_text()
+    hold.unlink()
+    assert again.wait(120) == 0, said.read_text()
     assert_complete(here)
     assert all(runstore.load(cell).state.attempt == 1 for cell in cells(here))
     assert all(Counter(trained(cell)).most_common(1)[0][1] == 1 for cell in cells(here))
