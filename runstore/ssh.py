@@ -292,9 +292,12 @@ class Link:
         if status == SSH_FAILED or status is None:
             raise LinkError(self.host, told(said[-1] if said else "it has closed the connection"))
         if status < 0:
-            raise LinkError(self.host, "it does not answer")
+            raise LinkError(self.host, self._silent(self._patience_s()))
         # Let in, and the shell refused: a login for rsync alone. Each command then has its own.
         self._is_shared = False
+
+    def _silent(self, waited_s: float) -> str:
+        return f"no answer within {waited_s:g} s; see what `ssh {self.host} true` waits for"
 
     def _end_holder(self) -> None:
         holder, self._holder = self._holder, None
@@ -334,7 +337,7 @@ class Link:
         if status == SSH_FAILED:
             raise LinkError(self.host, told(said or "it has closed the connection"))
         if status < 0:
-            raise LinkError(self.host, "it does not answer")
+            raise LinkError(self.host, self._silent(wait_s))
         return Answer(status, output.decode(errors="replace"), said)
 
 

@@ -11,7 +11,7 @@ from runstore.atomic import write_document
 from runstore.environment import user_name
 from runstore.errors import NotWritableError, RunStoreError
 from runstore.limits import TAG_CHANGE_BYTES, TAG_CHARS
-from runstore.notes import make_folder, refuse_foreign
+from runstore.notes import make_folder, refuse_foreign, refuse_pulled
 from runstore.paths import RunPaths, id_order, id_time, new_run_id
 from runstore.records import encode, without_surrogates
 from runstore.tags import read_tag_changes
@@ -41,6 +41,7 @@ def change_tags(
     if both := [tag for tag in added if tag in removed]:
         raise RunStoreError(f"the tag {both[0]!r} is to be given and taken away: which of them?")
     refuse_foreign(run_dir, "a tag")
+    refuse_pulled(run_dir, "a tag")
     seconds = time.time() if now is None else now
     facts = {
         "time": seconds,

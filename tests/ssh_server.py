@@ -47,7 +47,10 @@ class SshServer:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\n"
             f"AuthorizedKeysFile {folder / 'authorized'}\nPidFile none\nUsePAM no\n"
             "StrictModes no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-            f"AcceptEnv COLORTERM\nSetEnv PATH={self.there}:{os.environ['PATH']}\n{settings}"
+            # No start-up files of whoever runs the tests: a shell that is killed in the middle of
+            # one may leave a lock behind, and the next one waits for it.
+            f"AcceptEnv COLORTERM\n"
+            f"SetEnv PATH={self.there}:{os.environ['PATH']} HOME={folder}\n{settings}"
         )
         self.configure("")
         program = self.bin / "ssh"

@@ -13,7 +13,7 @@ from runstore.errors import RunStoreError
 from runstore.limits import NOTE_TEXT_BYTES
 from runstore.lookup import find
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.notes import add_note, refuse_foreign
+from runstore.notes import add_note, refuse_foreign, refuse_pulled
 from runstore.text import printable
 
 SCISSORS = "# ------------------------ >8 ------------------------"
@@ -51,6 +51,7 @@ def command(run: str, words: tuple[str, ...], root: Path) -> None:
     ref = find(run, root, watched, around=False)
     # Before somebody has written a page.
     refuse_foreign(ref.path, "a note")
+    refuse_pulled(ref.path, "a note")
     text = " ".join(words) if words else _edited(ref.name)
     if words == ("-",):
         text = _from_input()

@@ -14,7 +14,7 @@ from runstore.completion.parameters import RUN
 from runstore.errors import RunNotFoundError, RunStoreError
 from runstore.lookup import find
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.notes import refuse_foreign
+from runstore.notes import refuse_foreign, refuse_pulled
 from runstore.sources import RunRef
 from runstore.sources.glances import glanced
 from runstore.tagging import change_tags, checked_tag
@@ -74,6 +74,7 @@ def command(words: tuple[str, ...], root: Path) -> None:
         # All of them first: a run that takes no tag is no reason to leave half of them changed.
         for ref in refs:
             refuse_foreign(ref.path, "a tag")
+            refuse_pulled(ref.path, "a tag")
     for ref in refs:
         tags = _change(ref, added, removed)
         label = f"{ref.name}: " if len(refs) > 1 else ""

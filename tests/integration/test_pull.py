@@ -254,6 +254,23 @@ def test_source_that_shrinks_goes_on_or_is_replaced_is_followed(
     assert pulled() == rows.read_bytes()
 
 
+def test_notes_and_tags_belong_to_the_original(
+    pull: Pulls, source: Path, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    run = only_run(source)
+    assert pull(f"hpc1:{source}", "copy").returncode == 0
+    for words in (["note", run.name, "well"], ["tag", run.name, "+best"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "runstore.cli", *words, "--root", "copy"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert f"a copy of hpc1:{source}" in refused(done)
+        assert "belongs; watch it by runstore-tui" in done.stderr
+
+
 # ---- refusals ------------------------------------------------------------------------------------
 
 
