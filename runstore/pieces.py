@@ -23,6 +23,13 @@ REPORTS = "earlier reports"
 CLOCK_BUCKETS = 128
 """Of the curve of times of a file: one part in a hundred of a chart's width is exact enough."""
 
+# What things take in memory, about, in bytes.
+PIECE_BYTES = 2000
+VALUE_BYTES = 50
+PLACE_BYTES = 200
+PARSED_PER_BYTE = 10
+"""A line of lists or objects, per byte of its text; measured of matrices of reports."""
+
 
 @dataclass(frozen=True, slots=True)
 class Best:
@@ -102,6 +109,14 @@ class Piece:
     """When some of its rows were written, over the x of its curves."""
     is_closed: bool = False
     """Its curves were let go to make room for those of newer attempts."""
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory it takes."""
+        curves = sum(curve.held_bytes for curve in self.series.values())
+        values = VALUE_BYTES * (self.epoch_values + len(self.last_row) + 2 * len(self.last))
+        reports = PARSED_PER_BYTE * sum(self.report_bytes.values())
+        return PIECE_BYTES + curves + values + reports + PLACE_BYTES * len(self.report_places)
 
     def add_epoch(self, row: JsonObject, rule: str, *, partial: bool) -> None:
         """Take in an epoch's row; `rule` is `metric:min` or `metric:max`."""

@@ -14,6 +14,9 @@ BUCKETS = 2048
 
 BREAKS = 64
 """Stretches of NaN and infinities kept per series; of more the closest two become one."""
+CURVE_BYTES = 700
+"""What a series without buckets takes in memory."""
+BUCKET_BYTES = 32
 
 
 @dataclass(slots=True)
@@ -90,6 +93,11 @@ class Series:
         self._x_highs = array("d")
         self._lows = array("d")
         self._highs = array("d")
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory it takes."""
+        return CURVE_BYTES + BUCKET_BYTES * len(self._lows)
 
     def add(self, x: float, y: float) -> None:
         """Add a point. A NaN or infinite `y` is counted and leaves a gap."""

@@ -32,7 +32,7 @@ from runstore.limits import (
     TEXT_CHARS,
 )
 from runstore.paths import StreamFile
-from runstore.pieces import VALUES, Best, Block, Piece, ReportPlace, better
+from runstore.pieces import PARSED_PER_BYTE, VALUES, Best, Block, Piece, ReportPlace, better
 from runstore.progress import Progress
 from runstore.records import BadLine, JsonObject, flat, integer, number
 from runstore.retention import SMALL_BYTES, Retention, without_nesting
@@ -42,6 +42,8 @@ from runstore.submission import Submission, is_job
 from runstore.tags import NO_CHANGES, effective
 
 DEFAULT_BEST = "val/loss:min"
+EVENT_BYTES = 1000
+"""What an event that is kept takes in memory, about; and an attempt as much again."""
 
 Told = TypeVar("Told")
 
@@ -57,6 +59,8 @@ class RunState:
         """Its id in lists, where that is not the directory's name."""
         self.info: JsonObject = {}
         """`run.json`."""
+        self.info_bytes = 0
+        """How long the document is, as far as it is kept; 0 where the source has none."""
         self.tag_changes = NO_CHANGES
         """`tags/`."""
         self.progress: Progress | None = None
@@ -335,6 +339,13 @@ class RunState:
         return True
 
     # ---- what it is ----------------------------------------------------------------------------
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory the fold takes: enough to tell large ones from small ones."""
+        parsed = PARSED_PER_BYTE * (self.info_bytes + self._open_bytes)
+        events = EVENT_BYTES * (self._events_kept + len(self.attempts))
+        return parsed + events + sum(piece.held_bytes for piece in self._pieces.values())
 
     @property
     def bad_line_count(self) -> int:

@@ -40,6 +40,9 @@ PATIENCE_S = 0.02
 READ_IN_FULL = 12
 """Runs whose whole history is kept: those that are drawn together, and some to go back to. More
 where the means of groups are of more."""
+HELD_BYTES = 24 << 20
+"""What the kept histories may take in memory, about; those that are drawn are kept in any case. Of
+ordinary runs it is enough for all, of some one alone takes as much (`limits`)."""
 REMEMBERED_S = 10.0
 """How long a run that is not found any more is kept, in case its root goes as well."""
 RANKED_ROWS = 200
@@ -91,6 +94,7 @@ class Entry:
         "counted",
         "full",
         "glanced",
+        "held_bytes",
         "is_nan",
         "kept",
         "lock",
@@ -111,6 +115,8 @@ class Entry:
         self.kept = UNREAD
         """What filtering, sorting and grouping need; replaced as a whole by each read."""
         self.full: RunReader | None = None
+        self.held_bytes = 0
+        """About how much memory the history takes; 0 without one."""
         self.glanced = False
         self.word = "unknown"
         """The status word at the last read, to count runs without taking their locks."""
@@ -167,7 +173,15 @@ class Entry:
                     return False
                 self.full = open_run(self.ref, patient=self._patient)
             reader = self.full
-            return _read(reader, lambda: reader.poll(POLL_BYTES))
+            changed = _read(reader, lambda: reader.poll(POLL_BYTES))
+            if changed:
+                self.held_bytes = reader.state.held_bytes
+            return changed
+
+    def forget_history(self) -> None:
+        """Let go of what `follow` has read."""
+        with self.lock:
+            self.full, self.held_bytes = None, 0
 
     def _note(self, state: RunState) -> None:
         self.word = state.status.word
@@ -336,8 +350,8 @@ class Catalog:
         self.scanned = False
         self.folders: frozenset[str] = frozenset()
         """Folders that hold runs."""
-        self.followed = 0
-        """How many runs are followed now."""
+        self.followed: frozenset[str] = frozenset()
+        """Keys of the runs that are followed now."""
         self.pinned: frozenset[str] = frozenset()
         """Keys of the runs on screen, whose readers stay."""
         self._mounts = RootMounts()
@@ -505,15 +519,23 @@ class Catalog:
         """Read on in one run's history; return whether there is more to read at once."""
         self._in_full[entry.key] = entry
         self._in_full.move_to_end(entry.key)
-        while len(self._in_full) > max(READ_IN_FULL, self.followed):
-            _, dropped = self._in_full.popitem(last=False)
-            if dropped.stuck:
-                continue
-            with dropped.lock:
-                dropped.full = None
         if entry.follow():
             self._mark(entry)
+        self._forget_histories(entry)
         return entry.behind
+
+    def _forget_histories(self, followed: Entry) -> None:
+        """Let the histories go that were not followed for longest, while all are too many."""
+        held = sum(entry.held_bytes for entry in self._in_full.values())
+        for key, entry in list(self._in_full.items()):
+            if held <= HELD_BYTES and len(self._in_full) <= READ_IN_FULL:
+                return
+            if entry is followed or key in self.followed:
+                continue
+            del self._in_full[key]
+            held -= entry.held_bytes
+            if not entry.stuck:
+                entry.forget_history()
 
     def set_stuck(self, entry: Entry, stuck: bool) -> None:
         """Note whether a read of a run does not come back."""

@@ -17,6 +17,7 @@ from runstore.errors import RunStoreError
 from runstore.monitor_settings import Settings, hosts_path, state_path
 from runstore.threads import start_daemon
 
+from .heap import give_back_freed
 from .remembered import Memory
 from .renderables.ascii import as_ascii
 from .session import Session
@@ -67,6 +68,7 @@ def run_screen(roots: Sequence[Path], settings: Settings, hosts: Hosts | None = 
     if has_few_colors(os.environ) and "TEXTUAL_THEME" not in os.environ:
         settings = settings.over(Settings(theme="terminal"))
     prepare_environment(settings)
+    give_back_freed()  # before the first thread has a heap of its own
     found: list[tuple[Session, Memory]] = []
     loading = start_daemon(lambda: found.append(_remembered(roots)), "runstore-session")
     gc.disable()  # what the imports make stays: collecting in between costs 20 ms and frees nothing

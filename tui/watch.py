@@ -127,7 +127,7 @@ class Watcher(threading.Thread):
         if (shown, wanted) != (self._shown, self._followed):
             self._shown, self._followed = shown, wanted
             self._next_follow.clear()
-            self.catalog.pinned, self.catalog.followed = shown.union(wanted), len(wanted)
+            self.catalog.pinned, self.catalog.followed = shown.union(wanted), frozenset(wanted)
             self._wake.set()
 
     def rescan(self) -> None:

@@ -254,6 +254,7 @@ class NativeReader:
         self._is_whole = whole or len(data) <= LISTED_DOCUMENT_BYTES
         document = self._parse(self._paths.document.name, data)
         self.state.info = document if self._is_whole else listed_document(document)
+        self.state.info_bytes = len(data) if self._is_whole else LISTED_DOCUMENT_BYTES
         self.state.version += 1
         return True
 

@@ -16,7 +16,7 @@ from runstore.patience import ANSWER_S
 from runstore.ranking import rank_metrics
 from runstore.run_filter import Query, parse
 from tests.conftest import WaitUntil
-from tui.catalog import READ_IN_FULL, Catalog, Entry
+from tui.catalog import HELD_BYTES, READ_IN_FULL, Catalog, Entry
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
 from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher
@@ -242,6 +242,36 @@ def test_history_is_kept_for_a_few_runs_only(tmp_path: Path) -> None:
             pass
     assert sum(entry.full is not None for entry in catalog.entries) == READ_IN_FULL
     assert catalog.entries[-1].full is not None
+
+
+def test_large_histories_are_let_go_but_not_those_on_screen(tmp_path: Path) -> None:
+    cells = ",".join(["[1,1,1]"] * 50_000)
+    for number in range(5):
+        (tmp_path / f"run{number}").mkdir()
+        (tmp_path / f"run{number}" / "run.json").write_text('{"format":1}')
+        lines = (
+            f'{{"step":1,"time":1.0,"split":"s{split}","confusion":[{cells}]}}\n'
+            for split in range(3)
+        )
+        (tmp_path / f"run{number}" / "reports-0001.jsonl").write_text("".join(lines))
+    catalog = Catalog([tmp_path])
+    catalog.scan()
+    first, second, *others = catalog.entries
+    catalog.followed = frozenset({first.key, second.key})
+    for entry in catalog.entries:
+        while catalog.follow(entry):
+            pass
+    assert [entry.full is not None for entry in others] == [False, False, True]
+    assert first.full is not None and second.full is not None
+    assert second.held_bytes > HELD_BYTES / 3
+    catalog.followed = frozenset({second.key})
+    catalog.follow(second)
+    assert sum(entry.held_bytes for entry in catalog.entries) <= HELD_BYTES
+    while catalog.follow(first):
+        pass
+    with first.view() as view:
+        assert len(view.full.reports) == 3
+        assert not view.reading
 
 
 def test_readers_of_runs_off_screen_are_let_go_and_come_back(tmp_path: Path) -> None:
