@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from textual.events import Paste
 
 from runstore.comparison import Compared, Comparison
 from tests.ui.test_app import monitor, press
@@ -301,6 +302,30 @@ async def test_comparison_is_written_to_a_new_file_only(
         await press(screen, "ctrl+u", *"pdf", "enter")
         await see(screen, "end the name in .md")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.md", "runs", "x.csv"]
+
+
+async def test_typing_replaces_the_proposed_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    write_run(root, 1, lr=0.1)
+    write_run(root, 2, lr=0.2)
+    async with monitor(root) as screen:
+        await press(screen, "space", "space", "c")
+        await see(screen, "run1", "2.2500")
+        await press(screen, "e", *"out.md")
+        await see(screen, ": out.md▏")
+        await press(screen, "escape", "e", "right", "2")
+        await see(screen, ": comparison.md2▏")
+        await press(screen, "escape", "e", *["backspace"] * 3, *"2.md")
+        await see(screen, ": comparison2.md▏")
+        await press(screen, "escape", "e")
+        screen.post_message(Paste("pasted.csv"))
+        await see(screen, ": pasted.csv▏")
+        await press(screen, "enter")
+        await see(screen, "written to")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pasted.csv", "runs"]
 
 
 def test_command_on_screen_prints_the_file_that_was_written(

@@ -42,7 +42,9 @@ def typed_line(
     room = max(10, width - len(mark) - len(note or ends) - 6)
     shown = from_file(typed[-room:])
     start = "…" if len(typed) > room else ""
-    shown_line = line(Span(f" {mark}", "key"), start + shown, Span("▏", "key"), help_text)
+    is_proposed = not text.open and pane is not None and pane.is_proposed
+    typed_span = Span(start + shown, "dim" if is_proposed else "")
+    shown_line = line(Span(f" {mark}", "key"), typed_span, Span("▏", "key"), help_text)
     return shown_line, ends, note
 
 

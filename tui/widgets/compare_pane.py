@@ -249,6 +249,12 @@ class ComparePane(Pane):
         if not self._besides or unread:
             self.scene.said.say("nothing written: runs are still being read; try again")
         else:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._offered == DEFAULT_NAME:
+            self.propose(self._offered)
+        else:  # it was refused: to be mended
             self.prompt = self._offered
 
     def press_outside(self, key: str, character: str | None) -> bool:

@@ -12,7 +12,7 @@ from ..messages import PaneChosen
 from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width, paragraph
 from ..scene import Scene
 from .lines import LinesWidget, guarded
-from .typed import DROPPING, edited, pasted
+from .typed import DROPPING, KEEPING, edited, pasted
 
 NO_RUN = "no run is chosen: there is none, or the filter leaves all out"
 MARGIN = 1
@@ -41,6 +41,8 @@ class Pane(LinesWidget, can_focus=True):
         self.scene = Scene()
         self.prompt: str | None = None
         """What is being typed into it, while that is so: a search."""
+        self.is_proposed = False
+        """Nothing was typed yet into a text that was proposed: what is typed replaces it."""
         self._top = 0
         self._length = 0
         self._seen: list[Line] = []
@@ -66,20 +68,28 @@ class Pane(LinesWidget, can_focus=True):
         if self.prompt is None:
             return self.press_outside(key, character)
         if key == "enter" or key in DROPPING:
-            text, self.prompt = self.prompt, None
+            text, self.prompt, self.is_proposed = self.prompt, None, False
             self.typed(text if key == "enter" else None)
             self.redraw()
             return True
-        return self._take(edited(self.prompt, key, character))
+        if self.is_proposed and key in KEEPING:
+            return self._take(self.prompt)
+        more = pasted("", character or "") if self.is_proposed else None
+        return self._take(more or edited(self.prompt, key, character))
 
     def paste(self, text: str) -> bool:
         """Add a text to what is typed; return False where nothing can be."""
-        return self.prompt is not None and self._take(pasted(self.prompt, text))
+        before = "" if self.is_proposed else self.prompt
+        return before is not None and self._take(pasted(before, text))
+
+    def propose(self, text: str) -> None:
+        """Begin with a text that Enter takes, keys that edit keep, and what is typed replaces."""
+        self.prompt, self.is_proposed = text, True
 
     def _take(self, text: str | None) -> bool:
         if text is None:
             return False
-        self.prompt = text
+        self.prompt, self.is_proposed = text, False
         self.typing(text)
         self.redraw()
         return True

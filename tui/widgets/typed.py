@@ -4,6 +4,8 @@ from __future__ import annotations
 
 DROPPING = frozenset({"escape", "ctrl+c"})
 """Keys that drop what is typed: the second one is a reflex, which must not end the monitor too."""
+KEEPING = frozenset({"left", "right", "home", "end"})
+"""Keys that keep a proposed text, to be edited; the cursor stays at its end."""
 
 
 def edited(text: str, key: str, character: str | None) -> str | None:
