@@ -9,7 +9,8 @@ from this process.
 from __future__ import annotations
 
 import os
-import shutil
+import secrets
+import stat
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,7 @@ class Link:
         """
         self.host = checked_host(host)
         self._config: Mapping[str, str] = {}
-        self._folder: Path | None = None
+        self._socket: Path | None = None
         """Where our own shared connection is; None where the user's is taken."""
         self._holder: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=_LINES_KEPT)
@@ -89,7 +90,7 @@ class Link:
         """What ssh is told for each command: never to ask, and which connection to share."""
         return [
             *self._basics(ask=False),
-            *(["-oControlMaster=no"] if self._folder else []),
+            *(["-oControlMaster=no"] if self._socket else []),
             *self._path(),
         ]
 
@@ -111,8 +112,8 @@ class Link:
         self._end_holder()
         self._refuse_if_closed()
         self._config = self._read_config()
-        if not self._has_path() and self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="runstore-", dir=_short_place()))
+        if not self._has_path() and self._socket is None:
+            self._socket = _new_socket()
         if self._has_path() and self._is_alive():
             return
         if self._is_shared:
@@ -145,8 +146,9 @@ class Link:
         """End the connection, if it is ours."""
         self._closed = True
         self._end_holder()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.unlink()
 
     def _refuse_if_closed(self) -> None:
         if self._closed:  # by another thread: whatever was begun since is ended here
@@ -181,7 +183,7 @@ class Link:
         return self._config.get("controlpath", "none").lower() not in ("none", "")
 
     def _path(self) -> list[str]:
-        return [f"-oControlPath={self._folder / 'link'}"] if self._folder else []
+        return [f"-oControlPath={self._socket}"] if self._socket else []
 
     def _basics(self, *, ask: bool) -> list[str]:
         config = self._config
@@ -209,9 +211,9 @@ class Link:
 
     def _hold(self, *, ask: bool) -> None:
         options = self._basics(ask=ask)
-        if self._folder or self._config.get("controlmaster", "false") in ("false", "no"):
+        if self._socket or self._config.get("controlmaster", "false") in ("false", "no"):
             options.append("-oControlMaster=auto")
-        if self._folder:
+        if self._socket:
             # Ours alone: it carries files and ends with us.
             options += ["-oControlPersist=no", "-oClearAllForwardings=yes", "-oForwardX11=no"]
         if self._config.get("serveraliveinterval", "0") == "0":
@@ -381,9 +383,29 @@ def _is_noise(line: str) -> bool:
     return line.startswith(_NOISE)
 
 
-def _short_place() -> str | None:
-    """Return where a socket's path is short enough: the kernel takes some hundred bytes."""
+def _new_socket() -> Path:
+    """Return a path for a socket that nobody else can reach, and that does not exist.
+
+    A folder of the user's own is used again, so that none is left when this process is killed; ssh
+    removes the socket. The path is short, because the kernel takes some hundred bytes:
+    $TMPDIR may be as long as it likes.
+    """
+    folder = _folder_of_user()
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        if not is_own or status.st_mode & 0o077:
+            # Somebody else was there first: one whose name nobody knows.
+            folder = Path(tempfile.mkdtemp(prefix="runstore-"))
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="runstore-"))
+    return folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _folder_of_user() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and len(runtime) < 40 and os.access(runtime, os.W_OK):
-        return runtime
-    return "/tmp" if os.access("/tmp", os.W_OK) else None  # $TMPDIR may be as long as it likes
+        return Path(runtime, "runstore")
+    return Path(f"/tmp/runstore-{os.getuid()}")

@@ -1,0 +1,50 @@
+"""Where a shared connection's socket is; connections themselves are in tests/integration."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from runstore.ssh import Link, LinkError, _new_socket, told
+
+
+def test_socket_is_where_only_the_user_can_reach_it() -> None:
+    one, other = _new_socket(), _new_socket()
+    assert one != other
+    assert one.parent == other.parent
+    assert stat.S_IMODE(one.parent.stat().st_mode) == 0o700
+    assert len(str(one)) < 80
+
+
+@pytest.mark.parametrize("kind", ["open to others", "a link", "a file"])
+def test_folder_of_somebody_else_is_not_used(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    taken = tmp_path / "runstore"
+    monkeypatch.setattr("runstore.ssh._folder_of_user", lambda: taken)
+    if kind == "open to others":
+        taken.mkdir(mode=0o755)
+    elif kind == "a link":
+        taken.symlink_to(tmp_path)
+    else:
+        taken.touch()
+    folder = _new_socket().parent
+    assert folder != taken
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.rmdir()
+
+
+def test_what_ssh_says_gets_what_to_do() -> None:
+    assert "Connect once with ssh" in told("Host key verification failed.")
+    assert "start this again on a terminal" in told("me@hpc1: Permission denied (publickey).")
+    assert told("ssh: connect to host x port 22: No route to host").startswith("connect to host")
+
+
+def test_link_that_was_closed_opens_no_more() -> None:
+    link = Link("hpc1")
+    link.close()
+    with pytest.raises(LinkError, match="was closed here"):
+        link.open(ask=False)
