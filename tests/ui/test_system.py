@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -165,6 +166,8 @@ async def test_damaged_file_of_samples_is_told_by_file_and_line(tmp_path: Path) 
     run = write_plain(tmp_path, 1)
     path = run / "system-0001.jsonl"
     path.write_bytes(b"\xff\x00 garbage\n" * 3)
+    # Zeros in a file that was just written may still become data, so they are waited for.
+    os.utime(path, (time.time() - 3600,) * 2)
     async with monitor(tmp_path) as screen:
         await press(screen, "7")
         await until_shown(screen, "no samples that can be read: system-0001.jsonl:1: not JSON")

@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.geometry import Size
 from textual.screen import ModalScreen
+from textual.strip import Strip
 
 from ..renderables.text import EMPTY, Line, Span, line, shorten
 from ..widgets.lines import LinesWidget
@@ -20,6 +21,7 @@ class Question(LinesWidget, can_focus=True):
     def __init__(self, asked: str, facts: Sequence[str], will: str) -> None:
         super().__init__(id="question")
         self._asked, self._facts, self._will = asked, facts, will
+        self.is_painted = False
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Return the height of all lines."""
@@ -38,6 +40,11 @@ class Question(LinesWidget, can_focus=True):
             line(Span("y", "key"), " yes   ", Span("n", "key"), " or ", Span("Esc", "key"), " no"),
         ]
 
+    def render_line(self, y: int) -> Strip:
+        """Return one line for the terminal."""
+        self.is_painted = True
+        return super().render_line(y)
+
 
 class ConfirmScreen(ModalScreen[bool]):
     """Covers the main screen until it is answered; other keys do nothing."""
@@ -54,7 +61,6 @@ class ConfirmScreen(ModalScreen[bool]):
         """
         super().__init__()
         self._question = Question(asked, facts, will)
-        self._is_seen = False
 
     def compose(self) -> ComposeResult:
         """One widget."""
@@ -65,18 +71,11 @@ class ConfirmScreen(ModalScreen[bool]):
         event.stop()
         self.press(event.key, event.character)
 
-    def on_mount(self) -> None:
-        """A yes counts from the first paint on."""
-        self.call_after_refresh(self._seen)
-
-    def _seen(self) -> None:
-        self._is_seen = True
-
     def press(self, key: str, character: str | None) -> bool:
-        """Take the answer; a yes that was typed ahead is none, as nobody has read the question."""
+        """Take the answer; a yes from before the first paint is none: nobody has read it."""
         # A second key may have come before the first one has closed it.
         if self.is_active:
-            if key == "y" and self._is_seen:
+            if key == "y" and self._question.is_painted:
                 self.dismiss(True)
             elif key in ("n", "N", "q", "escape", "ctrl+c"):
                 self.dismiss(False)
