@@ -6,7 +6,6 @@ import getpass
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any
 from runstore.process import current_process
 from runstore.records import without_surrogates
 from runstore.redact import redact_command, redact_source, redact_text, redact_value
+from runstore.repository import output_of
 
 PATCH_BYTES = 1 << 20
 GIT_TIMEOUT_S = 10.0
@@ -157,13 +157,5 @@ def _cut_at_line(text: bytes, limit: int) -> bytes:
 
 def _git(directory: Path, *arguments: str) -> str | None:
     """Return what git prints, or None: no git, no checkout, or an answer that takes too long."""
-    command: Sequence[str] = ("git", "--no-optional-locks", "-C", str(directory), *arguments)
-    try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=GIT_TIMEOUT_S, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode != 0:
-        return None
-    return done.stdout.decode("utf-8", "surrogateescape")
+    command = ("git", "--no-optional-locks", "-C", str(directory), *arguments)
+    return output_of(command, GIT_TIMEOUT_S)

@@ -87,17 +87,21 @@ def apply_patch(worktree: Path, patch: bytes) -> None:
 
 
 def _ask(directory: Path, *arguments: str) -> str | None:
-    """Return what git prints; None where it fails, is not there, or takes too long."""
-    command = (*_GIT, "-C", str(directory), *arguments)
+    told = output_of((*_GIT, "-C", str(directory), *arguments), ASKED_S)
+    return None if told is None else told.removesuffix("\n")
+
+
+def output_of(command: Sequence[str], limit_s: float) -> str | None:
+    """Return what a call of git prints; None where it fails, is not there, or takes too long."""
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=ASKED_S, stdin=subprocess.DEVNULL
+            command, capture_output=True, timeout=limit_s, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:
         return None
-    return done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+    return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def _do(directory: Path, *arguments: str, data: bytes = b"") -> None:
