@@ -26,6 +26,7 @@ from runstore.run_document import document_bytes
 from runstore.stops import Terminated
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
+from runstore.sweeps.preemption import Preemption, putting_off
 from runstore.values import as_json
 
 LOOK_S = 2.0
@@ -124,6 +125,7 @@ class _Calls:
         self._errors: dict[str, BaseException] = {}
         self._reasons: dict[str, str] = {}
         self._called: set[str] = set()
+        self._handles: dict[str, Any] = {}
         self._unreturned: dict[str, float] = {}
         """When cells were seen first whose runs have ended, and whose function has not."""
 
@@ -178,6 +180,7 @@ class _Calls:
                     raise outcome.error
             return
         handles = _submitted(self._executor, calls)
+        self._handles.update(zip((cell.id for cell in cells), handles, strict=True))
         try:
             for cell, handle in zip(cells, handles, strict=True):
                 self._take(cell, _outcome_of(handle))
@@ -200,8 +203,15 @@ class _Calls:
             error = self._errors.get(cell.id)
             self._reasons[cell.id] = describe(error) if error else task.why
         elif cell.id not in self._values:
-            # Of an earlier call, or another process was faster.
-            self._values[cell.id] = _kept(self._sweep.run_dir(cell))
+            self._values[cell.id] = self._later_value(cell)
+
+    def _later_value(self, cell: Cell) -> Any:
+        """Return what came of an earlier call, of another process, or of a job's later start."""
+        handle = self._handles.get(cell.id)
+        outcome = _outcome_of(handle) if handle is not None else None
+        if outcome is not None and not outcome.problem:
+            return outcome.value
+        return _kept(self._sweep.run_dir(cell))
 
     def results(self, asked: Sequence[Cell]) -> list[Any]:
         """Return what came of the cells, in that order; raise where some have not finished."""
@@ -263,11 +273,27 @@ class CellCall:
     params: Params
 
     def __call__(self) -> Outcome:
-        """Call it, in the run of the cell."""
+        """Call it, in the run of the cell; a job of submitit is requeued when it was preempted."""
+        with putting_off() as preemption:
+            outcome = self._call(preemption)
+        if outcome.is_interrupted:
+            preemption.pass_on()
+        return outcome
+
+    def checkpoint(self) -> Any:
+        """Return what a job is to call that submitit requeues: the same, which goes on."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _call(self, preemption: Preemption) -> Outcome:
         run_dir = Path(self.run_dir)
         with handing_over(run_dir, self.params) as given:
             try:
-                value = self.function(**self.params)
+                try:
+                    value = self.function(**self.params)
+                finally:
+                    preemption.is_inside = False
             except SystemExit as error:
                 self._end(given, error)
                 if error.code in (None, 0) and not isinstance(error, Terminated):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,22 +214,56 @@ def test_script_of_a_sweep_runs_its_cells_and_resumes_them(
 
 
 FUNCTION = """
-import sys, time, runstore, submitit
+import time, torch, runstore, submitit
 
 def train(x):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with runstore.init(system_interval_s=None) as run:
-        run.log({"loss": x}, step=1)
+        run.register(model=model, optimizer=optimizer)
+        for epoch in run.epochs(2):
+            for batch in run.train(range(20)):
+                loss = model(torch.randn(3, 2)).pow(2).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                run.track(loss=loss)
+                time.sleep(1 if run.attempt == 1 and x > 1 else 0)
+    return {"weights": model.weight.detach()}  # no JSON: known to the executor alone
 
 executor = submitit.AutoExecutor("submitit", cluster="slurm")
-executor.update_parameters(timeout_min=5, slurm_use_srun=False)
-runstore.sweep(train, [{"x": 1}, {"x": 2}], name="function", executor=executor)
+executor.update_parameters(timeout_min=5)
+cells = [{"x": 1}, {"x": 2}, {"x": 3}]
+one, *others = runstore.sweep(train, cells, name="function", executor=executor)
+assert all(torch.equal(one["weights"], other["weights"]) for other in others), others
 """
 
 
-def test_function_is_swept_by_an_executor_of_submitit(slurm: Slurm, folder: Path) -> None:
+def test_function_is_swept_by_an_executor_of_submitit_and_goes_on_after_preemptions(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    """Its signal, and a requeue: each cell is saved, and ends with the weights of the others."""
     (folder / "sweeps.py").write_text(FUNCTION)
-    done = slurm.tried(sys.executable, "sweeps.py", cwd=folder)
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(slurm.tried, sys.executable, "sweeps.py", cwd=folder)
+        for x in (2, 3):
+            row = folder / f"runs/function/x={x}/metrics-0001.jsonl"
+            wait_until(row.exists, 60, what=f"a row of {x}")
+        assert not sweep.done(), sweep.result().stderr
+        runs = listed(slurm, folder)
+        slurm.run("scancel", "--signal=USR2", job_of(runs["x=2"]))
+        slurm.run("scontrol", "requeue", job_of(runs["x=3"]))
+        done = sweep.result(timeout=90)
     assert done.returncode == 0, done.stderr
     runs = listed(slurm, folder)
-    assert [run["status"] for run in runs.values()] == ["finished", "finished"]
-    assert {run["last"]["loss"] for run in runs.values()} == {1.0, 2.0}
+    told = {run["id"]: (run["status"], run["attempt"], run["step"]) for run in runs.values()}
+    assert told == {
+        "x=1": ("finished", 1, 40),
+        "x=2": ("finished", 2, 40),
+        "x=3": ("finished", 2, 40),
+    }
+    first = json.loads(
+        (folder / "runs/function/x=2/events-0001.jsonl").read_text().splitlines()[-1]
+    )
+    assert (first["status"], first["reason"]) == ("interrupted", "preempted by SIGUSR2")
