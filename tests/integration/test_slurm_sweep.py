@@ -126,6 +126,7 @@ def test_array_whose_cells_are_requeued_cancelled_and_out_of_time(
         out_of_time: ("finished", 2),
         undisturbed: ("finished", 1),
     }
+    assert runs[cancelled]["reason"].startswith(f"Slurm job {jobs[cancelled]} was cancelled")
     task = jobs[out_of_time]
     (log,) = (cells / "slurm").glob(f"*/{task}_0_log.out")
     assert f"{out_of_time}: asked to save and end" in log.read_text()
