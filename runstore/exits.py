@@ -76,6 +76,13 @@ def end_left_open(run_dir: Path, error: BaseException | None) -> None:
             end_by_exception(run, error)
 
 
+def stop_left_open(run_dir: Path, reason: str) -> None:
+    """Ask the runs in a directory that a loop of this process is in to save and stop."""
+    for run in list(_open_runs):
+        if run.path == run_dir and run.can_stop:
+            run.ask_to_stop(Stop(reason))
+
+
 def end_by_exception(run: Run, error: BaseException) -> None:
     """End a run that an exception left."""
     if isinstance(error, Terminated):

@@ -15,7 +15,7 @@ from runstore.atomic import write_document
 from runstore.attempts import Given, handing_over
 from runstore.console import say
 from runstore.errors import RunStoreError, SweepError, UnfinishedCellsError
-from runstore.exits import describe, end_by_exception, end_left_open
+from runstore.exits import describe, end_by_exception, end_left_open, stop_left_open
 from runstore.grids import Params
 from runstore.launch import init
 from runstore.limits import DOCUMENT_BYTES
@@ -187,6 +187,9 @@ class _Calls:
         except BaseException:
             for handle in handles:
                 handle.cancel()
+            # A thread cannot be cancelled, and Ctrl-C reaches the main one alone.
+            for call in calls:
+                stop_left_open(Path(call.run_dir), "stopped with the sweep")
             raise
 
     def _take(self, cell: Cell, outcome: Outcome) -> None:
@@ -329,14 +332,15 @@ class CellCall:
 
 def _keep(run_dir: Path, value: Any) -> None:
     """Write what was returned, for the same call another time, as far as it is JSON."""
-    document: dict[str, Any] = {"format": FORMAT, "value": None}
     try:
-        document["value"] = json.loads(json.dumps(value, allow_nan=False))
+        kept = json.loads(json.dumps(value, allow_nan=False))
+        data = document_bytes({"format": FORMAT, "value": kept})
+        is_kept = len(data) <= DOCUMENT_BYTES
     except (TypeError, ValueError, RecursionError):
-        # A model, say. That it was returned is worth knowing all the same.
-        document["is_kept"] = False
-    data = document_bytes(document)
-    if len(data) > DOCUMENT_BYTES:
+        # A model, say, or an integer beyond 64 bits.
+        is_kept = False
+    if not is_kept:
+        # That it was returned is worth knowing all the same.
         data = document_bytes({"format": FORMAT, "value": None, "is_kept": False})
     try:
         write_document(RunPaths(run_dir).result, data)
