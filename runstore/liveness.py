@@ -98,8 +98,11 @@ class Liveness:
             return None
         job, told = f"Slurm job {submitted.job}", self._jobs.state(submitted.job)
         if told is None:
-            gone = f"{job} is gone, and the run has not begun"
-            why = gone if self._jobs.is_gone(submitted.job) else f"submitted as {job}"
+            why = f"submitted as {job}"
+            if submitted.cancelled is not None:
+                why = f"{job} was cancelled before the run began"
+            elif self._jobs.is_gone(submitted.job):
+                why = f"{job} is gone, and the run has not begun"
             return None if state.attempt else Status("planned", why)
         if told.word in QUEUED:
             return Status("pending", _in_queue(submitted.job, told))
@@ -117,6 +120,8 @@ class Liveness:
         if newest.word not in ("interrupted", "crashed") or not is_job(own):
             return None
         told = self._jobs.state(own)
+        if told is None and _was_cancelled(state, own):
+            told = JobState("CANCELLED")
         if told is None:
             return None
         if told.word in QUEUED:
@@ -279,6 +284,13 @@ def _unwatched(found: Status, watcher: ProcessIdentity | None, execution: Execut
     if not is_seen and "rebooted" not in found.reason:
         return Status("unknown", f"runstore exec: {found.reason}; its command may go on")
     return Status("crashed", f"runstore exec: {found.reason}; its command is gone too")
+
+
+def _was_cancelled(state: RunState, job: str) -> bool:
+    noted = state.submission
+    if noted is None or noted.job != job or noted.cancelled is None:
+        return False
+    return noted.is_of(state.path)
 
 
 def _why_signalled(ended: Status, job: str, told: JobState) -> Status | None:

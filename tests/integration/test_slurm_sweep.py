@@ -166,9 +166,9 @@ def test_cells_in_the_queue_are_cancelled_and_submitted_again(
     stopped = slurm.runstore("cancel", "--yes", "waits", cwd=folder)
     assert "runs/waits: 2 waiting in Slurm: cancelled 2 jobs" in stopped.stderr
     runs = listed(slurm, folder)
-    # Of a task that is cancelled in the queue only Slurm's accounting knows, which is not there.
+    # Of a task that is cancelled in the queue only Slurm's accounting would know, and slurm.json.
     assert runs["x=2"]["reason"] == (
-        f"Slurm job {job_of(runs['x=2'])} is gone, and the run has not begun"
+        f"Slurm job {job_of(runs['x=2'])} was cancelled before the run began"
     )
     assert slurm.runstore(*call, cwd=folder).returncode == 0
     assert job_of(listed(slurm, folder)["x=2"]) != job_of(runs["x=2"])
