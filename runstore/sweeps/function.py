@@ -23,10 +23,12 @@ from runstore.paths import RunPaths
 from runstore.records import FORMAT, RecordError, decode_document
 from runstore.regular import read_regular
 from runstore.run_document import document_bytes
+from runstore.slurm_jobs import JOBS
 from runstore.stops import Terminated
+from runstore.submission import is_job
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
-from runstore.sweeps.preemption import Preemption, putting_off
+from runstore.sweeps.preemption import Preemption, putting_off, remove_earlier_results
 from runstore.values import as_json
 
 LOOK_S = 2.0
@@ -126,6 +128,8 @@ class _Calls:
         self._reasons: dict[str, str] = {}
         self._called: set[str] = set()
         self._handles: dict[str, Any] = {}
+        self._signalled: dict[str, str] = {}
+        """Jobs of cells that a signal has ended."""
         self._unreturned: dict[str, float] = {}
         """When cells were seen first whose runs have ended, and whose function has not."""
 
@@ -147,12 +151,23 @@ class _Calls:
     def _look(self, cells: Sequence[Cell], *, retry: bool = False) -> list[Task]:
         """Decide what to do, from the runs and from whether the function has returned."""
         tasks = look(self._sweep, retry=retry, cells=cells)
-        return [
-            replace(task, action=self._without_result(task.cell))
-            if task.action is Action.DONE and not self._has_returned(task.cell)
-            else task
-            for task in tasks
-        ]
+        return [replace(task, action=self._action(task)) for task in tasks]
+
+    def _action(self, task: Task) -> Action:
+        if task.action is Action.DONE and not self._has_returned(task.cell):
+            return self._without_result(task.cell)
+        is_open = task.action not in (Action.DONE, Action.WAIT)
+        return Action.WAIT if is_open and self._is_requeued(task.cell) else task.action
+
+    def _is_requeued(self, cell: Cell) -> bool:
+        """Tell whether Slurm has ended the cell by a signal, and is to start its job again."""
+        job = self._signalled.get(cell.id)
+        if job is None:
+            return False
+        JOBS.state(job)
+        JOBS.refresh()
+        told = JOBS.state(job)
+        return told is not None and not told.is_over
 
     def _has_returned(self, cell: Cell) -> bool:
         return RunPaths(self._sweep.run_dir(cell)).result.exists()
@@ -195,6 +210,9 @@ class _Calls:
     def _take(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._errors[cell.id] = outcome.error
+        job = getattr(self._handles.get(cell.id), "job_id", None)
+        if outcome.is_interrupted and is_job(job):
+            self._signalled[cell.id] = job
         if outcome.problem:
             say(f"runstore: {cell.id}: {outcome.problem}")
         else:
@@ -278,6 +296,8 @@ class CellCall:
     def __call__(self) -> Outcome:
         """Call it, in the run of the cell; a job of submitit is requeued when it was preempted."""
         with putting_off() as preemption:
+            if preemption.handler is not None:
+                remove_earlier_results()
             outcome = self._call(preemption)
         if outcome.is_interrupted:
             preemption.pass_on()

@@ -50,21 +50,36 @@ class Preemption:
 
 @contextmanager
 def putting_off() -> Iterator[Preemption]:
-    """Hold submitit's handler back, if it is there."""
+    """Hold submitit's handlers back, if they are there.
+
+    That of SIGTERM does nothing: a run whose loop is not ours could not be left, for a request or
+    before Slurm kills it.
+    """
     number, preemption = _number_of_submitit(), Preemption()
     if not number:
         yield preemption
         return
-    handler = signal.getsignal(number)
-    assert callable(handler)  # it was found by its name
-    preemption.handler = handler
-    note = preemption.note
-    signal.signal(number, note)
+    ours: dict[int, Any] = {number: preemption.note}
+    if _name_of_handler(signal.SIGTERM) == "bypass":
+        ours[signal.SIGTERM] = signal.SIG_DFL
+    theirs = {which: signal.signal(which, handler) for which, handler in ours.items()}
+    handler = theirs[number]
+    preemption.handler = handler if callable(handler) else None
     try:
         yield preemption
     finally:
-        if signal.getsignal(number) is note:
-            signal.signal(number, handler)
+        for which, handler in ours.items():
+            if signal.getsignal(which) is handler:
+                signal.signal(which, theirs[which])
+
+
+def remove_earlier_results() -> None:
+    """Remove what a start of this job has returned that a signal has ended: it is no result."""
+    from submitit import JobEnvironment
+
+    path = JobEnvironment().paths.result_pickle
+    for name in (path.name, f"{path.name}.save_tmp"):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _number_of_submitit() -> int:
@@ -73,6 +88,10 @@ def _number_of_submitit() -> int:
     if threading.current_thread() is not threading.main_thread():
         return 0
     for number in signal.valid_signals():
-        if getattr(signal.getsignal(number), "__name__", "") == "checkpoint_and_try_requeue":
+        if _name_of_handler(number) == "checkpoint_and_try_requeue":
             return int(number)
     return 0
+
+
+def _name_of_handler(number: int) -> str:
+    return getattr(signal.getsignal(number), "__name__", "")

@@ -233,10 +233,19 @@ def train(x):
                 time.sleep(1 if run.attempt == 1 and x > 1 else 0)
     return {"weights": model.weight.detach()}  # no JSON: known to the executor alone
 
+def own_loop():
+    with runstore.init(system_interval_s=None) as run:
+        while run.step < 20:
+            run.log({"loss": 1.0}, step=run.step + 1)
+            time.sleep(1 if run.attempt == 1 else 0)
+
+def call(x):
+    return train(x) if x < 4 else own_loop()
+
 executor = submitit.AutoExecutor("submitit", cluster="slurm")
 executor.update_parameters(timeout_min=5)
-cells = [{"x": 1}, {"x": 2}, {"x": 3}]
-one, *others = runstore.sweep(train, cells, name="function", executor=executor)
+cells = runstore.grid(x=[1, 2, 3, 4])
+one, *others, _ = runstore.sweep(call, cells, name="function", executor=executor)
 assert all(torch.equal(one["weights"], other["weights"]) for other in others), others
 """
 
@@ -248,13 +257,14 @@ def test_function_is_swept_by_an_executor_of_submitit_and_goes_on_after_preempti
     (folder / "sweeps.py").write_text(FUNCTION)
     with ThreadPoolExecutor(1) as pool:
         sweep = pool.submit(slurm.tried, sys.executable, "sweeps.py", cwd=folder)
-        for x in (2, 3):
+        for x in (2, 3, 4):
             row = folder / f"runs/function/x={x}/metrics-0001.jsonl"
             wait_until(row.exists, 60, what=f"a row of {x}")
         assert not sweep.done(), sweep.result().stderr
         runs = listed(slurm, folder)
         slurm.run("scancel", "--signal=USR2", job_of(runs["x=2"]))
         slurm.run("scontrol", "requeue", job_of(runs["x=3"]))
+        slurm.run("scontrol", "requeue", job_of(runs["x=4"]))
         done = sweep.result(timeout=90)
     assert done.returncode == 0, done.stderr
     runs = listed(slurm, folder)
@@ -263,8 +273,9 @@ def test_function_is_swept_by_an_executor_of_submitit_and_goes_on_after_preempti
         "x=1": ("finished", 1, 40),
         "x=2": ("finished", 2, 40),
         "x=3": ("finished", 2, 40),
+        "x=4": ("finished", 2, 20),
     }
-    first = json.loads(
-        (folder / "runs/function/x=2/events-0001.jsonl").read_text().splitlines()[-1]
-    )
-    assert (first["status"], first["reason"]) == ("interrupted", "preempted by SIGUSR2")
+    for x, reason in ((2, "preempted by SIGUSR2"), (4, "terminated by SIGTERM")):
+        events = folder / f"runs/function/x={x}/events-0001.jsonl"
+        end = json.loads(events.read_text().splitlines()[-1])
+        assert (end["status"], end["reason"]) == ("interrupted", reason)
