@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from runstore.errors import RunStoreError
@@ -16,7 +17,7 @@ from runstore.requests import make, why_refused
 from runstore.slurm_jobs import JOBS_AT_ONCE
 from runstore.sources import NATIVE
 from runstore.state import RunState
-from runstore.submission import OWN_JOB_VARIABLE, is_job
+from runstore.submission import OWN_JOB_VARIABLE, is_job, note_cancelled
 from runstore.text import printable
 
 SCANCEL_S = 60.0
@@ -61,12 +62,23 @@ def cancel(runs: Iterable[Cancellable]) -> None:
         NotWritableError: a run's directory takes no request.
     """
     runs = list(runs)
-    jobs = [run.job for run in runs if run.job is not None]
-    for start in range(0, len(jobs), JOBS_AT_ONCE):
-        _scancel(jobs[start : start + JOBS_AT_ONCE])
+    own = [(run, run.job) for run in runs if run.job is not None]
+    for start in range(0, len(own), JOBS_AT_ONCE):
+        some = own[start : start + JOBS_AT_ONCE]
+        _scancel([job for _, job in some])
+        for run, job in some:
+            _note(run.state, job)
     for run in runs:
         if run.job is None:
             make(run.state.path, "stop")
+
+
+def _note(state: RunState, job: str) -> None:
+    """To the run its end looks like a preemption, and without accounting Slurm forgets the job."""
+    has_begun = state.environment.get(OWN_JOB_VARIABLE) == job
+    # The job is cancelled, which is what counts, also where the directory takes no file.
+    with suppress(OSError):
+        note_cancelled(state.path, job, attempts=state.attempt - has_begun)
 
 
 def _scancel(jobs: Sequence[str]) -> None:

@@ -62,6 +62,11 @@ def forget(run: Run) -> None:
         _remove_handlers()
 
 
+def is_stopping() -> bool:
+    """Tell whether a run was asked to stop, and a loop of it will see that."""
+    return any(run.stop is not None and run.can_stop for run in _open_runs)
+
+
 def end_left_open(run_dir: Path, error: BaseException | None) -> None:
     """End the runs in a directory that a function has left open, which has returned or raised."""
     for run in [run for run in _open_runs if run.path == run_dir]:
@@ -69,6 +74,13 @@ def end_left_open(run_dir: Path, error: BaseException | None) -> None:
             run.finish()
         else:
             end_by_exception(run, error)
+
+
+def stop_left_open(run_dir: Path, reason: str) -> None:
+    """Ask the runs in a directory that a loop of this process is in to save and stop."""
+    for run in list(_open_runs):
+        if run.path == run_dir and run.can_stop:
+            run.ask_to_stop(Stop(reason))
 
 
 def end_by_exception(run: Run, error: BaseException) -> None:

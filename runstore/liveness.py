@@ -52,6 +52,9 @@ JOB_ENDINGS = {
     "COMPLETED": ("crashed", "is over"),
 }
 """Slurm's words for a job that is over, for an attempt that wrote no end."""
+SIGNALLING = frozenset({"TIMEOUT", "DEADLINE", "PREEMPTED", "CANCELLED", "REVOKED"})
+"""Those of them before which Slurm sends SIGTERM, so that an attempt may have written its end."""
+_SIGNALLED = re.compile(r"(?:preempted|terminated) by (?P<name>SIG[A-Z0-9]+)\b")
 ENDINGS = frozenset({"finished", "failed", "interrupted"})
 EXITS = ENDINGS | {"crashed"}
 """What `runstore exec` says: a process cannot say of itself that it crashed."""
@@ -95,8 +98,11 @@ class Liveness:
             return None
         job, told = f"Slurm job {submitted.job}", self._jobs.state(submitted.job)
         if told is None:
-            gone = f"{job} is gone, and the run has not begun"
-            why = gone if self._jobs.is_gone(submitted.job) else f"submitted as {job}"
+            why = f"submitted as {job}"
+            if submitted.cancelled is not None:
+                why = f"{job} was cancelled before the run began"
+            elif self._jobs.is_gone(submitted.job):
+                why = f"{job} is gone, and the run has not begun"
             return None if state.attempt else Status("planned", why)
         if told.word in QUEUED:
             return Status("pending", _in_queue(submitted.job, told))
@@ -114,9 +120,14 @@ class Liveness:
         if newest.word not in ("interrupted", "crashed") or not is_job(own):
             return None
         told = self._jobs.state(own)
-        if told is None or told.word not in QUEUED:
+        if told is None and _was_cancelled(state, own):
+            told = JobState("CANCELLED")
+        if told is None:
             return None
-        return Status("pending", f"{_in_queue(own, told)}, {_requeued_times(state)}")
+        if told.word in QUEUED:
+            return Status("pending", f"{_in_queue(own, told)}, {_requeued_times(state)}")
+        begun = state.newest.begun if state.newest else None
+        return _why_signalled(newest, own, told) if _is_of(told, begun or {}) else None
 
     def _judge_newest(self, state: RunState, events_file: Path | None) -> Status:
         opened = state.newest.opened if state.newest else None
@@ -273,6 +284,22 @@ def _unwatched(found: Status, watcher: ProcessIdentity | None, execution: Execut
     if not is_seen and "rebooted" not in found.reason:
         return Status("unknown", f"runstore exec: {found.reason}; its command may go on")
     return Status("crashed", f"runstore exec: {found.reason}; its command is gone too")
+
+
+def _was_cancelled(state: RunState, job: str) -> bool:
+    noted = state.submission
+    if noted is None or noted.job != job or noted.cancelled is None:
+        return False
+    return noted.is_of(state.path)
+
+
+def _why_signalled(ended: Status, job: str, told: JobState) -> Status | None:
+    """Why Slurm has sent the signal that a run ended by: to the run all of them look the same."""
+    signal = _SIGNALLED.match(ended.reason)
+    if told.word not in SIGNALLING or signal is None:
+        return None
+    why = f"Slurm job {job} {JOB_ENDINGS[told.word][1]} ({signal['name']})"
+    return Status(ended.word, why + ended.reason[signal.end() :])
 
 
 def _exit(exited: JsonObject) -> Status:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from runstore.atomic import write_document
-from runstore.limits import TEXT_CHARS
+from runstore.limits import DOCUMENT_BYTES, TEXT_CHARS
 from runstore.paths import RunPaths
-from runstore.records import encode, integer, number
+from runstore.records import RecordError, decode_document, encode, integer, number
+from runstore.regular import read_regular
 
 OWN_JOB_VARIABLE = "RUNSTORE_SLURM_JOB"
 """Set for a run that has a Slurm job for itself: who cancels the run may cancel the job."""
@@ -38,6 +39,8 @@ class Submission:
     """When it was submitted, Unix seconds of the submitting machine."""
     log: str = ""
     """What the job prints before the run's own output begins."""
+    cancelled: float | None = None
+    """When `runstore cancel` has cancelled the job, Unix seconds; Slurm may forget that."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Submission | None:
@@ -51,6 +54,7 @@ class Submission:
             inode=integer(record, "inode"),
             time=number(record, "time"),
             log=log[:TEXT_CHARS] if isinstance(log, str) else "",
+            cancelled=number(record, "cancelled"),
         )
 
     def is_of(self, run_dir: Path) -> bool:
@@ -80,3 +84,28 @@ def write_submission(run_dir: Path, job: str, *, attempts: int, log: Path) -> No
         "log": str(log),
     }
     write_document(RunPaths(run_dir).submission, encode(document))
+
+
+def note_cancelled(run_dir: Path, job: str, *, attempts: int) -> None:
+    """Put on record that a job of a run was cancelled, unless another one was submitted since.
+
+    Args:
+        run_dir: the run's directory.
+        job: what was cancelled.
+        attempts: how many the run had before the one that the job was to begin, or has begun.
+
+    Raises:
+        OSError: the directory takes no file.
+    """
+    path = RunPaths(run_dir).submission
+    try:
+        document = decode_document(read_regular(path, DOCUMENT_BYTES), DOCUMENT_BYTES)
+    except (FileNotFoundError, RecordError):
+        document = {}
+    before = Submission.from_record(document)
+    if before is None or (before.job != job and before.attempts < attempts):
+        # Of a script that somebody has submitted: nothing is on record yet.
+        document = {"job": job, "attempts": attempts, "inode": run_dir.stat().st_ino}
+    elif before.job != job:
+        return
+    write_document(path, encode({**document, "cancelled": time.time()}))

@@ -15,7 +15,7 @@ from runstore.atomic import write_document
 from runstore.attempts import Given, handing_over
 from runstore.console import say
 from runstore.errors import RunStoreError, SweepError, UnfinishedCellsError
-from runstore.exits import describe, end_by_exception, end_left_open
+from runstore.exits import describe, end_by_exception, end_left_open, stop_left_open
 from runstore.grids import Params
 from runstore.launch import init
 from runstore.limits import DOCUMENT_BYTES
@@ -23,9 +23,12 @@ from runstore.paths import RunPaths
 from runstore.records import FORMAT, RecordError, decode_document
 from runstore.regular import read_regular
 from runstore.run_document import document_bytes
+from runstore.slurm_jobs import JOBS
 from runstore.stops import Terminated
+from runstore.submission import is_job
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
+from runstore.sweeps.preemption import Preemption, putting_off, remove_earlier_results
 from runstore.values import as_json
 
 LOOK_S = 2.0
@@ -124,6 +127,9 @@ class _Calls:
         self._errors: dict[str, BaseException] = {}
         self._reasons: dict[str, str] = {}
         self._called: set[str] = set()
+        self._handles: dict[str, Any] = {}
+        self._signalled: dict[str, str] = {}
+        """Jobs of cells that a signal has ended."""
         self._unreturned: dict[str, float] = {}
         """When cells were seen first whose runs have ended, and whose function has not."""
 
@@ -145,12 +151,23 @@ class _Calls:
     def _look(self, cells: Sequence[Cell], *, retry: bool = False) -> list[Task]:
         """Decide what to do, from the runs and from whether the function has returned."""
         tasks = look(self._sweep, retry=retry, cells=cells)
-        return [
-            replace(task, action=self._without_result(task.cell))
-            if task.action is Action.DONE and not self._has_returned(task.cell)
-            else task
-            for task in tasks
-        ]
+        return [replace(task, action=self._action(task)) for task in tasks]
+
+    def _action(self, task: Task) -> Action:
+        if task.action is Action.DONE and not self._has_returned(task.cell):
+            return self._without_result(task.cell)
+        is_open = task.action not in (Action.DONE, Action.WAIT)
+        return Action.WAIT if is_open and self._is_requeued(task.cell) else task.action
+
+    def _is_requeued(self, cell: Cell) -> bool:
+        """Tell whether Slurm has ended the cell by a signal, and is to start its job again."""
+        job = self._signalled.get(cell.id)
+        if job is None:
+            return False
+        JOBS.state(job)
+        JOBS.refresh()
+        told = JOBS.state(job)
+        return told is not None and not told.is_over
 
     def _has_returned(self, cell: Cell) -> bool:
         return RunPaths(self._sweep.run_dir(cell)).result.exists()
@@ -178,17 +195,24 @@ class _Calls:
                     raise outcome.error
             return
         handles = _submitted(self._executor, calls)
+        self._handles.update(zip((cell.id for cell in cells), handles, strict=True))
         try:
             for cell, handle in zip(cells, handles, strict=True):
                 self._take(cell, _outcome_of(handle))
         except BaseException:
             for handle in handles:
                 handle.cancel()
+            # A thread cannot be cancelled, and Ctrl-C reaches the main one alone.
+            for call in calls:
+                stop_left_open(Path(call.run_dir), "stopped with the sweep")
             raise
 
     def _take(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._errors[cell.id] = outcome.error
+        job = getattr(self._handles.get(cell.id), "job_id", None)
+        if outcome.is_interrupted and is_job(job):
+            self._signalled[cell.id] = job
         if outcome.problem:
             say(f"runstore: {cell.id}: {outcome.problem}")
         else:
@@ -200,8 +224,15 @@ class _Calls:
             error = self._errors.get(cell.id)
             self._reasons[cell.id] = describe(error) if error else task.why
         elif cell.id not in self._values:
-            # Of an earlier call, or another process was faster.
-            self._values[cell.id] = _kept(self._sweep.run_dir(cell))
+            self._values[cell.id] = self._later_value(cell)
+
+    def _later_value(self, cell: Cell) -> Any:
+        """Return what came of an earlier call, of another process, or of a job's later start."""
+        handle = self._handles.get(cell.id)
+        outcome = _outcome_of(handle) if handle is not None else None
+        if outcome is not None and not outcome.problem:
+            return outcome.value
+        return _kept(self._sweep.run_dir(cell))
 
     def results(self, asked: Sequence[Cell]) -> list[Any]:
         """Return what came of the cells, in that order; raise where some have not finished."""
@@ -263,11 +294,29 @@ class CellCall:
     params: Params
 
     def __call__(self) -> Outcome:
-        """Call it, in the run of the cell."""
+        """Call it, in the run of the cell; a job of submitit is requeued when it was preempted."""
+        with putting_off() as preemption:
+            if preemption.handler is not None:
+                remove_earlier_results()
+            outcome = self._call(preemption)
+        if outcome.is_interrupted:
+            preemption.pass_on()
+        return outcome
+
+    def checkpoint(self) -> Any:
+        """Return what a job is to call that submitit requeues: the same, which goes on."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _call(self, preemption: Preemption) -> Outcome:
         run_dir = Path(self.run_dir)
         with handing_over(run_dir, self.params) as given:
             try:
-                value = self.function(**self.params)
+                try:
+                    value = self.function(**self.params)
+                finally:
+                    preemption.is_inside = False
             except SystemExit as error:
                 self._end(given, error)
                 if error.code in (None, 0) and not isinstance(error, Terminated):
@@ -303,14 +352,15 @@ class CellCall:
 
 def _keep(run_dir: Path, value: Any) -> None:
     """Write what was returned, for the same call another time, as far as it is JSON."""
-    document: dict[str, Any] = {"format": FORMAT, "value": None}
     try:
-        document["value"] = json.loads(json.dumps(value, allow_nan=False))
+        kept = json.loads(json.dumps(value, allow_nan=False))
+        data = document_bytes({"format": FORMAT, "value": kept})
+        is_kept = len(data) <= DOCUMENT_BYTES
     except (TypeError, ValueError, RecursionError):
-        # A model, say. That it was returned is worth knowing all the same.
-        document["is_kept"] = False
-    data = document_bytes(document)
-    if len(data) > DOCUMENT_BYTES:
+        # A model, say, or an integer beyond 64 bits.
+        is_kept = False
+    if not is_kept:
+        # That it was returned is worth knowing all the same.
         data = document_bytes({"format": FORMAT, "value": None, "is_kept": False})
     try:
         write_document(RunPaths(run_dir).result, data)

@@ -32,7 +32,7 @@ from runstore.redact import redact_command, redact_params
 from runstore.regular import read_regular
 from runstore.run_document import document_bytes
 from runstore.sweeps.placeholders import as_text, check, filled
-from runstore.text import shell_word
+from runstore.text import command_line
 from runstore.values import as_json
 
 ID_CHARS = 80
@@ -228,7 +228,7 @@ def _names(directory: Path) -> list[str]:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return " ".join(shell_word(word) for word in value) or "none"
+        return command_line(value) or "none"
     return str(value or "none")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def test_array_whose_cells_are_requeued_cancelled_and_out_of_time(
         out_of_time: ("finished", 2),
         undisturbed: ("finished", 1),
     }
+    assert runs[cancelled]["reason"].startswith(f"Slurm job {jobs[cancelled]} was cancelled")
     task = jobs[out_of_time]
     (log,) = (cells / "slurm").glob(f"*/{task}_0_log.out")
     assert f"{out_of_time}: asked to save and end" in log.read_text()
@@ -164,9 +166,9 @@ def test_cells_in_the_queue_are_cancelled_and_submitted_again(
     stopped = slurm.runstore("cancel", "--yes", "waits", cwd=folder)
     assert "runs/waits: 2 waiting in Slurm: cancelled 2 jobs" in stopped.stderr
     runs = listed(slurm, folder)
-    # Of a task that is cancelled in the queue only Slurm's accounting knows, which is not there.
+    # Of a task that is cancelled in the queue only Slurm's accounting would know, and slurm.json.
     assert runs["x=2"]["reason"] == (
-        f"Slurm job {job_of(runs['x=2'])} is gone, and the run has not begun"
+        f"Slurm job {job_of(runs['x=2'])} was cancelled before the run began"
     )
     assert slurm.runstore(*call, cwd=folder).returncode == 0
     assert job_of(listed(slurm, folder)["x=2"]) != job_of(runs["x=2"])
@@ -213,22 +215,67 @@ def test_script_of_a_sweep_runs_its_cells_and_resumes_them(
 
 
 FUNCTION = """
-import sys, time, runstore, submitit
+import time, torch, runstore, submitit
 
 def train(x):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with runstore.init(system_interval_s=None) as run:
-        run.log({"loss": x}, step=1)
+        run.register(model=model, optimizer=optimizer)
+        for epoch in run.epochs(2):
+            for batch in run.train(range(20)):
+                loss = model(torch.randn(3, 2)).pow(2).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                run.track(loss=loss)
+                time.sleep(1 if run.attempt == 1 and x > 1 else 0)
+    return {"weights": model.weight.detach()}  # no JSON: known to the executor alone
+
+def own_loop():
+    with runstore.init(system_interval_s=None) as run:
+        while run.step < 20:
+            run.log({"loss": 1.0}, step=run.step + 1)
+            time.sleep(1 if run.attempt == 1 else 0)
+
+def call(x):
+    return train(x) if x < 4 else own_loop()
 
 executor = submitit.AutoExecutor("submitit", cluster="slurm")
-executor.update_parameters(timeout_min=5, slurm_use_srun=False)
-runstore.sweep(train, [{"x": 1}, {"x": 2}], name="function", executor=executor)
+executor.update_parameters(timeout_min=5)
+cells = runstore.grid(x=[1, 2, 3, 4])
+one, *others, _ = runstore.sweep(call, cells, name="function", executor=executor)
+assert all(torch.equal(one["weights"], other["weights"]) for other in others), others
 """
 
 
-def test_function_is_swept_by_an_executor_of_submitit(slurm: Slurm, folder: Path) -> None:
+def test_function_is_swept_by_an_executor_of_submitit_and_goes_on_after_preemptions(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    """Its signal, and a requeue: each cell is saved, and ends with the weights of the others."""
     (folder / "sweeps.py").write_text(FUNCTION)
-    done = slurm.tried(sys.executable, "sweeps.py", cwd=folder)
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(slurm.tried, sys.executable, "sweeps.py", cwd=folder)
+        for x in (2, 3, 4):
+            row = folder / f"runs/function/x={x}/metrics-0001.jsonl"
+            wait_until(row.exists, 60, what=f"a row of {x}")
+        assert not sweep.done(), sweep.result().stderr
+        runs = listed(slurm, folder)
+        slurm.run("scancel", "--signal=USR2", job_of(runs["x=2"]))
+        slurm.run("scontrol", "requeue", job_of(runs["x=3"]))
+        slurm.run("scontrol", "requeue", job_of(runs["x=4"]))
+        done = sweep.result(timeout=90)
     assert done.returncode == 0, done.stderr
     runs = listed(slurm, folder)
-    assert [run["status"] for run in runs.values()] == ["finished", "finished"]
-    assert {run["last"]["loss"] for run in runs.values()} == {1.0, 2.0}
+    told = {run["id"]: (run["status"], run["attempt"], run["step"]) for run in runs.values()}
+    assert told == {
+        "x=1": ("finished", 1, 40),
+        "x=2": ("finished", 2, 40),
+        "x=3": ("finished", 2, 40),
+        "x=4": ("finished", 2, 20),
+    }
+    for x, reason in ((2, "preempted by SIGUSR2"), (4, "terminated by SIGTERM")):
+        events = folder / f"runs/function/x={x}/events-0001.jsonl"
+        end = json.loads(events.read_text().splitlines()[-1])
+        assert (end["status"], end["reason"]) == ("interrupted", reason)

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runstore.cli import cli
-from runstore.submission import write_submission
+from runstore.records import decode
+from runstore.submission import note_cancelled, write_submission
 from tests.conftest import WaitUntil
 
 LOGS = """
@@ -89,6 +90,40 @@ def test_job_that_waits_is_cancelled_by_its_task(slurm: Path, tmp_path: Path) ->
     result = cancelled("--yes", run_dir)
     assert (result.exit_code, (slurm / "cancelled").read_text()) == (0, "101_3\n")
     assert f"{run_dir}: 1 waiting in Slurm: cancelled 1 job" in result.stderr
+
+
+def test_what_was_cancelled_is_known_when_slurm_has_forgotten_the_job(
+    slurm: Path, tmp_path: Path, starts: Starts, wait_until: WaitUntil, repo_root: Path
+) -> None:
+    waiting = planned(tmp_path / "others", "a", "101_3")
+    running = starts(SLURM_JOB_ID="103", RUNSTORE_SLURM_JOB="103")
+    (slurm / "queue").write_text(
+        "101|PENDING|N/A|101_3|Resources|N/A\n103|RUNNING|1|103_N/A|None|N/A\n"
+    )
+    for run_dir in (waiting, running):
+        assert cancelled("--yes", run_dir).exit_code == 0
+    events = running / "events-0001.jsonl"
+    os.kill(decode(events.read_bytes().splitlines()[0])["pid"], signal.SIGTERM)
+    wait_until(lambda: '"end"' in events.read_text(), what="the end")
+    (slurm / "queue").write_text("")
+
+    def reason(run_dir: Path) -> str:
+        # A process of its own: this one remembers what Slurm has said.
+        command = [sys.executable, "-m", "runstore.cli", "ls", "--json", str(run_dir.parent)]
+        told = subprocess.check_output(command, env={**os.environ, "PYTHONPATH": str(repo_root)})
+        return str(json.loads(told)[0]["reason"])
+
+    assert reason(waiting) == "Slurm job 101_3 was cancelled before the run began"
+    assert reason(running).startswith("Slurm job 103 was cancelled (SIGTERM)")
+    note = json.loads((running / "slurm.json").read_text())
+    assert (note["job"], note["attempts"]) == ("103", 0)
+
+
+def test_job_that_was_submitted_since_is_not_called_cancelled(tmp_path: Path) -> None:
+    run_dir = planned(tmp_path / "runs", "a", "105_0")
+    before = (run_dir / "slurm.json").read_bytes()
+    note_cancelled(run_dir, "104_0", attempts=0)
+    assert (run_dir / "slurm.json").read_bytes() == before
 
 
 def test_live_run_is_asked_to_stop_and_its_job_is_left_to_whoever_owns_it(

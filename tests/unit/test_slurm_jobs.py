@@ -259,6 +259,32 @@ def test_copy_is_not_judged_by_the_job_of_its_original(
     assert judged(copy, SlurmJobs()).word == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"11|CANCELLED|{STARTED}||None", "Slurm job 11 was cancelled (SIGTERM); inside epoch 2"),
+        (f"11|PREEMPTED|{STARTED}||None", "Slurm job 11 was preempted (SIGTERM); inside epoch 2"),
+        (f"11|COMPLETED|{STARTED}||None", "preempted by SIGTERM; inside epoch 2"),
+        (f"11|CANCELLED|{STARTED + 3600}||None", "preempted by SIGTERM; inside epoch 2"),
+        ("", "preempted by SIGTERM; inside epoch 2"),
+    ],
+)
+def test_slurm_says_why_it_has_sent_the_signal_that_a_run_ended_by(
+    answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, reason: str
+) -> None:
+    for name in ("SLURM_JOB_ID", "RUNSTORE_SLURM_JOB"):
+        monkeypatch.setenv(name, "11")
+    run = runstore.init(root=tmp_path / "runs", system_interval_s=None)
+    run.end("interrupted", "preempted by SIGTERM; inside epoch 2")
+    events = run.path / "events-0001.jsonl"
+    opened, *others = events.read_bytes().splitlines(keepends=True)
+    with events.open("r+b") as file:
+        file.write(encode({**decode(opened), "time": float(STARTED)}) + b"".join(others))
+        file.truncate()
+    answers(f"{line}\n")
+    assert judged(run.path, SlurmJobs()) == Status("interrupted", reason)
+
+
 def test_stalled_loop_of_a_running_job_is_stalled(answers: Answers, run_dir: Path) -> None:
     answers(f"11|RUNNING|{STARTED}||None\n")
     progress = {"attempt": 1, "beat": 7, "time": STARTED, "idle_s": 900.0}

@@ -195,9 +195,10 @@ def test_named_sweep_grows_and_goes_on_by_its_name(here: Path) -> None:
     assert done.stdout.startswith("sweep runs/my-lr: 1 to run, 1 finished\n")
     assert done.returncode == 0
     assert sweep("--name", "my lr").stdout.startswith("sweep runs/my-lr: 2 finished\n")
-    other = sweep("--name", "my lr", "--grid", "lr=1", "n=1", "--", "true")
+    other = sweep("--name", "my lr", "--grid", "lr=1", "n=1", "--", "true", "--lr", "{lr}")
     assert other.returncode == 2
     assert "is the sweep of another command" in other.stderr
+    assert "not true --lr '{lr}')" in other.stderr
 
 
 def test_file_says_the_whole_sweep(here: Path) -> None:

@@ -150,15 +150,43 @@ def test_signal_ends_the_sweep_and_the_same_call_goes_on() -> None:
     assert runstore.sweep(stopped, [{"a": 1}, {"a": 2}]) == [1, 2]
 
 
+def test_ctrl_c_stops_the_cells_that_run_in_threads() -> None:
+    """The signal reaches the main thread alone, and a thread cannot be cancelled."""
+
+    def stopped(a: int) -> int:
+        with runstore.init() as run:
+            for batch in run.train(range(2000)):
+                run.track(loss=a)
+                if batch == 5 and a == 1:
+                    os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+        return a
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
+        runstore.sweep(stopped, [{"a": 1}, {"a": 2}, {"a": 3}], executor=pool)
+    found = {run.id: (run.status, run.reason) for run in runstore.load_all("runs")}
+    assert found["a=3"][0] == "planned"
+    word, reason = found["a=1"]
+    assert (word, reason.partition(";")[0]) == ("interrupted", "stopped with the sweep")
+
+
 def test_result_that_is_no_json_is_the_callers_and_not_kept() -> None:
-    values = {1: object(), 2: float("nan"), 3: (1, 2), 4: None, 5: [{"a": 1.5}]}
+    values = {
+        1: object(),
+        2: float("nan"),
+        3: (1, 2),
+        4: None,
+        5: [{"a": 1.5}],
+        6: 2**70,
+        7: "\udc80",
+    }
 
     def give(a: int) -> Any:
         return values[a]
 
     cells = runstore.grid(a=list(values))
     assert runstore.sweep(give, cells) == list(values.values())
-    assert runstore.sweep(give, cells) == [None, None, [1, 2], None, [{"a": 1.5}]]
+    assert runstore.sweep(give, cells) == [None, None, [1, 2], None, [{"a": 1.5}], None, None]
     kept = json.loads(next(Path("runs").glob("*/a=1/result.json")).read_text())
     assert kept == {"format": 1, "value": None, "is_kept": False}
 
