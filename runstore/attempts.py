@@ -141,7 +141,7 @@ def next_attempt(run_dir: Path, begun: int | None = None) -> tuple[int, dict[str
         AttemptError: an attempt is alive in another process.
     """
     # The number before the look: who claims it in between makes our claim fail, and is not missed.
-    newest = _newest_attempt(run_dir)
+    newest = newest_attempt(run_dir)
     paths = RunPaths(run_dir)
     events = paths.stream("events", newest)
     is_begun = begun is not None and newest == begun and not events.exists()
@@ -192,7 +192,8 @@ def _await_open_event(events: Path) -> None:
         time.sleep(0.01)
 
 
-def _newest_attempt(run_dir: Path) -> int:
-    """Of all streams: a stray file of an attempt without events is not to be appended to."""
+def newest_attempt(run_dir: Path) -> int:
+    """Return the number of the newest attempt of all streams, 0 for none."""
+    # Of all: a stray file of an attempt without events is not to be appended to.
     files = (StreamFile.parse(name) for name in os.listdir(run_dir))
     return max((file.attempt for file in files if file), default=0)

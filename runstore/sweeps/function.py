@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from runstore.atomic import write_document
-from runstore.attempts import Given, handing_over
+from runstore.attempts import Given, handing_over, newest_attempt
 from runstore.console import say
 from runstore.errors import RunStoreError, SweepError, UnfinishedCellsError
 from runstore.exits import describe, end_by_exception, end_left_open, stop_left_open
@@ -25,15 +25,19 @@ from runstore.regular import read_regular
 from runstore.run_document import document_bytes
 from runstore.slurm_jobs import JOBS
 from runstore.stops import Terminated
-from runstore.submission import is_job
+from runstore.submission import is_job, write_submission
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
 from runstore.sweeps.preemption import Preemption, putting_off, remove_earlier_results
 from runstore.values import as_json
 
 LOOK_S = 2.0
+RESULT_S = 60.0
+"""So long a file of a node may take to be seen here."""
 RETURN_S = 3.0
 """So long a function of another process has, behind the end of its run, to return."""
+_SLURM_JOBS = "submitit.slurm"
+"""Whose jobs have numbers of Slurm; those of its local executor have numbers of processes."""
 Function = Callable[..., Any]
 """Whatever can be called with the parameters of a cell."""
 
@@ -162,12 +166,7 @@ class _Calls:
     def _is_requeued(self, cell: Cell) -> bool:
         """Tell whether Slurm has ended the cell by a signal, and is to start its job again."""
         job = self._signalled.get(cell.id)
-        if job is None:
-            return False
-        JOBS.state(job)
-        JOBS.refresh()
-        told = JOBS.state(job)
-        return told is not None and not told.is_over
+        return job is not None and not _is_over(job)
 
     def _has_returned(self, cell: Cell) -> bool:
         return RunPaths(self._sweep.run_dir(cell)).result.exists()
@@ -194,8 +193,11 @@ class _Calls:
                 if outcome.is_interrupted and outcome.error is not None:
                     raise outcome.error
             return
+        attempts = [newest_attempt(self._sweep.run_dir(cell)) for cell in cells]
         handles = _submitted(self._executor, calls)
         self._handles.update(zip((cell.id for cell in cells), handles, strict=True))
+        for cell, handle, number in zip(cells, handles, attempts, strict=True):
+            _note_job(self._sweep.run_dir(cell), handle, number)
         try:
             for cell, handle in zip(cells, handles, strict=True):
                 self._take(cell, _outcome_of(handle))
@@ -210,8 +212,8 @@ class _Calls:
     def _take(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._errors[cell.id] = outcome.error
-        job = getattr(self._handles.get(cell.id), "job_id", None)
-        if outcome.is_interrupted and is_job(job):
+        job = _job_of(self._handles.get(cell.id))
+        if outcome.is_interrupted and job is not None:
             self._signalled[cell.id] = job
         if outcome.problem:
             say(f"runstore: {cell.id}: {outcome.problem}")
@@ -229,7 +231,7 @@ class _Calls:
     def _later_value(self, cell: Cell) -> Any:
         """Return what came of an earlier call, of another process, or of a job's later start."""
         handle = self._handles.get(cell.id)
-        outcome = _outcome_of(handle) if handle is not None else None
+        outcome = _outcome_of(handle) if handle is not None and handle.done() else None
         if outcome is not None and not outcome.problem:
             return outcome.value
         return _kept(self._sweep.run_dir(cell))
@@ -253,8 +255,50 @@ def _submitted(executor: Executor, calls: Sequence[CellCall]) -> list[Any]:
     return [executor.submit(call) for call in calls]
 
 
+def _job_of(handle: Any) -> str | None:
+    """Return the number of the Slurm job that submitit has submitted."""
+    job = getattr(handle, "job_id", None)
+    return job if is_job(job) and type(handle).__module__.startswith(_SLURM_JOBS) else None
+
+
+def _note_job(run_dir: Path, handle: Any, attempts: int) -> None:
+    """Put on record which job a cell waits for: the same call would submit it once more."""
+    job = _job_of(handle)
+    if job is None:
+        return
+    try:
+        write_submission(run_dir, job, attempts=attempts, log=Path(handle.paths.stderr))
+    except OSError as error:
+        say(f"runstore: {run_dir}: its Slurm job {job} is not on record ({error.strerror})")
+
+
+def _await_job(handle: Any) -> None:
+    """Wait until a Slurm job has left a result, or is over without one.
+
+    submitit asks accounting alone, and without it would wait for good.
+    """
+    job, over_since = _job_of(handle), None
+    while job is not None and not handle.done():
+        if not _is_over(job):
+            over_since = None
+        elif over_since is None:
+            over_since = time.monotonic()
+        elif time.monotonic() > over_since + RESULT_S:
+            raise SweepError(f"Slurm job {job} has left no result; see {handle.paths.stderr}")
+        time.sleep(LOOK_S)
+
+
+def _is_over(job: str) -> bool:
+    """Tell whether Slurm says that a job is over, or that there is none."""
+    JOBS.state(job)
+    JOBS.refresh()
+    told = JOBS.state(job)
+    return JOBS.is_gone(job) if told is None else told.is_over
+
+
 def _outcome_of(handle: Any) -> Outcome:
     try:
+        _await_job(handle)
         found = handle.result()
     except Exception as error:  # noqa: BLE001 - whatever an executor raises is the end of one cell
         return Outcome(error=error, problem=describe(error))

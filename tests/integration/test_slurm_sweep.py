@@ -279,3 +279,27 @@ def test_function_is_swept_by_an_executor_of_submitit_and_goes_on_after_preempti
         events = folder / f"runs/function/x={x}/events-0001.jsonl"
         end = json.loads(events.read_text().splitlines()[-1])
         assert (end["status"], end["reason"]) == ("interrupted", reason)
+
+
+WAITING = """
+import runstore, submitit
+
+executor = submitit.AutoExecutor("submitit", cluster="slurm")
+executor.update_parameters(timeout_min=5, slurm_additional_parameters={"begin": "now+1hour"})
+runstore.sweep(print, [{"x": 1}], name="waiting", executor=executor)
+"""
+
+
+def test_function_s_cell_that_waits_is_known_to_the_same_call_and_can_be_cancelled(
+    slurm: Slurm, folder: Path
+) -> None:
+    """Whose caller was killed, say: it is not submitted once more."""
+    (folder / "sweeps.py").write_text(WAITING)
+    killed = ["timeout", "--signal=KILL", "8", sys.executable, "sweeps.py"]
+    for _ in range(2):
+        slurm.tried(*killed, cwd=folder)
+        assert len(slurm.jobs().splitlines()) == 1
+    assert listed(slurm, folder)["x=1"]["status"] == "pending"
+    assert slurm.runstore("cancel", "--yes", "waiting", cwd=folder).returncode == 0
+    assert listed(slurm, folder)["x=1"]["reason"].endswith("was cancelled before the run began")
+    assert not slurm.jobs()
