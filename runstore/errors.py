@@ -27,6 +27,7 @@ Each message says what was asked, what was found and what to do; the facts are a
 
 from __future__ import annotations
 
+import errno
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,14 @@ class UnusableDirectoryError(RunStoreError, OSError):
         return str(self.args[0])
 
 
+_NOT_WRITABLE = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or ask for more",
+    errno.EROFS: "it can be read only there: go to a machine that may write it",
+}
+"""What to do where asking the owner would not help."""
+
+
 class NotWritableError(RunStoreError, OSError):
     """What somebody wants to put into a run's directory cannot be written there."""
 
@@ -74,9 +83,10 @@ class NotWritableError(RunStoreError, OSError):
         """Refuse `what` (`a note`) because of an `error` in `directory`."""
         self.directory = directory
         self.what = what
+        owner = "ask who owns the run, or make the directory writable"
         super().__init__(
             f"{directory}: {what} cannot be written there ({error.strerror or error}); "
-            "ask who owns the run, or make the directory writable"
+            f"{_NOT_WRITABLE.get(error.errno or 0, owner)}"
         )
         # Behind it: OSError clears them when it gets its message.
         self.errno, self.strerror = error.errno, error.strerror

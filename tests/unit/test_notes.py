@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -152,3 +153,16 @@ def test_second_look_reads_only_what_came_since(run_dir: Path) -> None:
 def test_names_sort_by_time_as_those_of_runs_do(run_dir: Path) -> None:
     names = [add_note(run_dir, "x", now=1_795_000_000 + n / 100).stem for n in range(100)]
     assert sorted(names, key=id_order) == names
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "(No space left on device); free some space there"),
+        (errno.EROFS, "(Read-only file system); it can be read only there"),
+        (errno.EACCES, "(Permission denied); ask who owns the run"),
+    ],
+)
+def test_what_to_do_depends_on_why_it_cannot_be_written(number: int, advice: str) -> None:
+    problem = OSError(number, os.strerror(number))
+    assert advice in str(NotWritableError(Path("runs/a"), "a note", problem))
