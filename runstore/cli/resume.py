@@ -17,6 +17,7 @@ from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import RunStoreError
 from runstore.lookup import find
 from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
+from runstore.pulled import origin_of
 from runstore.requeued import was_requeued
 from runstore.sources import NATIVE, open_run
 from runstore.sources.glances import ask_scheduler
@@ -62,6 +63,7 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
         raise RunStoreError(f"{ref.path}: only a run that runstore wrote can be resumed")
     if reader.refused is not None:
         raise reader.refused
+    _refuse_copy(state)
     _refuse_if_alive(state)
     if not command and state.status.word == "finished":
         raise RunStoreError(
@@ -74,6 +76,16 @@ def command(run: str, command: tuple[str, ...], root: Path) -> None:
     if state.newest is not None and state.newest.execution is not None:
         _execute_again(arguments, cwd, ref.path)
     _execute(arguments, cwd, ref.path)
+
+
+def _refuse_copy(state: RunState) -> None:
+    """Refuse a run that goes on elsewhere: the next pull would write over what is done here."""
+    origin = origin_of(state.path)
+    if origin is not None:
+        raise RunStoreError(
+            f"{state.path}: a copy that runstore pull made of a run on {origin.host}; resume it "
+            "there, or copy its directory to another place and resume that"
+        )
 
 
 def _refuse_if_alive(state: RunState) -> None:

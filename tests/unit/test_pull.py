@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runstore import pulled
+from runstore.cli import cli
 from runstore.errors import FormatError, RunStoreError
 from runstore.liveness import span
 from runstore.pull import PullError, crontab, default_place
@@ -214,3 +216,16 @@ def test_runs_below_a_copy_know_their_host_and_its_age(tmp_path: Path) -> None:
     assert pulled.origin_of(tmp_path / "copy") == origin
     assert pulled.origin_of(tmp_path / "own" / "run") is None
     assert Pulled(SOURCE).told() == "hpc1, never whole"
+
+
+def test_copy_is_resumed_where_it_came_from_and_not_here(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    run_dir = copy / "20260101-000000-run-aaaaaaaa"
+    run_dir.mkdir(parents=True)
+    document = {"format": 1, "id": run_dir.name, "command": ["touch", str(tmp_path / "started")]}
+    (run_dir / "run.json").write_text(json.dumps({**document, "cwd": str(tmp_path)}))
+    pulled.write(copy, Pulled(SOURCE, 1000.0))
+    refused = CliRunner().invoke(cli, ["resume", str(run_dir)])
+    assert isinstance(refused.exception, RunStoreError)
+    assert "made of a run on hpc1; resume it there" in str(refused.exception)
+    assert not (tmp_path / "started").exists()
