@@ -358,3 +358,11 @@ async def test_every_key_of_the_map_has_an_action(tmp_path: Path) -> None:
             for place in (*panes, *(() if panes else (screen,))):
                 found = hasattr(place, f"action_{name}") or hasattr(screen.app, f"action_{name}")
                 assert found, (name, place)
+
+
+async def test_timers_that_outlive_the_list_do_nothing(tmp_path: Path) -> None:
+    write_plain(tmp_path, 1)
+    async with monitor(tmp_path) as screen:
+        await screen.query_one("#runs").remove()
+        screen.tick()
+        screen.tick_slowly()

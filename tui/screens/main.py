@@ -102,8 +102,7 @@ class MainScreen(MainKeys):
 
     def tick(self, tempo: Tempo | None = None) -> None:
         """Pull what changed since the last tick; several times a second, and as `tempo` lets it."""
-        if not self.painted or not self.query("#runs"):
-            # The timer may be quicker than a busy machine mounts the list, and outlive it.
+        if not self._has_list():
             return
         if self.is_filter_new:
             self.is_filter_new = False
@@ -121,6 +120,12 @@ class MainScreen(MainKeys):
                 if widget.is_waiting:
                     widget.redraw()
         self.update_lines()
+
+    def _has_list(self) -> bool:
+        """Whether there is something to update: timers may be quicker than a busy machine mounts
+        the list, and outlive it.
+        """
+        return self.painted and bool(self.query("#runs"))
 
     def _take(self, changes: Changes) -> None:
         if changes.runs:
@@ -155,7 +160,7 @@ class MainScreen(MainKeys):
 
     def tick_slowly(self) -> None:
         """Update what changes by time alone; once a second."""
-        if self.painted and not self.paused:
+        if self._has_list() and not self.paused:
             for pane in self.visible_panes():
                 if pane.FOLLOWS_CLOCK:
                     pane.redraw()
