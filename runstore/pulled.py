@@ -107,13 +107,17 @@ def write(directory: Path, pulled: Pulled, *, durable: bool = True) -> None:
     write_document(directory / NAME, encode(facts), durable=durable)
 
 
-def origin_of(run_dir: Path) -> Pulled | None:
+def origin_of(run_dir: Path, *, answers: bool = True) -> Pulled | None:
     """Return where a run was pulled from, as far as a look of some seconds ago knows.
 
     Asked of a thousand runs, it looks into each folder above them once.
+
+    Args:
+        run_dir: the run's directory.
+        answers: False for one whose file system does not answer: it is not asked again.
     """
     place = run_dir.absolute()
-    return _above(place.parent) or _read_quietly(place)
+    return _above(place.parent) or (_read_quietly(place) if answers else None)
 
 
 def _above(directory: Path) -> Pulled | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from runstore.attempt_facts import Attempt
@@ -15,6 +14,7 @@ from runstore.pulled import origin_of
 from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
 from runstore.sources import NATIVE
+from runstore.sources.silent import NO_ANSWER
 from runstore.state import RunState
 
 
@@ -40,7 +40,7 @@ def summary(state: RunState) -> JsonObject:
         "last": split_nonfinite(measured(state)),
         "best": asdict(best) if best else None,
         "slurm": _job(state),
-        "pulled": _pulled(state.path),
+        "pulled": _pulled(state),
     }
 
 
@@ -57,8 +57,8 @@ def _job(state: RunState) -> JsonObject | None:
     }
 
 
-def _pulled(run_dir: Path) -> JsonObject | None:
-    origin = origin_of(run_dir)
+def _pulled(state: RunState) -> JsonObject | None:
+    origin = origin_of(state.path, answers=state.status.reason != NO_ANSWER)
     if origin is None:
         return None
     return {"host": origin.host, "source": str(origin.source), "time": origin.time}

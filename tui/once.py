@@ -18,6 +18,7 @@ from runstore.ranking import telling_metrics
 from runstore.records import JsonObject, escape_controls, without_surrogates
 from runstore.sources import RunRef, looked_for
 from runstore.sources.glances import glanced
+from runstore.sources.silent import NO_ANSWER
 from runstore.store import discover
 from runstore.summary import full_summary, summary
 
@@ -134,7 +135,7 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int, hosts: Host
 
 def _placed(facts: Facts, ref: RunRef, names: RootNames) -> Facts:
     """Return the facts of a run with what its place tells: its root, and when it was pulled."""
-    origin = origin_of(ref.path)
+    origin = origin_of(ref.path, answers=facts.reason != NO_ANSWER)
     pulled_at = None if origin is None else origin.time or 0.0
     return replace(names.marked(facts, ref.place), pulled_at=pulled_at)
 

@@ -21,6 +21,7 @@ from runstore.ranking import most_telling, telling_metrics
 from runstore.run_filter import Query, StateSubject
 from runstore.sources import NATIVE, looked_for, unread
 from runstore.sources.glances import glanced
+from runstore.sources.silent import NO_ANSWER
 from runstore.state import RunState
 from runstore.store import discover
 from runstore.summary import summary
@@ -109,8 +110,13 @@ def _listed(state: RunState, pool: Pool, root: Path) -> _Listed:
         BETWEEN.join(cells),
         Packed({name: last[name] for name in most_telling(last)}, pool),
         state.source,
-        origin.told() if (origin := origin_of(state.path)) else "",
+        _pulled(state),
     )
+
+
+def _pulled(state: RunState) -> str:
+    origin = origin_of(state.path, answers=state.status.reason != NO_ANSWER)
+    return origin.told() if origin else ""
 
 
 def _lines(states: Iterable[RunState], root: Path) -> Iterator[str]:
