@@ -15,6 +15,7 @@ from typing import Any
 from runstore.paths import RunPaths
 from runstore.records import integer, whole
 from runstore.sources.formats import MLFLOW, NATIVE
+from runstore.sources.silent import is_silent
 from runstore.state import RunState
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
@@ -119,7 +120,7 @@ def provenance(state: RunState) -> Provenance:
         platform=_text(facts, "platform"),
         versions=_texts(facts.get("versions")),
         environment=_texts(facts.get("environment")),
-        code=_code(state.git, state.path),
+        code=_code(state.git, None if is_silent(state) else RunPaths(state.path).patch),
         handed=_handed(state),
         newest_command=newest if newest != command else None,
         exec_options=_exec_options(facts) if first is not None and first.execution else None,
@@ -150,10 +151,9 @@ def _exec_options(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return (*options, *(f"--tag={tag}" for tag in told))
 
 
-def _code(git: Any, run_dir: Path) -> Code:
+def _code(git: Any, patch: Path | None) -> Code:
     facts = git if isinstance(git, dict) else {}
     commit = _text(facts, "commit")
-    patch = RunPaths(run_dir).patch
     prefix = facts.get("prefix")
     return Code(
         commit=commit if _COMMIT.fullmatch(commit) else "",
@@ -164,7 +164,7 @@ def _code(git: Any, run_dir: Path) -> Code:
         untracked=max(0, whole(facts.get("untracked")) or 0),
         patch_redacted=facts.get("patch_redacted") is True,
         patch_truncated=facts.get("patch_truncated") is True,
-        patch=patch if _is_regular(patch) else None,
+        patch=patch if patch is not None and _is_regular(patch) else None,
     )
 
 

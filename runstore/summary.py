@@ -14,7 +14,7 @@ from runstore.pulled import origin_of
 from runstore.ranking import is_noted
 from runstore.records import JsonObject, integer, number, split_nonfinite
 from runstore.sources import NATIVE
-from runstore.sources.silent import NO_ANSWER
+from runstore.sources.silent import is_silent
 from runstore.state import RunState
 
 
@@ -58,7 +58,7 @@ def _job(state: RunState) -> JsonObject | None:
 
 
 def _pulled(state: RunState) -> JsonObject | None:
-    origin = origin_of(state.path, answers=state.status.reason != NO_ANSWER)
+    origin = origin_of(state.path, answers=not is_silent(state))
     if origin is None:
         return None
     return {"host": origin.host, "source": str(origin.source), "time": origin.time}
@@ -92,7 +92,8 @@ def full_summary(state: RunState) -> JsonObject:
 
 def notes_of(state: RunState) -> Notes:
     """Return what people wrote about a run; of another tool's nothing is kept."""
-    return read_notes(state.path) if state.source == NATIVE.name else Notes()
+    has_notes = state.source == NATIVE.name and not is_silent(state)
+    return read_notes(state.path) if has_notes else Notes()
 
 
 def note_facts(note: Note) -> JsonObject:

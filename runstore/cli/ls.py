@@ -21,7 +21,7 @@ from runstore.ranking import most_telling, telling_metrics
 from runstore.run_filter import Query, StateSubject
 from runstore.sources import NATIVE, looked_for, unread
 from runstore.sources.glances import glanced
-from runstore.sources.silent import NO_ANSWER
+from runstore.sources.silent import is_silent
 from runstore.state import RunState
 from runstore.store import discover
 from runstore.summary import summary
@@ -115,7 +115,7 @@ def _listed(state: RunState, pool: Pool, root: Path) -> _Listed:
 
 
 def _pulled(state: RunState) -> str:
-    origin = origin_of(state.path, answers=state.status.reason != NO_ANSWER)
+    origin = origin_of(state.path, answers=not is_silent(state))
     return origin.told() if origin else ""
 
 

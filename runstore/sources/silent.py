@@ -15,6 +15,11 @@ from runstore.status import Status
 NO_ANSWER = "its file system does not answer"
 
 
+def is_silent(state: RunState) -> bool:
+    """Tell whether a run's file system did not answer: nothing more is to be asked of it."""
+    return state.status.reason == NO_ANSWER
+
+
 class SilentReader:
     """Stands in the place of a reader that would wait for ever."""
 

@@ -92,19 +92,24 @@ def test_monitor_of_a_silent_root_says_so_takes_keys_and_ends(
         monitor.close()
 
 
-@pytest.mark.parametrize("command", ["ls", "once"])
+@pytest.mark.parametrize("command", ["ls", "ls --json", "journal", "once"])
 def test_list_shows_the_other_runs_and_ends(tmp_path: Path, repo_root: Path, command: str) -> None:
     root = tmp_path / "runs"
     runs = [make_run(root, name) for name in ("oldest", "middle", "newest")]
-    program = ["runstore.cli", "ls"] if command == "ls" else ["runstore.tui_launcher", "--once"]
+    program = ["runstore.tui_launcher", "--once"] if command == "once" else ["runstore.cli"]
+    options = [] if command == "once" else command.split()
+    named = ["--root", root] if command == "journal" else [root]
     done = subprocess.run(
-        beside_dead_server(runs[1], *program, root),
+        beside_dead_server(runs[1], *program, *options, *named),
         env={**os.environ, "PYTHONPATH": str(repo_root), "COLUMNS": "150"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    if command in ("ls --json", "journal"):
+        assert done.stdout.count("finished") == 2 and "its file system" in done.stdout
+        return
     names = ("newest", "middle", "oldest")
     lines = [line for line in done.stdout.splitlines() if any(name in line for name in names)]
     assert ["finished" in line for line in lines] == [True, False, True], done.stdout
