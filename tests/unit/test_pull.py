@@ -38,8 +38,8 @@ SAID = [
     ),
     (
         23,
-        'rsync: [sender] change_dir "/root/secret" failed: Permission denied (13)',
-        "/root/secret: Permission denied there",
+        'rsync: [sender] change_dir "/scratch/secret" failed: Permission denied (13)',
+        "/scratch/secret: Permission denied there",
     ),
     (
         23,
