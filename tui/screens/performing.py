@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from runstore.state import RunState
 
 from ..commands import GoToRun, PressKey, SetTheme, SortBy, command_choices
 from ..palette import THEME_NAMES
@@ -48,16 +52,25 @@ async def _perform(screen: MainKeys, command: object) -> None:
             screen.go_to_run(key)
 
 
-def open_raw(screen: MainKeys) -> None:
-    """Show lines of the chosen run's files; those of a step too where a cursor is on one."""
-    entry = screen.selected
-    if entry is None:
+@contextmanager
+def _state_of_chosen(screen: MainKeys) -> Iterator[RunState | None]:
+    """Hold what is known of the chosen run; None when none is chosen, or it is being read."""
+    if screen.selected is None:
+        yield None
         return
-    with entry.glimpse() as view:
+    with screen.selected.glimpse() as view:
         if view is None:
             screen.said.say("the run is being read: try again in a moment")
+            yield None
+        else:
+            yield view.full if view.full.attempts else view.listed
+
+
+def open_raw(screen: MainKeys) -> None:
+    """Show lines of the chosen run's files; those of a step too where a cursor is on one."""
+    with _state_of_chosen(screen) as state:
+        if state is None:
             return
-        state = view.full if view.full.attempts else view.listed
         bad, name = list(state.bad_lines), from_file(state.name)
         path, source = state.path, state.source
     pane = screen.current_pane()
@@ -67,14 +80,9 @@ def open_raw(screen: MainKeys) -> None:
 
 def open_copy_menu(screen: MainKeys) -> None:
     """Offer what can be copied of the chosen run."""
-    entry = screen.selected
-    if entry is None:
-        return
-    with entry.glimpse() as view:
-        if view is None:
-            screen.said.say("the run is being read: try again in a moment")
+    with _state_of_chosen(screen) as state:
+        if state is None:
             return
-        state = view.full if view.full.attempts else view.listed
         found, name = copies(state), from_file(state.name)
 
     def show(choice: Choice | None) -> None:
