@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runstore.paths import StreamFile
-from runstore.state import RunState
+from runstore.files.paths import StreamFile
+from runstore.state.run_state import RunState
 from tui.renderables.board import Board, Seen
 from tui.renderables.drawn_runs import CURVE_ROLES, Identity
 

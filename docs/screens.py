@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from docs.picture import write_png
-from runstore.process import current_process
-from runstore.reports import ReportOptions, classification_report
+from runstore.environment.process import current_process
+from runstore.metrics.reports import ReportOptions, classification_report
 
 Row = dict[str, Any]
 EPOCHS, STEPS, EPOCH_S = 30, 100, 83.0

@@ -11,15 +11,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runstore.collection import RunCollection, load_all
     from runstore.errors import RunStoreError
-    from runstore.gif import make_gif
-    from runstore.grids import grid
-    from runstore.launch import init
-    from runstore.manager import RunManager
-    from runstore.run import Run
-    from runstore.run_data import RunData, load
+    from runstore.images.gif import make_gif
+    from runstore.launch.launch import init
+    from runstore.launch.manager import RunManager
+    from runstore.run.run import Run
     from runstore.sweeps.function import sweep
+    from runstore.sweeps.grids import grid
+    from runstore.tables.collection import RunCollection, load_all
+    from runstore.tables.run_data import RunData, load
     from runstore.train.sampler import ResumableSampler, SeededDataset
     from runstore.train.stepper import Stepper
 
@@ -45,17 +45,17 @@ __all__ = [
 _HOMES = {
     "ResumableSampler": "runstore.train.sampler",
     "SeededDataset": "runstore.train.sampler",
-    "Run": "runstore.run",
-    "RunCollection": "runstore.collection",
-    "RunData": "runstore.run_data",
-    "RunManager": "runstore.manager",
+    "Run": "runstore.run.run",
+    "RunCollection": "runstore.tables.collection",
+    "RunData": "runstore.tables.run_data",
+    "RunManager": "runstore.launch.manager",
     "RunStoreError": "runstore.errors",
     "Stepper": "runstore.train.stepper",
-    "grid": "runstore.grids",
-    "init": "runstore.launch",
-    "load": "runstore.run_data",
-    "load_all": "runstore.collection",
-    "make_gif": "runstore.gif",
+    "grid": "runstore.sweeps.grids",
+    "init": "runstore.launch.launch",
+    "load": "runstore.tables.run_data",
+    "load_all": "runstore.tables.collection",
+    "make_gif": "runstore.images.gif",
     "sweep": "runstore.sweeps.function",
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.errors import RunStoreError
-from runstore.regular import why_unreadable
+from runstore.files.regular import why_unreadable
 from runstore.text import printable
 
 THEMES = ("dark", "light", "terminal", "terminal-light")

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from runstore import monitor_settings
+from runstore.cli.manual import CONTEXT, Manual, ManualCommand
 from runstore.completion.parameters import DIRECTORY, RUN
 from runstore.errors import RootNotFoundError, RunStoreError
-from runstore.manual import CONTEXT, Manual, ManualCommand
+from runstore.hosts.remote import is_remote
 from runstore.monitor_settings import FASTEST_FPS, SLOWEST_FPS, THEMES, Settings
-from runstore.remote import is_remote
 from runstore.text import guard_streams
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def _pulled_once(hosts: Hosts | None) -> list[RunStoreError]:
 
 def _there(roots: tuple[Path, ...]) -> tuple[list[Path], list[RootNotFoundError]]:
     """Return the roots that can be looked into, and what is wrong with the others."""
-    from runstore.store import root_problem
+    from runstore.runs.store import root_problem
 
     found = {root: root_problem(root) for root in roots}
     return (

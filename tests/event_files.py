@@ -12,7 +12,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 import runstore
-from runstore.records import JsonObject
+from runstore.files.records import JsonObject
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.tensorboard import open_run
 

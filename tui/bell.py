@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from runstore.status import Status
+from runstore.state.status import Status
 from runstore.text import printable
 
 EVERY_S = 1.0

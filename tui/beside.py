@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from runstore import requests
 from runstore.errors import NotWritableError, RunStoreError
-from runstore.notes import Notes, add_note, read_notes
-from runstore.requests import Kind, Request
-from runstore.rows_behind import superseded_rows
+from runstore.runs import requests
+from runstore.runs.notes import Notes, add_note, read_notes
+from runstore.runs.requests import Kind, Request
 from runstore.sources import NATIVE
+from runstore.state.rows_behind import superseded_rows
 from runstore.threads import start_daemon
 
 from .catalog import Entry

@@ -17,16 +17,16 @@ from itertools import islice
 from pathlib import Path
 
 from runstore.errors import RootNotFoundError
-from runstore.limits import LISTED_READERS
-from runstore.pool import Pool
-from runstore.pulled import Pulled, origin_of
-from runstore.ranking import telling_metrics
+from runstore.files.limits import LISTED_READERS
+from runstore.hosts.pulled import Pulled, origin_of
+from runstore.metrics.ranking import telling_metrics
+from runstore.runs.store import root_problem, sort_newest_first, walk
 from runstore.sources import RunRef, open_run
 from runstore.sources.glances import unanswered
 from runstore.sources.reading import RunReader, guarded
-from runstore.state import RunState
-from runstore.status import Status
-from runstore.store import root_problem, sort_newest_first, walk
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
+from runstore.tables.pool import Pool
 
 from .hosts import Hosts
 from .kept import UNREAD, Kept

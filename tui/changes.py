@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runstore.files.paths import short_id
+from runstore.metrics.ranking import telling_metrics
 from runstore.numbers import clock, count, duration, metric, of_total
-from runstore.paths import short_id
-from runstore.ranking import telling_metrics
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 
 from .catalog import Catalog, Entry
 from .renderables.facts import live_progress, run_count, status_counts

@@ -13,13 +13,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from runstore.comparison import Compared, compared
-from runstore.paths import RunPaths
+from runstore.files.paths import RunPaths
+from runstore.files.records import JsonObject
+from runstore.files.regular import read_regular, why_unreadable
 from runstore.patience import Patience
-from runstore.records import JsonObject
-from runstore.regular import read_regular, why_unreadable
+from runstore.runs.comparison import Compared, compared
 from runstore.sources import open_run
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 from runstore.threads import start_daemon
 
 from .catalog import POLL_BYTES, Entry

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runstore.comparison import Comparison
-from runstore.comparison_table import csv_lines, markdown_lines
-from runstore.regular import why_unreadable
+from runstore.export.comparison_table import csv_lines, markdown_lines
+from runstore.files.regular import why_unreadable
+from runstore.runs.comparison import Comparison
 from runstore.sources import NATIVE, RunRef
 from runstore.text import printable, shell_word
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runstore.attempt_facts import Attempt
-from runstore.text_search import Needle
+from runstore.files.text_search import Needle
+from runstore.state.attempt_facts import Attempt
 
 from .renderables.log import EventRows, EventTexts, Row
 from .renderables.text import from_file

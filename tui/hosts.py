@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runstore.errors import RunStoreError
-from runstore.requests import Kind, Request
+from runstore.runs.requests import Kind, Request
 from runstore.threads import start_daemon
 
 if TYPE_CHECKING:
-    from runstore.boxes import Machine
+    from runstore.hosts.boxes import Machine
 
     from .pulling import Copy, Host
 
@@ -53,7 +53,7 @@ class Here:
     def _look(self) -> None:
         import subprocess
 
-        from runstore import boxes
+        from runstore.hosts import boxes
 
         try:
             done = subprocess.run(

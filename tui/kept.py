@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import islice
 from struct import Struct, pack
 
-from runstore.limits import TEXT_CHARS
+from runstore.files.limits import TEXT_CHARS
+from runstore.metrics.ranking import RANKED_METRICS, most_telling
 from runstore.nested import flattened
-from runstore.pool import Pool
-from runstore.ranking import RANKED_METRICS, most_telling
-from runstore.state import RunState
+from runstore.state.run_state import RunState
+from runstore.tables.pool import Pool
 
 from .renderables.facts import job_end, live_progress, run_fraction
 from .renderables.text import from_file

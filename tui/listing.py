@@ -14,9 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, TypeGuard, TypeVar
 
-from runstore.comparison import direction_of
-from runstore.ranking import rank_metrics
-from runstore.run_filter import STATUS_WORDS, Query, Vocabulary, as_number, common_start
+from runstore.metrics.ranking import rank_metrics
+from runstore.runs.comparison import direction_of
+from runstore.runs.run_filter import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 
 from .catalog import Entry
 from .folders import Folder, FolderTree

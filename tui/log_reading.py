@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runstore.mounts import is_network
-from runstore.output_text import OutputText, Place, Search, TextLine
-from runstore.regular import why_unreadable
-from runstore.text_search import Needle
+from runstore.environment.mounts import is_network
+from runstore.files.output_text import OutputText, Place, Search, TextLine
+from runstore.files.regular import why_unreadable
+from runstore.files.text_search import Needle
 
 from .renderables.log import Row, shown_text, text_rows
 

@@ -42,8 +42,8 @@ def hosts_of(roots: Sequence[Path]) -> tuple[list[Path], Hosts | None]:
     Raises:
         RunStoreError: one of them is no name of a host, or there is no place for copies.
     """
+    from runstore.hosts.remote import Remote, is_remote
     from runstore.pull.place import below
-    from runstore.remote import Remote, is_remote
 
     from . import pulling
 
@@ -187,7 +187,7 @@ def print_changes(
         RunStoreError: A wanted run is not there.
         BrokenPipeError: nobody reads any more.
     """
-    from runstore.lookup import find
+    from runstore.runs.lookup import find
 
     from . import terminal  # imports asyncio, which --once does without
     from .catalog import Catalog

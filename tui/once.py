@@ -10,17 +10,17 @@ from pathlib import Path
 
 import orjson
 
-from runstore.lookup import find
+from runstore.files.records import JsonObject, escape_controls, without_surrogates
+from runstore.hosts.pulled import origin_of
+from runstore.metrics.ranking import telling_metrics
 from runstore.patience import Patience
-from runstore.pool import Pool
-from runstore.pulled import origin_of
-from runstore.ranking import telling_metrics
-from runstore.records import JsonObject, escape_controls, without_surrogates
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
+from runstore.runs.summary import full_summary, summary
 from runstore.sources import RunRef, looked_for
 from runstore.sources.glances import glanced
 from runstore.sources.silent import NO_ANSWER
-from runstore.store import discover
-from runstore.summary import full_summary, summary
+from runstore.tables.pool import Pool
 
 from .catalog import POLL_BYTES, RANKED_ROWS, Entry
 from .hosts import Hosts

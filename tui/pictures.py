@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from runstore.patience import ANSWER_S
-from runstore.pictures import (
+from runstore.images.pictures import (
     Decoded,
     PictureError,
     framing,
     open_picture,
     pixels_of,
 )
-from runstore.samples import SampleFolder, Samples
+from runstore.patience import ANSWER_S
+from runstore.state.samples import SampleFolder, Samples
 from runstore.threads import start_daemon
 
 from .renderables.tiles import Picture

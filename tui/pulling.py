@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runstore import boxes, deliver
 from runstore.errors import RunStoreError
+from runstore.hosts import boxes
+from runstore.hosts.remote import Remote
+from runstore.hosts.ssh import Link
 from runstore.pull import Pass, Pull
 from runstore.pull.place import BusyError, below
 from runstore.pull.schedule import Kind, Schedule
-from runstore.remote import Remote
-from runstore.requests import Kind as RequestKind
-from runstore.requests import Request
-from runstore.ssh import Link
+from runstore.runs import deliver
+from runstore.runs.requests import Kind as RequestKind
+from runstore.runs.requests import Request
 from runstore.threads import start_daemon
 
 from .hosts import LOOK_S, Hosts, Look

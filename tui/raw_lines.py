@@ -14,9 +14,9 @@ from pathlib import Path
 
 import orjson
 
-from runstore.paths import StreamFile
-from runstore.records import BadLine
-from runstore.regular import open_regular
+from runstore.files.paths import StreamFile
+from runstore.files.records import BadLine
+from runstore.files.regular import open_regular
 
 NEWEST = 3
 """Lines at the end of each file."""

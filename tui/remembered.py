@@ -17,8 +17,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from runstore.atomic import write_document
-from runstore.regular import why_unreadable
+from runstore.files.atomic import write_document
+from runstore.files.regular import why_unreadable
 
 from .session import Session
 from .views import NAMES

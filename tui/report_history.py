@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from runstore.pieces import ReportPlace
-from runstore.records import RecordError, decode
-from runstore.regular import open_regular, why_unreadable
+from runstore.files.records import RecordError, decode
+from runstore.files.regular import open_regular, why_unreadable
+from runstore.state.pieces import ReportPlace
 from runstore.threads import start_daemon
 
 from .renderables.class_report import ClassReport, ScoreColumns, score_columns

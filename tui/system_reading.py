@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from runstore.mounts import is_network
-from runstore.paths import StreamFile
+from runstore.environment.mounts import is_network
+from runstore.files.paths import StreamFile
 from runstore.sources import NATIVE, RunRef, open_run
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.reading import RowLine
-from runstore.system_history import SystemFiles, SystemHistory
+from runstore.state.system_history import SystemFiles, SystemHistory
 
 from .renderables.system import Drawn, draw
 from .renderables.system_charts import View

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runstore.mounts import is_network
+from runstore.environment.mounts import is_network
 from runstore.patience import ANSWER_S
-from runstore.slurm_jobs import JOBS
+from runstore.slurm.jobs import JOBS
 
 from .catalog import Catalog, Entry
 

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from runstore.cli.manual import CONTEXT, ROOT_VARIABLE, Manual
 from runstore.errors import RunStoreError
-from runstore.manual import CONTEXT, ROOT_VARIABLE, Manual
 from runstore.text import guard_streams, printable
 
 COMPLETE = "_RUNSTORE_COMPLETE"

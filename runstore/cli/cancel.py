@@ -8,17 +8,17 @@ from pathlib import Path
 
 import click
 
-from runstore.cancel import Cancellable, cancel, cancellable
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.errors import RunStoreError
-from runstore.lookup import find
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
+from runstore.runs.cancel import Cancellable, cancel, cancellable
+from runstore.runs.lookup import find
 from runstore.sources import RunRef
 from runstore.sources.formats import NATIVE
 from runstore.sources.glances import glanced
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 from runstore.sweeps.find import sweep_dir
 from runstore.sweeps.plan import load
 from runstore.text import printable

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 import orjson
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.cli.progress import watched
 from runstore.errors import UnreadableFileError
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.paths import STREAMS, Stream
+from runstore.files.paths import STREAMS, Stream
+from runstore.runs.lookup import find
 from runstore.sources import open_run
 from runstore.sources.reading import RowLine
 

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import json_option, map_option, root_option, runs_argument
 from runstore.cli.output import print_json, print_lines, say, table
 from runstore.cli.progress import watched
-from runstore.comparison import Compared, Comparison, Sort, compared
-from runstore.comparison_table import (
+from runstore.errors import RunStoreError, UnreadableFileError
+from runstore.export.comparison_table import (
     METRICS_SHOWN,
     csv_lines,
     markdown_lines,
     rows_of,
     shown_params,
 )
-from runstore.errors import RunStoreError, UnreadableFileError
-from runstore.labels import labels
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.reader import read_whole
+from runstore.runs.comparison import Compared, Comparison, Sort, compared
+from runstore.runs.lookup import find
+from runstore.runs.reader import read_whole
 from runstore.sources import RunRef
-from runstore.state import RunState
+from runstore.state.run_state import RunState
+from runstore.tables.labels import labels
 
 CELL_CHARS = 24
 """Of a parameter on a terminal; the other formats have all of it."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from runstore.cli.manual import Manual, ManualCommand
 from runstore.completion.shells import SHELLS, Shell, script
-from runstore.manual import Manual, ManualCommand
 
 MANUAL = Manual(
     examples={"Try it in this bash only": "source <(runstore completion bash)"},

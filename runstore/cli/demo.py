@@ -11,15 +11,15 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.cli.show import page
 from runstore.errors import RunStoreError
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.run_data import RunData
+from runstore.runs.store import discover
 from runstore.sources import RunRef
-from runstore.store import discover
+from runstore.tables.run_data import RunData
 from runstore.text import shell_word
 
 STOP_S = 10.0

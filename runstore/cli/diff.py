@@ -8,20 +8,20 @@ from typing import Any
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import json_option, map_option, root_option
 from runstore.cli.output import print_json, print_lines, say, table
 from runstore.cli.progress import watched
-from runstore.columns import text_of
-from runstore.comparison import MISSING
 from runstore.completion.parameters import RUN
-from runstore.differences import Commits, Differences, sections
+from runstore.environment.repository import COMMITS_TOLD, Commit
 from runstore.errors import RunStoreError
-from runstore.labels import labels
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.reader import known_state
-from runstore.repository import COMMITS_TOLD, Commit
+from runstore.journal.differences import Commits, Differences, sections
+from runstore.runs.comparison import MISSING
+from runstore.runs.lookup import find
+from runstore.runs.reader import known_state
 from runstore.sources.glances import glanced
+from runstore.tables.columns import text_of
+from runstore.tables.labels import labels
 from runstore.text import printable
 
 CELL_CHARS = 60

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import json_option, root_option
 from runstore.cli.output import print_json, say
 from runstore.cli.progress import watched
@@ -22,7 +23,6 @@ from runstore.doctor import SEVERITIES, Doctor, Examined, Finding, Findings, exa
 from runstore.doctor.file_system import Check, probe, workplace
 from runstore.doctor.repair import Repaired, repair
 from runstore.doctor.two_hosts import measure
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.text import printable
 
 COLUMNS = 80

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option
 from runstore.completion.parameters import COMMAND_WORD
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 
 MANUAL = Manual(
     examples={

@@ -12,7 +12,7 @@ from typing import IO, Literal, get_args
 
 import click
 
-from runstore.atomic import replaced_file
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import map_option, root_option, runs_argument
 from runstore.cli.output import say
 from runstore.cli.progress import watched
@@ -23,11 +23,11 @@ from runstore.export.json_document import write_json, write_json_lines
 from runstore.export.markdown import write_markdown
 from runstore.export.parquet import write_parquet
 from runstore.export.rows import LONG_TABLES, Rows, Shape, Written
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.paths import STREAMS, RunPaths
+from runstore.files.atomic import replaced_file
+from runstore.files.paths import STREAMS, RunPaths
+from runstore.runs.lookup import find
 from runstore.sources import RunRef, open_run
-from runstore.tables import TABLES, Table
+from runstore.tables.tables import TABLES, Table
 
 Format = Literal["csv", "json", "jsonl", "parquet", "markdown", "tensorboard"]
 WITHOUT_TABLES: tuple[Format, ...] = ("json", "tensorboard")

@@ -10,13 +10,14 @@ from typing import IO
 
 import click
 
-from runstore.animation import FEWEST_COLOURS
-from runstore.atomic import replaced_file
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import SAMPLE
-from runstore.gif import (
+from runstore.files.atomic import replaced_file
+from runstore.images.animation import FEWEST_COLOURS
+from runstore.images.gif import (
     FASTEST_FPS,
     FPS,
     MOST_FRAMES,
@@ -25,9 +26,8 @@ from runstore.gif import (
     frames_of,
     write_gif,
 )
-from runstore.gif_file import COLOURS
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
+from runstore.images.gif_file import COLOURS
+from runstore.runs.lookup import find
 from runstore.text import printable
 
 STANDARD_OUTPUT = Path("-")

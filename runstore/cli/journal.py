@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from runstore import journal
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import filter_option, json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say
 from runstore.cli.progress import watched
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.run_filter import Query
+from runstore.journal import journal
+from runstore.runs.run_filter import Query
+from runstore.runs.store import discover
 from runstore.sources import looked_for, unread
-from runstore.store import discover
 
 MANUAL = Manual(
     examples={

@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import filter_option, json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json_array, print_lines, say, table
 from runstore.cli.progress import watched
-from runstore.job_facts import job_facts
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
+from runstore.files.paths import listed_name, looks_like_run_id
+from runstore.hosts.pulled import origin_of
+from runstore.metrics.ranking import most_telling, telling_metrics
 from runstore.numbers import NOTHING, count, duration, local_time, metric, of_total
-from runstore.paths import listed_name, looks_like_run_id
-from runstore.pool import Packed, Pool
-from runstore.pulled import origin_of
-from runstore.ranking import most_telling, telling_metrics
-from runstore.run_filter import Query, StateSubject
+from runstore.runs.run_filter import Query, StateSubject
+from runstore.runs.store import discover
+from runstore.runs.summary import summary
 from runstore.sources import NATIVE, looked_for, unread
 from runstore.sources.glances import glanced
 from runstore.sources.silent import is_silent
-from runstore.state import RunState
-from runstore.store import discover
-from runstore.summary import summary
+from runstore.state.job_facts import job_facts
+from runstore.state.run_state import RunState
+from runstore.tables.pool import Packed, Pool
 from runstore.text import printable
 
 METRICS_SHOWN = 3

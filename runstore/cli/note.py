@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.progress import watched
 from runstore.errors import RunStoreError
-from runstore.limits import NOTE_TEXT_BYTES
-from runstore.lookup import find
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.notes import add_note, refuse_foreign, refuse_pulled
+from runstore.files.limits import NOTE_TEXT_BYTES
+from runstore.runs.lookup import find
+from runstore.runs.notes import add_note, refuse_foreign, refuse_pulled
 from runstore.text import printable
 
 SCISSORS = "# ------------------------ >8 ------------------------"

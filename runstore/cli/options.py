@@ -14,7 +14,7 @@ from runstore.cli.output import say
 from runstore.completion.parameters import DIRECTORY, RUN
 
 if TYPE_CHECKING:
-    from runstore.run_filter import Query
+    from runstore.runs.run_filter import Query
 
 root_option = click.option(
     "--root",
@@ -68,7 +68,7 @@ map_option = click.option(
 
 
 def _ask(context: click.Context, option: click.Parameter, value: str | None) -> Query:
-    from runstore.run_filter import QueryError, parse
+    from runstore.runs.run_filter import QueryError, parse
 
     try:
         return parse(value or "")

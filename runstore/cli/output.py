@@ -12,7 +12,7 @@ import click
 import orjson
 
 from runstore.cli.progress import hide
-from runstore.records import escape_controls, without_surrogates
+from runstore.files.records import escape_controls, without_surrogates
 from runstore.text import printable
 
 NARROWEST = 40

@@ -14,17 +14,17 @@ from typing import Any
 
 import click
 
+from runstore.cli.manual import Manual, ManualCommand
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import DIRECTORY
 from runstore.errors import RunStoreError
-from runstore.manual import Manual, ManualCommand
+from runstore.hosts.remote import Remote
+from runstore.hosts.ssh import Link
 from runstore.numbers import count
 from runstore.pull import Pull, crontab, default_place
 from runstore.pull.loop import keep_up
 from runstore.pull.session import Pass
-from runstore.remote import Remote
-from runstore.ssh import Link
 from runstore.text import shell_word
 
 CRON_S = 300.0

@@ -12,6 +12,7 @@ from types import FrameType
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import json_option, map_option, root_argument, root_option
 from runstore.cli.output import print_json, print_lines, say, table
 from runstore.cli.results import (
@@ -21,7 +22,6 @@ from runstore.cli.results import (
     print_objects,
     print_table,
 )
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.sql.database import Answer, query, schema
 from runstore.sql.scratch import remove_all
 

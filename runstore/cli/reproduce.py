@@ -9,15 +9,13 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_lines, say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import DIRECTORY
 from runstore.errors import RunStoreError
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
-from runstore.reader import known_state
-from runstore.reproduction import (
+from runstore.journal.reproduction import (
     Reproduction,
     bash_lines,
     check_command,
@@ -25,6 +23,8 @@ from runstore.reproduction import (
     environment,
     reproduction,
 )
+from runstore.runs.lookup import find
+from runstore.runs.reader import known_state
 from runstore.sources.glances import glanced
 from runstore.text import command_line
 

@@ -15,8 +15,8 @@ import orjson
 
 from runstore.cli.output import print_json_array, print_lines, print_rows, table
 from runstore.export.cells import csv_cell
+from runstore.files.records import NONFINITE_KEY, nonfinite_name, without_surrogates
 from runstore.numbers import NOTHING
-from runstore.records import NONFINITE_KEY, nonfinite_name, without_surrogates
 from runstore.sql.database import Answer
 from runstore.sql.rows import unique_names
 

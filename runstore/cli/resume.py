@@ -10,19 +10,19 @@ from typing import Any, NoReturn
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option, run_argument
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import RunStoreError
-from runstore.lookup import find
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.pulled import origin_of
-from runstore.requeued import was_requeued
+from runstore.hosts.pulled import origin_of
+from runstore.launch.requeued import was_requeued
+from runstore.runs.lookup import find
 from runstore.sources import NATIVE, open_run
 from runstore.sources.glances import ask_scheduler
 from runstore.sources.native import recorded_document
-from runstore.state import RunState, job_of
+from runstore.state.run_state import RunState, job_of
 from runstore.text import shell_word
 
 MANUAL = Manual(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option, runs_argument
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.errors import RemovalError, RunStoreError
-from runstore.lookup import find
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.numbers import duration, local_time, of_total, size
-from runstore.removal import (
+from runstore.runs.lookup import find
+from runstore.runs.removal import (
     LEFT,
     Contents,
     Doomed,
@@ -25,7 +25,7 @@ from runstore.removal import (
     left_beside,
     remove,
 )
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 from runstore.text import printable, shell_word
 
 NAMES_SHOWN = 5

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from runstore.cli.manual import Manual, ManualCommand
 from runstore.completion.parameters import COMMAND_WORD, DIRECTORY
 from runstore.errors import RunStoreError
-from runstore.manual import Manual, ManualCommand
-from runstore.slurm import Job, batch_script
+from runstore.slurm.script import Job, batch_script
 from runstore.sweeps.find import sweep_dir
 from runstore.sweeps.plan import load
 from runstore.sweeps.slurm.script import script_of

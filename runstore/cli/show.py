@@ -7,22 +7,22 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import json_option, map_option, root_option, run_argument
 from runstore.cli.output import print_json, table
 from runstore.cli.progress import watched
 from runstore.exec.output_log import last_lines
-from runstore.journal import note_lines
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
+from runstore.files.paths import RunPaths
+from runstore.files.records import JsonObject, integer, metric_values, number
+from runstore.hosts.pulled import origin_of
+from runstore.journal.journal import note_lines
+from runstore.metrics.ranking import is_bookkeeping, rank_metrics
+from runstore.metrics.reports import text_report
 from runstore.numbers import duration, local_time, metric, of_total
-from runstore.paths import RunPaths
-from runstore.pulled import origin_of
-from runstore.ranking import is_bookkeeping, rank_metrics
-from runstore.reader import read_whole
-from runstore.records import JsonObject, integer, metric_values, number
-from runstore.reports import text_report
-from runstore.state import RunState
-from runstore.summary import full_summary, newest_report, notes_of
+from runstore.runs.lookup import find
+from runstore.runs.reader import read_whole
+from runstore.runs.summary import full_summary, newest_report, notes_of
+from runstore.state.run_state import RunState
 from runstore.text import printable
 
 EPOCHS_SHOWN = 20

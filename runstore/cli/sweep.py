@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual
 from runstore.cli.options import root_option
 from runstore.cli.output import say
 from runstore.cli.progress import drawn, watched
@@ -18,7 +19,6 @@ from runstore.cli.words import WORDS, WordsCommand
 from runstore.completion.parameters import COMMAND_WORD
 from runstore.errors import MissingPackageError, SweepError
 from runstore.exec.session import NotStartedError, check_program
-from runstore.manual import ROOT_VARIABLE, Manual
 from runstore.sweeps.asked import Asked, from_file, planned
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.devices import Slot, slots, visible_gpus

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_option
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import RUN
 from runstore.errors import RunNotFoundError, RunStoreError
-from runstore.lookup import find
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.notes import refuse_foreign, refuse_pulled
+from runstore.runs.lookup import find
+from runstore.runs.notes import refuse_foreign, refuse_pulled
+from runstore.runs.tagging import change_tags, checked_tag
 from runstore.sources import RunRef
 from runstore.sources.glances import glanced
-from runstore.tagging import change_tags, checked_tag
 from runstore.text import printable
 
 TAKEN = "\0"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from runstore.cli.manual import READ_VARIABLES, Manual, ManualCommand
 from runstore.cli.options import map_option, root_option, run_argument
 from runstore.cli.output import print_rows, say
 from runstore.cli.progress import watched
 from runstore.errors import UnreadableFileError
-from runstore.follow import follow as follow_rows
-from runstore.lookup import find
-from runstore.manual import READ_VARIABLES, Manual, ManualCommand
+from runstore.runs.follow import follow as follow_rows
+from runstore.runs.lookup import find
 from runstore.sources import open_run
 
 FOLLOW_INTERVAL_S = 0.3

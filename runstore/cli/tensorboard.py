@@ -17,13 +17,13 @@ from types import FrameType
 
 import click
 
+from runstore.cli.manual import ROOT_VARIABLE, Manual, ManualCommand
 from runstore.cli.options import root_argument, root_option
 from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.errors import RunStoreError
-from runstore.event_file import event_files
-from runstore.manual import ROOT_VARIABLE, Manual, ManualCommand
-from runstore.store import discover
+from runstore.runs.store import discover
+from runstore.writer.event_file import event_files
 
 PORT = 6006
 SSH_PORT = "22"

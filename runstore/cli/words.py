@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from runstore.manual import ManualCommand
+from runstore.cli.manual import ManualCommand
 
 _BETWEEN = "\x1f"
 """Between words that are handed to click as one; no shell lets it be typed."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runstore.errors import RunStoreError
-from runstore.lookup import find
+from runstore.files.paths import looks_like_run_id
 from runstore.numbers import local_time
-from runstore.paths import looks_like_run_id
 from runstore.patience import Patience
-from runstore.samples import SampleFolder
+from runstore.runs.lookup import find
+from runstore.runs.store import name_in, path_below, sort_newest_first, walk
 from runstore.sources import NATIVE, RunRef
-from runstore.store import name_in, path_below, sort_newest_first, walk
+from runstore.state.samples import SampleFolder
 from runstore.text import printable
 
 ANSWER_S = 0.7

@@ -15,7 +15,7 @@ COMMAND_KIND = "command"
 
 
 class RunName(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 takes none
-    """A run, as `runstore.lookup.find` takes it."""
+    """A run, as `runstore.runs.lookup.find` takes it."""
 
     name = "run"
     about = "a directory; or below --root an id, the beginning of one, a name, or latest"

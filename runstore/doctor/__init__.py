@@ -10,8 +10,8 @@ from pathlib import Path
 from runstore.doctor.findings import SEVERITIES, Finding, Findings, has_failed
 from runstore.doctor.run import Examined, examine_run
 from runstore.doctor.surroundings import check_room
-from runstore.removal import left_beside
-from runstore.store import discover
+from runstore.runs.removal import left_beside
+from runstore.runs.store import discover
 from runstore.watching import Watch, unwatched
 
 

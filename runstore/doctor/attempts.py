@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from runstore.doctor.findings import Findings, Severity, missing_numbers
 from runstore.doctor.rows import CheckedFile, Times
-from runstore.liveness import ENDINGS
+from runstore.files.paths import LIFECYCLE, Stream, StreamFile
+from runstore.files.records import JsonObject, integer, number
 from runstore.numbers import duration
-from runstore.paths import LIFECYCLE, Stream, StreamFile
-from runstore.records import JsonObject, integer, number
-from runstore.status import Status
+from runstore.state.liveness import ENDINGS
+from runstore.state.status import Status
 
 FUTURE_S = 60.0
 """So far the clocks of a cluster's machines may be apart without a word."""

@@ -6,10 +6,10 @@ import os
 import stat
 from pathlib import Path
 
-from runstore.checkpoints import CheckpointRow, hash_file
 from runstore.doctor.findings import Findings, Severity
 from runstore.doctor.rows import CheckedFile
-from runstore.paths import RunPaths, is_checkpoint_name
+from runstore.files.checkpoints import CheckpointRow, hash_file
+from runstore.files.paths import RunPaths, is_checkpoint_name
 
 
 def check_manifest(

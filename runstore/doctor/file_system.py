@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runstore.doctor.findings import Severity
-from runstore.mounts import file_system_type, is_network
-from runstore.paths import slugify
+from runstore.environment.mounts import file_system_type, is_network
+from runstore.files.paths import slugify
 from runstore.watching import Watch, unwatched
 
 PREFIX = ".runstore-doctor-"

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from runstore.limits import MAX_LINE_BYTES
+from runstore.files.limits import MAX_LINE_BYTES
 
 BLOCK_BYTES = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC

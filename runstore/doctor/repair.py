@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runstore.leftovers import seal_left_files, torn_files
-from runstore.seal import Sealed, torn_tail
+from runstore.files.seal import Sealed, torn_tail
+from runstore.launch.leftovers import seal_left_files, torn_files
 from runstore.sources import NATIVE, RunRef
-from runstore.status import Status
+from runstore.state.status import Status
 
 
 @dataclass(frozen=True, slots=True)

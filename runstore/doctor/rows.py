@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runstore.cursor import AT_REST_S
 from runstore.doctor.findings import Findings
 from runstore.doctor.lines import LineFile, NotRegularError
-from runstore.limits import MAX_LINE_BYTES
+from runstore.files.cursor import AT_REST_S
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.records import JsonObject, RecordError, decode, integer, number
 from runstore.numbers import duration
-from runstore.records import JsonObject, RecordError, decode, integer, number
 
 BACKWARDS_S = 1.0
 """So far `time` may go back: threads that log side by side write a little out of order."""

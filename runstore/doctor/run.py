@@ -21,13 +21,13 @@ from runstore.doctor.findings import Findings
 from runstore.doctor.rows import CheckedFile, RowCheck, Times
 from runstore.doctor.streams import check_cuts, check_numbering, check_resumes, check_streams
 from runstore.doctor.surroundings import check_directory
+from runstore.files.paths import RunPaths, StreamFile
+from runstore.files.records import number
 from runstore.numbers import duration
-from runstore.paths import RunPaths, StreamFile
-from runstore.records import number
 from runstore.sources import NATIVE, RunRef, open_run
 from runstore.sources.glances import ask_scheduler
 from runstore.sources.reading import RunReader
-from runstore.status import Status
+from runstore.state.status import Status
 
 MOST_LOOKS = 3
 """At a live run's rows: those that it writes again meanwhile are told by a cut that comes first."""

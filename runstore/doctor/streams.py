@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from runstore.checkpoints import CheckpointRow
 from runstore.doctor.attempts import AttemptFacts, Cut, Opener
 from runstore.doctor.findings import Findings, missing_numbers
 from runstore.doctor.lines import LineFile, ends_line, first_line
 from runstore.doctor.rows import RowCheck, Times
-from runstore.paths import LIFECYCLE, Stream, StreamFile
-from runstore.records import JsonObject, integer
+from runstore.files.checkpoints import CheckpointRow
+from runstore.files.paths import LIFECYCLE, Stream, StreamFile
+from runstore.files.records import JsonObject, integer
 
 _WITH_STEPS = ("metrics", "epochs", "reports")
 """Streams whose steps go up, and whose files a resume cuts."""

@@ -9,9 +9,9 @@ import re
 import stat
 from pathlib import Path
 
-from runstore import reserve
 from runstore.doctor.findings import Findings
-from runstore.paths import RunPaths
+from runstore.files.paths import RunPaths
+from runstore.writer import reserve
 
 LEAST_FREE_BYTES = 256 << 20
 LEAST_FREE_INODES = 1000

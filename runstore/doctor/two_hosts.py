@@ -30,7 +30,7 @@ from runstore.doctor.file_system import (
 from runstore.doctor.findings import Severity
 from runstore.doctor.lines import open_regular
 from runstore.errors import RunStoreError
-from runstore.records import JsonObject, RecordError, decode, encode, number
+from runstore.files.records import JsonObject, RecordError, decode, encode, number
 
 ROUNDS = 10
 ROUND_S = 0.5

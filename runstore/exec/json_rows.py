@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from runstore.limits import MAX_LINE_BYTES
-from runstore.records import RESERVED_KEYS
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.records import RESERVED_KEYS
 
 _SEQUENCE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 _MARK = b'"step"'

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from runstore.paths import RunPaths
+from runstore.files.paths import RunPaths
 
 PART_BYTES = 32 << 20
 """A part is closed at this size; editors and `less` still open it at once."""

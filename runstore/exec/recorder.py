@@ -18,25 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from runstore.console import say
+from runstore.environment.mounts import is_network
+from runstore.environment.process import current_process
 from runstore.errors import AttemptError, BadValueError
 from runstore.exec.output_log import OutputLog
-from runstore.heartbeat import Heartbeat, why_degraded
-from runstore.mounts import is_network
-from runstore.paths import RunPaths, Stream, StreamFile
-from runstore.process import current_process
-from runstore.records import FORMAT, RecordError, encode
-from runstore.reserve import Reserve
-from runstore.row_values import RowValues, encode_row
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import (
+from runstore.files.paths import RunPaths, Stream, StreamFile
+from runstore.files.records import FORMAT, RecordError, encode
+from runstore.files.run_directory import RunDirectory
+from runstore.metrics.row_values import RowValues, encode_row
+from runstore.metrics.values import as_index
+from runstore.threads import start_daemon
+from runstore.writer.heartbeat import Heartbeat, why_degraded
+from runstore.writer.reserve import Reserve
+from runstore.writer.stream_writer import (
     END_WAIT_S,
     QUEUE_INTERVAL_S,
     SYNC_INTERVAL_S,
     StreamWriter,
 )
-from runstore.threads import start_daemon
-from runstore.values import as_index
-from runstore.writer import END_TELL_S, HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
+from runstore.writer.writer import END_TELL_S, HEARTBEAT_LOCAL_S, HEARTBEAT_NETWORK_S, attempt_clock
 
 _log = logging.getLogger("runstore")
 

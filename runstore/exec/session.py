@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runstore.attempts import (
+from runstore.console import say
+from runstore.environment.cgroups import oom_kills
+from runstore.environment.facts import facts
+from runstore.environment.process import start_time
+from runstore.exec.child import Channel, Child, Exit, open_standard_streams
+from runstore.exec.endings import Ending, ending_of
+from runstore.exec.json_rows import JsonRows
+from runstore.exec.pump import Pump
+from runstore.exec.recorder import Recorder
+from runstore.exec.screen_text import ScreenText
+from runstore.files.paths import RunPaths
+from runstore.launch.attempts import (
     ATTEMPT_VARIABLE,
     PARAMS_VARIABLE,
     RUN_VARIABLE,
@@ -23,20 +34,9 @@ from runstore.attempts import (
     next_attempt,
     run_to_join,
 )
-from runstore.cgroups import oom_kills
-from runstore.console import say
-from runstore.environment import facts
-from runstore.exec.child import Channel, Child, Exit, open_standard_streams
-from runstore.exec.endings import Ending, ending_of
-from runstore.exec.json_rows import JsonRows
-from runstore.exec.pump import Pump
-from runstore.exec.recorder import Recorder
-from runstore.exec.screen_text import ScreenText
-from runstore.leftovers import seal_and_tell
-from runstore.paths import RunPaths
-from runstore.process import start_time
-from runstore.run_document import describe, new_document, opening_facts
-from runstore.stops import Stop, take_requests
+from runstore.launch.leftovers import seal_and_tell
+from runstore.launch.run_document import describe, new_document, opening_facts
+from runstore.run.stops import Stop, take_requests
 from runstore.text import printable
 
 NOT_FOUND, NOT_ALLOWED = 127, 126

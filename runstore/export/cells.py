@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from runstore.records import escape_controls
+from runstore.files.records import escape_controls
 from runstore.text import printable
 
 CELL_CHARS = 32_767

@@ -7,7 +7,7 @@ from typing import IO
 
 from runstore.export.cells import csv_cell
 from runstore.export.rows import Rows, Written
-from runstore.limits import EXPORT_COLUMNS
+from runstore.files.limits import EXPORT_COLUMNS
 
 
 def write_csv(rows: Rows, out: IO[str]) -> Written:

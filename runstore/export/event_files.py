@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runstore.errors import MissingPackageError, RunStoreError
-from runstore.event_file import EventFile
 from runstore.export.rows import Written
-from runstore.labels import labels
-from runstore.paths import Stream
-from runstore.reader import glance, known_state, visible_rows
-from runstore.records import JsonObject, integer
+from runstore.files.paths import Stream
+from runstore.files.records import JsonObject, integer
+from runstore.run.tensorboard import as_hparams, write_row
+from runstore.runs.reader import glance, known_state, visible_rows
 from runstore.sources import RunRef
 from runstore.sources.reading import RunReader
-from runstore.tensorboard import as_hparams, write_row
+from runstore.tables.labels import labels
+from runstore.writer.event_file import EventFile
 
 STREAMS: tuple[Stream, ...] = ("metrics", "epochs", "reports")
 _NO_ROW = (TypeError, ValueError, AttributeError, KeyError)

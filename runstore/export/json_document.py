@@ -9,17 +9,17 @@ from typing import IO, Any
 import orjson
 
 from runstore.export.rows import Rows, Written
-from runstore.paths import Stream
-from runstore.reader import read_whole, visible_rows
-from runstore.records import (
+from runstore.files.paths import Stream
+from runstore.files.records import (
     NONFINITE_KEY,
     JsonObject,
     escape_controls,
     nonfinite_name,
     without_surrogates,
 )
+from runstore.runs.reader import read_whole, visible_rows
+from runstore.runs.summary import full_summary
 from runstore.sources import RunRef
-from runstore.summary import full_summary
 
 _STREAMS: tuple[Stream, ...] = ("metrics", "reports")
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
-from runstore.columns import text_of
 from runstore.export.rows import Rows, Written
+from runstore.files.records import JsonObject, number
+from runstore.metrics.ranking import rank_metrics, telling_metrics
 from runstore.numbers import duration, of_total
-from runstore.ranking import rank_metrics, telling_metrics
-from runstore.records import JsonObject, number
+from runstore.tables.columns import text_of
 from runstore.text import printable
 
 METRICS_SHOWN = 8

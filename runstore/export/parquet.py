@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import IO, Any
 
-from runstore.columns import Column, Columns, Kind
 from runstore.export.rows import Rows, Written
-from runstore.frames import require
-from runstore.limits import EXPORT_COLUMNS
+from runstore.files.limits import EXPORT_COLUMNS
+from runstore.tables.columns import Column, Columns, Kind
+from runstore.tables.frames import require
 
 GROUP_ROWS = 512
 """At least; a group of very many columns costs most by their number."""

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from runstore.columns import ROW_COLUMNS, RUN_METRIC, Kind, kind_of, wider
-from runstore.labels import labels
-from runstore.limits import EXPORT_COLUMNS
-from runstore.paths import Stream
-from runstore.reader import glance, known_state, table_rows
-from runstore.records import JsonObject, metric_values
+from runstore.files.limits import EXPORT_COLUMNS
+from runstore.files.paths import Stream
+from runstore.files.records import JsonObject, metric_values
+from runstore.runs.reader import glance, known_state, table_rows
 from runstore.sources import RunRef
-from runstore.tables import Table, columns_of, run_row, runs_table
+from runstore.tables.columns import ROW_COLUMNS, RUN_METRIC, Kind, kind_of, wider
+from runstore.tables.labels import labels
+from runstore.tables.tables import Table, columns_of, run_row, runs_table
 from runstore.watching import Watch, unwatched
 
 Shape = Literal["wide", "long"]

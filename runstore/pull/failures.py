@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runstore.errors import RunStoreError
-from runstore.ssh import SSH_FAILED, told
+from runstore.hosts.ssh import SSH_FAILED, told
 from runstore.text import printable
 
 VANISHED = 24

@@ -8,8 +8,8 @@ import posixpath
 from pathlib import Path
 
 from runstore.errors import NotWritableError, RunStoreError
-from runstore.pulled import NAME, Pulled, read, write
-from runstore.remote import Remote
+from runstore.hosts.pulled import NAME, Pulled, read, write
+from runstore.hosts.remote import Remote
 from runstore.text import shell_word
 
 LOCK = ".pulled.lock"

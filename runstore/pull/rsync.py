@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from runstore.hosts.ssh import end
 from runstore.pull.failures import PullError, why_failed
-from runstore.ssh import end
 from runstore.threads import start_daemon
 
 LINES_KEPT = 200
@@ -68,7 +68,7 @@ class Rsync:
         """Run rsync to its end.
 
         Args:
-            command: `runstore.remote.rsync_command`.
+            command: `runstore.hosts.remote.rsync_command`.
             files: what it reads from standard input.
             kept_open: a descriptor that stays open for as long as rsync runs, also when this
                 process is killed: the lock on the copy.

@@ -16,7 +16,7 @@ was cut short.
 
 from __future__ import annotations
 
-from runstore.pulled import NAME
+from runstore.hosts.pulled import NAME
 
 Rules = tuple[str, ...]
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from runstore import pulled
 from runstore.errors import RunStoreError
+from runstore.hosts import pulled
+from runstore.hosts.pulled import Pulled
+from runstore.hosts.remote import Remote, rsync_command
+from runstore.hosts.ssh import Link
 from runstore.pull.failures import PullError
 from runstore.pull.place import claim
 from runstore.pull.rsync import Brought, Rsync
 from runstore.pull.rules import passes
-from runstore.pulled import Pulled
-from runstore.remote import Remote, rsync_command
-from runstore.ssh import Link
 
 
 class Pass(NamedTuple):

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runstore.paths import SweepPaths, id_order
+from runstore.files.paths import SweepPaths, id_order
 from runstore.sources.formats import NATIVE, SOURCES, TENSORBOARD, Source
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-from runstore.pieces import Block
-from runstore.records import number
-from runstore.retention import SMALL_BYTES
+from runstore.files.records import number
 from runstore.sources.log_files import ForeignRow, ForeignRows
+from runstore.state.pieces import Block
+from runstore.state.retention import SMALL_BYTES
 
 FEWEST = 4
 """Fewer rows are not worth it."""

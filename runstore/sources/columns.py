@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from runstore.errors import ColumnMapError
-from runstore.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject, with_nonfinite
+from runstore.files.records import NONFINITE_KEY, RESERVED_KEYS, JsonObject, with_nonfinite
 
 STEP_NAMES = (
     "step",

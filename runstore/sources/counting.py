@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runstore.paths import Stream
-from runstore.records import JsonObject
+from runstore.files.paths import Stream
+from runstore.files.records import JsonObject
 
 
 class Counting:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from runstore.records import BYTE_ORDER_MARK, RecordError
-from runstore.regular import first_bytes
+from runstore.files.records import BYTE_ORDER_MARK, RecordError
+from runstore.files.regular import first_bytes
 from runstore.sources.columns import Columns, is_log_header
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import CSV

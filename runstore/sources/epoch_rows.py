@@ -7,7 +7,7 @@ on top: the table has each epoch's last evaluation, the best epoch is that of th
 
 from __future__ import annotations
 
-from runstore.records import RESERVED_KEYS, JsonObject
+from runstore.files.records import RESERVED_KEYS, JsonObject
 
 EVALUATED = "val/"
 FINAL = "final/"

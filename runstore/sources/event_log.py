@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
-from runstore.record_tail import Records, RecordTail
-from runstore.records import BadLine, JsonObject
+from runstore.files.cursor import READ_BYTES
+from runstore.files.record_tail import Records, RecordTail
+from runstore.files.records import BadLine, JsonObject
 from runstore.sources.event_rows import EventRows
 from runstore.sources.log_files import Batch, joined, looked
 from runstore.sources.skim import Skim

@@ -17,10 +17,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from itertools import count, repeat
 
-from runstore.limits import METRICS_PER_RUN
-from runstore.pieces import Block
-from runstore.record_tail import Records
-from runstore.records import BadLine, JsonObject, RecordError
+from runstore.files.limits import METRICS_PER_RUN
+from runstore.files.record_tail import Records
+from runstore.files.records import BadLine, JsonObject, RecordError
 from runstore.sources.hparams import read_session
 from runstore.sources.log_files import Batch, ForeignRow, ForeignRows, merged_info
 from runstore.sources.stretches import FOOTER_BYTES, Stretch
@@ -28,6 +27,7 @@ from runstore.sources.tag_names import TagNames
 from runstore.sources.tf_events import SCALARS, Event, Value, read_event
 from runstore.sources.tfrecord import CHECKED_BYTES, WRONG_DATA, is_right
 from runstore.sources.wire import signed, varint
+from runstore.state.pieces import Block
 
 SHAPES_KEPT = 2 * METRICS_PER_RUN
 LATEST_S = 1e11

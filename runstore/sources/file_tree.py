@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from runstore.regular import why_unreadable
+from runstore.files.regular import why_unreadable
 
 DEEPEST = 16
 MOST_ENTRIES = 100_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runstore.paths import Stream, StreamFile
+from runstore.files.paths import Stream, StreamFile
 from runstore.sources.layout import Opener
 from runstore.sources.log_files import LogFile
 

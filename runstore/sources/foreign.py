@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
-from runstore.liveness import STALL_S
-from runstore.paths import Stream
-from runstore.pieces import Block
-from runstore.records import JsonObject, integer, number
-from runstore.regular import why_unreadable
+from runstore.files.cursor import READ_BYTES
+from runstore.files.paths import Stream
+from runstore.files.records import JsonObject, integer, number
+from runstore.files.regular import why_unreadable
 from runstore.sources.alike import Alike, alike
 from runstore.sources.followed import Followed, NamedFile
 from runstore.sources.growth import Growth
@@ -28,8 +26,10 @@ from runstore.sources.layout import Layout
 from runstore.sources.log_files import Batch, ForeignRow, LogFile, merged_info
 from runstore.sources.reading import RowLine, damaged, row_line, unreadable
 from runstore.sources.rewinds import Rewinds
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.state.liveness import STALL_S
+from runstore.state.pieces import Block
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 
 ROWS: tuple[Stream, ...] = ("metrics", "epochs")
 """The streams whose values a run may write anew."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from runstore.patience import Patience
-from runstore.slurm_jobs import JOBS, JOBS_AT_ONCE
+from runstore.slurm.jobs import JOBS, JOBS_AT_ONCE
 from runstore.sources import RunRef, open_run
 from runstore.sources.reading import RunReader, guarded
 from runstore.sources.silent import SilentReader

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from runstore.liveness import span
-from runstore.status import Status
+from runstore.state.liveness import span
+from runstore.state.status import Status
 
 PATIENCE = 3
 """A log that was silent for so many times its longest pause so far is stalled: many loggers write

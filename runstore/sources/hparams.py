@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from runstore.limits import METRICS_PER_RUN, TEXT_CHARS, YAML_BYTES
-from runstore.records import MAX_INT, JsonObject
+from runstore.files.limits import METRICS_PER_RUN, TEXT_CHARS, YAML_BYTES
+from runstore.files.records import MAX_INT, JsonObject
 from runstore.sources.log_files import Batch, DocumentFile
 from runstore.sources.wire import BYTES, FIXED64, VARINT, Field, fields, floating, text
 

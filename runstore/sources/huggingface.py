@@ -14,9 +14,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runstore.limits import LISTED_DOCUMENT_BYTES
-from runstore.records import JsonObject, RecordError, decode_document
-from runstore.regular import read_regular
+from runstore.files.limits import LISTED_DOCUMENT_BYTES
+from runstore.files.records import JsonObject, RecordError, decode_document
+from runstore.files.regular import read_regular
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import TRANSFORMERS
 from runstore.sources.layout import Opener, names_in

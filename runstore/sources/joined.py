@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
-from runstore.cursor import READ_BYTES
-from runstore.records import RESERVED_KEYS, JsonObject, with_nonfinite
+from runstore.files.cursor import READ_BYTES
+from runstore.files.records import RESERVED_KEYS, JsonObject, with_nonfinite
 from runstore.sources.reading import RowLine, row_line
 
 AHEAD_BYTES = 16 << 20

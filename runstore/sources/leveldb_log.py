@@ -17,9 +17,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES, Cursor, behind_hole
-from runstore.limits import LINES_AT_ONCE
-from runstore.record_tail import RECORD_BYTES, Records
+from runstore.files.cursor import READ_BYTES, Cursor, behind_hole
+from runstore.files.limits import LINES_AT_ONCE
+from runstore.files.record_tail import RECORD_BYTES, Records
 
 BLOCK_BYTES = 32 << 10
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4

@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from runstore.records import JsonObject, RecordError
-from runstore.regular import bytes_at
+from runstore.files.records import JsonObject, RecordError
+from runstore.files.regular import bytes_at
 from runstore.sources.columns import Columns, canonical
 from runstore.sources.counting import Counting
 from runstore.sources.csv_rows import CsvFile, Table

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from runstore.cursor import READ_BYTES, Look
-from runstore.paths import Stream
-from runstore.pieces import Block
-from runstore.record_tail import Records, RecordTail, Resync, Split
-from runstore.records import RESERVED_KEYS, BadLine, JsonObject, RecordError
-from runstore.regular import read_regular, why_unreadable
+from runstore.files.cursor import READ_BYTES, Look
+from runstore.files.paths import Stream
+from runstore.files.record_tail import Records, RecordTail, Resync, Split
+from runstore.files.records import RESERVED_KEYS, BadLine, JsonObject, RecordError
+from runstore.files.regular import read_regular, why_unreadable
+from runstore.files.tail import OVERSIZED, Chunk, Tail
 from runstore.sources.reading import GLANCE_BYTES
-from runstore.tail import OVERSIZED, Chunk, Tail
+from runstore.state.pieces import Block
 
 RECORDS_GLANCE_BYTES = 64 << 10
 """What a glance reads at the end of a long file of records, in which it has to find one first."""

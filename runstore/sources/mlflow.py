@@ -17,12 +17,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
-from runstore.limits import METRICS_PER_RUN
-from runstore.paths import Stream
-from runstore.ranking import rank_metrics
-from runstore.records import MAX_INT, BadLine, JsonObject, RecordError
-from runstore.regular import first_bytes, opened_regular, why_unreadable
+from runstore.files.cursor import READ_BYTES
+from runstore.files.limits import METRICS_PER_RUN
+from runstore.files.paths import Stream
+from runstore.files.records import MAX_INT, BadLine, JsonObject, RecordError
+from runstore.files.regular import first_bytes, opened_regular, why_unreadable
+from runstore.metrics.ranking import rank_metrics
 from runstore.sources.columns import canonical
 from runstore.sources.file_tree import FileTree, Signature, signature_of
 from runstore.sources.foreign import ForeignReader

@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from runstore.cursor import READ_BYTES
-from runstore.limits import TEXT_CHARS, VALUE_FILES, YAML_BYTES
-from runstore.paths import short_id
-from runstore.records import MAX_INT, JsonObject, RecordError, number
-from runstore.regular import opened_regular, read_regular
+from runstore.files.cursor import READ_BYTES
+from runstore.files.limits import TEXT_CHARS, VALUE_FILES, YAML_BYTES
+from runstore.files.paths import short_id
+from runstore.files.records import MAX_INT, JsonObject, RecordError, number
+from runstore.files.regular import opened_regular, read_regular
 from runstore.sources.file_tree import FileTree, Signature, signature_of
 from runstore.sources.log_files import Batch, DocumentFile, ForeignRow
 

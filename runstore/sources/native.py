@@ -7,19 +7,17 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
-from runstore.limits import (
+from runstore.files.cursor import READ_BYTES
+from runstore.files.limits import (
     DOCUMENT_BYTES,
     EVENT_FIELDS,
     FILES_PER_RUN,
     LISTED_DOCUMENT_BYTES,
     TEXT_CHARS,
 )
-from runstore.liveness import Liveness
-from runstore.paths import LIFECYCLE, RunPaths, Stream, StreamFile, looks_like_run_id
-from runstore.progress import Progress
-from runstore.records import (
+from runstore.files.paths import LIFECYCLE, RunPaths, Stream, StreamFile, looks_like_run_id
+from runstore.files.records import (
     FORMAT,
     JsonObject,
     RecordError,
@@ -27,7 +25,9 @@ from runstore.records import (
     decode_document,
     flat,
 )
-from runstore.regular import read_regular, why_unreadable
+from runstore.files.regular import read_regular, why_unreadable
+from runstore.files.tail import Tail
+from runstore.slurm.submission import Submission
 from runstore.sources.formats import NATIVE
 from runstore.sources.reading import (
     FollowedFile,
@@ -37,11 +37,11 @@ from runstore.sources.reading import (
     glance_file,
     unreadable,
 )
-from runstore.state import RunState
-from runstore.status import Status
-from runstore.submission import Submission
-from runstore.tags import NO_CHANGES, read_tag_changes
-from runstore.tail import Tail
+from runstore.state.liveness import Liveness
+from runstore.state.progress import Progress
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
+from runstore.state.tags import NO_CHANGES, read_tag_changes
 
 NAME = NATIVE.name
 

@@ -16,8 +16,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from runstore.records import JsonObject, RecordError, decode
-from runstore.regular import first_bytes
+from runstore.files.records import JsonObject, RecordError, decode
+from runstore.files.regular import first_bytes
 from runstore.sources.columns import is_log_header
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import PLAIN

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
-from runstore.paths import Stream, StreamFile
-from runstore.records import (
+from runstore.files.cursor import READ_BYTES
+from runstore.files.paths import Stream, StreamFile
+from runstore.files.records import (
     BYTE_ORDER_MARK,
     BadLine,
     JsonObject,
@@ -21,9 +21,9 @@ from runstore.records import (
     metric_values,
     split_nonfinite,
 )
-from runstore.state import RunState
-from runstore.status import Status
-from runstore.tail import OVERSIZED, Chunk, Tail
+from runstore.files.tail import OVERSIZED, Chunk, Tail
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 
 GLANCE_BYTES = 8 << 10
 """What a glance reads at the end of a large file: enough for the last rows."""

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from runstore.limits import METRICS_PER_RUN
+from runstore.files.limits import METRICS_PER_RUN
 
 EVERY_METRIC = ""
 

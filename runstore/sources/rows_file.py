@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
-from runstore.records import JsonObject
-from runstore.regular import first_bytes
+from runstore.files.cursor import READ_BYTES
+from runstore.files.records import JsonObject
+from runstore.files.regular import first_bytes
 from runstore.sources.columns import Columns, of_split, split_in
 from runstore.sources.counting import Counting
 from runstore.sources.layout import Opener, names_in

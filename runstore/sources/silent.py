@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
 from runstore.errors import FormatError
-from runstore.paths import Stream
+from runstore.files.cursor import READ_BYTES
+from runstore.files.paths import Stream
 from runstore.sources.reading import RowLine, unreadable
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 
 NO_ANSWER = "its file system does not answer"
 

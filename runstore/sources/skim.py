@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstore.record_tail import Frames, Split
+from runstore.files.record_tail import Frames, Split
 from runstore.sources.stretches import FOOTER_BYTES, HEADER_BYTES
 from runstore.sources.tfrecord import KNOWN_LENGTHS, is_right
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise, takewhile
 from operator import lt
 
-from runstore.record_tail import Several
+from runstore.files.record_tail import Several
 
 HEADER_BYTES, FOOTER_BYTES, PAGE_BYTES = 12, 4, 4096
 FEWEST_ROWS = 8

@@ -6,9 +6,9 @@ whether a value is one of an epoch or of an evaluation; so do others who have a 
 
 from __future__ import annotations
 
-from runstore.limits import METRICS_PER_RUN
-from runstore.paths import Stream
-from runstore.records import RESERVED_KEYS
+from runstore.files.limits import METRICS_PER_RUN
+from runstore.files.paths import Stream
+from runstore.files.records import RESERVED_KEYS
 from runstore.sources.columns import BARE, SPLITS, canonical
 
 Name = tuple[Stream, str]

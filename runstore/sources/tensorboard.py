@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from runstore.limits import FILES_PER_RUN
+from runstore.files.limits import FILES_PER_RUN
 from runstore.sources.columns import SPLITS
 from runstore.sources.event_log import EventLog
 from runstore.sources.foreign import ForeignReader

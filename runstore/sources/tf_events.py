@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from runstore.limits import METRICS_PER_RUN, TEXT_CHARS
-from runstore.record_tail import RECORD_BYTES
-from runstore.records import RecordError
+from runstore.files.limits import METRICS_PER_RUN, TEXT_CHARS
+from runstore.files.record_tail import RECORD_BYTES
+from runstore.files.records import RecordError
 from runstore.sources.wire import (
     BYTES,
     FIXED32,

@@ -15,7 +15,7 @@ import re
 import struct
 from typing import Protocol
 
-from runstore.record_tail import Frames
+from runstore.files.record_tail import Frames
 from runstore.sources.stretches import (
     FOOTER_BYTES,
     HEADER_BYTES,

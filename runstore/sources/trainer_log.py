@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runstore.cursor import READ_BYTES
-from runstore.records import BadLine, JsonObject, RecordError, integer, number
-from runstore.regular import why_unreadable
+from runstore.files.cursor import READ_BYTES
+from runstore.files.records import BadLine, JsonObject, RecordError, integer, number
+from runstore.files.regular import why_unreadable
 from runstore.sources.log_files import Batch, ForeignRow, merged_info
 from runstore.sources.trainer_rows import BYTES_PER_VALUE, TrainerRows
 from runstore.sources.trainer_state import TrainerState, open_state, parsed, step_in

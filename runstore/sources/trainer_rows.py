@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from runstore.records import JsonObject, number
+from runstore.files.records import JsonObject, number
 from runstore.sources.columns import SPLITS
 from runstore.sources.epoch_rows import EVALUATED, EpochRows, final_name
 from runstore.sources.log_files import ForeignRow

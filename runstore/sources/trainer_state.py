@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runstore.cursor import READ_BYTES
-from runstore.limits import (
+from runstore.files.cursor import READ_BYTES
+from runstore.files.limits import (
     DOCUMENT_BYTES,
     DOCUMENT_CONTAINERS,
     MAX_LINE_BYTES,
     TRAINER_STATE_BYTES,
 )
-from runstore.records import JsonObject, RecordError
-from runstore.regular import first_bytes, open_regular
+from runstore.files.records import JsonObject, RecordError
+from runstore.files.regular import first_bytes, open_regular
 
 LOG = "log_history"
 WHOLE_BYTES = 64 << 10

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
-from runstore.cursor import READ_BYTES
-from runstore.limits import DOCUMENT_BYTES
-from runstore.record_tail import Records as Found
-from runstore.records import BadLine, RecordError
+from runstore.files.cursor import READ_BYTES
+from runstore.files.limits import DOCUMENT_BYTES
+from runstore.files.record_tail import Records as Found
+from runstore.files.records import BadLine, RecordError
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import WANDB
 from runstore.sources.layout import Opener, names_in

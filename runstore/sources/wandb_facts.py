@@ -6,12 +6,12 @@ import json
 from collections import Counter
 from typing import Any
 
-from runstore.limits import DOCUMENT_BYTES, DOCUMENT_CONTAINERS, TEXT_CHARS
-from runstore.records import JsonObject, RecordError, decode_document
+from runstore.files.limits import DOCUMENT_BYTES, DOCUMENT_CONTAINERS, TEXT_CHARS
+from runstore.files.records import JsonObject, RecordError, decode_document
+from runstore.metrics.values import as_json
 from runstore.sources.log_files import Batch
 from runstore.sources.wandb_items import MOST_PARTS, Keys, Value, items, parts
 from runstore.sources.wire import Field, signed, text
-from runstore.values import as_json
 
 UPDATE = 1
 """Field of `ConfigRecord`."""

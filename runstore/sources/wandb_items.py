@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from runstore.limits import EXPORT_COLUMNS, MAX_LINE_BYTES, METRICS_PER_RUN, TEXT_CHARS
-from runstore.records import number
+from runstore.files.limits import EXPORT_COLUMNS, MAX_LINE_BYTES, METRICS_PER_RUN, TEXT_CHARS
+from runstore.files.records import number
 from runstore.sources.wire import BYTES, Field, fields, floating, text
 
 Keys = tuple[str, ...]

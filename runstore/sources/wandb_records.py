@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from runstore.limits import METRICS_PER_RUN, TEXT_CHARS
-from runstore.records import JsonObject, RecordError
+from runstore.files.limits import METRICS_PER_RUN, TEXT_CHARS
+from runstore.files.records import JsonObject, RecordError
 from runstore.sources.log_files import Batch, ForeignRow
 from runstore.sources.wandb_facts import Params, environment_facts, run_facts, timestamp
 from runstore.sources.wandb_items import Numbers, parts

@@ -8,9 +8,9 @@ from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runstore.limits import METRICS_PER_RUN, TEXT_CHARS
-from runstore.paths import Stream
-from runstore.records import RESERVED_KEYS, JsonObject, integer
+from runstore.files.limits import METRICS_PER_RUN, TEXT_CHARS
+from runstore.files.paths import Stream
+from runstore.files.records import RESERVED_KEYS, JsonObject, integer
 from runstore.sources.columns import EPOCH_NAMES, OF_A_SPLIT, STEP_NAMES, canonical, chosen
 from runstore.sources.counting import Counting
 from runstore.sources.log_files import Batch, ForeignRow

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runstore.limits import METRICS_PER_RUN
+from runstore.files.limits import METRICS_PER_RUN
 
 REPEATS_BORNE = 2
 """Rows that repeat a metric at its step: an evaluation behind the training, and one more, …"""

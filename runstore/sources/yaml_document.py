@@ -20,9 +20,9 @@ from typing import Any
 import orjson
 import yaml
 
-from runstore.limits import TEXT_CHARS, YAML_BYTES, YAML_DEPTH, YAML_VALUES
-from runstore.records import JsonObject, RecordError, without_surrogates
-from runstore.values import as_json
+from runstore.files.limits import TEXT_CHARS, YAML_BYTES, YAML_DEPTH, YAML_VALUES
+from runstore.files.records import JsonObject, RecordError, without_surrogates
+from runstore.metrics.values import as_json
 
 TOO_DEEP = "…"
 """Stands for what lies deeper than `YAML_DEPTH`."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from runstore.paths import Stream
-from runstore.reader import visible_rows
-from runstore.records import JsonObject, integer, metric_values, number, split_nonfinite
+from runstore.files.paths import Stream
+from runstore.files.records import JsonObject, integer, metric_values, number, split_nonfinite
+from runstore.runs.reader import visible_rows
+from runstore.runs.summary import summary
 from runstore.sources import RunRef
 from runstore.sources.glances import glanced
 from runstore.sql.found import FoundRun
 from runstore.sql.keys import Keys, is_name
 from runstore.sql.rows import INT64, encode
-from runstore.summary import summary
 
 
 def rows_of(ref: RunRef, stream: Stream, keys: Keys) -> Iterator[bytes]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runstore.errors import UnreadableFileError
-from runstore.limits import MAX_LINE_BYTES
-from runstore.paths import Stream
-from runstore.regular import why_unreadable
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.paths import Stream
+from runstore.files.regular import why_unreadable
 from runstore.sql.found import Counted, FoundRun
 from runstore.sql.keys import Ends, Keys, look_at_ends
 from runstore.sql.scratch import Scratch

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.errors import FormatError
-from runstore.labels import labels
-from runstore.limits import DOCUMENT_BYTES, FILES_PER_RUN
-from runstore.paths import LIFECYCLE, RunPaths, Stream, StreamFile
-from runstore.records import (
+from runstore.files.limits import DOCUMENT_BYTES, FILES_PER_RUN
+from runstore.files.paths import LIFECYCLE, RunPaths, Stream, StreamFile
+from runstore.files.records import (
     FORMAT,
     JsonObject,
     RecordError,
@@ -25,11 +24,12 @@ from runstore.records import (
     decode,
     decode_document,
 )
-from runstore.regular import open_regular, read_regular, why_unreadable
+from runstore.files.regular import open_regular, read_regular, why_unreadable
 from runstore.sources import NATIVE, RunRef
+from runstore.tables.labels import labels
 
 if TYPE_CHECKING:
-    from runstore.state import RunState
+    from runstore.state.run_state import RunState
 
 DOCUMENT = RunPaths(Path()).document.name
 READ_BYTES = 64 << 10

@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from runstore.limits import EXPORT_COLUMNS, MAX_LINE_BYTES
-from runstore.records import BYTE_ORDER_MARK, RESERVED_KEYS, RecordError, decode
-from runstore.regular import open_regular, opened_regular
+from runstore.files.limits import EXPORT_COLUMNS, MAX_LINE_BYTES
+from runstore.files.records import BYTE_ORDER_MARK, RESERVED_KEYS, RecordError, decode
+from runstore.files.regular import open_regular, opened_regular
 
 END_BYTES = 2048
 """Of each end of a file: some ten rows."""

@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runstore.limits import EXPORT_COLUMNS, METRICS_PER_RUN
+from runstore.files.limits import EXPORT_COLUMNS, METRICS_PER_RUN
+from runstore.files.paths import Stream
+from runstore.files.records import JsonObject
 from runstore.nested import flattened
-from runstore.paths import Stream
-from runstore.records import JsonObject
+from runstore.runs.store import discover
 from runstore.sql import views
 from runstore.sql.files import StreamFiles
 from runstore.sql.found import FoundRun, look, name_runs
@@ -18,7 +19,6 @@ from runstore.sql.keys import which_occur
 from runstore.sql.rows import RUNS_COLUMNS, Column, params_table
 from runstore.sql.scratch import Scratch
 from runstore.sql.statement import VIEWS, Statement
-from runstore.store import discover
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from runstore.records import (
+from runstore.files.records import (
     without_surrogates,
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from runstore.errors import RunStoreError
-from runstore.regular import open_regular
+from runstore.files.regular import open_regular
 
 COPY_BYTES = 1 << 20
 _open: set[Path] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from runstore.records import RESERVED_KEYS
+from runstore.files.records import RESERVED_KEYS
 from runstore.sql.rows import RUNS_COLUMNS, Column, unique_names
 
 INTERNAL = "_runstore"

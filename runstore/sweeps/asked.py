@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.errors import SweepError
-from runstore.grids import Params
-from runstore.paths import slugify
+from runstore.files.paths import slugify
 from runstore.sweeps.axes import (
     Axis,
     cells_of,
@@ -22,6 +21,7 @@ from runstore.sweeps.axes import (
     zip_axis,
     zipped,
 )
+from runstore.sweeps.grids import Params
 from runstore.sweeps.plan import Sweep, load, plan
 from runstore.sweeps.search import check as check_search
 from runstore.sweeps.slurm.options import SlurmOptions, slurm_options, slurm_words

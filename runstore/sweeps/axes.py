@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from runstore.errors import SweepError
-from runstore.grids import Params
+from runstore.sweeps.grids import Params
 
 MOST_CELLS = 10_000
 """Cells of a sweep: each is a directory, and all of them are in one document."""

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runstore.requeued import was_requeued
+from runstore.launch.requeued import was_requeued
 from runstore.sources.glances import ask_scheduler
 from runstore.sources.native import NativeReader
 from runstore.sources.reading import guarded
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 from runstore.sweeps.plan import Cell, Sweep
 
 UNSEEN_S = 40.0

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import orjson
 
-from runstore.attempts import PARAMS_VARIABLE, RUN_VARIABLE
 from runstore.console import say
 from runstore.errors import SweepError
 from runstore.exec.session import Wishes, execute
+from runstore.launch.attempts import PARAMS_VARIABLE, RUN_VARIABLE
 from runstore.sweeps.cells import Action, look
 from runstore.sweeps.plan import Cell, Sweep, load
 from runstore.text import shell_word

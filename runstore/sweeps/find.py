@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runstore.paths import SweepPaths
+from runstore.files.paths import SweepPaths
 
 
 def sweep_dir(wanted: str, root: Path) -> Path | None:

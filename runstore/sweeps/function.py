@@ -11,25 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from runstore.atomic import write_document
-from runstore.attempts import Given, handing_over, newest_attempt
 from runstore.console import say
 from runstore.errors import RunStoreError, SweepError, UnfinishedCellsError
-from runstore.exits import describe, end_by_exception, end_left_open, stop_left_open
-from runstore.grids import Params
-from runstore.launch import init
-from runstore.limits import DOCUMENT_BYTES
-from runstore.paths import RunPaths
-from runstore.records import FORMAT, RecordError, decode_document
-from runstore.regular import read_regular
-from runstore.run_document import document_bytes
-from runstore.slurm_jobs import JOBS
-from runstore.stops import Terminated
-from runstore.submission import is_job, write_submission
+from runstore.files.atomic import write_document
+from runstore.files.limits import DOCUMENT_BYTES
+from runstore.files.paths import RunPaths
+from runstore.files.records import FORMAT, RecordError, decode_document
+from runstore.files.regular import read_regular
+from runstore.launch.attempts import Given, handing_over, newest_attempt
+from runstore.launch.launch import init
+from runstore.launch.run_document import document_bytes
+from runstore.metrics.values import as_json
+from runstore.run.exits import describe, end_by_exception, end_left_open, stop_left_open
+from runstore.run.stops import Terminated
+from runstore.slurm.jobs import JOBS
+from runstore.slurm.submission import is_job, write_submission
 from runstore.sweeps.cells import Action, Task, look
+from runstore.sweeps.grids import Params
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
 from runstore.sweeps.preemption import Preemption, putting_off, remove_earlier_results
-from runstore.values import as_json
 
 LOOK_S = 2.0
 RESULT_S = 60.0

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Protocol
 
+from runstore.environment.process import ProcessIdentity
 from runstore.exec.output_log import last_lines
-from runstore.process import ProcessIdentity
-from runstore.records import integer
+from runstore.files.records import integer
 from runstore.sources.glances import ask_scheduler
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 from runstore.sweeps.cells import Action, CellWatch, Task
 from runstore.sweeps.devices import VISIBLE, Slot, threads_each
 from runstore.sweeps.execute import cell_command

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from runstore.errors import SweepError
+from runstore.metrics.values import shown_as_text
 from runstore.text import printable
-from runstore.values import shown_as_text
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
 

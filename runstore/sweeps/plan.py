@@ -21,19 +21,19 @@ from typing import Any
 
 import orjson
 
-from runstore.atomic import write_document
-from runstore.environment import code, user_name
+from runstore.environment.facts import code, user_name
 from runstore.errors import SweepError, UnusableDirectoryError
-from runstore.grids import Params
-from runstore.limits import DOCUMENT_BYTES
-from runstore.paths import RunPaths, SweepPaths, slugify
-from runstore.records import FORMAT, RecordError, check_format, decode_document
-from runstore.redact import redact_command, redact_params
-from runstore.regular import read_regular
-from runstore.run_document import document_bytes
+from runstore.files.atomic import write_document
+from runstore.files.limits import DOCUMENT_BYTES
+from runstore.files.paths import RunPaths, SweepPaths, slugify
+from runstore.files.records import FORMAT, RecordError, check_format, decode_document
+from runstore.files.regular import read_regular
+from runstore.launch.run_document import document_bytes
+from runstore.metrics.values import as_json
+from runstore.redaction.redact import redact_command, redact_params
+from runstore.sweeps.grids import Params
 from runstore.sweeps.placeholders import as_text, check, filled
 from runstore.text import command_line
-from runstore.values import as_json
 
 ID_CHARS = 80
 """The most of a cell's id: screens are narrow, and file names have at most 255 bytes."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from runstore.exits import is_stopping
-from runstore.stops import Stop
+from runstore.run.exits import is_stopping
+from runstore.run.stops import Stop
 
 _Handler = Callable[[int, FrameType | None], Any]
 

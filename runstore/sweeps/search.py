@@ -14,13 +14,13 @@ from typing import Any
 import orjson
 
 from runstore.errors import MissingPackageError, SweepError
-from runstore.grids import Params
-from runstore.ranking import is_bookkeeping, rank_metrics
-from runstore.reader import visible_rows
-from runstore.records import metric_values
+from runstore.files.records import metric_values
+from runstore.metrics.ranking import is_bookkeeping, rank_metrics
+from runstore.runs.reader import visible_rows
 from runstore.sources import NATIVE, RunRef
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 from runstore.sweeps.cells import Action, Task
+from runstore.sweeps.grids import Params
 from runstore.sweeps.plan import Cell, Sweep, extended, key_of
 from runstore.sweeps.space import Dimension, Objective, dimensions, objective
 

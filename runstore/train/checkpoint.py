@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from runstore.atomic import sync_directory
-from runstore.checkpoints import (
+from runstore.errors import CheckpointError
+from runstore.files.atomic import sync_directory
+from runstore.files.checkpoints import (
     CheckpointRow,
     append_to_manifest,
     files_to_prune,
@@ -29,9 +30,8 @@ from runstore.checkpoints import (
     open_checkpoint,
     read_manifest,
 )
-from runstore.errors import CheckpointError
-from runstore.paths import RunPaths
-from runstore.records import RecordError
+from runstore.files.paths import RunPaths
+from runstore.files.records import RecordError
 from runstore.train import ranks
 from runstore.train.plain_state import find_unloadable, one_line, plain, with_arrays
 

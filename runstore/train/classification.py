@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from runstore import values
-from runstore.reports import Report, ReportOptions, classification_report, report_per_class
+from runstore.metrics import values
+from runstore.metrics.reports import Report, ReportOptions, classification_report, report_per_class
 from runstore.train.class_counts import IGNORED, ClassCounts
 from runstore.train.given import as_tensor, described
 from runstore.train.host_copy import HostCopy

@@ -44,7 +44,7 @@ class _Group:
         return finite
 
     def state(self) -> list[Any]:
-        """Return the names, and for each the numbers of `runstore.meters.Mean`."""
+        """Return the names, and for each the numbers of `runstore.metrics.meters.Mean`."""
         numbers = zip(*self.rows.tolist(), strict=True)
         return [list(self.names), [[s, w, self.calls - int(f), last] for s, w, f, last in numbers]]
 
@@ -62,7 +62,7 @@ def _scalars(device: torch.device | None = None) -> torch.Tensor:
 
 
 class DeviceSums:
-    """The accelerator's half of `runstore.meters.Meters`; see there for what is counted."""
+    """The accelerator's half of `runstore.metrics.meters.Meters`; see there for what is counted."""
 
     def __init__(self) -> None:
         """Begin with nothing; the first values tell the device."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from runstore.metrics.values import shown_as_text
 from runstore.train.plain_state import one_line
-from runstore.values import shown_as_text
 
 
 def as_tensor(name: str, given: Any, dtype: torch.dtype | None = None) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runstore.meters import Meters
+from runstore.metrics.meters import Meters
 from runstore.train.classification import Classification
 from runstore.train.ranks import gather_objects
 from runstore.train.regression import Regression

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from runstore import values
+from runstore.metrics import values
 from runstore.train.given import as_tensor, described
 
 _N, _ORIGIN, _MEAN, _SQUARES, _LEFT_OUT = range(5)

@@ -16,13 +16,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from runstore.errors import RunStoreError, StageError
+from runstore.metrics.values import shown_as_text
 from runstore.train import gradients, ranks
 from runstore.train import stepper_arguments as arguments
 from runstore.train.schedule import Schedule
-from runstore.values import shown_as_text
 
 if TYPE_CHECKING:
-    from runstore.run import Run
+    from runstore.run.run import Run
 
 Count = float | torch.Tensor
 """A number of samples; a 0-d float tensor when it was given on an accelerator."""

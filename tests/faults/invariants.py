@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import runstore
-from runstore.checkpoints import find_resume_point, read_manifest
-from runstore.liveness import ENDINGS
-from runstore.lookup import find
-from runstore.paths import Stream, StreamFile
-from runstore.records import JsonObject
-from runstore.run_data import RunData
+from runstore.files.checkpoints import find_resume_point, read_manifest
+from runstore.files.paths import Stream, StreamFile
+from runstore.files.records import JsonObject
+from runstore.runs.lookup import find
 from runstore.sources import open_run
+from runstore.state.liveness import ENDINGS
+from runstore.tables.run_data import RunData
 from tests.faults.harness import REFUSED, Outcome
 
 

@@ -20,7 +20,7 @@ disk = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], check=True)
 sys.path.insert(0, sys.argv[2])
 import runstore
-from runstore import writer
+from runstore.writer import writer
 
 writer.SYNC_INTERVAL_S = writer.HEARTBEAT_LOCAL_S = 0.05
 ballast = disk / "ballast"

@@ -69,7 +69,7 @@ def test_script_that_has_taken_every_descriptor_loses_no_row(
 STALL = """
 import json, time
 import runstore
-from runstore import writer
+from runstore.writer import writer
 
 writer.SYNC_INTERVAL_S = 0.2
 run = runstore.init(root="runs", system_interval_s=None)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore.lookup import find
-from runstore.paths import StreamFile
+from runstore.files.paths import StreamFile
+from runstore.runs.lookup import find
 from runstore.sources import open_run
 from tests.faults.sample import Sample
 
@@ -78,7 +78,7 @@ def test_reader_beside_a_writer_of_100_kb_rows_sees_a_prefix_at_every_moment(
 CROWD = """
 import os, sys, time
 from pathlib import Path
-import runstore, runstore.launch, runstore.run
+import runstore, runstore.launch.launch, runstore.run.run
 
 go = time.monotonic() + 0.5
 children = []

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runstore.files.tail import Tail
 from runstore.sources.native import NativeReader
-from runstore.tail import Tail
 from tests.unit.test_state import observable, settle
 
 NAMES = ("events-0001.jsonl", "metrics-0001.jsonl", "epochs-0001.jsonl", "metrics-0002.jsonl")

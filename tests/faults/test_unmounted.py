@@ -29,7 +29,8 @@ CASE
 
 import torch
 import runstore
-from runstore import stream_writer, writer
+from runstore.writer import stream_writer
+from runstore.writer import writer
 
 writer.SYNC_INTERVAL_S = writer.HEARTBEAT_LOCAL_S = 0.05
 stream_writer.EIO_PATIENCE_S = stream_writer.MAX_PAUSE_S = 0.1

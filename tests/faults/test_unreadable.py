@@ -12,10 +12,10 @@ import pytest
 
 import runstore
 from runstore.errors import RunStoreError
-from runstore.follow import RowFollower
-from runstore.lookup import find
-from runstore.run_data import load
+from runstore.runs.follow import RowFollower
+from runstore.runs.lookup import find
 from runstore.sources import open_run
+from runstore.tables.run_data import load
 from tests.conftest import WaitUntil
 from tests.terminal import Terminal
 

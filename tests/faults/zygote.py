@@ -19,8 +19,8 @@ import threading
 
 import torch
 
-import runstore.launch
-import runstore.manager
+import runstore.launch.launch
+import runstore.launch.manager
 import runstore.train.checkpoint
 import runstore.train.feed
 import runstore.train.loaders

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from runstore.lookup import find
+from runstore.runs.lookup import find
 from runstore.sources import open_run
 
 

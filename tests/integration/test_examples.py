@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import runstore
-from runstore.samples import Rewinds, SampleFolder
+from runstore.state.samples import Rewinds, SampleFolder
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT
 

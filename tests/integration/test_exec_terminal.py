@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from runstore.process import is_stopped
+from runstore.environment.process import is_stopped
 from runstore.sources.native import NativeReader
-from runstore.status import Status
+from runstore.state.status import Status
 from tests.conftest import WaitUntil
 from tests.terminal import Terminal
 

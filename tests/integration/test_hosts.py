@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore.run import Run
+from runstore.run.run import Run
 from tests.conftest import WaitUntil
 from tests.ssh_server import SshServer, Tool
 from tests.terminal import MONITOR, Terminal

@@ -10,8 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from runstore.notes import read_notes
-from runstore.tags import read_tag_changes
+from runstore.runs.notes import read_notes
+from runstore.state.tags import read_tag_changes
 
 PROCESSES, RUNS_OF_EACH = 8, 25
 STARTER = """
@@ -28,8 +28,8 @@ for number in range(runs):
 WRITER = """
 import sys
 from pathlib import Path
-from runstore.notes import add_note
-from runstore.tagging import change_tags
+from runstore.runs.notes import add_note
+from runstore.runs.tagging import change_tags
 
 run, process = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)

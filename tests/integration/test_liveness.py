@@ -104,7 +104,7 @@ def test_frozen_process_is_stalled_never_crashed(
     tmp_path: Path, repo_root: Path, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a control group that is frozen no process runs, and none is stopped either."""
-    monkeypatch.setattr("runstore.liveness.STALL_S", 2.0)
+    monkeypatch.setattr("runstore.state.liveness.STALL_S", 2.0)
     with training(tmp_path / "runs", repo_root) as frozen, freezer(frozen.process.pid) as freeze:
         wait_until((frozen.run_dir / "progress.json").exists)
         assert frozen.status()[0] == "running"
@@ -143,7 +143,7 @@ def freezer(pid: int) -> Iterator[Callable[[bool], None]]:
 def test_loop_that_hangs_is_stalled_although_its_heart_beats(
     tmp_path: Path, repo_root: Path, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.liveness.STALL_S", 2.0)
+    monkeypatch.setattr("runstore.state.liveness.STALL_S", 2.0)
     with training(tmp_path / "runs", repo_root, HANGS) as hanging:
         wait_until(lambda: hanging.status()[0] == "stalled", 15)
         beat = hanging.run_dir / "progress.json"

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from runstore.cursor import GUARD_BYTES
+from runstore.files.cursor import GUARD_BYTES
+from runstore.files.paths import Stream
 from runstore.numbers import exact
-from runstore.paths import Stream
+from runstore.runs.store import discover
 from runstore.sources import SOURCES, RunRef, open_run
-from runstore.store import discover
 from tests.conftest import WaitUntil
 from tests.integration.counted_reads import ToldReader, Trace
 from tests.integration.peer_writers import PEERS_PYTHON, PEERS_STAMP, ROOT, Logged, Writer

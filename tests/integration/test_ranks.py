@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import runstore
-from runstore.checkpoints import read_manifest
+from runstore.files.checkpoints import read_manifest
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT, SCRIPT, outcome
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import runstore
-from runstore.checkpoints import read_manifest
+from runstore.files.checkpoints import read_manifest
 from tests.integration.resuming import ENVIRONMENT, command, outcome, train, train_to_the_end
 
 # Starting PyTorch and scikit-learn takes seconds.

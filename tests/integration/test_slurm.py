@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore.slurm_jobs import SlurmJobs
+from runstore.slurm.jobs import SlurmJobs
 from tests.conftest import WaitUntil
 from tests.integration.one_node_slurm import NEEDS_SLURM, Slurm, started
 
@@ -27,7 +27,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 TRAINS = """
 import signal, time
 import runstore
-from runstore.slurm_jobs import SlurmJobs
+from runstore.slurm.jobs import SlurmJobs
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 run = runstore.init()
@@ -114,7 +114,7 @@ def test_cancelled_job_saves_and_is_not_started_again(
 HOLDS = """
 import signal, time
 import runstore
-from runstore.slurm_jobs import SlurmJobs
+from runstore.slurm.jobs import SlurmJobs
 run = runstore.init(system_interval_s=None)
 for name in ("SIGTERM", "SIGUSR1"): signal.signal(getattr(signal, name), signal.SIG_IGN)
 run.log({"loss": 1.0}, step=1)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import runstore
-from runstore.checkpoints import find_resume_point
+from runstore.files.checkpoints import find_resume_point
 from runstore.sources.native import NativeReader
 from tests.conftest import WaitUntil
 from tests.terminal import Terminal

@@ -19,7 +19,7 @@ import torch
 import runstore
 
 if TYPE_CHECKING:
-    from runstore.run import Run
+    from runstore.run.run import Run
     from tests.conftest import WaitUntil
 
 pytest.importorskip("tensorboard")

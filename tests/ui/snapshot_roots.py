@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from runstore.process import ProcessIdentity, current_process
+from runstore.environment.process import ProcessIdentity, current_process
 
 BEGAN = 1_795_000_000.0
 """2026-11-18 09:46:40 UTC."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from runstore.paths import StreamFile
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.files.paths import StreamFile
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 from tui.renderables import badges
 from tui.renderables.text import width_of
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstore.paths import StreamFile
-from runstore.series import Series, trace
-from runstore.state import RunState
+from runstore.files.paths import StreamFile
+from runstore.state.run_state import RunState
+from runstore.state.series import Series, trace
 from tui.renderables.bands import band
 from tui.renderables.board import Board, Seen
 from tui.renderables.chart_grid import grid_for

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore.limits import LISTED_READERS
+from runstore.files.limits import LISTED_READERS
+from runstore.metrics.ranking import rank_metrics
 from runstore.patience import ANSWER_S
-from runstore.ranking import rank_metrics
-from runstore.run_filter import Query, parse
+from runstore.runs.run_filter import Query, parse
 from tests.conftest import WaitUntil
 from tui.catalog import HELD_BYTES, READ_IN_FULL, Catalog, Entry
 from tui.renderables.facts import chart_groups

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.events import Paste
 
-from runstore.comparison import Compared, Comparison
+from runstore.runs.comparison import Compared, Comparison
 from tests.ui.test_app import monitor, press
 from tests.ui.test_report_view import see, texts
 from tui.compared_runs import Patch

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from runstore.files.paths import StreamFile
 from runstore.numbers import NOTHING
-from runstore.paths import StreamFile
-from runstore.progress import Progress
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.state.progress import Progress
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 from tui.renderables import details
 from tui.renderables.epochs import epochs
 from tui.renderables.facts import facts_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from runstore.paths import StreamFile
-from runstore.state import RunState
+from runstore.files.paths import StreamFile
+from runstore.state.run_state import RunState
 from tui.renderables import run_columns, run_table
 from tui.renderables.facts import Facts, facts_of, tell_apart
 from tui.renderables.text import plain

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.boxes import Gpu, GpuProcess, Machine
+from runstore.hosts.boxes import Gpu, GpuProcess, Machine
 from tests.ui.screen_text import screen_text
 from tui.app import MonitorApp
 from tui.renderables.hosts import Shown, hosts

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runstore.records import encode, split_nonfinite
-from runstore.run_filter import Query, complete, parse
+from runstore.files.records import encode, split_nonfinite
+from runstore.runs.run_filter import Query, complete, parse
 from tui.catalog import Catalog, Entry
 from tui.listing import AGAIN_S, GroupRow, Listing, Row, is_error, metric_names, vocabulary
 from tui.session import Session

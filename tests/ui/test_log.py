@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
-from runstore.attempt_facts import Attempt
-from runstore.text_search import Needle
+from runstore.files.text_search import Needle
+from runstore.state.attempt_facts import Attempt
 from tests.ui.test_app import monitor, press, shown, write_plain
 from tui.log_reading import LogReading, Shape
 from tui.renderables.log import EventTexts, row_line, shown_text, text_rows

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.run_filter import QueryError, Vocabulary, complete, matches, parse
+from runstore.runs.run_filter import QueryError, Vocabulary, complete, matches, parse
 from tui.screens.filter_text import FilterText
 
 

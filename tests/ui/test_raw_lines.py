@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
-from runstore.records import BadLine
+from runstore.files.records import BadLine
 from tui.raw_lines import MOST_BYTES, RawReading, lines_of_step, newest
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runstore.paths import StreamFile
-from runstore.state import RunState
+from runstore.files.paths import StreamFile
+from runstore.state.run_state import RunState
 from tui.renderables.report import report
 from tui.renderables.text import plain
 

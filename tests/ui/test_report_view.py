@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runstore.records import JsonObject
+from runstore.files.records import JsonObject
 from tests.ui.test_app import monitor, press, shown
 from tui.renderables.class_report import ClassReport, ScoreColumns, score_columns
 from tui.renderables.confusion import DIAGONAL, HeatMap, Look, PairList

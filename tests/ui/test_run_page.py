@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from runstore.notes import Note, Notes
+from runstore.files.paths import StreamFile
 from runstore.numbers import NOTHING
-from runstore.paths import StreamFile
-from runstore.progress import Progress
-from runstore.requests import Request
-from runstore.state import RunState
-from runstore.status import Status
+from runstore.runs.notes import Note, Notes
+from runstore.runs.requests import Request
+from runstore.state.progress import Progress
+from runstore.state.run_state import RunState
+from runstore.state.status import Status
 from tui.renderables import details
 from tui.renderables.attempts import attempts
 from tui.renderables.epochs import epoch_table

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
-from runstore.notes import read_notes
+from runstore.runs.notes import read_notes
 from tests.ui.test_app import monitor, press, shown, text_of, write_plain
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.main import MainScreen

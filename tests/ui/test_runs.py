@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runstore.sources import NATIVE, RunRef
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 from tests.ui.test_app import monitor, press, shown, text_of
 from tests.ui.test_listing import log, write
 from tui.catalog import Entry

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.color import Color
 
-from runstore.paths import SampleFile
-from runstore.pictures import Box, Pixels
-from runstore.samples import Sample
+from runstore.files.paths import SampleFile
+from runstore.images.pictures import Box, Pixels
+from runstore.state.samples import Sample
 from tests.fixtures.samples.make import RUN_ID
 from tests.ui.test_app import monitor, press, text_of, write_plain
 from tui.pictures import Kept

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import runstore
-from runstore.paths import StreamFile
-from runstore.system_history import SystemHistory
+from runstore.files.paths import StreamFile
+from runstore.state.system_history import SystemHistory
 from tests.ui.test_app import monitor, press, write_plain
 from tests.ui.test_log import until_shown
 from tui.renderables.system import draw

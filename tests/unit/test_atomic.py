@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.atomic import replaced_file, write_all, write_document
+from runstore.files.atomic import replaced_file, write_all, write_document
 
 
 def test_document_is_replaced_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

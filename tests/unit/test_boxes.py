@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.boxes import NO_GPU_PROGRAM, SCRIPT, Gpu, GpuProcess, Machine, parse
+from runstore.hosts.boxes import NO_GPU_PROGRAM, SCRIPT, Gpu, GpuProcess, Machine, parse
 
 HEAD = """\
 Welcome to the cluster! @load is not a line of ours

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runstore.cli import cli
-from runstore.records import decode
-from runstore.submission import note_cancelled, write_submission
+from runstore.files.records import decode
+from runstore.slurm.submission import note_cancelled, write_submission
 from tests.conftest import WaitUntil
 
 LOGS = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.cgroups import memory_group, oom_kills
+from runstore.environment.cgroups import memory_group, oom_kills
 
 GIB = 1 << 30
 HOST = 64 * GIB

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from runstore.checkpoints import (
+from runstore.errors import CheckpointError
+from runstore.files.checkpoints import (
     append_to_manifest,
     cuts_behind,
     files_to_prune,
@@ -19,8 +20,7 @@ from runstore.checkpoints import (
     find_resume_point,
     read_manifest,
 )
-from runstore.errors import CheckpointError
-from runstore.paths import RunPaths
+from runstore.files.paths import RunPaths
 
 
 @pytest.fixture

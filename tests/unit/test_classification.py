@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import classification_report as sklearn_report
 
 import runstore
-from runstore import values
-from runstore.limits import MAX_LINE_BYTES
-from runstore.records import encode
-from runstore.reports import ReportOptions
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.records import encode
+from runstore.metrics import values
+from runstore.metrics.reports import ReportOptions
 from runstore.train import class_counts, host_copy
 from runstore.train.class_counts import ClassCounts
 from runstore.train.classification import Classification

@@ -22,7 +22,7 @@ from sklearn.metrics import classification_report
 import runstore
 from runstore.cli import COMMANDS, cli
 from runstore.errors import RunStoreError
-from runstore.run import Run
+from runstore.run.run import Run
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -345,7 +345,7 @@ def test_last_values_are_those_of_the_last_step_without_bookkeeping(root: Path) 
 def test_rows_that_wait_in_memory_are_told_beside_the_status(
     root: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
-    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 1000.0)
+    monkeypatch.setattr("runstore.writer.writer.HEARTBEAT_LOCAL_S", 1000.0)
     reason = "disk full: 1,234 rows wait in memory"
     run = runstore.init(root=root, system_interval_s=None)
     wait_until((run.path / "progress.json").exists, what="its only heartbeat")

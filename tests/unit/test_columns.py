@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore import columns as columns_module
-from runstore.columns import Column, Columns, of_facts, text_of
-from runstore.limits import EXPORT_COLUMNS
-from runstore.records import JsonObject
+from runstore.files.limits import EXPORT_COLUMNS
+from runstore.files.records import JsonObject
+from runstore.tables import columns as columns_module
+from runstore.tables.columns import Column, Columns, of_facts, text_of
 
 NUMBERS = st.one_of(st.floats(), st.integers(-(2**70), 2**70))
 VALUES = st.one_of(NUMBERS, st.none(), st.booleans(), st.text(max_size=3), st.just([1, "x"]))

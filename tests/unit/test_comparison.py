@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 import runstore
 from runstore.cli import cli
-from runstore.comparison import Compared, Comparison, Sort, direction_of, is_judged
 from runstore.errors import RunStoreError
+from runstore.runs.comparison import Compared, Comparison, Sort, direction_of, is_judged
 
 
 def facts(name: str, params: dict[str, Any] | None = None, **metrics: list[float]) -> Compared:

@@ -17,8 +17,8 @@ from runstore.cli import COMMANDS, cli
 from runstore.completion.candidates import MOST, run_candidates
 from runstore.completion.parameters import Directory, RunName
 from runstore.errors import RunStoreError
-from runstore.lookup import find
 from runstore.numbers import local_time
+from runstore.runs.lookup import find
 from tests.conftest import WithinCpuS
 
 OLD, NEW = "20261120-141502-digits-22k3x7qa", "20261121-141502-digits-22k3x7qb"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import runstore
-from runstore.device_memory import GIB, peaks, reset_peaks
+from runstore.environment.device_memory import GIB, peaks, reset_peaks
 
 
 class FakeCuda:

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import runstore
-from runstore import Run, values
-from runstore.meters import Meters
+from runstore import Run
+from runstore.metrics import values
+from runstore.metrics.meters import Meters
 from runstore.train import host_copy
 from runstore.train.device_sums import DeviceSums
 from runstore.train.host_copy import HostCopy
@@ -52,8 +53,8 @@ def event(monkeypatch: pytest.MonkeyPatch) -> Event:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A run for which the CPU is an accelerator."""
     monkeypatch.setattr(values, "LATE_DEVICES", frozenset({"cpu"}))
-    monkeypatch.setattr("runstore.writer.LATE_WAIT_S", 0.05)
-    monkeypatch.setattr("runstore.run.FINISH_WAIT_S", 0.05)
+    monkeypatch.setattr("runstore.writer.writer.LATE_WAIT_S", 0.05)
+    monkeypatch.setattr("runstore.run.run.FINISH_WAIT_S", 0.05)
     opened = runstore.init(root=tmp_path)
     yield opened
     opened.finish()

@@ -25,9 +25,9 @@ from runstore.cli import cli
 from runstore.doctor import Doctor, Finding, Findings
 from runstore.doctor.findings import KINDS
 from runstore.doctor.surroundings import check_room
-from runstore.lookup import find
-from runstore.paths import Stream
-from runstore.reader import visible_rows
+from runstore.files.paths import Stream
+from runstore.runs.lookup import find
+from runstore.runs.reader import visible_rows
 from tests.conftest import WithinCpuS
 
 """Importing torch in another process, on a busy machine, takes a while."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runstore import environment
-from runstore.secret_shapes import REDACTED
+from runstore.environment import facts as environment
+from runstore.redaction.secret_shapes import REDACTED
 from tests.conftest import WithinCpuS
 
 

@@ -16,11 +16,11 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 
-from runstore.cursor import AT_REST_S, ZERO_RETRIES
+from runstore.files.cursor import AT_REST_S, ZERO_RETRIES
 from runstore.sources.event_log import EventLog
 from runstore.sources.log_files import Batch
 from runstore.sources.tensorboard import open_run
-from runstore.status import Status
+from runstore.state.status import Status
 from tests import event_files
 from tests.event_files import (
     BEGUN,

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import runstore
-from runstore.paths import RunPaths
-from runstore.process import is_stopped
+from runstore.environment.process import is_stopped
+from runstore.files.paths import RunPaths
 from runstore.sources.native import NativeReader
-from runstore.status import Status
+from runstore.state.status import Status
 from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).resolve().parents[2]

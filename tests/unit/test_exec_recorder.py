@@ -15,10 +15,10 @@ import pytest
 
 from runstore.errors import AttemptError
 from runstore.exec.recorder import Recorder
-from runstore.run_data import load
 from runstore.sources.native import NativeReader
-from runstore.status import Status
-from runstore.writer import RunWriter
+from runstore.state.status import Status
+from runstore.tables.run_data import load
+from runstore.writer.writer import RunWriter
 from tests.conftest import WaitUntil
 
 
@@ -110,7 +110,7 @@ def test_end_does_not_wait_for_a_disk_that_never_answers(
     monkeypatch.setattr("runstore.exec.recorder.END_WAIT_S", 0.3)
     recorder = Recorder(tmp_path, 1, {"command": ["true"]}, {})
     answer = threading.Event()
-    monkeypatch.setattr("runstore.part._sync_data", lambda _descriptor: answer.wait(60.0))
+    monkeypatch.setattr("runstore.writer.part._sync_data", lambda _descriptor: answer.wait(60.0))
     recorder.take_row({"step": 1, "loss": 1})
     recorder.end({"status": "finished"})
     told = capsys.readouterr().err
@@ -130,7 +130,7 @@ def test_cut_is_in_the_file_before_the_rows_that_are_written_again(tmp_path: Pat
     recorder.take_row({"step": 1, "loss": 1})
     recorder._metrics.drain()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runstore.part._sync_data", sync)
+        patch.setattr("runstore.writer.part._sync_data", sync)
         recorder._metrics.sync()
     assert (tmp_path / "metrics-0001.1.jsonl").stat().st_size
     assert [event["event"] for event in events(tmp_path)] == ["open", "cut"]

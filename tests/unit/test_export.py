@@ -28,7 +28,7 @@ import runstore
 from runstore.cli import cli
 from runstore.errors import FormatError, RunStoreError
 from runstore.export import parquet
-from runstore.run import Run
+from runstore.run.run import Run
 from runstore.text import printable
 
 accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

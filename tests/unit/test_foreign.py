@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from runstore.pieces import Best
-from runstore.records import JsonObject, decode
+from runstore.files.records import JsonObject, decode
 from runstore.sources.csv_rows import open_run as csv_run
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.layout import Opener, names_in
 from runstore.sources.log_files import Batch, DocumentFile, ForeignRow, LineFile
 from runstore.sources.plain import open_run as plain_run
-from runstore.status import Status
+from runstore.state.pieces import Best
+from runstore.state.status import Status
 
 
 class Clock:

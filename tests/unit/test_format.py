@@ -21,13 +21,13 @@ from jsonschema import Draft202012Validator
 import runstore
 from runstore.cli import cli
 from runstore.errors import FormatError
-from runstore.notes import read_notes
-from runstore.parts import PART_BYTES
-from runstore.paths import StreamFile, looks_like_run_id
-from runstore.progress import Progress
-from runstore.reports import MAX_CELLS
-from runstore.run import Run
-from runstore.writer import RunWriter
+from runstore.files.paths import StreamFile, looks_like_run_id
+from runstore.metrics.reports import MAX_CELLS
+from runstore.run.run import Run
+from runstore.runs.notes import read_notes
+from runstore.state.progress import Progress
+from runstore.writer.parts import PART_BYTES
+from runstore.writer.writer import RunWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests/fixtures/format-1/20261120-120000-fixture-k3x7qa27"

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import runstore
-from runstore import gif
-from runstore.animation import Frame, Stage
 from runstore.cli import cli
 from runstore.completion.candidates import sample_candidates
 from runstore.errors import NoSamplesError, RunStoreError, UnknownNameError
-from runstore.gif_file import GifFile
-from runstore.lookup import find
+from runstore.images import gif
+from runstore.images.animation import Frame, Stage
+from runstore.images.gif_file import GifFile
+from runstore.runs.lookup import find
 from tests.fixtures.samples.make import RUN_ID
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "samples" / RUN_ID
@@ -359,7 +359,7 @@ def test_an_output_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> 
 
 
 def test_without_pillow_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runstore.gif.is_installed", lambda: False)
+    monkeypatch.setattr("runstore.images.gif.is_installed", lambda: False)
     assert refusal(FIXTURE) == "an animation needs Pillow: pip install 'runstore[images]'"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runstore import gpus
-from runstore.gpus import GIB, Gpus, load_nvml, open_gpus
+from runstore.environment import gpus
+from runstore.environment.gpus import GIB, Gpus, load_nvml, open_gpus
 
 
 class NVMLError(Exception):

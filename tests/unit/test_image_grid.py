@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstore.errors import BadValueError
-from runstore.image_grid import (
+from runstore.files.limits import IMAGE_PIXELS
+from runstore.images.grid import (
     Grid,
     GridOptions,
     as_nhwc,
@@ -21,7 +22,6 @@ from runstore.image_grid import (
     make_grid,
     most_that_fit,
 )
-from runstore.limits import IMAGE_PIXELS
 
 Pixels = npt.NDArray[np.uint8]
 

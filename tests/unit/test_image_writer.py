@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 import runstore
-from runstore import Run, image_writer
+from runstore import Run
 from runstore.errors import BadValueError, StageError
-from runstore.image_writer import MOST_WAITING
-from runstore.paths import sample_folder
-from runstore.samples import Rewinds, SampleFolder
+from runstore.files.paths import sample_folder
+from runstore.images import writer as image_writer
+from runstore.images.writer import MOST_WAITING
+from runstore.state.samples import Rewinds, SampleFolder
 from runstore.train import host_copy
 from tests.unit.test_device_metrics import Event
 from tests.unit.test_samples import state_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.records import JsonObject
+from runstore.files.records import JsonObject
 from runstore.sources.joined import joined
 from runstore.sources.reading import RowLine
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 import runstore
 from runstore.cli import cli
 from runstore.errors import RunStoreError
-from runstore.journal import since_when
-from runstore.notes import add_note
-from runstore.tagging import change_tags
+from runstore.journal.journal import since_when
+from runstore.runs.notes import add_note
+from runstore.runs.tagging import change_tags
 from runstore.text import command_line
 from tests.faults.payloads import FORBIDDEN, PAYLOAD
 

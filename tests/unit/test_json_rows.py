@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runstore.exec.json_rows import JsonRows, row_of
-from runstore.limits import MAX_LINE_BYTES
+from runstore.files.limits import MAX_LINE_BYTES
 
 
 def rows_of(*pieces: bytes) -> list[dict[str, Any]]:

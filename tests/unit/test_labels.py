@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runstore.labels import labels
 from runstore.sources import NATIVE, RunRef, Source
 from runstore.sources.formats import PLAIN
+from runstore.tables.labels import labels
 
 
 def named(*places: str, source: Source = PLAIN) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.late_rows import LateRows
+from runstore.writer.late_rows import LateRows
 
 
 class Arrival:
@@ -137,7 +137,7 @@ def test_forked_child_starts_with_nothing() -> None:
 
 @pytest.mark.parametrize("count", [3])
 def test_queue_is_bounded(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runstore.late_rows.MOST_WAITING", count)
+    monkeypatch.setattr("runstore.writer.late_rows.MOST_WAITING", count)
     queue = Queue()
     copies = [Arrival(float(index)) for index in range(count + 1)]
     for copy in copies[:-1]:

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 import runstore
-from runstore import attempts
 from runstore.errors import AttemptError, RootNotFoundError, RunNotFoundError, RunStoreError
+from runstore.launch import attempts
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -110,11 +110,11 @@ def test_run_goes_on_where_the_directory_for_requests_cannot_be_made(tmp_path: P
 def test_requests_are_looked_for_every_ten_seconds_on_a_network_mount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
-    monkeypatch.setattr("runstore.writer.is_network", lambda path: True)
+    monkeypatch.setattr("runstore.writer.writer.is_network", lambda path: True)
     # The writer's clock goes twenty times as fast.
     clock = SimpleNamespace(time=time.time, monotonic=lambda: 20 * time.monotonic())
-    monkeypatch.setattr("runstore.writer.time", clock)
-    monkeypatch.setattr("runstore.heartbeat.time", clock)
+    monkeypatch.setattr("runstore.writer.writer.time", clock)
+    monkeypatch.setattr("runstore.writer.heartbeat.time", clock)
 
     def beat() -> dict[str, Any]:
         path = run.path / "progress.json"

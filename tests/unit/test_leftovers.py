@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import runstore
-from runstore.leftovers import seal_left_files, torn_files
-from runstore.paths import StreamFile
-from runstore.process import current_process
+from runstore.environment.process import current_process
+from runstore.files.paths import StreamFile
+from runstore.launch.leftovers import seal_left_files, torn_files
 
 ROW = '{"step":2,"time":2.5,"naïve":1.5,"a\\\\b":0.5}\n'.encode()
 
@@ -24,7 +24,7 @@ ROW = '{"step":2,"time":2.5,"naïve":1.5,"a\\\\b":0.5}\n'.encode()
 def dead_process() -> dict[str, Any]:
     """The identity of a process of this machine that is gone."""
     code = (
-        "import json; from runstore.process import current_process;"
+        "import json; from runstore.environment.process import current_process;"
         "print(json.dumps(current_process().to_record()))"
     )
     done = subprocess.run(
@@ -317,7 +317,7 @@ def test_nothing_is_sealed_once_another_attempt_was_claimed(
         flock(descriptor, operation)
 
     with monkeypatch.context() as patch:
-        patch.setattr("runstore.seal.fcntl.flock", claimed_meanwhile)
+        patch.setattr("runstore.files.seal.fcntl.flock", claimed_meanwhile)
         sealed, problems = seal_left_files(run_dir)
     assert sealed == []
     assert "a new attempt has begun" in problems[0]

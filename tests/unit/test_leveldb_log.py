@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.cursor import AT_REST_S, ZERO_RETRIES
-from runstore.limits import LINES_AT_ONCE
-from runstore.record_tail import RECORD_BYTES
+from runstore.files.cursor import AT_REST_S, ZERO_RETRIES
+from runstore.files.limits import LINES_AT_ONCE
+from runstore.files.record_tail import RECORD_BYTES
 from runstore.sources.leveldb_log import ZEROS, BlockTail
 from tests.wandb_log import BLOCK, FIRST, FULL, HEADER, LAST, MIDDLE, chunk, framed
 

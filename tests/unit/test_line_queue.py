@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.line_queue import TOGETHER_BYTES, LineQueue
+from runstore.writer.line_queue import TOGETHER_BYTES, LineQueue
 
 LINES = st.lists(st.binary(max_size=10).map(lambda b: b.replace(b"\n", b"") + b"\n"), min_size=1)
 

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from runstore.liveness import BEAT_MISSED_S, Liveness, lock_is_free, span
-from runstore.process import ProcessIdentity, current_process, is_stopped, start_time
-from runstore.progress import Progress
-from runstore.records import decode, encode
+from runstore.environment.process import ProcessIdentity, current_process, is_stopped, start_time
+from runstore.files.records import decode, encode
 from runstore.sources.native import NativeReader
-from runstore.status import Status
-from runstore.writer import RunWriter
+from runstore.state.liveness import BEAT_MISSED_S, Liveness, lock_is_free, span
+from runstore.state.progress import Progress
+from runstore.state.status import Status
+from runstore.writer.writer import RunWriter
 
 
 class WaitUntil(Protocol):
@@ -33,7 +33,7 @@ class WaitUntil(Protocol):
 WRITER = """
 import sys, time
 from pathlib import Path
-from runstore.writer import RunWriter
+from runstore.writer.writer import RunWriter
 writer = RunWriter(Path(sys.argv[1]), 1, progress=lambda: {"idle_s": 0.0})
 writer.append("metrics", {"step": 1, "time": writer.clock(), "a": 1.0})
 print("ready", flush=True)

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore import lookup
 from runstore.errors import (
     AmbiguousRunError,
     FolderOfRunsError,
     RootNotFoundError,
     RunNotFoundError,
 )
-from runstore.lookup import find
+from runstore.runs import lookup
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
 from runstore.sources.formats import PLAIN
-from runstore.store import discover
 from tests.root_of_runs import FIRST, SECOND, THIRD, make_root, make_run, names
 
 MLFLOW_ID = "2bb4215bdd3f4a1c8a4b7a5a8d0c1e2f"
@@ -121,7 +121,7 @@ import sys
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-from runstore.lookup import find
+from runstore.runs.lookup import find
 find(sys.argv[2], Path(sys.argv[1]))
 print(sum(path.endswith("run.json") for path in opened))
 """

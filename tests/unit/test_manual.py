@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from runstore import tui_launcher
 from runstore.cli import COMMANDS, cli
 from runstore.cli import MANUAL as OF_ALL
-from runstore.manual import CONTEXT, Manual, ManualCommand
+from runstore.cli.manual import CONTEXT, Manual, ManualCommand
 
 NAMES = [*(f"runstore {name}" for name in COMMANDS), "runstore-tui"]
 CONTEXT_OF_COMMANDS: dict[str, Any] = {"show_default": CONTEXT["show_default"]}
@@ -142,4 +142,4 @@ def test_list_of_commands_is_printed_without_importing_any() -> None:
     )
     assert "See also:" in done.stdout
     loaded = {name for name in done.stderr.split() if name.startswith("runstore.")}
-    assert loaded == {"runstore.cli", "runstore.errors", "runstore.manual", "runstore.text"}
+    assert loaded == {"runstore.cli", "runstore.errors", "runstore.cli.manual", "runstore.text"}

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from runstore.meters import Mean, Meters, Pace
+from runstore.metrics.meters import Mean, Meters, Pace
 
 
 def test_mean_does_not_stop_growing_after_many_batches() -> None:

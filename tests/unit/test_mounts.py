@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore import mounts
+from runstore.environment import mounts
 
 TABLE = r"""
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

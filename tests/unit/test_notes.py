@@ -14,9 +14,9 @@ import pytest
 
 import runstore
 from runstore.errors import NotWritableError, RunStoreError
-from runstore.limits import NOTE_TEXT_BYTES, NOTES_KEPT
-from runstore.notes import Notes, add_note, read_notes
-from runstore.paths import id_order
+from runstore.files.limits import NOTE_TEXT_BYTES, NOTES_KEPT
+from runstore.files.paths import id_order
+from runstore.runs.notes import Notes, add_note, read_notes
 
 as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
@@ -125,7 +125,7 @@ def test_of_very_many_the_newest_are_read(run_dir: Path) -> None:
 
 
 def test_many_writers_at_once_lose_nothing(run_dir: Path) -> None:
-    script = "import sys, pathlib; from runstore.notes import add_note\n"
+    script = "import sys, pathlib; from runstore.runs.notes import add_note\n"
     script += "for i in range(20): add_note(pathlib.Path(sys.argv[1]), f'{sys.argv[2]} {i}')"
     there = [subprocess.Popen([sys.executable, "-c", script, run_dir, str(n)]) for n in range(3)]
     here = [threading.Thread(target=add_note, args=(run_dir, f"thread {n}")) for n in range(8)]

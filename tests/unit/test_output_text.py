@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.line_index import BLOCK_BYTES, CHUNK_BYTES
-from runstore.output_text import OutputText, Place, Search
-from runstore.text_search import Needle
+from runstore.files.line_index import BLOCK_BYTES, CHUNK_BYTES
+from runstore.files.output_text import OutputText, Place, Search
+from runstore.files.text_search import Needle
 
 
 def never() -> bool:

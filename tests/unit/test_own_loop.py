@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 import runstore
-from runstore.checkpoints import read_manifest
-from runstore.stops import Terminated
+from runstore.files.checkpoints import read_manifest
+from runstore.run.stops import Terminated
 
 BATCHES, EPOCHS = 6, 3
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.paths import (
+from runstore.files.paths import (
     STREAMS,
     RunPaths,
     StreamFile,

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from runstore import pictures
-from runstore.pictures import (
+from runstore.images import pictures
+from runstore.images.pictures import (
     BEHIND_ALPHA,
     PictureError,
     Pixels,

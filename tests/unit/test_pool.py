@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from runstore.pool import MAX_SHARED, Packed, Pool
+from runstore.tables.pool import MAX_SHARED, Packed, Pool
 
 
 def test_equal_texts_are_kept_once() -> None:

@@ -17,8 +17,8 @@ import pytest
 
 import runstore
 from runstore.errors import RunStoreError, UnusableDirectoryError
-from runstore.probe import MISSING, Probe, probe
-from runstore.run_directory import RunDirectory
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.probe import MISSING, Probe, probe
 
 
 def tried(path: Path) -> Probe:
@@ -54,8 +54,8 @@ def test_local_directory_can_do_everything_and_keeps_nothing(tmp_path: Path) -> 
 PROBE = """
 import sys
 from pathlib import Path
-from runstore.probe import probe
-from runstore.run_directory import RunDirectory
+from runstore.writer.probe import probe
+from runstore.files.run_directory import RunDirectory
 
 print(probe(RunDirectory(Path(sys.argv[1]))).without)
 """

@@ -94,7 +94,7 @@ def test_run_that_is_sent_to_another_process_is_refused_in_one_line(tmp_path: Pa
 EXHAUSTED = """
 import os, resource, sys
 import runstore
-from runstore import parts
+from runstore.writer import parts
 parts.PART_BYTES = 3000
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 run = runstore.init(root=sys.argv[1], system_interval_s=None)

@@ -11,17 +11,17 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore import pulled
 from runstore.cli import cli
 from runstore.errors import FormatError, RunStoreError
-from runstore.liveness import span
+from runstore.hosts import pulled
+from runstore.hosts.pulled import Pulled
+from runstore.hosts.remote import Remote
 from runstore.pull import PullError, crontab, default_place
 from runstore.pull.failures import why_failed
 from runstore.pull.loop import LONGEST_S, BackOff
 from runstore.pull.place import claim
 from runstore.pull.rsync import _brought
-from runstore.pulled import Pulled
-from runstore.remote import Remote
+from runstore.state.liveness import span
 
 SOURCE = Remote("me@hpc1", "/scratch/me/runs")
 

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 import runstore
 from runstore.cli import cli
 from runstore.errors import RootNotFoundError, RunStoreError
-from runstore.reader import visible_rows
-from runstore.records import integer, metric_values, number
+from runstore.files.records import integer, metric_values, number
+from runstore.runs.reader import visible_rows
+from runstore.runs.store import discover
 from runstore.sql.database import query, schema
 from runstore.sql.found import name_runs
-from runstore.store import discover
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

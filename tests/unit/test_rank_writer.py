@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runstore.rank_writer import RankWriter
+from runstore.writer.rank_writer import RankWriter
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -21,7 +21,7 @@ NAME = "metrics.rank3-0001.jsonl"
 def test_rank_on_a_network_mount_does_not_wait_for_its_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.rank_writer.is_network", lambda path: True)
+    monkeypatch.setattr("runstore.writer.rank_writer.is_network", lambda path: True)
     stalled, released = threading.Event(), threading.Event()
     write = os.write
 
@@ -44,10 +44,10 @@ def test_rank_on_a_network_mount_does_not_wait_for_its_server(
 def test_rows_of_a_rank_are_synced_while_it_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
-    monkeypatch.setattr("runstore.rank_writer.SYNC_INTERVAL_S", 0.02)
+    monkeypatch.setattr("runstore.writer.rank_writer.SYNC_INTERVAL_S", 0.02)
     synced: list[str] = []
     monkeypatch.setattr(
-        "runstore.part._sync_data",
+        "runstore.writer.part._sync_data",
         lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())),
     )
     writer = RankWriter(tmp_path, 1, 3, writes=True)

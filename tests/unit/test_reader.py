@@ -10,7 +10,7 @@ import pytest
 
 import runstore
 from runstore.errors import RunNotFoundError
-from runstore.records import with_nonfinite
+from runstore.files.records import with_nonfinite
 
 
 @pytest.fixture

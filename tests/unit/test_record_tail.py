@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.cursor import ZERO_RETRIES
-from runstore.record_tail import RECORD_BYTES, Frames, RecordTail
+from runstore.files.cursor import ZERO_RETRIES
+from runstore.files.record_tail import RECORD_BYTES, Frames, RecordTail
 
 HEADER = 4
 SKIPPED = b"S"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.limits import MAX_LINE_BYTES
-from runstore.records import (
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.records import (
     RESERVED_KEYS,
     RecordError,
     decode,

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from runstore.redact import (
+from runstore.redaction.redact import (
     redact_command,
     redact_params,
     redact_source,
     redact_text,
     redact_value,
 )
-from runstore.secret_names import Sign, sign_of
-from runstore.secret_shapes import REDACTED
+from runstore.redaction.secret_names import Sign, sign_of
+from runstore.redaction.secret_shapes import REDACTED
 from tests.conftest import WithinCpuS
 
 SECRET = "h7Kq2-secret-value-9xZ"

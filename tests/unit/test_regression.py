@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import runstore
-from runstore import RunManager, values
+from runstore import RunManager
+from runstore.metrics import values
 from runstore.train.regression import Regression
 
 PAIRS = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=60)

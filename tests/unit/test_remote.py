@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.remote import (
+from runstore.hosts.remote import (
     Remote,
     RemoteError,
     checked_host,

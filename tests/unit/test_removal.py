@@ -19,10 +19,10 @@ import runstore
 from runstore.cli import cli
 from runstore.doctor import Doctor
 from runstore.errors import RemovalError, RunStoreError
-from runstore.lookup import find
-from runstore.notes import add_note
-from runstore.removal import LEFT, contents, doomed, left_beside, remove
-from runstore.store import discover
+from runstore.runs.lookup import find
+from runstore.runs.notes import add_note
+from runstore.runs.removal import LEFT, contents, doomed, left_beside, remove
+from runstore.runs.store import discover
 
 PROGRAM = [sys.executable, "-m", "runstore.cli"]
 as_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

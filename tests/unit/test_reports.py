@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import classification_report as sklearn_report
 from sklearn.metrics import confusion_matrix
 
-from runstore import reports
-from runstore.records import encode
-from runstore.reports import ReportOptions
+from runstore.files.records import encode
+from runstore.metrics import reports
+from runstore.metrics.reports import ReportOptions
 from runstore.train.classification import Classification
 
 LABELS = st.integers(1, 6).flatmap(

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from runstore.patches import differing_lines, file_patches
-from runstore.paths import looks_like_run_id
+from runstore.files.paths import looks_like_run_id
+from runstore.journal.patches import differing_lines, file_patches
 
 pytestmark = pytest.mark.needs_tool("git")
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runstore import requests
 from runstore.errors import NotWritableError, RequestError
-from runstore.lookup import find
+from runstore.runs import requests
+from runstore.runs.lookup import find
 from runstore.sources import open_run
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import runstore
-from runstore.reserve import NAME, RESERVE_BYTES, Reserve
-from runstore.run_directory import RunDirectory
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.reserve import NAME, RESERVE_BYTES, Reserve
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -65,7 +65,7 @@ from pathlib import Path
 mount, reserve, out = sys.argv[1:]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "runstore-test", mount], check=True)
 import runstore
-from runstore import reserve as module
+from runstore.writer import reserve as module
 if reserve == "no":
     module.Reserve.take = lambda self: None
 run = runstore.init(root=mount, system_interval_s=None)

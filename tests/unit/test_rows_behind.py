@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore import rows_behind
-from runstore.rows_behind import superseded_rows
-from runstore.writer import RunWriter
+from runstore.state import rows_behind
+from runstore.state.rows_behind import superseded_rows
+from runstore.writer.writer import RunWriter
 
 
 def test_rows_behind_a_cut_are_counted_for_the_attempt_that_wrote_them(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.run_directory import RunDirectory
+from runstore.files.run_directory import RunDirectory
 
 
 def create(directory: RunDirectory, name: str) -> None:
@@ -91,7 +91,7 @@ def test_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
 FORGOTTEN = """
 import os, sys
 from pathlib import Path
-from runstore.run_directory import RunDirectory
+from runstore.files.run_directory import RunDirectory
 
 path = Path(sys.argv[1])
 directory = RunDirectory(path)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 import runstore
-from runstore.limits import SAMPLE_NAMES, SAMPLES_PER_RUN
-from runstore.paths import SampleFile, sample_folder, sample_name
-from runstore.samples import Rewinds, Sample, SampleFolder, Samples, epoch_of
+from runstore.files.limits import SAMPLE_NAMES, SAMPLES_PER_RUN
+from runstore.files.paths import SampleFile, sample_folder, sample_name
 from runstore.sources.native import NativeReader
-from runstore.state import RunState
+from runstore.state.run_state import RunState
+from runstore.state.samples import Rewinds, Sample, SampleFolder, Samples, epoch_of
 from tests.fixtures.samples.make import RUN_ID, main
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "samples" / RUN_ID

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import runstore
-from runstore.checkpoints import read_manifest
-from runstore.save_rules import SaveClock, SaveEvery
+from runstore.files.checkpoints import read_manifest
+from runstore.resume.save_rules import SaveClock, SaveEvery
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,9 @@ def test_time_is_measured_since_the_last_one() -> None:
 
 def test_ten_minutes_are_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("runstore.save_rules.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        "runstore.resume.save_rules.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
     with runstore.init(root=tmp_path, keep_last=9) as run:
         run.register(model=torch.nn.Linear(1, 1))
         for _ in run.epochs(1):

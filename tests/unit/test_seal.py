@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from runstore import seal as module
-from runstore.seal import Sealed, seal, torn_tail
+from runstore.files import seal as module
+from runstore.files.seal import Sealed, seal, torn_tail
 
 WHOLE = b'{"step":1,"time":1.5,"a":0.5}\n{"step":2,"time":2.5,"a":0.25}\n'
 ROW = '{"step":3,"time":3.5,"naïve/☃":1.5,"back\\\\slash\\u2028":2.0}\n'.encode()
@@ -156,7 +156,7 @@ def test_file_that_grows_meanwhile_is_not_cut(
 
 def test_two_processes_that_seal_a_file_at_a_time_make_one_sidecar(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from runstore.seal import seal;"
+        "import sys; from pathlib import Path; from runstore.files.seal import seal;"
         "print('ready', flush=True); input(); print(seal(Path(sys.argv[1])), flush=True)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}

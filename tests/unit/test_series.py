@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.series import BREAKS, BUCKETS, Series, merge_columns, trace
+from runstore.state.series import BREAKS, BUCKETS, Series, merge_columns, trace
 
 FINITE = st.floats(-1e300, 1e300)
 POINTS = st.lists(st.one_of(FINITE, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.record_tail import Frames, Several
+from runstore.files.record_tail import Frames, Several
 from runstore.sources.skim import FIRST_KEPT, Skim
 from runstore.sources.stretches import HEADER_BYTES, Stretch
 from runstore.sources.tfrecord import RecordSplit

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from runstore.cli import cli
 from runstore.errors import RunStoreError
-from runstore.slurm import Job, batch_script
+from runstore.slurm.script import Job, batch_script
 from runstore.sweeps.plan import Sweep, plan, write
 from tests.conftest import WaitUntil
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.paths import RunPaths
+from runstore.files.paths import RunPaths
 from runstore.sweeps.plan import Sweep, plan, write
 from runstore.sweeps.slurm.job import STARTS_WITHOUT_PROGRESS, CellJob
 from tests.conftest import WaitUntil

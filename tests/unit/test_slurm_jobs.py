@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore.liveness import Liveness
-from runstore.records import decode, encode
-from runstore.slurm_jobs import ASK_EVERY_S, ASK_UNKNOWN_EVERY_S, JobState, SlurmJobs
+from runstore.files.records import decode, encode
+from runstore.slurm.jobs import ASK_EVERY_S, ASK_UNKNOWN_EVERY_S, JobState, SlurmJobs
+from runstore.slurm.submission import write_submission
 from runstore.sources.native import NativeReader
-from runstore.status import Status
-from runstore.submission import write_submission
-from runstore.writer import RunWriter
+from runstore.state.liveness import Liveness
+from runstore.state.status import Status
+from runstore.writer.writer import RunWriter
 
 Answers = Callable[..., Path]
 STARTED = 1_800_000_000
@@ -120,7 +120,7 @@ def test_slurm_that_is_away_or_hangs_is_no_evidence(
     answers: Answers, monkeypatch: pytest.MonkeyPatch, does: str
 ) -> None:
     answers(f"11|RUNNING|{STARTED}||None\n", squeue_does=does)
-    monkeypatch.setattr("runstore.slurm_jobs.ANSWER_S", 0.5)
+    monkeypatch.setattr("runstore.slurm.jobs.ANSWER_S", 0.5)
     jobs = SlurmJobs()
     jobs.state("11")
     begun = time.monotonic()

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import runstore
 from runstore.cli import cli
-from runstore.lookup import find
-from runstore.pieces import Best
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
 from runstore.sources import recognise
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.huggingface import open_run
@@ -26,8 +26,8 @@ from runstore.sources.layout import Opener
 from runstore.sources.reading import RunReader
 from runstore.sources.trainer_log import GLANCE_EVALUATIONS_BYTES, TrainerLog
 from runstore.sources.trainer_rows import metric_name
-from runstore.status import Status
-from runstore.store import discover
+from runstore.state.pieces import Best
+from runstore.state.status import Status
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "foreign" / "transformers"
 Entry = dict[str, Any]

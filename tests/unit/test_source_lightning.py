@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 import runstore
 from runstore.cli import cli
-from runstore.pieces import Best
+from runstore.runs.store import discover
 from runstore.sources import recognise
 from runstore.sources.columns import Columns
 from runstore.sources.lightning import LightningFile, open_run
 from runstore.sources.reading import RunReader
-from runstore.status import Status
-from runstore.store import discover
+from runstore.state.pieces import Best
+from runstore.state.status import Status
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "foreign" / "lightning"
 EPOCHS = FIXTURES / "epochs" / "lightning_logs" / "version_0"

@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 
 import runstore
 from runstore.cli import cli
-from runstore.limits import METRICS_PER_RUN, VALUE_FILES
-from runstore.lookup import find
-from runstore.paths import Stream
-from runstore.records import with_nonfinite
+from runstore.files.limits import METRICS_PER_RUN, VALUE_FILES
+from runstore.files.paths import Stream
+from runstore.files.records import with_nonfinite
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
+from runstore.runs.summary import full_summary, summary
 from runstore.sources import mlflow
 from runstore.sources.formats import MLFLOW
 from runstore.sources.mlflow import GLANCED_METRICS, OPENED_EACH, MetricFile, MlflowReader
 from runstore.sources.mlflow_run import typed
-from runstore.status import Status
-from runstore.store import discover
-from runstore.summary import full_summary, summary
+from runstore.state.status import Status
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "foreign" / "mlflow" / "mlruns"
 DIGITS = "446084679429184829"

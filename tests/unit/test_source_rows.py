@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 import runstore
 from runstore import load
 from runstore.cli import cli
-from runstore.follow import follow
-from runstore.lookup import find
+from runstore.runs.follow import follow
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
 from runstore.sources import columns, csv_rows, plain
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import PLAIN
 from runstore.sources.rows_file import RowsLayout
-from runstore.store import discover
 
 LONG = 6000
 """Rows of a curve that is longer than a chart keeps point by point."""

@@ -23,10 +23,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 import runstore
 from runstore.cli import cli
-from runstore.records import JsonObject
+from runstore.files.records import JsonObject
+from runstore.runs.store import discover
 from runstore.sources.tensorboard import open_run
-from runstore.status import Status
-from runstore.store import discover
+from runstore.state.status import Status
 from tests import event_files
 from tests.event_files import (
     BEGUN,

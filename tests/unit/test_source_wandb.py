@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 
 import runstore
 from runstore.cli import cli
-from runstore.lookup import find
-from runstore.pieces import Best
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
 from runstore.sources import columns, recognise, wandb
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import WANDB
 from runstore.sources.leveldb_log import BlockTail
 from runstore.sources.wandb_items import MOST_PARTS, items
 from runstore.sources.wandb_records import HISTORY, kind_of
-from runstore.status import Status
-from runstore.store import discover
+from runstore.state.pieces import Best
+from runstore.state.status import Status
 from tests.wandb_log import (
     BLOCK,
     HEADER,

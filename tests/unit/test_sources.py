@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 import runstore
-from runstore.cursor import ZERO_RETRIES
+from runstore.environment.process import current_process
 from runstore.errors import FormatError
-from runstore.liveness import Liveness
-from runstore.paths import Stream
-from runstore.pieces import Best
-from runstore.process import current_process
-from runstore.records import encode
+from runstore.files.cursor import ZERO_RETRIES
+from runstore.files.paths import Stream
+from runstore.files.records import encode
+from runstore.runs.summary import full_summary
 from runstore.sources.native import NativeReader
 from runstore.sources.plain import open_run as plain_run
 from runstore.sources.reading import RunReader
-from runstore.status import Status
-from runstore.summary import full_summary
-from runstore.writer import RunWriter
+from runstore.state.liveness import Liveness
+from runstore.state.pieces import Best
+from runstore.state.status import Status
+from runstore.writer.writer import RunWriter
 
 
 def read(reader: RunReader) -> RunReader:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.ssh import Link, LinkError, _new_socket, told
+from runstore.hosts.ssh import Link, LinkError, _new_socket, told
 
 
 def test_socket_is_where_only_the_user_can_reach_it() -> None:
@@ -24,7 +24,7 @@ def test_folder_of_somebody_else_is_not_used(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     taken = tmp_path / "runstore"
-    monkeypatch.setattr("runstore.ssh._folder_of_user", lambda: taken)
+    monkeypatch.setattr("runstore.hosts.ssh._folder_of_user", lambda: taken)
     if kind == "open to others":
         taken.mkdir(mode=0o755)
     elif kind == "a link":

@@ -11,7 +11,7 @@ import torch
 import runstore
 from runstore import Run, RunCollection, RunData, RunManager
 from runstore.cli import COMMANDS
-from runstore.tables import RUN_COLUMNS, TABLES, columns_of
+from runstore.tables.tables import RUN_COLUMNS, TABLES, columns_of
 
 
 @pytest.fixture

@@ -660,7 +660,7 @@ def test_position_names_the_best_epoch_so_far(run: Run) -> None:
 
 def test_longest_gap_is_that_between_two_calls(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
-    monkeypatch.setattr("runstore.recording._monotonic", lambda: now)
+    monkeypatch.setattr("runstore.run.recording._monotonic", lambda: now)
     run.log({"a": 1.0})
     begun = run._progress()["longest_gap_s"]
     assert begun < 10

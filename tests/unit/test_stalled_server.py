@@ -16,9 +16,9 @@ import runstore
 # As on a network mount, which a test cannot make; everything else is as it is.
 TRAIN = """
 import os, time
-import runstore, runstore.writer
-runstore.writer.is_network = lambda path: True
-runstore.writer.HEARTBEAT_NETWORK_S = runstore.writer.SYNC_INTERVAL_S = 0.1
+import runstore, runstore.writer.writer
+runstore.writer.writer.is_network = lambda path: True
+runstore.writer.writer.HEARTBEAT_NETWORK_S = runstore.writer.writer.SYNC_INTERVAL_S = 0.1
 run = runstore.init({"lr": 0.1}, system_interval_s=0.1)
 os.access(run.path / "begin", os.F_OK)
 for epoch in run.epochs(3):

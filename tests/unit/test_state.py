@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstore.limits import REPORT_PLACES_KEPT
-from runstore.paths import StreamFile
-from runstore.records import BadLine, encode, split_nonfinite
+from runstore.files.limits import REPORT_PLACES_KEPT
+from runstore.files.paths import StreamFile
+from runstore.files.records import BadLine, encode, split_nonfinite
 from runstore.sources.native import NativeReader
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 EVENTS = StreamFile(1, 0, "events")
 METRICS = StreamFile(1, 0, "metrics")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from runstore.step_counting import StepCounting
+from runstore.run.step_counting import StepCounting
 
 
 def counted(counting: StepCounting, *steppers: int) -> list[bool]:

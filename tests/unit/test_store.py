@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from runstore.errors import RootNotFoundError
+from runstore.runs.store import discover
 from runstore.sources.formats import NATIVE, PLAIN
-from runstore.store import discover
 from tests.root_of_runs import FIRST, SECOND, THIRD, make_root, make_run, names
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from runstore import part, stream_writer
-from runstore.paths import StreamFile
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.files.paths import StreamFile
+from runstore.files.run_directory import RunDirectory
+from runstore.writer import part, stream_writer
+from runstore.writer.stream_writer import StreamWriter
 
 FIRST = StreamFile(1, 0, "metrics")
 
@@ -105,7 +105,7 @@ def test_somebody_elses_file_is_never_appended_to(tmp_path: Path, told: Told) ->
 def test_rows_wait_when_every_name_is_taken(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.parts.MOST_TAKEN_NAMES", 2)
+    monkeypatch.setattr("runstore.writer.parts.MOST_TAKEN_NAMES", 2)
     for name in (FIRST.name, "metrics-0001.1.jsonl", "metrics-0001.2.jsonl"):
         (tmp_path / name).touch()
     writer = told.writer(tmp_path)
@@ -136,7 +136,7 @@ def test_tally_is_that_of_the_file(tmp_path: Path, told: Told) -> None:
 def test_file_is_left_for_the_next_part_when_full(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 500)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 500)
     writer = told.writer(tmp_path)
     for number in range(30):
         writer.append(line(number, 30))
@@ -155,7 +155,7 @@ def test_file_is_left_for_the_next_part_when_full(
 def test_rotation_passes_over_somebody_elses_part(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 10)
     (tmp_path / "metrics-0001.1.jsonl").touch()
     writer = told.writer(tmp_path)
     writer.append(line(1))
@@ -169,7 +169,7 @@ def test_rotation_passes_over_somebody_elses_part(
 def test_rotation_without_room_for_a_file_keeps_the_old_one(
     tmp_path: Path, told: Told, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 10)
     writer = told.writer(tmp_path)
     writer.append(line(1))
     disk.refuse_new_files()
@@ -184,9 +184,9 @@ def test_rotation_without_room_for_a_file_keeps_the_old_one(
 SHORT_WRITE = """
 import json, resource, sys
 from pathlib import Path
-from runstore.paths import StreamFile
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.files.paths import StreamFile
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.stream_writer import StreamWriter
 
 problems = []
 writer = StreamWriter(
@@ -236,9 +236,9 @@ def test_disk_that_stays_full_leaves_whole_lines_and_a_true_count(tmp_path: Path
 QUEUED_WRITE_FAILS = """
 import os, resource, sys
 from pathlib import Path
-from runstore.paths import StreamFile
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.files.paths import StreamFile
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.stream_writer import StreamWriter
 
 writer = StreamWriter(
     RunDirectory(Path(sys.argv[1])),
@@ -302,9 +302,9 @@ def test_memory_for_a_dead_disk_is_bounded(
 FAILED_SYNC = """
 import json, os, sys
 from pathlib import Path
-from runstore.paths import StreamFile
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.files.paths import StreamFile
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.stream_writer import StreamWriter
 
 cuts, problems = [], []
 writer = StreamWriter(
@@ -349,10 +349,10 @@ def test_rows_of_a_failed_fdatasync_are_written_again(
 DEAD_FILE = """
 import json, sys
 from pathlib import Path
-from runstore import stream_writer
-from runstore.paths import StreamFile
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.writer import stream_writer
+from runstore.files.paths import StreamFile
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.stream_writer import StreamWriter
 
 stream_writer.EIO_PATIENCE_S = float(sys.argv[2])
 cuts, problems = [], []
@@ -478,7 +478,7 @@ def test_nothing_is_made_in_place_of_a_deleted_directory(tmp_path: Path, told: T
 def test_rows_follow_a_directory_that_is_moved(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 30)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 30)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     writer = told.writer(run_dir)
@@ -897,9 +897,9 @@ def test_child_of_a_fork_writes_nothing_and_keeps_no_descriptor(tmp_path: Path) 
     code = """
 import os, sys
 from pathlib import Path
-from runstore.paths import StreamFile
-from runstore.run_directory import RunDirectory
-from runstore.stream_writer import StreamWriter
+from runstore.files.paths import StreamFile
+from runstore.files.run_directory import RunDirectory
+from runstore.writer.stream_writer import StreamWriter
 
 writer = StreamWriter(
     RunDirectory(Path(sys.argv[1])), StreamFile(1, 0, "metrics"), on_cut=print, on_problem=print

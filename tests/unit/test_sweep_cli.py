@@ -13,9 +13,9 @@ import click
 import pytest
 
 import runstore
+from runstore.cli.manual import Manual
 from runstore.cli.sweep import command as sweep_command
 from runstore.cli.words import WORDS, WordsCommand
-from runstore.manual import Manual
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNSTORE = (sys.executable, "-m", "runstore.cli")

@@ -15,12 +15,12 @@ from jsonschema import Draft202012Validator
 
 import runstore
 from runstore.errors import AttemptError, SweepError
-from runstore.grids import grid
-from runstore.lookup import find
+from runstore.runs.lookup import find
+from runstore.runs.store import discover
 from runstore.sources.native import NativeReader
-from runstore.store import discover
 from runstore.sweeps.cells import Action, CellWatch, look
 from runstore.sweeps.execute import run_cell
+from runstore.sweeps.grids import grid
 from runstore.sweeps.plan import Sweep, load, plan, write
 
 ROOT = Path(__file__).resolve().parents[2]

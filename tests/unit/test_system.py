@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 import runstore
-from runstore.lookup import find
-from runstore.process import descendants
-from runstore.reader import visible_rows
+from runstore.environment.process import descendants
+from runstore.environment.sampler import MOST_OF_A_CORE, Meter, pause_after
+from runstore.runs.lookup import find
+from runstore.runs.reader import visible_rows
 from runstore.sources import RunRef
-from runstore.system import MOST_OF_A_CORE, Meter, pause_after
 from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).resolve().parents[2]

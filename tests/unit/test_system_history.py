@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runstore.paths import StreamFile
-from runstore.series import Series
-from runstore.stragglers import silent_ranks, slow_ranks
-from runstore.system_history import (
+from runstore.files.paths import StreamFile
+from runstore.state.series import Series
+from runstore.state.stragglers import silent_ranks, slow_ranks
+from runstore.state.system_history import (
     PIECE_S,
     PIECES,
     STEPS_PER_S,

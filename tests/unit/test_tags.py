@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 import runstore
 from runstore.cli import cli
 from runstore.errors import NotWritableError, RunStoreError
-from runstore.limits import TAG_CHARS
-from runstore.paths import id_order, id_time, new_run_id
+from runstore.files.limits import TAG_CHARS
+from runstore.files.paths import id_order, id_time, new_run_id
+from runstore.runs.tagging import change_tags
 from runstore.sources.native import NativeReader
-from runstore.tagging import change_tags
-from runstore.tags import NO_CHANGES, effective, read_tag_changes
+from runstore.state.tags import NO_CHANGES, effective, read_tag_changes
 from tests.conftest import ROOT
 
 NOW = 1_795_000_000.0
@@ -175,7 +175,7 @@ def test_query_sees_the_tags_as_they_are(run_dir: Path) -> None:
 
 
 def test_monitor_filters_by_the_tags_as_they_are(run_dir: Path) -> None:
-    from runstore.run_filter import parse
+    from runstore.runs.run_filter import parse
     from tui.catalog import Catalog
 
     catalog = Catalog([run_dir.parent])

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.cursor import AT_REST_S, FIRST_BYTES, GUARD_BYTES, ZERO_RETRIES
-from runstore.limits import MAX_LINE_BYTES
-from runstore.tail import Chunk, Tail
+from runstore.files.cursor import AT_REST_S, FIRST_BYTES, GUARD_BYTES, ZERO_RETRIES
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.tail import Chunk, Tail
 
 
 class Follower:

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 import runstore
-from runstore.event_file import END_SUFFIX, event_files
-from runstore.reports import text_report
-from runstore.run import Run
-from runstore.tensorboard import MOST_VALUES, Mirror, as_hparams
+from runstore.metrics.reports import text_report
+from runstore.run.run import Run
+from runstore.run.tensorboard import MOST_VALUES, Mirror, as_hparams
+from runstore.writer.event_file import END_SUFFIX, event_files
 
 accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 plugin_accumulators = pytest.importorskip(
@@ -259,8 +259,8 @@ def test_rows_before_a_checkpoint_are_there_although_the_process_is_killed_behin
     tmp_path: Path,
 ) -> None:
     code = (
-        "import os, signal, torch, runstore, runstore.tensorboard\n"
-        "runstore.tensorboard.INTERVAL_S = 600.0\n"  # the thread does not come to it
+        "import os, signal, torch, runstore, runstore.run.tensorboard\n"
+        "runstore.run.tensorboard.INTERVAL_S = 600.0\n"  # the thread does not come to it
         f"run = runstore.init(root={str(tmp_path)!r}, tensorboard=True)\n"
         "run.register(model=torch.nn.Linear(1, 1))\n"
         "run.log({'loss': 1.0}, step=1)\n"

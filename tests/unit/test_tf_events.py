@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2, summary_v2
 
-from runstore.records import RecordError
+from runstore.files.records import RecordError
 from runstore.sources.hparams import Session, read_session
 from runstore.sources.tf_events import PEEK_BYTES, Event, can_skip, read_event
 from tests import event_files

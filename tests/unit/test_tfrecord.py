@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c as reference
 
-from runstore.record_tail import Frames
+from runstore.files.record_tail import Frames
 from runstore.sources.stretches import HEADER_BYTES, PAGE_BYTES
 from runstore.sources.tfrecord import (
     CHECKED_BYTES,

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import nn
 
-from runstore.checkpoints import find_resume_point, read_manifest
 from runstore.errors import CheckpointError
+from runstore.files.checkpoints import find_resume_point, read_manifest
 from runstore.train.checkpoint import (
     CheckpointStore,
     load_state,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runstore.records import JsonObject
+from runstore.files.records import JsonObject
 from runstore.sources.trainer_rows import TrainerRows, metric_name
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.limits import MAX_LINE_BYTES
-from runstore.records import RecordError
+from runstore.files.limits import MAX_LINE_BYTES
+from runstore.files.records import RecordError
 from runstore.sources.trainer_state import HALF, TAIL_BYTES, open_state, parsed, step_in
 
 FACTS: dict[str, Any] = {

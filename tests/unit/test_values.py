@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstore.errors import BadValueError
-from runstore.values import as_float, as_index, as_json
+from runstore.metrics.values import as_float, as_index, as_json
 
 TREES = st.recursive(
     st.none()

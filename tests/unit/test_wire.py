@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.compat.proto import event_pb2
 
-from runstore.records import RecordError
+from runstore.files.records import RecordError
 from runstore.sources import wire
 
 

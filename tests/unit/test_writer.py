@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runstore.errors import AttemptError
-from runstore.run_data import load
 from runstore.sources.native import NativeReader
-from runstore.writer import RunWriter
+from runstore.tables.run_data import load
+from runstore.writer.writer import RunWriter
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -42,7 +42,7 @@ def log(writer: RunWriter, step: int) -> None:
 def test_end_tells_rows_bytes_and_checksum_of_every_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 2000)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 2000)
     writer = RunWriter(tmp_path, 1)
     for step in range(200):
         log(writer, step)
@@ -121,13 +121,13 @@ def test_stream_first_used_by_a_forked_child_stays_the_parents(tmp_path: Path) -
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the thread look every few milliseconds."""
     for name in ("SYNC_INTERVAL_S", "HEARTBEAT_LOCAL_S", "QUEUE_INTERVAL_S"):
-        monkeypatch.setattr(f"runstore.writer.{name}", 0.02)
+        monkeypatch.setattr(f"runstore.writer.writer.{name}", 0.02)
 
 
 def test_deleted_directory_is_told_once_and_what_follows_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 0.05)
+    monkeypatch.setattr("runstore.writer.writer.SYNC_INTERVAL_S", 0.05)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     writer = RunWriter(run_dir, 1)
@@ -167,7 +167,7 @@ def test_deleted_directory_is_known_at_the_end_though_nobody_has_looked(tmp_path
 def test_everything_follows_a_directory_that_is_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 100)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 100)
     quick(monkeypatch)
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "archive").mkdir()
@@ -200,7 +200,7 @@ def test_everything_follows_a_directory_that_is_moved(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from runstore.writer import RunWriter
+from runstore.writer.writer import RunWriter
 
 writer = RunWriter(Path(sys.argv[1]), 1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, -1))
@@ -275,9 +275,9 @@ def test_end_whose_writing_was_interrupted_is_written_by_the_next_call(
 def test_leaving_the_first_events_file_keeps_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runstore.liveness import lock_is_free
+    from runstore.state.liveness import lock_is_free
 
-    monkeypatch.setattr("runstore.parts.PART_BYTES", 10)
+    monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 10)
     writer = RunWriter(tmp_path, 1)
     writer.event("warning", {"message": "x"})
     writer.sync()
@@ -305,8 +305,8 @@ def test_event_that_is_no_json_is_still_an_event(tmp_path: Path) -> None:
 def test_odd_position_stops_neither_the_thread_nor_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any] | None
 ) -> None:
-    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 0.01)
-    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 0.01)
+    monkeypatch.setattr("runstore.writer.writer.SYNC_INTERVAL_S", 0.01)
+    monkeypatch.setattr("runstore.writer.writer.HEARTBEAT_LOCAL_S", 0.01)
     asked = threading.Semaphore(0)
 
     def position() -> dict[str, Any]:
@@ -362,7 +362,7 @@ def test_rows_beside_a_stray_file_are_kept_and_are_the_only_ones_that_count(tmp_
 def test_event_does_not_wait_for_a_stalled_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runstore.writer.is_network", lambda path: True)
+    monkeypatch.setattr("runstore.writer.writer.is_network", lambda path: True)
     writer = RunWriter(tmp_path, 1)
     assert rows(tmp_path / "events-0001.jsonl")[0]["event"] == "open"
     stalled, released = threading.Event(), threading.Event()
@@ -398,9 +398,9 @@ def test_end_waits_for_a_stalled_server_as_long_as_it_says(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("runstore.writer.is_network", lambda path: True)
-    monkeypatch.setattr("runstore.writer.END_WAIT_S", 0.5)
-    monkeypatch.setattr("runstore.writer.END_TELL_S", 0.1)
+    monkeypatch.setattr("runstore.writer.writer.is_network", lambda path: True)
+    monkeypatch.setattr("runstore.writer.writer.END_WAIT_S", 0.5)
+    monkeypatch.setattr("runstore.writer.writer.END_TELL_S", 0.1)
     writer = RunWriter(tmp_path, 1)
     stalled, released = threading.Event(), threading.Event()
     write = os.write
@@ -440,8 +440,8 @@ def test_logging_handler_that_logs_does_not_deadlock(
     import logging
 
     # The thread's own look would tell, and have logged, that writing works again.
-    monkeypatch.setattr("runstore.writer.SYNC_INTERVAL_S", 1000.0)
-    monkeypatch.setattr("runstore.writer.HEARTBEAT_LOCAL_S", 1000.0)
+    monkeypatch.setattr("runstore.writer.writer.SYNC_INTERVAL_S", 1000.0)
+    monkeypatch.setattr("runstore.writer.writer.HEARTBEAT_LOCAL_S", 1000.0)
     writer = RunWriter(tmp_path, 1)
     # Its first look is over when its heart has beaten.
     wait_until((tmp_path / "progress.json").exists)

@@ -16,8 +16,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstore.limits import YAML_BYTES, YAML_DEPTH, YAML_VALUES
-from runstore.records import RecordError, encode
+from runstore.files.limits import YAML_BYTES, YAML_DEPTH, YAML_VALUES
+from runstore.files.records import RecordError, encode
 from runstore.sources.yaml_document import TOO_DEEP, decode_yaml
 
 META = b"""\

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runstore.attempt_facts import Attempt
+from runstore.files.records import JsonObject, integer, number
 from runstore.numbers import clock, count, duration, local_time
-from runstore.records import JsonObject, integer, number
 from runstore.sources import NATIVE
-from runstore.state import RunState, environment_of, job_of, restarts_of
+from runstore.state.attempt_facts import Attempt
+from runstore.state.run_state import RunState, environment_of, job_of, restarts_of
 
 from .facts import GLYPHS, STATUS_ROLES
 from .text import Line, Span, from_file, line, shorten, width_of

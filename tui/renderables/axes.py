@@ -11,9 +11,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from runstore.files.records import integer, number
 from runstore.numbers import duration, short_count
-from runstore.records import integer, number
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 from .scale import log_ticks, round_ticks
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from runstore.comparison import direction_of
+from runstore.files.records import JsonObject, integer, number
+from runstore.metrics.ranking import split_metric
 from runstore.numbers import count, metric
-from runstore.ranking import split_metric
-from runstore.records import JsonObject, integer, number
-from runstore.state import RunState
+from runstore.runs.comparison import direction_of
+from runstore.state.run_state import RunState
 
 from .facts import diverged
 from .text import Line, Span, from_file, line

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from runstore.series import Series
-from runstore.state import RunState
+from runstore.state.run_state import RunState
+from runstore.state.series import Series
 
 from .axes import AXES, NAMES, Window
 from .chart import chart, plot_width

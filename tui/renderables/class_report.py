@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from runstore.records import JsonObject, integer
-from runstore.reports import SUMMARIES
+from runstore.files.records import JsonObject, integer
+from runstore.metrics.reports import SUMMARIES
 
 from .facts import finite
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runstore.columns import text_of
-from runstore.comparison import MISSING, Compared, Comparison
-from runstore.comparison_table import shown_params
+from runstore.export.comparison_table import shown_params
 from runstore.numbers import NOTHING, count, duration, metric, of_total
+from runstore.runs.comparison import MISSING, Compared, Comparison
+from runstore.tables.columns import text_of
 
 from .facts import GLYPHS, STATUS_ROLES
 from .text import LazyLines, Line, Span, fit, from_file, line, shorten, width_of

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import orjson
 
-from runstore.records import escape_controls, split_nonfinite, without_surrogates
+from runstore.files.records import escape_controls, split_nonfinite, without_surrogates
+from runstore.runs.summary import measured
 from runstore.sources import NATIVE
-from runstore.state import RunState
-from runstore.summary import measured
+from runstore.state.run_state import RunState
 from runstore.text import printable, shell_word
 
 from .text import Line, Span, line, width_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 from .chart import chart, plot_width
 from .drawn_runs import Identity, draw_run

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runstore.job_facts import job_facts
-from runstore.limits import WARNINGS_KEPT
+from runstore.files.limits import WARNINGS_KEPT
+from runstore.files.records import metric_values
+from runstore.metrics.ranking import is_bookkeeping, split_metric
 from runstore.nested import flattened
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
-from runstore.progress import Progress
-from runstore.ranking import is_bookkeeping, split_metric
-from runstore.records import metric_values
 from runstore.sources import NATIVE
-from runstore.state import RunState
+from runstore.state.job_facts import job_facts
+from runstore.state.progress import Progress
+from runstore.state.run_state import RunState
 
 from .bars import ENDED, bar
 from .facts import (

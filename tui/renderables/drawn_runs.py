@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runstore.nested import flattened
-from runstore.series import Series, Trace
-from runstore.state import RunState
+from runstore.state.run_state import RunState
+from runstore.state.series import Series, Trace
 
 from ..grouping import group_key
 from .axes import Ruler, Window, knots_stamp, ruler

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from runstore.comparison import direction_of, is_judged
+from runstore.files.records import integer, metric_values
+from runstore.metrics.ranking import is_bookkeeping, split_metric
 from runstore.numbers import NOTHING, duration, metric, short_count
-from runstore.pieces import Best
-from runstore.ranking import is_bookkeeping, split_metric
-from runstore.records import integer, metric_values
-from runstore.state import RunState
+from runstore.runs.comparison import direction_of, is_judged
+from runstore.state.pieces import Best
+from runstore.state.run_state import RunState
 
 from .facts import ranked
 from .text import LazyLines, Line, Span, fit, from_file, line, shorten

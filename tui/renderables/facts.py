@@ -10,15 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from runstore.job_facts import job_facts
+from runstore.files.paths import short_id
+from runstore.metrics.ranking import SPLITS, is_bookkeeping, rank_metrics, split_metric
 from runstore.nested import flattened
-from runstore.paths import short_id
-from runstore.pool import Packed, Pool
-from runstore.progress import Progress
-from runstore.ranking import SPLITS, is_bookkeeping, rank_metrics, split_metric
-from runstore.slurm_jobs import JOBS, SlurmJobs
+from runstore.slurm.jobs import JOBS, SlurmJobs
 from runstore.sources import NATIVE
-from runstore.state import RunState
+from runstore.state.job_facts import job_facts
+from runstore.state.progress import Progress
+from runstore.state.run_state import RunState
+from runstore.tables.pool import Packed, Pool
 
 from .text import from_file
 

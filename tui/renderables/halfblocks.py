@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from runstore.pictures import Pixels
+from runstore.images.pictures import Pixels
 
 from .text import Line, Span
 

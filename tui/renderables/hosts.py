@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runstore.boxes import Gpu, GpuProcess, Machine
+from runstore.hosts.boxes import Gpu, GpuProcess, Machine
 from runstore.numbers import age, percent
 
 from .bars import bar

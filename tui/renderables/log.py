@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from rich.cells import chop_cells
 
-from runstore.attempt_facts import Attempt
+from runstore.files.records import JsonObject, number
+from runstore.files.text_search import Needle
 from runstore.numbers import clock, duration
-from runstore.records import JsonObject, number
+from runstore.state.attempt_facts import Attempt
 from runstore.text import printable
-from runstore.text_search import Needle
 
 from .facts import short
 from .text import ELLIPSIS, Line, Span, from_file, line, width_of

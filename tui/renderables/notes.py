@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from rich.cells import chop_cells
 
-from runstore.notes import Note, Notes
+from runstore.files.records import JsonObject, integer
 from runstore.numbers import age, count, local_time
-from runstore.records import JsonObject, integer
-from runstore.requests import Request, in_words
+from runstore.runs.notes import Note, Notes
+from runstore.runs.requests import Request, in_words
 
 from .text import Line, Span, line, shorten
 

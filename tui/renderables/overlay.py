@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
-from runstore.ranking import SPLITS, split_metric
-from runstore.series import Trace
+from runstore.metrics.ranking import SPLITS, split_metric
+from runstore.state.series import Trace
 
 from .axes import Window, whole
 from .bands import Band, band

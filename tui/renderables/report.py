@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runstore.numbers import NOTHING, count
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 from .class_report import matrix_of
 from .facts import finite

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runstore.pieces import ReportPlace
-from runstore.ranking import SPLITS
+from runstore.metrics.ranking import SPLITS
 from runstore.sources import NATIVE
-from runstore.state import RunState
+from runstore.state.pieces import ReportPlace
+from runstore.state.run_state import RunState
 
 from .class_report import ClassReport, ScoreColumns
 from .report_table import LEAST_RANGE, change

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import overload
 
-from runstore.notes import Notes
 from runstore.numbers import count
+from runstore.runs.notes import Notes
 from runstore.sources import NATIVE
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 from . import badges, details
 from .attempts import attempts

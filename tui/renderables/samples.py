@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runstore.samples import Sample
+from runstore.state.samples import Sample
 
 from .text import EMPTY, LazyLines, Line, Span, fit_line, from_file, line, spread, width_of
 

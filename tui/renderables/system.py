@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from runstore.numbers import NOTHING, duration, rate
-from runstore.stragglers import BUSY_POINTS, silent_ranks, slow_ranks
-from runstore.system_history import SystemHistory, gpus
+from runstore.state.stragglers import BUSY_POINTS, silent_ranks, slow_ranks
+from runstore.state.system_history import SystemHistory, gpus
 
 from .bars import ENDED, bar
 from .system_charts import View, charts

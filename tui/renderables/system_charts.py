@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from runstore.numbers import metric
-from runstore.series import Series, merge_columns
-from runstore.state import RunState
-from runstore.stragglers import BUSY_POINTS, slow_ranks
-from runstore.system_history import STEPS_PER_S, SystemHistory, gpus
+from runstore.state.run_state import RunState
+from runstore.state.series import Series, merge_columns
+from runstore.state.stragglers import BUSY_POINTS, slow_ranks
+from runstore.state.system_history import STEPS_PER_S, SystemHistory, gpus
 
 from .axes import Window
 from .chart import Curve, chart, plot_width

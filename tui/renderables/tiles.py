@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runstore.pictures import Box, Pixels
+from runstore.images.pictures import Box, Pixels
 
 from .halfblocks import cells
 from .text import EMPTY, Line, Span, fit_line, from_file, join, line, shorten, width_of

@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import truediv
 from typing import NamedTuple, TypeVar
 
-from runstore.series import Series, Trace, trace
+from runstore.state.series import Series, Trace, trace
 
 from .axes import Ruler, Window
 

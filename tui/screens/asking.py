@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.app import App
 
-from runstore.requests import Kind, why_refused
+from runstore.runs.requests import Kind, why_refused
 from runstore.text import printable
 
 from ..beside import Beside

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from runstore.run_filter import Query, QueryError, Vocabulary, complete, parse
+from runstore.runs.run_filter import Query, QueryError, Vocabulary, complete, parse
 
 from ..widgets.typed import DROPPING, edited, pasted
 

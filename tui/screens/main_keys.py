@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from textual import events
 
-from runstore.requests import Kind
+from runstore.runs.requests import Kind
 
 from .. import keymap
 from ..listing import GroupRow

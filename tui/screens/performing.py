@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from runstore.state import RunState
+from runstore.state.run_state import RunState
 
 from ..commands import GoToRun, PressKey, SetTheme, SortBy, command_choices
 from ..palette import THEME_NAMES

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 
-from runstore.comparison import Comparison, Sort
+from runstore.runs.comparison import Comparison, Sort
 from runstore.threads import start_daemon
 
 from ..catalog import Entry, RunView

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from runstore.records import integer
+from runstore.files.records import integer
 
 from ..catalog import Entry, RunView
 from ..hosts import Hosts, Look

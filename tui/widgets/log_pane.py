@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runstore.text_search import Needle
+from runstore.files.text_search import Needle
 
 from ..catalog import Entry, RunView
 from ..event_scroll import EventScroll

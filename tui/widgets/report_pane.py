@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from runstore.pieces import ReportPlace
+from runstore.state.pieces import ReportPlace
 
 from ..catalog import RunView
 from ..renderables.class_report import ClassReport, ScoreColumns

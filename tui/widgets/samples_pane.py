@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from runstore.pictures import INSTALL, framing, is_installed
-from runstore.samples import Rewinds, Sample, Samples, epoch_of
-from runstore.state import RunState
+from runstore.images.pictures import INSTALL, framing, is_installed
+from runstore.state.run_state import RunState
+from runstore.state.samples import Rewinds, Sample, Samples, epoch_of
 
 from ..catalog import Entry
 from ..pictures import Pictures, Wanted

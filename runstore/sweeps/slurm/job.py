@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from runstore.checkpoints import read_manifest
 from runstore.console import say
-from runstore.paths import SweepPaths
+from runstore.files.checkpoints import read_manifest
+from runstore.files.paths import SweepPaths
+from runstore.slurm.submission import OWN_JOB_VARIABLE
 from runstore.sources.native import NativeReader
-from runstore.state import job_of
-from runstore.submission import OWN_JOB_VARIABLE
+from runstore.state.run_state import job_of
 from runstore.sweeps.execute import cell_command
 from runstore.sweeps.plan import load
 

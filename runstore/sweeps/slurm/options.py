@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from runstore.errors import RunStoreError, SweepError
-from runstore.slurm import BATCH_VALUE, REQUEUE_S, checked_limit_s
+from runstore.slurm.script import BATCH_VALUE, REQUEUE_S, checked_limit_s
 
 SIGNAL_S = 120
 LEAST_SIGNAL_S = REQUEUE_S + 5

@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from runstore.errors import SweepError
-from runstore.slurm import Job, sweep_script
+from runstore.slurm.script import Job, sweep_script
 from runstore.sweeps.execute import MODULE
 from runstore.sweeps.plan import Sweep
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runstore.errors import MissingPackageError, NotWritableError, SweepError
-from runstore.paths import SweepPaths
-from runstore.slurm import EARLY_S
-from runstore.slurm_jobs import JOBS, JobState, SlurmSilentError, look_up
-from runstore.submission import OWN_JOB_VARIABLE, write_submission
+from runstore.files.paths import SweepPaths
+from runstore.slurm.jobs import JOBS, JobState, SlurmSilentError, look_up
+from runstore.slurm.script import EARLY_S
+from runstore.slurm.submission import OWN_JOB_VARIABLE, write_submission
 from runstore.sweeps.cells import Action, CellWatch, Task
 from runstore.sweeps.plan import Cell, Sweep, lock
 from runstore.sweeps.slurm.job import CellJob

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runstore.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S
+from runstore.writer.stream_writer import QUEUE_INTERVAL_S, SYNC_INTERVAL_S
 from tests.faults.lab.acks import loss, read_acks
 from tests.faults.lab.disks import IMAGE_BYTES, damage, make_disk
 from tests.faults.lab.guest import Guest

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import runstore
-from runstore import attempts, writer
+from runstore.launch import attempts
+from runstore.writer import writer
 
 vars(writer).update(SYNC_INTERVAL_S=0.02, HEARTBEAT_LOCAL_S=0.02)
 

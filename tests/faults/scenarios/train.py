@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import runstore
-from runstore import writer
+from runstore.writer import writer
 
 # The thread's own calls are to meet faults too, in a script of a tenth of a second.
 vars(writer).update(SYNC_INTERVAL_S=0.02, HEARTBEAT_LOCAL_S=0.02)

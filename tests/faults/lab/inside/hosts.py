@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from runstore import process
+from runstore.environment import process
 from tests.faults.lab.inside.children import start
 from tests.faults.lab.inside.machine import tool
 

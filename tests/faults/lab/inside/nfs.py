@@ -18,8 +18,8 @@ import orjson
 import runstore
 from runstore.doctor import two_hosts
 from runstore.errors import AttemptError
-from runstore.follow import RowFollower
-from runstore.lookup import find
+from runstore.runs.follow import RowFollower
+from runstore.runs.lookup import find
 from tests.faults.lab.acks import AckFile, read_acks
 from tests.faults.lab.inside import machine
 from tests.faults.lab.inside.children import ACKS, log_for_ever, wait_until

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import runstore
-from runstore.atomic import write_document
-from runstore.checkpoints import append_to_manifest, read_manifest
-from runstore.paths import RunPaths
+from runstore.files.atomic import write_document
+from runstore.files.checkpoints import append_to_manifest, read_manifest
+from runstore.files.paths import RunPaths
 from tests.faults.lab.acks import AckFile
 from tests.faults.lab.inside import machine
 from tests.faults.lab.inside.rows import bad_files, log_rows, start_run, steps_found

@@ -1,0 +1,1 @@
+"""Where a run runs: its process, its machine, its code, and what it takes of them."""

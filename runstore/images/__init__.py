@@ -1,0 +1,1 @@
+"""Images: logged as grids, read back within bounds, made into animations."""

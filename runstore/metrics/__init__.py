@@ -1,0 +1,1 @@
+"""What users hand over as numbers: made into floats, weighted, counted, ranked."""

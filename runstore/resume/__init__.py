@@ -1,0 +1,1 @@
+"""Checkpoints of a run: when they are saved, what they hold, how a resumed run goes on."""

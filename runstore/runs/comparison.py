@@ -1,0 +1,215 @@
+"""Runs beside each other: in which parameters they differ, and how far each metric came.
+
+Pure: facts in, facts out; the command `compare` and the monitor show the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from runstore.files.records import JsonObject, split_nonfinite
+from runstore.metrics.ranking import split_metric, telling_metrics
+from runstore.nested import flattened
+from runstore.runs.summary import measured
+from runstore.state.pieces import Best
+from runstore.state.run_state import RunState
+
+Direction = Literal["min", "max"]
+_LOWER_IS_BETTER = (
+    *("loss", "error", "err", "mae", "mse", "rmse", "perplexity", "ppl", "nll", "bpb", "bpc"),
+    *("wer", "cer", "fid", "regret", "divergence", "distance"),
+)
+_NOT_JUDGED = (
+    *("lr", "learning_rate", "momentum", "beta", "weight_decay", "loss_scale", "temperature"),
+    *("norm", "scale", "tokens"),
+)
+"""What a training sets, and sizes: neither end of these is good."""
+MISSING = "–"
+"""What stands for a parameter that a run does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a comparison needs of one run."""
+
+    id: str
+    name: str
+    path: str
+    status: str
+    epoch: int | None
+    epochs: int | None
+    step: int | None
+    duration_s: float | None
+    params: dict[str, Any]
+    """By name; nested names are joined by a point."""
+    last: dict[str, float]
+    """Each metric's newest value; NaN and infinities as they are."""
+    lows: dict[str, float]
+    highs: dict[str, float]
+    """Each metric's lowest and highest value; without those that were never finite."""
+    best: Best | None
+
+    def best_of(self, metric: str, direction: Direction) -> float | None:
+        """Return the best value that a metric ever had in this run."""
+        return (self.lows if direction == "min" else self.highs).get(metric)
+
+
+def compared(state: RunState, run_id: str) -> Compared:
+    """Return what a comparison needs of a run that was read whole."""
+    ranges = {key: [p.y_range for p in pieces] for key, pieces in state.series.items()}
+    known = {key: [r for r in found if r] for key, found in ranges.items()}
+    return Compared(
+        id=run_id,
+        name=state.name,
+        path=str(state.path),
+        status=state.status.word,
+        epoch=state.epoch,
+        epochs=state.epochs,
+        step=state.step,
+        duration_s=state.duration_s,
+        params=dict(flattened(state.params)),
+        last=measured(state),
+        lows={key: min(low for low, _ in found) for key, found in known.items() if found},
+        highs={key: max(high for _, high in found) for key, found in known.items() if found},
+        best=state.best,
+    )
+
+
+def direction_of(metric: str) -> Direction:
+    """Return whether a low or a high value of a metric is good, as far as its name tells.
+
+    Losses and errors are good when low, everything else when high.
+    """
+    is_low = _is_one_of(_LOWER_IS_BETTER, metric) or _base(metric).startswith("loss")
+    return "min" if is_low else "max"
+
+
+def is_judged(metric: str) -> bool:
+    """Tell whether one end of a metric is good, as far as its name tells.
+
+    Learning rates, sizes of gradients and the like go up and down without being better.
+    """
+    return not _is_one_of(_NOT_JUDGED, metric)
+
+
+def _base(metric: str) -> str:
+    return split_metric(metric)[1].lower().rpartition("/")[2]
+
+
+def _is_one_of(words: Sequence[str], metric: str) -> bool:
+    base = _base(metric)
+    return base in words or base.endswith(tuple(f"{mark}{word}" for word in words for mark in "_-"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A metric to sort by, and which end of it comes first."""
+
+    metric: str
+    direction: Direction
+
+    @classmethod
+    def parse(cls, text: str) -> Sort:
+        """Return what `--sort` says: `val/accuracy`, or `METRIC:min`, `METRIC:max`."""
+        metric, colon, word = text.rpartition(":")
+        if colon and word == "min":
+            return cls(metric, "min")
+        if colon and word == "max":
+            return cls(metric, "max")
+        return cls(text, direction_of(text))
+
+
+class Comparison:
+    """Some runs, side by side."""
+
+    def __init__(self, runs: Sequence[Compared], sort: Sort | None = None) -> None:
+        """Compare runs, in the order in which they are given or, by `sort`, the best first."""
+        self.sort = sort
+        self.runs = _sorted(runs, sort) if sort else list(runs)
+
+    @property
+    def params(self) -> list[str]:
+        """The parameters of any run, in order of appearance."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.params))
+
+    @property
+    def differing(self) -> list[str]:
+        """The parameters in which the runs differ; one that only some have is among them."""
+        first = self.runs[0].params if self.runs else {}
+        return [name for name in self.params if not self._is_shared(name, first)]
+
+    def _is_shared(self, name: str, first: dict[str, Any]) -> bool:
+        return all(
+            name in run.params and name in first and _same(run.params[name], first[name])
+            for run in self.runs
+        )
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of any run, the most telling ones first; the one that sorts before all."""
+        found = telling_metrics(name for run in self.runs for name in run.last)
+        if self.sort is None:
+            return found
+        return [self.sort.metric, *(name for name in found if name != self.sort.metric)]
+
+    def direction(self, metric: str) -> Direction:
+        """Return which end of a metric is the good one."""
+        if self.sort is not None and metric == self.sort.metric:
+            return self.sort.direction
+        return direction_of(metric)
+
+    def is_judged(self, metric: str) -> bool:
+        """Tell whether a metric has a best value: also any that the runs are sorted by."""
+        return is_judged(metric) or (self.sort is not None and metric == self.sort.metric)
+
+    def winner(self, metric: str) -> Compared | None:
+        """Return the run with the best value of a metric; None where it is no contest."""
+        if not self.is_judged(metric):
+            return None
+        direction = self.direction(metric)
+        having = [run for run in self.runs if run.best_of(metric, direction) is not None]
+        if len(having) < 2:
+            return None
+        ranked = _sorted(having, Sort(metric, direction))
+        first, second = (run.best_of(metric, direction) for run in ranked[:2])
+        return ranked[0] if first != second else None
+
+    def as_json(self) -> JsonObject:
+        """Return the comparison as `compare --json` prints it (docs/json.md)."""
+        differing = self.differing
+        first = self.runs[0].params if self.runs else {}
+        return {
+            "sort": asdict(self.sort) if self.sort else None,
+            "differing": differing,
+            "shared": {name: first[name] for name in first if name not in differing},
+            "runs": [self._run_as_json(run) for run in self.runs],
+        }
+
+    def _run_as_json(self, run: Compared) -> JsonObject:
+        best = {
+            metric: value
+            for metric in self.metrics
+            if (value := run.best_of(metric, self.direction(metric))) is not None
+        }
+        facts = asdict(run)
+        del facts["lows"], facts["highs"], facts["best"]
+        return {**facts, "last": split_nonfinite(run.last), "best": best}
+
+
+def _sorted(runs: Sequence[Compared], sort: Sort) -> list[Compared]:
+    """Return runs by the best value of a metric; those without it at the end, in their order."""
+    sign = 1.0 if sort.direction == "min" else -1.0
+
+    def place(run: Compared) -> float:
+        value = run.best_of(sort.metric, sort.direction)
+        return math.inf if value is None else sign * value
+
+    return sorted(runs, key=place)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal; 1 is 1.0, and True is not 1."""
+    return one == other and isinstance(one, bool) is isinstance(other, bool)

@@ -1,0 +1,1 @@
+"""What a run is: folds of its records, and what follows from them; nothing here writes."""

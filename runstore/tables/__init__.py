@@ -1,0 +1,1 @@
+"""Runs as tables: columns, data frames, collections; and what a notebook shows."""

@@ -1,0 +1,110 @@
+"""The writer of a process that is not rank 0: it keeps to itself, unless it is asked to log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runstore.environment.mounts import is_network
+from runstore.files.paths import Stream, StreamFile
+from runstore.files.records import encode
+from runstore.files.run_directory import RunDirectory
+from runstore.threads import start_daemon
+from runstore.writer.late_rows import LateRows
+from runstore.writer.stream_writer import (
+    END_WAIT_S,
+    QUEUE_INTERVAL_S,
+    SYNC_INTERVAL_S,
+    StreamWriter,
+)
+
+
+class RankWriter:
+    """Takes what `RunWriter` takes; writes `metrics.rank3-0001.jsonl` at most.
+
+    The attempt is claimed by rank 0, and its events tell of all ranks.
+    """
+
+    def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
+        """Prepare the stream; with `writes` its file appears with the first row."""
+        self._writes = writes
+        self._queued = writes and is_network(run_dir)
+        self._directory = RunDirectory(run_dir)
+        self.late = LateRows(lambda _error: None)
+        self.metrics = StreamWriter(
+            self._directory,
+            StreamFile(attempt, 0, "metrics", rank),
+            queued=self._queued,
+            on_cut=lambda _file, _bytes: None,
+            on_problem=lambda _problem: None,
+        )
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if writes:
+            self._thread = start_daemon(self._serve, "runstore-rank-writer")
+        else:
+            self.metrics.finish()
+
+    def _serve(self) -> None:
+        """Write what waits and sync what grew, until the end; on a network mount the end too."""
+        pause_s = QUEUE_INTERVAL_S if self._queued else SYNC_INTERVAL_S
+        next_sync = time.monotonic() + SYNC_INTERVAL_S
+        while not self._stop.wait(pause_s):
+            self.late.look()
+            if self.metrics.waiting_rows or self.metrics.failing:
+                self.metrics.drain()
+            if time.monotonic() >= next_sync:
+                self.metrics.sync()
+                next_sync = time.monotonic() + SYNC_INTERVAL_S
+        if self._queued:
+            self.metrics.finish()
+
+    def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
+        """Write a metrics row; the other streams are rank 0's."""
+        if stream == "metrics" and self._writes:
+            self.metrics.append(encode(record))
+
+    def note_problem(self, kind: str, problem: str) -> None:
+        """Nothing: rank 0 has the same rows."""
+
+    def event(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Nothing: events are rank 0's."""
+
+    def write_document(self, name: str, data: bytes) -> None:
+        """Nothing: documents are rank 0's."""
+
+    def sync(self) -> dict[str, int]:
+        """Make the rows durable; return the file's name and size."""
+        self.late.settle()
+        self.metrics.drain()
+        self.metrics.sync()
+        position = self.metrics.position()
+        return dict([position]) if position is not None else {}
+
+    @property
+    def degraded(self) -> bool:
+        """Whether rows wait in memory because the disk does not take them."""
+        return self.metrics.failing
+
+    @property
+    def end_is_written(self) -> bool:
+        """Rank 0 writes the end, and tells."""
+        return True
+
+    @property
+    def lost(self) -> str:
+        """Nothing: rank 0 tells."""
+        return ""
+
+    def end(self, fields: Mapping[str, Any]) -> None:
+        """Close the file."""
+        self.late.give_up()
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=END_WAIT_S if self._queued else 5.0)
+        if not self._queued:
+            self.metrics.finish()
+            self._directory.close()
