@@ -19,10 +19,11 @@ from runstore.errors import RunStoreError
 from runstore.hosts.pulled import origin_of
 from runstore.launch.requeued import was_requeued
 from runstore.runs.lookup import find
+from runstore.slurm.variables import job_of
 from runstore.sources import NATIVE, open_run
 from runstore.sources.glances import ask_scheduler
 from runstore.sources.native import recorded_document
-from runstore.state.run_state import RunState, job_of
+from runstore.state.run_state import RunState
 from runstore.text import shell_word
 
 MANUAL = Manual(

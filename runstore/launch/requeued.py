@@ -6,7 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from runstore.state.run_state import RunState, environment_of, restarts_of
+from runstore.slurm.variables import restarts_of
+from runstore.state.attempt_facts import environment_of
+from runstore.state.run_state import RunState
 
 
 def was_requeued(state: RunState) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 
 from runstore.metrics.ranking import SPLITS, is_bookkeeping, rank_metrics
 from runstore.stages.open_stages import TRAIN, Epoch
+from runstore.state.fold import DEFAULT_BEST
 from runstore.state.pieces import Best
-from runstore.state.run_state import DEFAULT_BEST
 
 MOST_NAMES = 8
 

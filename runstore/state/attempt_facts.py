@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from runstore.files.limits import EVENTS_KEPT, WARNINGS_KEPT
 from runstore.files.records import JsonObject, number
@@ -78,3 +80,10 @@ class Attempt:
             return list(self.events)
         both = [*self.execution.events, *self.events]
         return sorted(both, key=lambda event: number(event, "time") or 0.0)
+
+
+def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the environment variables of an attempt, from its `open` event and `run.json`."""
+    # The first attempt's are in run.json, with everything else that does not change.
+    found = opened.get("environment") or info.get("environment")
+    return found if isinstance(found, dict) else {}

@@ -7,9 +7,10 @@ from typing import Any
 
 from runstore.files.records import JsonObject, integer, number
 from runstore.numbers import clock, count, duration, local_time
+from runstore.slurm.variables import job_of, restarts_of
 from runstore.sources import NATIVE
-from runstore.state.attempt_facts import Attempt
-from runstore.state.run_state import RunState, environment_of, job_of, restarts_of
+from runstore.state.attempt_facts import Attempt, environment_of
+from runstore.state.run_state import RunState
 
 from .facts import GLYPHS, STATUS_ROLES
 from .text import Line, Span, from_file, line, shorten, width_of

@@ -21,8 +21,8 @@ from runstore.console import say
 from runstore.files.checkpoints import read_manifest
 from runstore.files.paths import SweepPaths
 from runstore.slurm.submission import OWN_JOB_VARIABLE
+from runstore.slurm.variables import job_of
 from runstore.sources.native import NativeReader
-from runstore.state.run_state import job_of
 from runstore.sweeps.execute import cell_command
 from runstore.sweeps.plan import load
 
