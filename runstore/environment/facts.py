@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.environment.process import current_process
-from runstore.environment.repository import output_of
+from runstore.environment.repository import distrust, output_of
 from runstore.files.records import without_surrogates
 from runstore.redaction.redact import redact_command, redact_source, redact_text, redact_value
 
@@ -50,6 +50,8 @@ class Code:
     """`commit`, `prefix`, `branch`, `remote`, `dirty`; empty outside a checkout."""
     patch: bytes
     """Changes since the commit, without secrets; empty when there are none."""
+    distrust: str = ""
+    """Why git did not tell, where it could have; in words."""
 
 
 def facts(command: Sequence[str] | None = None) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def code(directory: Path) -> Code:
     """
     told = _git(directory, "rev-parse", "HEAD", "--show-prefix")
     if told is None:
-        return Code({}, b"")
+        return Code({}, b"", distrust(directory))
     commit, _, prefix = told.partition("\n")
     patch = _git(directory, *_PATCH, "HEAD") or ""
     changes = (_git(directory, "status", "--porcelain") or "").splitlines()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ COMMITS_TOLD = 20
 # No hook of the repository runs for what is done here, and no lock is taken to answer. A question
 # starts no program that its settings name: the repository is one that a run's file has named.
 _SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "log.showSignature=false")
+_SAFE_DIRECTORY = re.compile(r"safe\.directory (.+)")
 _GIT = ("git", "--no-optional-locks", *(part for one in _SETTINGS for part in ("-c", one)))
 
 
@@ -75,6 +78,33 @@ class Repository:
             RunStoreError: git refuses.
         """
         _do(self.top, "worktree", "remove", "--force", str(into))
+
+
+def distrust(directory: Path) -> str:
+    """Return why git opens no repository around a directory although there is one, in words.
+
+    Since git 2.35.2 that is so where it belongs to another user, as a checkout does that is mounted
+    into a container. Empty where git opens it, is not there, or has none to open.
+    """
+    try:
+        done = subprocess.run(
+            (*_GIT, "-C", str(directory), "rev-parse", "--git-dir"),
+            capture_output=True,
+            timeout=ASKED_S,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    # Its words are the user's language; the command that it proposes is not.
+    proposed = _SAFE_DIRECTORY.search(done.stderr.decode("utf-8", "replace"))
+    if done.returncode == 0 or proposed is None:
+        return ""
+    # It stands there as the shell takes it.
+    words = shlex.split(proposed[1])
+    return (
+        f"git does not trust {' '.join(words)}, which belongs to another user; to let it: "
+        f"git config --global --add safe.directory {proposed[1]}"
+    )
 
 
 def apply_patch(worktree: Path, patch: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from runstore.environment.facts import facts
-from runstore.environment.repository import Repository, apply_patch
+from runstore.environment.repository import Repository, apply_patch, distrust
 from runstore.errors import RunStoreError
 from runstore.files.paths import new_run_id
 from runstore.journal.differences import patch_of, repository_with
@@ -122,7 +122,8 @@ def reproduction(
 
 def _repository(origin: Provenance, named: Path | None) -> Repository | None:
     if named is not None and Repository.around(named) is None:
-        raise RunStoreError(f"{named}: no git repository; --repo names a checkout or a clone")
+        why = distrust(named) or "no git repository; --repo names a checkout or a clone"
+        raise RunStoreError(f"{named}: {why}")
     recorded = [Path(origin.cwd)] if origin.cwd else []
     places = [named] if named is not None else [*recorded, Path.cwd()]
     return repository_with([origin.code.commit], places) if origin.code.commit else None
@@ -137,6 +138,11 @@ def _lacks_of_commit(plan: Reproduction, named: Path | None) -> Iterator[Lack]:
         )
     elif plan.repository is None:
         searched = str(named or plan.origin.cwd or Path.cwd())
+        if why := distrust(Path(searched)) or distrust(Path.cwd()):
+            yield Lack(
+                f"commit {code.commit[:SHORT_COMMIT]} was not looked for: {why}", is_fatal=True
+            )
+            return
         remote = f" of {code.remote}" if code.remote else ""
         yield Lack(
             f"commit {code.commit[:SHORT_COMMIT]} is not in {searched}: name a clone{remote} that "

@@ -98,6 +98,8 @@ def describe(run: Described, document: Mapping[str, Any], *, is_watched: bool = 
     if is_planned and (run.attempt > 1 or is_watched or paths.patch.exists()):
         return
     state = code(Path.cwd())
+    if state.distrust:
+        run.complain("git", f"the commit and its changes are not on record: {state.distrust}")
     if state.patch:
         run.write_document(paths.patch.name, state.patch)
     if is_planned:

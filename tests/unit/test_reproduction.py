@@ -339,6 +339,26 @@ def test_clone_that_has_the_commit_is_named(
     assert "no git repository; --repo names a checkout or a clone" in line
 
 
+def test_checkout_of_another_user_that_git_does_not_trust_is_told(
+    project: Path, program: Program
+) -> None:
+    """As one that is mounted into a container."""
+    # What git's own tests say for it: to give files away needs root.
+    others = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    told = f"git does not trust {project}, which belongs to another user; to let it: git config "
+    run = train(project)
+    (line,) = missing(program("reproduce", run, **others))
+    assert told in line
+    assert f"--add safe.directory {project}" in line
+    assert told in one_line(program("reproduce", run, "--repo", project, **others))
+
+    second = train(project, **others)
+    assert json.loads((second / "run.json").read_text())["git"] is None
+    events = map(json.loads, (second / "events-0001.jsonl").read_text().splitlines())
+    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    assert warning.startswith("the commit and its changes are not on record: git does not trust")
+
+
 @pytest.mark.parametrize(
     ("key", "told"),
     [
