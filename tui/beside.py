@@ -20,7 +20,7 @@ from runstore.sources import NATIVE
 from runstore.state.rows_behind import superseded_rows
 from runstore.threads import start_daemon
 
-from .catalog import Entry
+from .entry import Entry
 from .hosts import Hosts
 from .said import Said
 

@@ -17,7 +17,8 @@ from runstore.numbers import clock, count, duration, metric, of_total
 from runstore.state.run_state import RunState
 from runstore.state.status import Status
 
-from .catalog import Catalog, Entry
+from .catalog import Catalog
+from .entry import Entry
 from .renderables.facts import live_progress, run_count, status_counts
 from .renderables.root_names import RootNames
 from .renderables.text import from_file

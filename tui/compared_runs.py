@@ -22,7 +22,7 @@ from runstore.sources import open_run
 from runstore.state.run_state import RunState
 from runstore.threads import start_daemon
 
-from .catalog import POLL_BYTES, Entry
+from .entry import POLL_BYTES, Entry
 
 PATCH_BYTES = 1 << 20
 """As much as a run records (docs/format.md)."""

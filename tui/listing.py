@@ -18,7 +18,7 @@ from runstore.metrics.ranking import rank_metrics
 from runstore.runs.comparison import direction_of
 from runstore.runs.run_filter import STATUS_WORDS, Query, Vocabulary, as_number, common_start
 
-from .catalog import Entry
+from .entry import Entry
 from .folders import Folder, FolderTree
 from .grouping import group_key, groups, is_seed, mean_and_spread
 from .renderables.root_names import RootNames

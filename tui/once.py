@@ -22,7 +22,8 @@ from runstore.sources.glances import glanced
 from runstore.sources.silent import NO_ANSWER
 from runstore.tables.pool import Pool
 
-from .catalog import POLL_BYTES, RANKED_ROWS, Entry
+from .catalog import RANKED_ROWS
+from .entry import POLL_BYTES, Entry
 from .hosts import Hosts
 from .renderables import details, run_columns, run_table
 from .renderables.curves import run_chart

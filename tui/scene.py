@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from .beside import Beside
-from .catalog import Entry, RunView
+from .entry import Entry, RunView
 from .grouping import group_key
 from .said import Said
 from .session import MARK_LETTERS, Session

@@ -21,7 +21,8 @@ from runstore.environment.mounts import is_network
 from runstore.patience import ANSWER_S
 from runstore.slurm.jobs import JOBS
 
-from .catalog import Catalog, Entry
+from .catalog import Catalog
+from .entry import Entry
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver

@@ -12,7 +12,7 @@ import pytest
 
 from runstore.sources import NATIVE, RunRef
 from tests.conftest import ROOT, WithinCpuS
-from tui.catalog import Entry
+from tui.entry import Entry
 from tui.screens.filter_text import FilterText
 
 SECRET = "hunter2-wJalrXUtnFEMI-K7MDENG"

@@ -12,7 +12,7 @@ import pytest
 from textual.events import Paste
 
 from tui.app import MonitorApp
-from tui.catalog import RunView
+from tui.entry import RunView
 from tui.keymap import EVERYDAY, KEYS, by_view, everyday
 from tui.renderables.text import Line
 from tui.screens.list_keys import ListKeys

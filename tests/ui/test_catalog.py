@@ -16,7 +16,8 @@ from runstore.metrics.ranking import rank_metrics
 from runstore.patience import ANSWER_S
 from runstore.runs.run_filter import Query, parse
 from tests.conftest import WaitUntil
-from tui.catalog import HELD_BYTES, READ_IN_FULL, Catalog, Entry
+from tui.catalog import HELD_BYTES, READ_IN_FULL, Catalog
+from tui.entry import Entry
 from tui.renderables.facts import chart_groups
 from tui.screens.filter_text import FilterText
 from tui.watch import LOCAL, LONGEST_UNSCANNED_S, MOST_STUCK, NETWORK, Watcher

@@ -11,7 +11,8 @@ import pytest
 
 from runstore.files.records import encode, split_nonfinite
 from runstore.runs.run_filter import Query, complete, parse
-from tui.catalog import Catalog, Entry
+from tui.catalog import Catalog
+from tui.entry import Entry
 from tui.listing import AGAIN_S, GroupRow, Listing, Row, is_error, metric_names, vocabulary
 from tui.session import Session
 

@@ -12,7 +12,7 @@ from runstore.sources import NATIVE, RunRef
 from runstore.state.run_state import RunState
 from tests.ui.test_app import monitor, press, shown, text_of
 from tests.ui.test_listing import log, write
-from tui.catalog import Entry
+from tui.entry import Entry
 from tui.renderables import run_columns, run_table
 from tui.renderables.facts import facts_of
 from tui.renderables.text import plain

@@ -8,7 +8,7 @@ from runstore.runs.requests import Kind, why_refused
 from runstore.text import printable
 
 from ..beside import Beside
-from ..catalog import Entry
+from ..entry import Entry
 
 _WILL = {
     "stop": "It finishes its step, writes a checkpoint and ends as interrupted.",

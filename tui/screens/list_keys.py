@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from textual.screen import Screen
 
-from ..catalog import Catalog, Entry
+from ..catalog import Catalog
+from ..entry import Entry
 from ..listing import (
     GroupRow,
     Listing,

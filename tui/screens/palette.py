@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from ..catalog import Catalog, Entry
+from ..catalog import Catalog
 from ..commands import MOST_RUNS, GoToRun
+from ..entry import Entry
 from ..renderables.choices import Choice, chosen_lines, holds, matching
 from ..renderables.facts import Facts, facts_of, tell_apart
 from ..renderables.root_names import RootNames

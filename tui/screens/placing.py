@@ -10,7 +10,8 @@ from textual import events
 from textual.widget import Widget
 
 from ..beside import Beside
-from ..catalog import Catalog, Entry
+from ..catalog import Catalog
+from ..entry import Entry
 from ..messages import PaneChosen, ViewChosen
 from ..said import Said
 from ..scene import Scene, line_letters

@@ -7,7 +7,7 @@ import time
 from runstore.numbers import age
 
 from ..beside import Beside
-from ..catalog import Entry, RunView
+from ..entry import Entry, RunView
 from ..renderables import badges
 from ..renderables.notes import requests
 from ..renderables.run_page import Around

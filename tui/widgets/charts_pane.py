@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from textual import events
 
-from ..catalog import RunView
+from ..entry import RunView
 from ..renderables.axes import AXES
 from ..renderables.board import SMOOTHINGS, Board, Seen
 from ..renderables.drawn_runs import CURVE_ROLES, Identity

@@ -9,9 +9,9 @@ from itertools import chain, islice
 from runstore.runs.comparison import Comparison, Sort
 from runstore.threads import start_daemon
 
-from ..catalog import Entry, RunView
 from ..compared_runs import ComparedRuns, RunBeside, read_patch
 from ..comparison_file import WRITTEN, command, problem_with, write
+from ..entry import Entry, RunView
 from ..renderables.compare import COLUMN, Column, CompareTable
 from ..renderables.facts import run_count
 from ..renderables.patch_difference import PatchDifference, difference

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runstore.files.records import integer
 
-from ..catalog import Entry, RunView
+from ..entry import Entry, RunView
 from ..hosts import Hosts, Look
 from ..renderables.hosts import Runs, Shown, hosts
 from ..renderables.text import Line, from_file

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runstore.files.text_search import Needle
 
-from ..catalog import Entry, RunView
+from ..entry import Entry, RunView
 from ..event_scroll import EventScroll
 from ..log_reading import LogReading, Page, Shape
 from ..renderables.log import row_line

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from textual import events
 
-from ..catalog import Entry, RunView
+from ..entry import Entry, RunView
 from ..messages import PaneChosen
 from ..renderables.text import EMPTY, Line, Span, fit_line, line, line_width, paragraph
 from ..scene import Scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from ..catalog import RunView
+from ..entry import RunView
 from ..renderables import details
 from ..renderables.curves import group_names, next_group, run_chart
 from ..renderables.epochs import epochs

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from runstore.state.pieces import ReportPlace
 
-from ..catalog import RunView
+from ..entry import RunView
 from ..renderables.class_report import ClassReport, ScoreColumns
 from ..renderables.confusion import Look
 from ..renderables.report import Made, report

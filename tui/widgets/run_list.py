@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from textual import events
 
-from ..catalog import Entry
+from ..entry import Entry
 from ..grouping import is_seed
 from ..listing import GroupRow, Row, starts_ascending
 from ..messages import ColumnClicked, GroupToggled, RunChosen, ShownRunsChanged, ViewChosen

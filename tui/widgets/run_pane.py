@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ..beside import Writing
-from ..catalog import Entry, RunView
+from ..entry import Entry, RunView
 from ..renderables.run_page import BESIDE_WIDTH, Flow, page
 from ..renderables.text import Line
 from ..scene import Scene

@@ -10,7 +10,7 @@ from runstore.images.pictures import INSTALL, framing, is_installed
 from runstore.state.run_state import RunState
 from runstore.state.samples import Rewinds, Sample, Samples, epoch_of
 
-from ..catalog import Entry
+from ..entry import Entry
 from ..pictures import Pictures, Wanted
 from ..renderables import halfblocks
 from ..renderables.samples import Moment, Series, Timeline, files, scrubber, short_path

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runstore.numbers import age, percent
 
-from ..catalog import Entry, RunView
+from ..entry import Entry, RunView
 from ..renderables.system_charts import WINDOWS, View, metric_charts
 from ..renderables.text import Line, Span, from_file, line, paragraph
 from ..side_reader import SideReader
