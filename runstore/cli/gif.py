@@ -113,7 +113,8 @@ def command(
     with _target(path) as file:
         written = write_gif(frames, file, options, tell=say, watch=watched)
     width, height = written.size
-    say(f"{written.frames:,} frames, {width:,} x {height:,} pixels, {written.duration_s:.1f} s")
+    frames_told = "1 frame" if written.frames == 1 else f"{written.frames:,} frames"
+    say(f"{frames_told}, {width:,} x {height:,} pixels, {written.duration_s:.1f} s")
     if path != STANDARD_OUTPUT:
         click.echo(printable(str(path)))
 
