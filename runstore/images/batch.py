@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+DEEP_MODES = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+"""Pillow's grey images of more than 8 bits: it would cut them off at 255 without a word."""
+
+
 class ArrayCopy(Protocol):
     """An array that will be there."""
 
@@ -58,9 +62,19 @@ def take_images(images: Any, options: GridOptions) -> ImageBatch:
         options: as they were checked.
 
     Raises:
-        BadValueError: these are no images, or of no size that can be drawn.
+        BadValueError: these are no images, of no size that can be drawn, or cannot be copied.
         ImportError: numpy is not installed.
     """
+    try:
+        return _taken(images, options)
+    except (BadValueError, ImportError):
+        raise
+    except Exception as error:  # noqa: BLE001  # sparse, nested, a torn file, a full memory
+        why = f"{error}".partition("\n")[0] or type(error).__name__
+        raise BadValueError(f"images cannot be copied ({why})") from None
+
+
+def _taken(images: Any, options: GridOptions) -> ImageBatch:
     import numpy as np
 
     images, layout = _as_one(images)
@@ -149,7 +163,10 @@ def _of_pillow(images: Sequence[Any]) -> tuple[npt.NDArray[Any], str]:
     """Return Pillow's images as one array with the channels that the richest of them needs."""
     import numpy as np
 
-    if {image.mode for image in images} <= {"1", "L"}:
+    modes = {image.mode for image in images}
+    if len(modes) == 1 and modes <= DEEP_MODES:
+        mode, layout = modes.pop(), "NHW"
+    elif modes <= {"1", "L"}:
         mode, layout = "L", "NHW"
     elif any(image.has_transparency_data for image in images):
         mode, layout = "RGBA", "NHWC"
@@ -161,24 +178,17 @@ def _of_pillow(images: Sequence[Any]) -> tuple[npt.NDArray[Any], str]:
 
 
 def _copied_tensor(images: Any) -> tuple[ArrayCopy, int]:
-    """Begin to copy a tensor, in a dtype that numpy has; return how many bytes it takes there too.
-
-    Raises:
-        BadValueError: it cannot be copied.
-    """
+    """Begin to copy a tensor, in a dtype that numpy has; return also how many bytes it takes."""
     from runstore.train.host_copy import TensorCopy
 
     if images.is_complex():
         raise BadValueError(f"images have the type {images.dtype}, expected real numbers")
-    try:
-        if images.is_floating_point():
-            # numpy has no bfloat16, and a picture has no use for float64.
-            images = images.detach().float()
-        if images.device.type not in ("cpu", *LATE_DEVICES):
-            images = images.cpu()
-        return _OnItsWay(TensorCopy(images)), images.numel() * images.element_size()
-    except RuntimeError as error:  # sparse, quantized, a device that has failed
-        raise BadValueError(f"images cannot be copied ({error})") from None
+    if images.is_floating_point():
+        # numpy has no bfloat16, and a picture has no use for float64.
+        images = images.detach().float()
+    if images.device.type not in ("cpu", *LATE_DEVICES):
+        images = images.cpu()
+    return _OnItsWay(TensorCopy(images)), images.numel() * images.element_size()
 
 
 class _OnItsWay:

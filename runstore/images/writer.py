@@ -174,11 +174,16 @@ class ImageWriter:
             )
             return
         with self._lock:
+            if self._thread is None:
+                try:
+                    self._thread = start_daemon(self._serve, "runstore-images")
+                except RuntimeError as error:  # as many threads as the machine allows
+                    self._leave_out()
+                    self._run.warn_once("images", f"no images are written: {error}")
+                    return
             self._came += 1
             self._came_bytes += job.batch.size_bytes
             self._jobs.put(job)
-            if self._thread is None:
-                self._thread = start_daemon(self._serve, "runstore-images")
 
     def _has_room(self, size_bytes: int) -> bool:
         """Tell whether more images can wait; wait for that, unless the last wait was in vain."""
@@ -251,9 +256,15 @@ class ImageWriter:
                 )
             self._done_bytes += job.batch.size_bytes
             self._done += 1
-            if self._waiting <= MOST_WAITING // 2:
+            if self._has_caught_up():
                 self._is_slow = False
         self._directory.close()
+
+    def _has_caught_up(self) -> bool:
+        """Tell whether half of the room is free again, or nothing waits."""
+        waiting_bytes = self._came_bytes - self._done_bytes
+        is_half = self._waiting <= MOST_WAITING // 2 and waiting_bytes <= MOST_WAITING_BYTES // 2
+        return is_half or not self._waiting
 
     def _write(self, job: _Job) -> None:
         images = _arrived(job.batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from runstore.images import writer as image_writer
 from runstore.images.writer import MOST_WAITING
 from runstore.state.samples import Rewinds, SampleFolder
 from runstore.train import host_copy
+from tests.conftest import WaitUntil
 from tests.unit.test_device_metrics import Event
 from tests.unit.test_samples import state_of
 
@@ -42,6 +44,19 @@ def event(monkeypatch: pytest.MonkeyPatch) -> Event:
     event = Event()
     monkeypatch.setattr(host_copy, "_event_behind", lambda device: event)
     return event
+
+
+@pytest.fixture
+def events_of(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """The events behind each of the calls."""
+    found: list[Event] = []
+
+    def event_behind(device: object) -> Event:
+        found.append(Event())
+        return found[-1]
+
+    monkeypatch.setattr(host_copy, "_event_behind", event_behind)
+    return found
 
 
 def files(run: Run, name: str = "samples") -> list[Path]:
@@ -69,6 +84,23 @@ def dropped(run: Run) -> int | None:
     run.finish()
     found: int | None = events(run)[-1].get("dropped_images")
     return found
+
+
+class Raises:
+    """What raises when it is asked for its numbers."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+
+def torn_image() -> Image.Image:
+    """Return an image that Pillow opens, and cannot load."""
+    file = io.BytesIO()
+    Image.effect_noise((40, 40), 50).save(file, "PNG")
+    return Image.open(io.BytesIO(file.getvalue()[:500]))
 
 
 def test_each_call_is_a_file_with_step_epoch_and_attempt(run: Run) -> None:
@@ -146,6 +178,9 @@ def test_images_of_several_kinds_in_a_list_become_alike(run: Run) -> None:
         ([np.zeros((2, 2)), np.zeros((3, 2))], "the shapes [2, 2] and [3, 2]; expected all of one"),
         ([np.zeros((5, 1, 2, 2))], "a list of shapes [5, 1, 2, 2], expected [C, H, W] or [H, W]"),
         (np.zeros((6000, 6000), np.uint8), "6,000 x 6,000 pixels"),
+        (Raises(MemoryError("Unable to allocate 9 TiB")), "Unable to allocate 9 TiB"),
+        (torn_image(), "images cannot be copied"),
+        ([torn_image()], "images cannot be copied"),
     ],
 )
 def test_what_is_no_image_is_told_once_and_counted(run: Run, images: Any, message: str) -> None:
@@ -156,6 +191,14 @@ def test_what_is_no_image_is_told_once_and_counted(run: Run, images: Any, messag
     assert warnings(run)[0].startswith("log_images('samples'): ")
     assert message in warnings(run)[0]
     assert files(run) == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_deep_images_of_pillows_are_taken_as_their_arrays_are(run: Run, dtype: Any) -> None:
+    """Pillow itself cuts them off at 255."""
+    deep = Image.fromarray(np.array([[0, 300], [600, 900]], dtype))
+    run.log_images("samples", [deep, deep], value_range=(0, 900), padding=0)
+    assert pixels(files(run)[0]).tolist() == [[0, 85, 0, 85], [170, 255, 170, 255]]
 
 
 @pytest.mark.parametrize("name", ["", " ", None, 3, "x" * 201, "ü" * 40])
@@ -246,6 +289,36 @@ def test_memory_of_what_waits_is_bounded(
     event.is_set = True
     assert len(files(run)) == 1
     assert dropped(run) == 2
+
+
+def test_a_wait_in_vain_is_the_last_until_half_of_the_memory_is_free(
+    run: Run, events_of: list[Event], monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 0.01)
+    monkeypatch.setattr(image_writer, "MOST_WAITING_BYTES", 4 * 1600)
+    for _ in range(5):
+        run.log_images("samples", torch.zeros(20, 20))
+    assert run._images.dropped == 1
+    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 1e9)  # another wait would not end
+    events_of[0].is_set = True
+    wait_until(lambda: run._images._done == 1)
+    run.log_images("samples", torch.zeros(40, 40))
+    assert run._images.dropped == 2
+    for event in events_of:
+        event.is_set = True
+    assert len(files(run)) == 4
+
+
+def test_without_another_thread_the_images_are_counted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(image_writer, "start_daemon", refuse)
+    run.log_images("samples", GREY)
+    assert dropped(run) == 1
+    assert warnings(run) == ["no images are written: can't start new thread"]
 
 
 def test_the_end_does_not_wait_for_ever(
