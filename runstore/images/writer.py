@@ -1,8 +1,8 @@
 """`Run.log_images`: grids of images as files of `samples/`, made and written by a thread.
 
 The training hands its images over and goes on. With many in wait it waits for room, a second at
-most; when that was in vain, images are left out and counted until half of them are written. What
-the files are called and when they count is in docs/format.md.
+most and only while files come; when that was in vain, images are left out and counted until half of
+them are written. What the files are called and when they count is in docs/format.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ MOST_WAITING = 64
 MOST_WAITING_BYTES = 256 << 20
 """Images that wait to be written, in calls and in memory; a larger single call waits alone."""
 ROOM_WAIT_S = 1.0
-"""How long a call waits for room; not again before the thread has caught up."""
+"""How long a call waits for room, and how long nothing may have been written before; not again
+before the thread has caught up."""
 CHECKPOINT_WAIT_S = 5.0
 """How long a checkpoint waits: a resume does not log again what came before it."""
 END_WAIT_S = 10.0
@@ -115,6 +116,8 @@ class ImageWriter:
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._came = self._done = self._came_bytes = self._done_bytes = 0
+        self._moved_at = 0.0
+        """When the thread was last seen to get on, or had nothing to do; of `time.monotonic`."""
         self._is_slow = self._is_over = False
         self._written: Counter[str] = Counter()
         """Files by folder."""
@@ -181,18 +184,22 @@ class ImageWriter:
                     self._leave_out()
                     self._run.warn_once("images", f"no images are written: {error}")
                     return
+            if not self._waiting:
+                self._moved_at = time.monotonic()
             self._came += 1
             self._came_bytes += job.batch.size_bytes
             self._jobs.put(job)
 
     def _has_room(self, size_bytes: int) -> bool:
         """Tell whether more images can wait; wait for that, unless the last wait was in vain."""
-        deadline = time.monotonic() + ROOM_WAIT_S
+        begun = time.monotonic()
         while self._waiting and (
             self._waiting >= MOST_WAITING
             or self._came_bytes - self._done_bytes + size_bytes > MOST_WAITING_BYTES
         ):
-            if self._is_slow or time.monotonic() >= deadline:
+            # A disk that stands still has done so for a while before the queue is full.
+            since = min(begun, self._moved_at)
+            if self._is_slow or time.monotonic() >= since + ROOM_WAIT_S:
                 self._is_slow = True
                 return False
             time.sleep(_POLL_S)
@@ -211,6 +218,7 @@ class ImageWriter:
         came, deadline = self._came, time.monotonic() + timeout_s
         while self._done < came:
             if self._is_slow or time.monotonic() >= deadline:
+                self._is_slow = True
                 return False
             time.sleep(_POLL_S)
         return True
@@ -254,6 +262,7 @@ class ImageWriter:
                 self._run.warn_once(
                     f"images: {why}", f"images of {job.name!r} cannot be written ({why})"
                 )
+            self._moved_at = time.monotonic()
             self._done_bytes += job.batch.size_bytes
             self._done += 1
             if self._has_caught_up():

@@ -190,3 +190,51 @@ def test_monitor_starts_and_ends_without_what_it_keeps_on_a_silent_server(
         assert monitor.process.wait(30) == 0
     finally:
         monitor.close()
+
+
+IMAGES = """
+import sys, time
+import torch
+import runstore
+
+epochs, steps = map(int, sys.argv[1:])
+longest, begun = 0.0, time.monotonic()
+with runstore.init(save_every="1ep", system_interval_s=None) as run:
+    run.register(model=torch.nn.Linear(2, 2))
+    for epoch in run.epochs(epochs):
+        for _ in run.train(range(steps)):
+            called = time.monotonic()
+            run.log_images("samples", torch.rand(4, 1, 8, 8))
+            longest = max(longest, time.monotonic() - called)
+            time.sleep(0.02)
+    looped = time.monotonic()
+print(longest, looped - begun, time.monotonic() - looped)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 150), (4, 1)], ids=["many", "few"])
+def test_images_hold_up_one_checkpoint_and_the_end_and_no_call(
+    tmp_path: Path, repo_root: Path, epochs: int, steps: int
+) -> None:
+    """64 calls fill the queue in a second and more: then it is known that nothing moves."""
+    run_dir = tmp_path / "runs" / "run"
+    (run_dir / "samples").mkdir(parents=True)
+    (tmp_path / "images.py").write_text(IMAGES)
+    done = subprocess.run(
+        [*beside_dead_server(run_dir / "samples", "images"), str(epochs), str(steps)],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{repo_root}{os.pathsep}{tmp_path}",
+            "RUNSTORE_RUN": str(run_dir),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    longest_s, loops_s, end_s = map(float, done.stdout.split())
+    assert longest_s < 0.8  # the first one imports Pillow
+    assert loops_s < 10
+    assert end_s < 15
+    ended = runstore.load(run_dir).state.ended or {}
+    assert (ended["status"], ended["dropped_images"]) == ("finished", epochs * steps)
