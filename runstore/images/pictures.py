@@ -113,8 +113,10 @@ def framing(
         scale = round(scale)
     spans, starts = [], []
     for length, most, middle in zip(size, room, centre, strict=True):
-        shown = max(1, min(most, round(length * scale)))
-        part = min(length, shown / scale)
+        whole = max(1, round(length * scale))
+        shown = min(most, whole)
+        # A rounding that leaves out less than a pixel of the screen would be told as a part.
+        part = length if whole <= most else shown / scale
         starts.append((max(0.0, min(length - part, middle * length - part / 2)), part))
         spans.append(shown)
     (left, across), (top, down) = starts
