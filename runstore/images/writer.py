@@ -1,8 +1,8 @@
 """`Run.log_images`: grids of images as files of `samples/`, made and written by a thread.
 
-The training hands its images over and goes on. With many in wait it waits for room, a second at
-most and only while files come; when that was in vain, images are left out and counted until half of
-them are written. What the files are called and when they count is in docs/format.md.
+The training hands its images over and goes on. With many in wait it waits for room while files
+come, for a second in all; then images are left out and counted until half of the room is free. What
+the files are called and when they count is in docs/format.md.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ MOST_WAITING = 64
 MOST_WAITING_BYTES = 256 << 20
 """Images that wait to be written, in calls and in memory; a larger single call waits alone."""
 ROOM_WAIT_S = 1.0
-"""How long a call waits for room, and how long nothing may have been written before; not again
-before the thread has caught up."""
+"""How long calls wait for room before the thread has caught up, all together: a burst is taken, and
+a training that logs faster than files are written is not slowed down. Nor does a call wait where
+nothing was written for so long."""
 CHECKPOINT_WAIT_S = 5.0
 """How long a checkpoint waits: a resume does not log again what came before it."""
 END_WAIT_S = 10.0
@@ -118,6 +119,8 @@ class ImageWriter:
         self._came = self._done = self._came_bytes = self._done_bytes = 0
         self._moved_at = 0.0
         """When the thread was last seen to get on, or had nothing to do; of `time.monotonic`."""
+        self._waited_s = 0.0
+        """How long calls have waited for room since the thread had caught up."""
         self._is_slow = self._is_over = False
         self._written: Counter[str] = Counter()
         """Files by folder."""
@@ -191,18 +194,19 @@ class ImageWriter:
             self._jobs.put(job)
 
     def _has_room(self, size_bytes: int) -> bool:
-        """Tell whether more images can wait; wait for that, unless the last wait was in vain."""
-        begun = time.monotonic()
+        """Tell whether more images can wait; wait for that as long as it makes sense."""
         while self._waiting and (
             self._waiting >= MOST_WAITING
             or self._came_bytes - self._done_bytes + size_bytes > MOST_WAITING_BYTES
         ):
+            now = time.monotonic()
             # A disk that stands still has done so for a while before the queue is full.
-            since = min(begun, self._moved_at)
-            if self._is_slow or time.monotonic() >= since + ROOM_WAIT_S:
+            is_stuck = now - self._moved_at >= ROOM_WAIT_S
+            if self._is_slow or is_stuck or self._waited_s >= ROOM_WAIT_S:
                 self._is_slow = True
                 return False
             time.sleep(_POLL_S)
+            self._waited_s += time.monotonic() - now
         return True
 
     @property
@@ -266,7 +270,7 @@ class ImageWriter:
             self._done_bytes += job.batch.size_bytes
             self._done += 1
             if self._has_caught_up():
-                self._is_slow = False
+                self._is_slow, self._waited_s = False, 0.0
         self._directory.close()
 
     def _has_caught_up(self) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,33 @@ def test_a_wait_in_vain_is_the_last_until_half_of_the_memory_is_free(
     for event in events_of:
         event.is_set = True
     assert len(files(run)) == 4
+
+
+def test_a_training_that_logs_faster_than_files_come_waits_for_a_while_only(
+    run: Run, events_of: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its calls would have room before long."""
+    monkeypatch.setattr(image_writer, "MOST_WAITING", 4)
+    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 0.2)
+    is_over = threading.Event()
+
+    def write_slowly() -> None:
+        at = 0
+        while not is_over.wait(0.08):
+            if at < len(events_of):
+                events_of[at].is_set = True
+                at += 1
+
+    slowly = threading.Thread(target=write_slowly)
+    slowly.start()
+    for _ in range(20):
+        run.log_images("samples", torch.zeros(2, 2))
+    is_over.set()
+    slowly.join()
+    for event in events_of:
+        event.is_set = True
+    left_out = dropped(run)
+    assert left_out and len(files(run)) == 20 - left_out
 
 
 def test_without_another_thread_the_images_are_counted(
