@@ -42,6 +42,7 @@ CALLS = {
     "ftruncate": "ftruncate",
     "flock": "flock",
     "unlink": "?unlink,unlinkat",
+    "mkdir": "?mkdir,mkdirat",
 }
 """What each row of the matrix is for strace. CPython calls rename and unlink where the machine has
 them (x86), and otherwise renameat2 or renameat, and unlinkat (ARM)."""
@@ -258,7 +259,7 @@ class Lab:
             for path in re.findall(re.escape(root) + r'/[^">]*', "\n".join(lines)):
                 found.add(path[len(root) :].replace(f".{child}", ".{pid}"))
             shutil.rmtree(folder)
-        return sorted(found)
+        return sorted(name for name in found if scenario.below in name)
 
     def _run(self, scenario: Scenario, fault: Fault | None, *options: str) -> Outcome:
         folder = self._new_folder()
@@ -291,6 +292,8 @@ class Scenario:
     """Before, an attempt at the same run was killed at this step."""
     torn: bool = False
     """It was killed in the middle of a line."""
+    below: str = ""
+    """Of the calls, those fail whose paths have this in them."""
 
     def prepare(self, zygote: Zygote, folder: Path) -> None:
         """Leave in `folder` what an attempt before left."""

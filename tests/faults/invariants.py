@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -14,9 +15,11 @@ import runstore
 from runstore.files.checkpoints import find_resume_point, read_manifest
 from runstore.files.paths import Stream, StreamFile
 from runstore.files.records import JsonObject
+from runstore.images.pictures import PictureError, open_picture
 from runstore.runs.lookup import find
 from runstore.sources import open_run
 from runstore.state.liveness import ENDINGS
+from runstore.state.samples import Rewinds, SampleFolder
 from runstore.tables.run_data import RunData
 from tests.faults.harness import REFUSED, Outcome
 
@@ -44,6 +47,7 @@ def _of_training(outcome: Outcome) -> Iterator[str]:
 
 def _of_run(outcome: Outcome, data: RunData) -> Iterator[str]:
     yield from _of_rows(outcome, data)
+    yield from _of_images(outcome, data)
     if data.status in ENDINGS:
         yield from _of_files(outcome, data)
     told = {event.get("event") for event in data.state.events}
@@ -78,6 +82,28 @@ def _of_rows(outcome: Outcome, data: RunData) -> Iterator[str]:
     for name, found in (("rows", logged), ("epochs", epochs)):
         if found != sorted(set(found)):
             yield f"I2: {name} twice or out of order: {found}"
+
+
+def _of_images(outcome: Outcome, data: RunData) -> Iterator[str]:
+    """I3: an image that is listed is whole; I2, I4: one that was logged is there, or counted."""
+    by_name = SampleFolder(data.path).look().by_name
+    for sample in itertools.chain(*by_name.values()):
+        try:
+            open_picture(sample.path)
+        except PictureError as error:
+            yield f"I3: {sample.path}: {error}"
+    if data.status not in ENDINGS:
+        return
+    steps = {one.file.step for one in Rewinds.of(data.state).visible(by_name.get("samples", ()))}
+    missing = len(set(outcome.numbers(data.id, "image")) - steps)
+    ends = [event for event in data.state.events if event.get("event") == "end"]
+    told = re.search(r"images of ([\d,]+) calls? ", outcome.output)
+    counted = max(
+        sum(end.get("dropped_images", 0) for end in ends),
+        int(told[1].replace(",", "")) if told else 0,
+    )
+    if missing > counted:
+        yield f"I2, I4: {missing} images are missing, {counted} are counted: {outcome.output}"
 
 
 def _told_lost(output: str) -> int:

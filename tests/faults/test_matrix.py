@@ -15,6 +15,7 @@ from tests.faults.sample import Sample
 TRAIN = Scenario("train")
 RESUME = Scenario("resume", killed_at=8, torn=True)
 GRID = Scenario("grid", SCENARIOS / "grid.py")
+IMAGES = Scenario("images", SCENARIOS / "images.py", below="/samples")
 WHEN = {"once": "{}", "from then on": "{}+", "ten times": "{}..{}"}
 
 pytestmark = [pytest.mark.faults, pytest.mark.needs_tool("strace", "jq")]
@@ -31,7 +32,9 @@ CASES += [("openat", error, mode) for error in ("EMFILE", "ENFILE") for mode in 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("call", "error", "mode"), CASES)
-@pytest.mark.parametrize("scenario", [TRAIN, RESUME, GRID], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [TRAIN, RESUME, GRID, IMAGES], ids=lambda scenario: scenario.name
+)
 def test_whatever_fails_training_goes_on_and_the_files_tell_the_truth(
     lab: Lab, sample: Sample, scenario: Scenario, call: str, error: str, mode: str
 ) -> None:
@@ -77,7 +80,7 @@ def goes_on(lab: Lab, scenario: Scenario, outcome: Outcome) -> Iterator[str]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("scenario", [TRAIN, RESUME], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [TRAIN, RESUME, IMAGES], ids=lambda scenario: scenario.name)
 def test_killed_at_any_call_the_next_attempt_has_every_row(
     lab: Lab, sample: Sample, scenario: Scenario, call: str
 ) -> None:
@@ -92,7 +95,9 @@ def test_killed_at_any_call_the_next_attempt_has_every_row(
     assert not found, "\n".join([f"{len(found)} violations", *found])
 
 
-@pytest.mark.parametrize("scenario", [TRAIN, RESUME, GRID], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [TRAIN, RESUME, GRID, IMAGES], ids=lambda scenario: scenario.name
+)
 def test_without_a_fault_everything_is_there(lab: Lab, scenario: Scenario) -> None:
     outcome = lab.run(scenario)
     assert violations(outcome) == []

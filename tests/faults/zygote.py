@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 
+import PIL.PngImagePlugin  # noqa: F401
 import torch
 
 import runstore.launch.launch
