@@ -241,7 +241,8 @@ class Recording:
             return
         self.touch()
         options = GridOptions(value_range, normalize, scale_each, nrow, padding, pad_value)
-        self._images.put(name, images, self.step if step is None else self._step_of(step), options)
+        at = self.step if step is None else self._step_of(step, least=0)
+        self._images.put(name, images, at, options)
 
     def _mirror_image(self, image: WrittenImage) -> None:
         if self._rows.mirror is not None:
@@ -253,9 +254,11 @@ class Recording:
         else:
             self._muted_rows += 1
 
-    def _step_of(self, step: object) -> int:
+    def _step_of(self, step: object, least: int | None = None) -> int:
         try:
             index = as_index("step", step)
+            if least is not None and index < least:
+                raise BadValueError(f"'step' is {index}, expected {least} or more")
         except BadValueError as error:
             if self.strict:
                 raise

@@ -222,8 +222,21 @@ def test_a_strict_run_raises(tmp_path: Path) -> None:
             run.log_images("samples", [])
         with pytest.raises(BadValueError, match="nrow is 0"):
             run.log_images("samples", GREY, nrow=0)
-        with pytest.raises(BadValueError, match="step is -1"):
+        with pytest.raises(BadValueError, match="'step' is -1, expected 0 or more"):
             run.log_images("samples", GREY, step=-1)
+
+
+@pytest.mark.parametrize("step", [-1, 3.5, "x"])
+def test_a_step_that_is_none_does_not_move_the_run(run: Run, step: Any) -> None:
+    run.log({"loss": 1.0}, step=7)
+    run.log_images("samples", GREY, step=step)
+    run.log_images("samples", GREY)
+    assert run.step == 7
+    assert [path.name for path in files(run)] == [
+        "step-00000007-0001.1.png",
+        "step-00000007-0001.png",
+    ]
+    assert warnings(run)[0].endswith("run.step is used")
 
 
 def test_odd_values_are_told_once_a_name(run: Run) -> None:
