@@ -1,8 +1,8 @@
 """`Run.log_images`: grids of images as files of `samples/`, made and written by a thread.
 
-The training hands its images over and goes on. With many in wait it waits for room while files
-come, for a second in all; then images are left out and counted until half of the room is free. What
-the files are called and when they count is in docs/format.md.
+The training hands its images over and goes on. With many in wait it waits for room, as long as
+files come; where nothing moves, images are left out and counted until half of the room is free.
+What the files are called and when they count is in docs/format.md.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 MOST_WAITING = 64
 MOST_WAITING_BYTES = 256 << 20
 """Images that wait to be written, in calls and in memory; a larger single call waits alone."""
-ROOM_WAIT_S = 1.0
-"""How long calls wait for room before the thread has caught up, all together: a burst is taken, and
-a training that logs faster than files are written is not slowed down. Nor does a call wait where
-nothing was written for so long."""
+STANDS_STILL_S = 3.0
+"""Where the thread has not got on for so long, no call waits for room: a file server may not answer
+for hours."""
+TELL_S = 1.0
+"""After calls have waited for so long in all, they say so."""
 CHECKPOINT_WAIT_S = 5.0
 """How long a checkpoint waits: a resume does not log again what came before it."""
 END_WAIT_S = 10.0
@@ -120,8 +121,8 @@ class ImageWriter:
         self._moved_at = 0.0
         """When the thread was last seen to get on, or had nothing to do; of `time.monotonic`."""
         self._waited_s = 0.0
-        """How long calls have waited for room since the thread had caught up."""
-        self._is_slow = self._is_over = False
+        """How long calls have waited for room."""
+        self._stands_still = self._is_over = False
         self._written: Counter[str] = Counter()
         """Files by folder."""
         self._newest: dict[str, SampleFile] = {}
@@ -175,8 +176,9 @@ class ImageWriter:
         if not self._has_room(job.batch.size_bytes):
             self._leave_out()
             self._run.warn_once(
-                "slow images",
-                "images come faster than they can be written; some are left out",
+                "lost images",
+                f"no image could be written for {STANDS_STILL_S:.0f} s; images are left out until "
+                "that is over",
             )
             return
         with self._lock:
@@ -194,20 +196,30 @@ class ImageWriter:
             self._jobs.put(job)
 
     def _has_room(self, size_bytes: int) -> bool:
-        """Tell whether more images can wait; wait for that as long as it makes sense."""
+        """Tell whether more images can wait; wait for that while files come."""
         while self._waiting and (
             self._waiting >= MOST_WAITING
             or self._came_bytes - self._done_bytes + size_bytes > MOST_WAITING_BYTES
         ):
-            now = time.monotonic()
             # A disk that stands still has done so for a while before the queue is full.
-            is_stuck = now - self._moved_at >= ROOM_WAIT_S
-            if self._is_slow or is_stuck or self._waited_s >= ROOM_WAIT_S:
-                self._is_slow = True
+            if self._is_stuck():
                 return False
+            begun = time.monotonic()
             time.sleep(_POLL_S)
-            self._waited_s += time.monotonic() - now
+            self._waited_s += time.monotonic() - begun
+            if self._waited_s >= TELL_S:
+                self._run.warn_once(
+                    "slow images",
+                    "images come faster than they can be written, and log_images waits for room; "
+                    "log them more rarely, or smaller ones",
+                )
         return True
+
+    def _is_stuck(self) -> bool:
+        """Tell whether the thread stands still; once it has, until half of the room is free."""
+        if time.monotonic() - self._moved_at >= STANDS_STILL_S:
+            self._stands_still = True
+        return self._stands_still
 
     @property
     def _waiting(self) -> int:
@@ -218,11 +230,11 @@ class ImageWriter:
             self.dropped += 1
 
     def flush(self, timeout_s: float = CHECKPOINT_WAIT_S) -> bool:
-        """Wait until what came is written, and tell whether that is so; not where it is slow."""
+        """Wait until what came is written, and tell whether that is so; in vain only once."""
         came, deadline = self._came, time.monotonic() + timeout_s
         while self._done < came:
-            if self._is_slow or time.monotonic() >= deadline:
-                self._is_slow = True
+            if self._stands_still or time.monotonic() >= deadline:
+                self._is_stuck()
                 return False
             time.sleep(_POLL_S)
         return True
@@ -231,7 +243,7 @@ class ImageWriter:
         """Write what waits, as far as the time allows; afterwards nothing is written any more."""
         if self._is_over:
             return
-        self._is_slow = False
+        self._stands_still = False
         is_written = self.flush(END_WAIT_S)
         self._is_over = True
         self._jobs.put(None)
@@ -270,7 +282,7 @@ class ImageWriter:
             self._done_bytes += job.batch.size_bytes
             self._done += 1
             if self._has_caught_up():
-                self._is_slow, self._waited_s = False, 0.0
+                self._stands_still = False
         self._directory.close()
 
     def _has_caught_up(self) -> bool:
@@ -287,6 +299,8 @@ class ImageWriter:
         if grid.remark:
             self._run.warn_once(f"values {job.name}", f"log_images({job.name!r}, …): {grid.remark}")
         png = _as_png(grid.pixels)
+        # A large one takes seconds of the CPU, and is no disk that stands still.
+        self._moved_at = time.monotonic()
         if len(png) > IMAGE_BYTES:
             raise ValueError(f"a file of {len(png):,} bytes; viewers take up to {IMAGE_BYTES:,}")
         self._write_file(job, png)

@@ -208,9 +208,9 @@ class Recording:
         Each call is a PNG file in `samples/NAME/` of the run, made and written by a thread; the
         monitor shows them, and `runstore gif` makes an animation of them. The images are copied, so
         that a loop may go on and change them; nothing waits for a GPU. With 64 calls or 256 MiB in
-        wait, calls wait for room while files come, a second in all; then, and when the disk stands
-        still, images are left out with one warning, and counted, until half of that is written.
-        Only rank 0 writes. Needs numpy and Pillow, the extra `train`.
+        wait, calls wait for room while files come; when the disk stands still, images are left out
+        with one warning, and counted, until half of that is written. Only rank 0 writes. Needs
+        numpy and Pillow, the extra `train`.
 
         Parameters and pixels are those of torchvision's `make_grid` and `save_image`: with v a
         value and (low, high) the range, a pixel is the integer part of 255·u + 0.5, where u is

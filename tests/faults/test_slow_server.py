@@ -206,7 +206,7 @@ with runstore.init(save_every="1ep", system_interval_s=None) as run:
             called = time.monotonic()
             run.log_images("samples", torch.rand(4, 1, 8, 8))
             longest = max(longest, time.monotonic() - called)
-            time.sleep(0.02)
+            time.sleep(0.05)
     looped = time.monotonic()
 print(longest, looped - begun, time.monotonic() - looped)
 """
@@ -217,7 +217,7 @@ print(longest, looped - begun, time.monotonic() - looped)
 def test_images_hold_up_one_checkpoint_and_the_end_and_no_call(
     tmp_path: Path, repo_root: Path, epochs: int, steps: int
 ) -> None:
-    """64 calls fill the queue in a second and more: then it is known that nothing moves."""
+    """64 calls fill the queue in three seconds and more: then it is known that nothing moves."""
     run_dir = tmp_path / "runs" / "run"
     (run_dir / "samples").mkdir(parents=True)
     (tmp_path / "images.py").write_text(IMAGES)
@@ -234,7 +234,7 @@ def test_images_hold_up_one_checkpoint_and_the_end_and_no_call(
     )
     longest_s, loops_s, end_s = map(float, done.stdout.split())
     assert longest_s < 0.8  # the first one imports Pillow
-    assert loops_s < 10
+    assert loops_s < 15
     assert end_s < 15
     ended = runstore.load(run_dir).state.ended or {}
     assert (ended["status"], ended["dropped_images"]) == ("finished", epochs * steps)

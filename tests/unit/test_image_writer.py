@@ -284,19 +284,21 @@ def test_files_come_in_order_when_their_images_do(run: Run, event: Event) -> Non
 def test_images_beyond_what_can_wait_are_left_out_and_counted(
     run: Run, event: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 0.01)
+    monkeypatch.setattr(image_writer, "STANDS_STILL_S", 0.01)
     for step in range(MOST_WAITING + 5):
         run.log_images("samples", torch.zeros(2, 2), step=step)
     event.is_set = True
     assert len(files(run)) == MOST_WAITING
     assert dropped(run) == 5
-    assert warnings(run) == ["images come faster than they can be written; some are left out"]
+    assert warnings(run) == [
+        "no image could be written for 0 s; images are left out until that is over"
+    ]
 
 
 def test_memory_of_what_waits_is_bounded(
     run: Run, event: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 0.01)
+    monkeypatch.setattr(image_writer, "STANDS_STILL_S", 0.01)
     monkeypatch.setattr(image_writer, "MOST_WAITING_BYTES", 1000)
     for _ in range(3):
         run.log_images("samples", torch.zeros(20, 20))  # alone larger than that
@@ -308,12 +310,12 @@ def test_memory_of_what_waits_is_bounded(
 def test_a_wait_in_vain_is_the_last_until_half_of_the_memory_is_free(
     run: Run, events_of: list[Event], monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
-    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 0.01)
+    monkeypatch.setattr(image_writer, "STANDS_STILL_S", 0.01)
     monkeypatch.setattr(image_writer, "MOST_WAITING_BYTES", 4 * 1600)
     for _ in range(5):
         run.log_images("samples", torch.zeros(20, 20))
     assert run._images.dropped == 1
-    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 1e9)  # another wait would not end
+    monkeypatch.setattr(image_writer, "STANDS_STILL_S", 1e9)  # another wait would not end
     events_of[0].is_set = True
     wait_until(lambda: run._images._done == 1)
     run.log_images("samples", torch.zeros(40, 40))
@@ -323,17 +325,17 @@ def test_a_wait_in_vain_is_the_last_until_half_of_the_memory_is_free(
     assert len(files(run)) == 4
 
 
-def test_a_training_that_logs_faster_than_files_come_waits_for_a_while_only(
+def test_a_training_that_logs_faster_than_files_come_waits_and_loses_none(
     run: Run, events_of: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of its calls would have room before long."""
     monkeypatch.setattr(image_writer, "MOST_WAITING", 4)
-    monkeypatch.setattr(image_writer, "ROOM_WAIT_S", 0.2)
+    monkeypatch.setattr(image_writer, "TELL_S", 0.2)
+    monkeypatch.setattr(image_writer, "STANDS_STILL_S", 60.0)
     is_over = threading.Event()
 
     def write_slowly() -> None:
         at = 0
-        while not is_over.wait(0.08):
+        while not is_over.wait(0.05):
             if at < len(events_of):
                 events_of[at].is_set = True
                 at += 1
@@ -342,12 +344,16 @@ def test_a_training_that_logs_faster_than_files_come_waits_for_a_while_only(
     slowly.start()
     for _ in range(20):
         run.log_images("samples", torch.zeros(2, 2))
-    is_over.set()
-    slowly.join()
+    assert run._images._waiting <= 5
     for event in events_of:
         event.is_set = True
-    left_out = dropped(run)
-    assert left_out and len(files(run)) == 20 - left_out
+    is_over.set()
+    slowly.join()
+    assert (len(files(run)), dropped(run)) == (20, None)
+    assert warnings(run) == [
+        "images come faster than they can be written, and log_images waits for room; log them more "
+        "rarely, or smaller ones"
+    ]
 
 
 def test_without_another_thread_the_images_are_counted(
