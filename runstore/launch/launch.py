@@ -105,6 +105,11 @@ def init(
         UnusableDirectoryError: a RunStoreError and OSError: no run can be written there.
     """
     parse_best(best)
+    if not isinstance(resume, str | os.PathLike):
+        raise ValueError(
+            f"resume is {resume!r}; expected 'auto', 'must', 'never', or a run: its directory, id "
+            "or name"
+        )
     if system_interval_s is not None and not system_interval_s > 0:
         raise ValueError(f"system_interval_s is {system_interval_s}, expected seconds, or None")
     options = _Options(

@@ -322,6 +322,10 @@ def test_never_resuming_ignores_the_launcher(
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunStoreError, match="no launcher gave a run"):
         runstore.init(root=tmp_path, resume="must")
+    # As a script's own option may be, left out or given.
+    for given in (None, True):
+        with pytest.raises(ValueError, match=f"resume is {given}; expected 'auto', 'must', "):
+            runstore.init(root=tmp_path, resume=given)  # type: ignore[arg-type]
     with pytest.raises(RunNotFoundError):
         runstore.init(root=tmp_path, resume="20260101")
     with pytest.raises(RootNotFoundError):
