@@ -41,6 +41,16 @@ def submit_cells(
     check_slurm()
     sweep = write(replace(sweep, slurm=given))
     done = submit(sweep, options, retry=retry)
+    if done.adopted:
+        say(
+            f"an earlier call was killed while it submitted: {_cells(done.adopted)} of it found in "
+            "Slurm, and put on record"
+        )
+    if done.lost:
+        say(
+            f"{_cells(len(done.lost))} had not begun and {_is(done.lost)} no longer in Slurm's "
+            f"queue ({_jobs(done.lost)}: cancelled by scancel, or over): submitted again"
+        )
     say(_told(done))
     if waits:
         return _wait(sweep)
@@ -59,6 +69,16 @@ def _told(done: Submitted) -> str:
     others = Counter(task.action for task in done.others)
     parts += [f"{others[action]:,} {word}" for action, word in _WORDS.items() if others[action]]
     return ", ".join(parts) or "nothing to submit"
+
+
+def _is(some: Sequence[object]) -> str:
+    return "is" if len(some) == 1 else "are"
+
+
+def _jobs(jobs: Sequence[str]) -> str:
+    """Return the numbers of arrays."""
+    arrays = list(dict.fromkeys(job.partition("_")[0] for job in jobs))
+    return f"job{'s' if len(arrays) > 1 else ''} {', '.join(arrays[:5])}{', …' * (len(arrays) > 5)}"
 
 
 def _cells(count: int) -> str:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runstore.errors import RunStoreError
 from runstore.slurm.submission import is_job
@@ -181,6 +182,43 @@ def look_up(jobs: Sequence[str]) -> dict[str, JobState | None]:
         told = _parsed(_answer(_squeue_command(some)))
         found |= {job: state for job, state in told.items() if job in found}
     return found
+
+
+def jobs_of_scripts(scripts: Sequence[Path], user: int) -> dict[int, str]:
+    """Return the jobs of batch scripts that Slurm has, or had a moment ago, by their array's task.
+
+    A job that is no array's is task 0.
+
+    Args:
+        scripts: their absolute paths, as they were when they were submitted.
+        user: who has submitted them, by number.
+
+    Raises:
+        SlurmSilentError: it gives no answer.
+    """
+    options = ["--noheader", "--states=all", "--array", f"--user={user}"]
+    # %o, the script, comes last: a path may have a bar.
+    told = _answer(["squeue", *options, "--format=%A|%F_%K|%o"])
+    wanted, found = {str(path) for path in scripts}, {}
+    for line in told.splitlines():
+        job, task, script = (*line.split("|", 2), "", "")[:3]
+        if script not in wanted or not is_job(job):
+            continue
+        number = task.rpartition("_")[2]
+        found[int(number) if number.isdecimal() else 0] = task if is_job(task) else job
+    return found
+
+
+def is_being_preempted(job: str) -> bool:
+    """Tell whether a job runs that Slurm has told to make room, and will end and requeue later.
+
+    So it does where a partition has a GraceTime: the tasks of a step get SIGTERM at its begin, and
+    a job that has ended before it is over is not requeued. False where Slurm gives no answer.
+    """
+    told, _ = (
+        _output(["scontrol", "--oneliner", "show", "job", job]) if is_job(job) else ("", False)
+    )
+    return " JobState=RUNNING " in told and re.search(r" PreemptTime=[0-9]", told) is not None
 
 
 def _answer(command: Sequence[str]) -> str:

@@ -86,6 +86,23 @@ def write_submission(run_dir: Path, job: str, *, attempts: int, log: Path) -> No
     write_document(RunPaths(run_dir).submission, encode(document))
 
 
+def submission_of(run_dir: Path) -> Submission | None:
+    """Return what the `slurm.json` of a run says; None without one, or without a job in it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return Submission.from_record(_document(run_dir))
+
+
+def _document(run_dir: Path) -> dict[str, Any]:
+    try:
+        data = read_regular(RunPaths(run_dir).submission, DOCUMENT_BYTES)
+        return decode_document(data, DOCUMENT_BYTES)
+    except (FileNotFoundError, RecordError):
+        return {}
+
+
 def note_cancelled(run_dir: Path, job: str, *, attempts: int) -> None:
     """Put on record that a job of a run was cancelled, unless another one was submitted since.
 
@@ -97,15 +114,12 @@ def note_cancelled(run_dir: Path, job: str, *, attempts: int) -> None:
     Raises:
         OSError: the directory takes no file.
     """
-    path = RunPaths(run_dir).submission
-    try:
-        document = decode_document(read_regular(path, DOCUMENT_BYTES), DOCUMENT_BYTES)
-    except (FileNotFoundError, RecordError):
-        document = {}
+    document = _document(run_dir)
     before = Submission.from_record(document)
     if before is None or (before.job != job and before.attempts < attempts):
         # Of a script that somebody has submitted: nothing is on record yet.
         document = {"job": job, "attempts": attempts, "inode": run_dir.stat().st_ino}
     elif before.job != job:
         return
-    write_document(path, encode({**document, "cancelled": time.time()}))
+    cancelled = {**document, "cancelled": time.time()}
+    write_document(RunPaths(run_dir).submission, encode(cancelled))

@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from runstore.console import say
 from runstore.environment.facts import code, user_name
 from runstore.errors import SweepError, UnusableDirectoryError
 from runstore.files.atomic import write_document
@@ -39,6 +40,8 @@ ID_CHARS = 80
 """The most of a cell's id: screens are narrow, and file names have at most 255 bytes."""
 DIGEST_CHARS = 6
 LOCK_WAIT_S = 10.0
+SUBMIT_WAIT_S = 600.0
+"""So long may another call need for its jobs: Slurm takes some seconds for each array."""
 _RUNNERS = re.compile(r"(?:python[0-9.]*|torchrun|accelerate|sh|bash|srun|uv|env)")
 
 
@@ -422,19 +425,52 @@ def _plan_run(sweep: Sweep, cell: Cell) -> None:
 @contextmanager
 def lock(sweep: Sweep) -> Iterator[None]:
     """Keep others from changing `sweep.json`, as far as the file system has locks."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(SweepPaths(sweep.path).lock, flags, 0o666)
+    descriptor = _open_lock(sweep)
     try:
-        deadline = time.monotonic() + LOCK_WAIT_S
-        while time.monotonic() < deadline:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.02)
-            except OSError:
-                break
+        _has_locked(descriptor, LOCK_WAIT_S)
         yield
     finally:
         with suppress(OSError):
             os.close(descriptor)
+
+
+@contextmanager
+def submitting(sweep: Sweep) -> Iterator[None]:
+    """Keep others from submitting cells of a sweep too, as far as the file system has locks.
+
+    Raises:
+        SweepError: another call has been at it for so long that it may be stuck.
+        OSError: the directory takes no file.
+    """
+    descriptor = _open_lock(sweep)
+    try:
+        if not _has_locked(descriptor, LOCK_WAIT_S):
+            say(f"runstore: another call is submitting cells of {sweep.path}: waiting for it")
+            if not _has_locked(descriptor, SUBMIT_WAIT_S):
+                raise SweepError(
+                    f"another call is submitting cells of {sweep.path}, and does not come to its "
+                    "end; nothing was submitted"
+                )
+        yield
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _open_lock(sweep: Sweep) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(SweepPaths(sweep.path).lock, flags, 0o666)
+
+
+def _has_locked(descriptor: int, wait_s: float) -> bool:
+    """Wait for the lock; tell whether it is ours now, or the file system has none."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError:
+            return True
+    return False

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import WaitUntil
+from tests.conftest import WaitUntil, find_tool
 from tests.integration.one_node_slurm import NEEDS_SLURM, Slurm, started
 
 pytestmark = NEEDS_SLURM
@@ -173,6 +176,62 @@ def test_cells_in_the_queue_are_cancelled_and_submitted_again(
     assert slurm.runstore(*call, cwd=folder).returncode == 0
     assert job_of(listed(slurm, folder)["x=2"]) != job_of(runs["x=2"])
     slurm.runstore("cancel", "--yes", "waits", cwd=folder)
+
+
+def test_array_of_a_caller_that_was_killed_behind_sbatch_is_adopted(
+    slurm: Slurm, folder: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    """One in the queue, and one that Slurm has started: neither is submitted twice."""
+    programs = folder / "bin"
+    programs.mkdir()
+    sbatch = programs / "sbatch"
+    real = find_tool("sbatch")
+    sbatch.write_text(f'#!/bin/sh\n"{real}" "$@"\nkill -KILL $PPID\nsleep 5\n')
+    sbatch.chmod(0o755)
+
+    def call(*options: str) -> subprocess.CompletedProcess[str]:
+        name = "waits" if options else "starts"
+        cells = ("sweep", "--name", name, "--grid", "x=1,2", "--slurm", "time=5", *options)
+        return slurm.runstore(*cells, "--", "sh", "-c", f"echo run >> {name}-{{x}}", cwd=folder)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        assert call("begin=now+1hour").returncode == -signal.SIGKILL
+        assert call().returncode == -signal.SIGKILL
+    assert {run["status"] for run in listed(slurm, folder).values()} == {"planned"}
+    again = call("begin=now+1hour")
+    assert "2 cells of it found in Slurm, and put on record" in again.stderr
+    assert "2 wait or run already" in again.stderr
+    assert "2 cells of it found" in call().stderr
+    waiting = slurm.run("squeue", "--noheader", "--array", "--states=PD")
+    assert len([line for line in waiting.splitlines() if "BeginTim" in line]) == 2
+    once = [folder / f"starts-{x}" for x in (1, 2)]
+    wait_until(lambda: all(path.exists() for path in once), 90, what="the cells of the other")
+    slurm.runstore("cancel", "--yes", "waits", cwd=folder)
+    wait_until(lambda: not slurm.jobs(), 60, what="the end of all jobs")
+    assert [path.read_text() for path in once] == ["run\n", "run\n"]
+
+
+def test_cells_that_somebody_took_out_of_the_queue_are_submitted_again_with_a_word(
+    slurm: Slurm, folder: Path
+) -> None:
+    call = [
+        *("sweep", "--name", "out", "--grid", "x=1,2,3", "--slurm", "time=5", "begin=now+1hour"),
+        *("--", "true", "{x}"),
+    ]
+    slurm.runstore(*call, cwd=folder)
+    array = job_of(listed(slurm, folder)["x=1"]).partition("_")[0]
+    slurm.run("scancel", f"{array}_0", f"{array}_2")
+    again = slurm.runstore(*call, cwd=folder)
+    assert again.returncode == 0
+    assert (
+        f"2 cells had not begun and are no longer in Slurm's queue (job {array}: cancelled by "
+        "scancel, or over): submitted again"
+    ) in again.stderr
+    slurm.runstore("cancel", "--yes", "out", cwd=folder)
+    after_ours = slurm.runstore(*call, cwd=folder)
+    assert "no longer in Slurm's queue" not in after_ours.stderr
+    slurm.runstore("cancel", "--yes", "out", cwd=folder)
 
 
 def test_partition_that_slurm_refuses_is_one_line_and_loses_nothing(

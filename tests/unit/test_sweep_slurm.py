@@ -116,6 +116,41 @@ def test_slurm_that_gives_no_answer_is_no_leave_to_submit_again(slurm: Path) -> 
     assert not submitted(slurm)
 
 
+def test_sbatch_that_was_not_answered_in_time_may_have_submitted_all_the_same(slurm: Path) -> None:
+    """A busy controller takes the jobs, and sbatch has given up by then."""
+    error = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    replace(slurm, "sbatch", f"echo \"$1\" > {slurm}/script; echo '{error}' >&2; exit 1")
+    result = swept("--slurm", "time=10")
+    assert result.exit_code == 1
+    assert "Slurm did not say whether it took the jobs (Socket timed out" in str(result.exception)
+    script = (slurm / "script").read_text().strip()
+    (slurm / "scripts").write_text("".join(f"20{n}|201_{n}|{script}\n" for n in range(3)))
+    (slurm / "queue").write_text(
+        "".join(f"20{n}|PENDING|N/A|201_{n}|Priority|N/A\n" for n in range(3))
+    )
+    answer = f'case "$*" in *%o) cat {slurm}/scripts;; *) cat {slurm}/queue;; esac'
+    replace(slurm, "squeue", answer)
+    result = swept("--slurm", "time=10")
+    assert result.exit_code == 0, result.output
+    assert "3 cells of it found in Slurm, and put on record" in result.stderr
+    assert "3 wait or run already" in result.stderr
+    assert jobs() == ["201_0", "201_1", "201_2"]
+    calls = sorted(path.name for path in Path("runs/grid/slurm/0001").glob("*_submitted.pkl"))
+    assert calls == [f"201_{n}_submitted.pkl" for n in range(3)]
+
+
+def test_array_that_slurm_has_not_taken_before_its_caller_was_killed_is_submitted(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runstore.sweeps.slurm.announced.SBATCH_S", 0.0)
+    replace(slurm, "sbatch", "echo 'sbatch: error: timed out' >&2; exit 1")
+    assert swept("--slurm", "time=10").exit_code == 1
+    replace(slurm, "sbatch", 'echo "Submitted batch job 201"')
+    result = swept("--slurm", "time=10")
+    assert "runstore: 3 cells submitted as Slurm job 201" in result.stderr.splitlines()
+    assert not list(Path("runs/grid/slurm").glob("*/array.json"))
+
+
 def test_refusal_is_one_line_and_the_cells_stay_planned(slurm: Path) -> None:
     error = "sbatch: error: Batch job submission failed: Invalid account"
     replace(slurm, "sbatch", f"echo '{error}' >&2; exit 1")

@@ -7,19 +7,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runstore.errors import MissingPackageError, NotWritableError, SweepError
-from runstore.files.paths import SweepPaths
 from runstore.slurm.jobs import JOBS, JobState, SlurmSilentError, look_up
 from runstore.slurm.script import EARLY_S
 from runstore.slurm.submission import OWN_JOB_VARIABLE, write_submission
 from runstore.sweeps.cells import Action, CellWatch, Task
-from runstore.sweeps.plan import Cell, Sweep, lock
+from runstore.sweeps.plan import Cell, Sweep, submitting
+from runstore.sweeps.slurm.announced import adopt, announce
+from runstore.sweeps.slurm.calls import hand_over_call, paths_of
 from runstore.sweeps.slurm.job import CellJob
 from runstore.sweeps.slurm.options import SlurmOptions
 
@@ -37,6 +37,10 @@ class Submitted:
     """The cells that were submitted now, each with its job: `123_4`, or `123`."""
     others: tuple[Task, ...]
     """The cells that were left alone, each with why."""
+    lost: tuple[str, ...] = ()
+    """Jobs, not cancelled by us, that are over and have not begun their cells: submitted anew."""
+    adopted: int = 0
+    """Cells whose jobs an earlier call had not put on record before it was killed."""
 
 
 def check_slurm() -> None:
@@ -71,15 +75,46 @@ def submit(sweep: Sweep, options: SlurmOptions, *, retry: bool = False) -> Submi
         NotWritableError: a job could not be put on record, and was cancelled.
     """
     check_slurm()
-    with lock(sweep):
+    with submitting(sweep):
+        adopted = _adopted(sweep, options)
         watches, tasks = _look(sweep, retry=retry)
         missing = [
             watch for watch, task in zip(watches, tasks, strict=True) if task.action.is_start
         ]
+        lost = [job for watch in missing if (job := _lost_job(watch)) is not None]
         jobs: list[tuple[Cell, str]] = []
         for start in range(0, len(missing), ARRAY_AT_MOST):
             jobs += _submit_array(sweep, missing[start : start + ARRAY_AT_MOST], options)
-    return Submitted(tuple(jobs), tuple(task for task in tasks if not task.action.is_start))
+    others = tuple(task for task in tasks if not task.action.is_start)
+    return Submitted(tuple(jobs), others, tuple(lost), adopted)
+
+
+def _adopted(sweep: Sweep, options: SlurmOptions) -> int:
+    """Put jobs on record whose submission was cut short; return of how many cells."""
+
+    def hand_over(cell_id: str, folder: Path, job: str) -> None:
+        requeues = UNLIMITED if options.requeues is None else options.requeues
+        call = _call(sweep, sweep.cell(cell_id), options)
+        hand_over_call(call, folder, job, options.time_min, requeues)
+
+    try:
+        return adopt(sweep, lambda folder, job: paths_of(folder, job).stdout, hand_over)
+    except SlurmSilentError as error:
+        raise _not_known(sweep, error) from None
+
+
+def _not_known(sweep: Sweep, error: SlurmSilentError) -> SweepError:
+    return SweepError(
+        f"{error}, so it is not known which cells of {sweep.path} it has; nothing was submitted: "
+        "try again later"
+    )
+
+
+def _lost_job(watch: CellWatch) -> str | None:
+    """Return the job that was to begin a cell and never will, but for `runstore cancel`."""
+    job = watch.state.next_job
+    is_ours = job is not None and job.is_of(watch.state.path) and job.cancelled is None
+    return job.job if job is not None and is_ours else None
 
 
 def looked(sweep: Sweep) -> list[Task]:
@@ -100,10 +135,7 @@ def _look(sweep: Sweep, *, retry: bool) -> tuple[list[CellWatch], list[Task]]:
     try:
         known = look_up(sorted(jobs))
     except SlurmSilentError as error:
-        raise SweepError(
-            f"{error}, so it is not known which cells of {sweep.path} it has; nothing was "
-            "submitted: try again later"
-        ) from None
+        raise _not_known(sweep, error) from None
     JOBS.learn(known)
     for watch in watches:
         watch.reader.judge()
@@ -133,12 +165,18 @@ def _job_of(watch: CellWatch) -> str | None:
 def _submit_array(
     sweep: Sweep, watches: Sequence[CellWatch], options: SlurmOptions
 ) -> list[tuple[Cell, str]]:
-    with _folder(sweep) as folder:
-        executor = _executor(sweep, folder, options)
-        try:
-            jobs = executor.submit_array([_call(sweep, watch.cell, options) for watch in watches])
-        except (RuntimeError, OSError) as error:
-            raise SweepError(f"Slurm refused the job: {_in_one_line(error)}") from None
+    announced = announce(sweep, [(watch.cell.id, watch.state.attempt) for watch in watches])
+    executor = _executor(sweep, announced.scripts, options)
+    try:
+        jobs = executor.submit_array([_call(sweep, watch.cell, options) for watch in watches])
+    except (RuntimeError, OSError) as error:
+        told = _in_one_line(error)
+        if "timed out" in told:
+            raise SweepError(
+                f"Slurm did not say whether it took the jobs ({told}); the same call again asks it"
+            ) from None
+        announced.refused()
+        raise SweepError(f"Slurm refused the job: {told}") from None
     try:
         for watch, job in zip(watches, jobs, strict=True):
             run_dir, attempts = sweep.run_dir(watch.cell), watch.state.attempt
@@ -147,10 +185,12 @@ def _submit_array(
         # A job that nobody knows of would run beside the one that is submitted next.
         array = jobs[0].job_id.partition("_")[0]
         subprocess.run(["scancel", array], check=False)
+        announced.done()
         if isinstance(error, OSError):
             what = f"the number of Slurm job {array}, which was cancelled,"
             raise NotWritableError(sweep.path, what, error) from error
         raise
+    announced.done()
     return [(watch.cell, job.job_id) for watch, job in zip(watches, jobs, strict=True)]
 
 
@@ -161,28 +201,6 @@ def _call(sweep: Sweep, cell: Cell, options: SlurmOptions) -> CellJob:
         grace_s=options.grace_s,
         full_start_s=options.time_s - options.signal_s - 1.5 * EARLY_S,
     )
-
-
-@contextmanager
-def _folder(sweep: Sweep) -> Iterator[Path]:
-    """Make a folder for submitit's files of one array; it goes when Slurm refuses the array."""
-    above = SweepPaths(sweep.path).slurm
-    try:
-        above.mkdir(exist_ok=True)
-        number = 1 + max(
-            (int(name.name) for name in above.iterdir() if name.name.isdecimal()), default=0
-        )
-        folder = above / f"{number:04d}"
-        folder.mkdir()
-    except OSError as error:
-        raise NotWritableError(above, "submitit's files", error) from error
-    try:
-        yield folder.absolute()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            above.rmdir()
-        raise
 
 
 def _executor(sweep: Sweep, folder: Path, options: SlurmOptions) -> Any:
