@@ -262,6 +262,13 @@ else
   wait "$program"
   status=$?
 fi
+# In a partition with a GraceTime Slurm tells the tasks of an srun of a preemption, ends the job
+# later, and requeues none that has ended by then.
+if [ -z "$asked" ]; then
+  case "$(scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null)" in
+    *" JobState=RUNNING "*" PreemptTime="[0-9]*) asked=notice ;;
+  esac
+fi
 [ -n "$asked" ] || exit "$status"
 
 # It may have come to its own end just then: the newest attempt says so.
@@ -270,6 +277,7 @@ events=$(ls -t "$run_dir"/events-*.jsonl 2>/dev/null | head -n 1)
 [ -n "$events" ] || events=$(ls -t "$run_dir"/exec-*.jsonl 2>/dev/null | head -n 1)
 case "$([ -z "$events" ] || tail -n 1 "$events")" in
   *'"status":"finished"'* | *'"status":"failed"'*) exit "$status" ;;
+  "") [ "$asked$status" != notice0 ] || exit 0 ;;
 esac
 if ! scontrol requeue "$job"; then
   echo "job $job: not requeued; to go on: {again}" >&2

@@ -127,7 +127,11 @@ class Liveness:
         if told.word in QUEUED:
             return Status("pending", f"{_in_queue(own, told)}, {_requeued_times(state)}")
         begun = state.newest.begun if state.newest else None
-        return _why_signalled(newest, own, told) if _is_of(told, begun or {}) else None
+        if _is_of(told, begun or {}):
+            return _why_signalled(newest, own, told)
+        if told.is_over:
+            return None
+        return Status("pending", f"Slurm job {own} has started again, the run has not begun")
 
     def _judge_newest(self, state: RunState, events_file: Path | None) -> Status:
         opened = state.newest.opened if state.newest else None

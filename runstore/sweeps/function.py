@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +27,8 @@ from runstore.metrics.values import as_json
 from runstore.run.exits import describe, end_by_exception, end_left_open, stop_left_open
 from runstore.run.stops import Terminated
 from runstore.slurm.jobs import JOBS
-from runstore.slurm.submission import is_job, write_submission
+from runstore.slurm.submission import OWN_JOB_VARIABLE, is_job, write_submission
+from runstore.state.run_state import job_of
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.grids import Params
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
@@ -38,6 +41,7 @@ RETURN_S = 3.0
 """So long a function of another process has, behind the end of its run, to return."""
 _SLURM_JOBS = "submitit.slurm"
 """Whose jobs have numbers of Slurm; those of its local executor have numbers of processes."""
+_TERMINATED = 128 + signal.SIGTERM
 Function = Callable[..., Any]
 """Whatever can be called with the parameters of a cell."""
 
@@ -339,12 +343,16 @@ class CellCall:
 
     def __call__(self) -> Outcome:
         """Call it, in the run of the cell; a job of submitit is requeued when it was preempted."""
-        with putting_off() as preemption:
-            if preemption.handler is not None:
+        with putting_off(self) as preemption:
+            if preemption.is_own:
                 remove_earlier_results()
+                # `runstore cancel` may cancel the job.
+                os.environ[OWN_JOB_VARIABLE] = job_of(os.environ) or ""
             outcome = self._call(preemption)
-        if outcome.is_interrupted:
-            preemption.pass_on()
+            preemption.is_done = not outcome.is_interrupted
+        preemption.pass_on()
+        if isinstance(outcome.error, SystemExit) and outcome.error.code == _TERMINATED:
+            preemption.pass_on_notice()
         return outcome
 
     def checkpoint(self) -> Any:

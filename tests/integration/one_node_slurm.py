@@ -67,6 +67,10 @@ GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=debug Nodes={host} Default=YES MaxTime=1-0 State=UP OverSubscribe=FORCE:4
 PartitionName=gpu Nodes={host} MaxTime=1-0 State=UP OverSubscribe=FORCE:4
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=spare Nodes={host} MaxTime=1-0 State=UP OverSubscribe=FORCE:4 GraceTime=40
+PartitionName=urgent Nodes={host} MaxTime=1-0 State=UP PriorityTier=10
 """
 GPUS = 4
 """Files in the place of devices."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import runstore
 from tests.conftest import WaitUntil, find_tool
 from tests.integration.one_node_slurm import NEEDS_SLURM, Slurm, started
 
@@ -338,6 +339,84 @@ def test_function_is_swept_by_an_executor_of_submitit_and_goes_on_after_preempti
         events = folder / f"runs/function/x={x}/events-0001.jsonl"
         end = json.loads(events.read_text().splitlines()[-1])
         assert (end["status"], end["reason"]) == ("interrupted", reason)
+
+
+SPARE = """
+import time, runstore, submitit
+
+def train(x):
+    with runstore.init(system_interval_s=None) as run:
+        while run.step < 30:
+            run.log({"loss": 1.0}, step=run.step + 1)
+            time.sleep(1 if run.attempt == 1 else 0)
+    return x
+
+executor = submitit.AutoExecutor("submitit", cluster="slurm")
+executor.update_parameters(timeout_min=5, slurm_partition="spare")
+assert runstore.sweep(train, [{"x": 1}], name="function", executor=executor) == [1]
+"""
+
+
+def test_preemption_with_a_grace_time_saves_requeues_and_goes_on(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    """Slurm tells the tasks of a step, and requeues no job that ends at that: a cell of a
+    function, and a command behind srun, of submitit's or in a script."""
+    (folder / "sweeps.py").write_text(SPARE)
+    srun = ("--", "srun", sys.executable, "logs.py", "{x}")
+    for name, options in (("job", ("--slurm", *LIMIT, "partition=spare")), ("own", ())):
+        call = ("sweep", "--name", name, "--grid", "x=1", *(options or ("--plan-only",)), *srun)
+        made = slurm.runstore(*call, cwd=folder)
+        assert made.returncode == 0, made.stderr
+    urgent = ("--partition=urgent", "--exclusive")
+    limit = ("--time", "5", "--signal-seconds", "20", "--partition", "spare")
+    script = slurm.runstore("script", *limit, "own", cwd=folder).stdout
+    (folder / "own.sbatch").write_text(script)
+    slurm.run("sbatch", "own.sbatch", cwd=folder)
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(slurm.tried, sys.executable, "sweeps.py", cwd=folder)
+        cells = [folder / "runs" / name / "x=1" for name in ("job", "own", "function")]
+        for cell in cells:
+            wait_until((cell / "metrics-0001.jsonl").exists, 60, what=f"a row of {cell}")
+        slurm.run("sbatch", *urgent, "--wait", "--wrap=true", cwd=folder)
+        done = sweep.result(timeout=90)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: not slurm.jobs(), 60, what="the end of all jobs")
+    for cell in cells:
+        data = runstore.load(cell)
+        assert (data.status, data.state.attempt) == ("finished", 2), cell
+
+
+RUNNING = """
+import time, runstore, submitit
+
+def train(x):
+    with runstore.init(system_interval_s=None) as run:
+        while True:
+            run.log({"loss": 1.0}, step=run.step + 1)
+            time.sleep(0.2)
+
+executor = submitit.AutoExecutor("submitit", cluster="slurm")
+executor.update_parameters(timeout_min=5)
+runstore.sweep(train, [{"x": 1}], name="running", executor=executor)
+"""
+
+
+def test_function_s_cell_that_runs_is_cancelled_by_its_job(
+    slurm: Slurm, folder: Path, wait_until: WaitUntil
+) -> None:
+    (folder / "sweeps.py").write_text(RUNNING)
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(slurm.tried, sys.executable, "sweeps.py", cwd=folder)
+        row = folder / "runs/running/x=1/metrics-0001.jsonl"
+        wait_until(row.exists, 60, what="a row")
+        stopped = slurm.runstore("cancel", "--yes", "running", cwd=folder)
+        assert "1 running in Slurm: cancelled 1 job" in stopped.stderr
+        done = sweep.result(timeout=90)
+    assert "1 of 1 cells have not finished: x=1 (interrupted: Slurm job" in done.stderr
+    assert listed(slurm, folder)["x=1"]["reason"].startswith("Slurm job ")
+    assert "was cancelled" in listed(slurm, folder)["x=1"]["reason"]
+    assert not slurm.jobs()
 
 
 WAITING = """

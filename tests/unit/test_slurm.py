@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -45,6 +46,7 @@ note("saved")
 sys.exit(143)
 """
 RECORDER = """#!/bin/sh
+case "$*" in *" show job 7") cat shown 2>/dev/null; exit ;; esac
 echo "$(basename "$0") $*" >> log
 exit ${SCONTROL_STATUS:-0}
 """
@@ -158,6 +160,24 @@ def test_cancelled_job_waits_for_its_program_and_is_not_requeued(
     os.killpg(process.pid, signal.SIGTERM)
     assert finish(process) == (143, "job 7: SIGTERM\n")
     assert job.log[1:] == ["asked", "saved"]
+
+
+@pytest.mark.parametrize(
+    ("state", "requeued"), [("RUNNING", True), ("CANCELLED", False), ("RUNNING late", False)]
+)
+def test_program_that_a_notice_of_preemption_has_ended_goes_on_later(
+    job: Job7, wait_until: WaitUntil, state: str, requeued: bool
+) -> None:
+    """Slurm would only requeue a job that is there until its GraceTime is over."""
+    when = "None" if "late" in state else "2026-11-29T15:24:32"
+    told = f"JobId=7 JobState={state.split()[0]} Reason=None PreemptTime={when} SuspendTime=None"
+    (job.folder / "shown").write_text(told)
+    process = job.start(*saving(0))
+    wait_until(lambda: job.log)
+    (program,) = psutil.Process(process.pid).children()
+    program.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 143
+    assert ("scontrol requeue 7" in job.log) == requeued
 
 
 def test_program_that_does_not_end_in_time_is_left_to_slurm(

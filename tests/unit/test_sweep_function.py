@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -256,3 +257,76 @@ def test_what_is_no_cell_or_executor_is_refused() -> None:
     with pytest.raises(SweepError, match=r"expected one with submit\(…\)"):
         runstore.sweep(count, CELLS, executor=3)  # type: ignore[arg-type]
     assert runstore.sweep(count, []) == []
+
+
+# What submitit's job calls; the signal comes when the function has returned.
+JOB = """
+import os, signal, sys
+from pathlib import Path
+import runstore
+from runstore.sweeps.function import CellCall
+from submitit.core.submission import process_job
+from submitit.core.utils import DelayedSubmission
+
+def near():
+    os.kill(os.getpid(), signal.SIGUSR2)
+
+class Kept(dict):
+    "It comes while the cell's result is written."
+    def items(self):
+        near()
+        return super().items()
+
+class Sent:
+    "It comes while submitit writes what the job has returned."
+    def __reduce__(self):
+        near()
+        return (Sent, ())
+
+def train(x, late=False):
+    with open("calls", "a") as file: file.write(f"{x}\\n")
+    with runstore.init(system_interval_s=None) as run:
+        run.log({"loss": 1.0}, step=1)
+    return Sent() if late else Kept(x=x)
+
+class OwnJob:
+    def __call__(self):
+        return runstore.sweep(train, [{"x": 1}, {"x": 2}], name="own")
+    def checkpoint(self):
+        return DelayedSubmission(self)
+
+own = CellCall(train, str(Path("runs/cell").absolute()), {"x": 1, "late": sys.argv[1] == "late"})
+call = DelayedSubmission(OwnJob() if sys.argv[1] == "own" else own)
+call.set_timeout(5, 3)
+call.dump("7_submitted.pkl")
+process_job(".")
+"""
+
+
+@pytest.mark.parametrize(
+    ("job", "calls", "is_requeued"), [("cell", 1, False), ("late", 1, False), ("own", 1, True)]
+)
+def test_signal_at_the_end_of_a_function_starts_its_own_job_no_more_and_is_kept_for_others(
+    here: Path, repo_root: Path, job: str, calls: int, is_requeued: bool
+) -> None:
+    """A job that is for one cell has nothing left to do; that of a user has other cells."""
+    folder = here / "bin"
+    folder.mkdir()
+    scontrol = folder / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho $* >> {here}/asked\n")
+    scontrol.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(repo_root),
+        "SUBMITIT_EXECUTOR": "slurm",
+        "SLURM_JOB_ID": "7",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", JOB, job], env=environment, capture_output=True, text=True
+    )
+    asked = (here / "asked").read_text() if (here / "asked").exists() else ""
+    assert ("requeue 7" in asked) == is_requeued, done.stderr
+    assert len((here / "calls").read_text().splitlines()) == calls
+    assert (here / "7_0_result.pkl").exists() == (not is_requeued), done.stderr
+    assert done.returncode == (255 if is_requeued else 0)

@@ -20,11 +20,13 @@ from typing import Any
 from runstore.console import say
 from runstore.files.checkpoints import read_manifest
 from runstore.files.paths import SweepPaths
+from runstore.slurm.jobs import is_being_preempted
 from runstore.slurm.submission import OWN_JOB_VARIABLE
 from runstore.slurm.variables import job_of
 from runstore.sources.native import NativeReader
 from runstore.sweeps.execute import cell_command
 from runstore.sweeps.plan import load
+from runstore.sweeps.preemption import number_of_submitit
 
 STARTS_WITHOUT_PROGRESS = 3
 LOOK_S = 0.2
@@ -73,8 +75,17 @@ class CellJob:
         # Not Popen.wait(): it holds a lock that the handler of a signal would wait for in vain.
         while self._status is None:
             time.sleep(LOOK_S)
+        self._go_on_later()
         if self._status:
             raise SystemExit(self._status)
+
+    def _go_on_later(self) -> None:
+        """Have the job requeued where its command has ended at Slurm's notice of a preemption.
+
+        The tasks of an srun get it, and we do not.
+        """
+        if not self._is_over() and is_being_preempted(os.environ.get("SLURM_JOB_ID", "")):
+            signal.raise_signal(number_of_submitit())
 
     def checkpoint(self) -> Any:
         """Have the cell save and end, before its time limit or a preemption; called by submitit.
