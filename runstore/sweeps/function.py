@@ -31,8 +31,10 @@ from runstore.slurm.submission import OWN_JOB_VARIABLE, is_job, write_submission
 from runstore.state.run_state import job_of
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.grids import Params
-from runstore.sweeps.plan import Cell, Sweep, key_of, plan, write
+from runstore.sweeps.plan import Cell, Sweep, key_of, plan, submitting, write
 from runstore.sweeps.preemption import Preemption, putting_off, remove_earlier_results
+from runstore.sweeps.slurm.announced import adopt, announce
+from runstore.sweeps.slurm.calls import hand_over_call, paths_of, scripts_of
 
 LOOK_S = 2.0
 RESULT_S = 60.0
@@ -185,33 +187,81 @@ class _Calls:
         return task.action.is_start and task.cell.id not in self._called
 
     def _run(self, cells: Sequence[Cell]) -> None:
-        calls = [
-            CellCall(self._fn, str(self._sweep.run_dir(cell).absolute()), self._params[cell.id])
-            for cell in cells
-        ]
-        self._called.update(cell.id for cell in cells)
         if self._executor is None:
-            for cell, call in zip(cells, calls, strict=True):
-                outcome = call()
+            self._called.update(cell.id for cell in cells)
+            for cell in cells:
+                outcome = self._call_of(cell)()
                 self._take(cell, outcome)
                 if outcome.is_interrupted and outcome.error is not None:
                     raise outcome.error
             return
-        attempts = [newest_attempt(self._sweep.run_dir(cell)) for cell in cells]
-        handles = _submitted(self._executor, calls)
-        self._handles.update(zip((cell.id for cell in cells), handles, strict=True))
-        for cell, handle, number in zip(cells, handles, attempts, strict=True):
-            _note_job(self._sweep.run_dir(cell), handle, number)
+        handles = self._submit(self._executor, cells)
         try:
-            for cell, handle in zip(cells, handles, strict=True):
+            for cell, handle in handles:
                 self._take(cell, _outcome_of(handle))
         except BaseException:
-            for handle in handles:
+            for _, handle in handles:
                 handle.cancel()
             # A thread cannot be cancelled, and Ctrl-C reaches the main one alone.
-            for call in calls:
-                stop_left_open(Path(call.run_dir), "stopped with the sweep")
+            for cell, _ in handles:
+                stop_left_open(Path(self._call_of(cell).run_dir), "stopped with the sweep")
             raise
+
+    def _call_of(self, cell: Cell) -> CellCall:
+        run_dir = self._sweep.run_dir(cell).absolute()
+        return CellCall(self._fn, str(run_dir), self._params.get(cell.id, cell.params))
+
+    def _submit(self, executor: Executor, cells: Sequence[Cell]) -> list[tuple[Cell, Any]]:
+        """Hand cells over; return what tells how each is."""
+        slurm = _of_slurm(executor)
+        if slurm is None or not cells:
+            handles = _submitted(executor, [self._call_of(cell) for cell in cells])
+            self._called.update(cell.id for cell in cells)
+        else:
+            with submitting(self._sweep):
+                self._adopt(slurm)
+                tasks = self._look(cells, retry=True)
+                # Those that another call, or one that was killed, has submitted are waited for.
+                cells = [task.cell for task in tasks if task.action.is_start]
+                self._called.update(cell.id for cell in cells)
+                handles = self._submit_to_slurm(executor, slurm, cells)
+        submitted = list(zip(cells, handles, strict=True))
+        self._handles.update((cell.id, handle) for cell, handle in submitted)
+        return submitted
+
+    def _submit_to_slurm(self, executor: Executor, slurm: Any, cells: Sequence[Cell]) -> list[Any]:
+        if not cells:
+            return []
+        attempts = [(cell.id, newest_attempt(self._sweep.run_dir(cell))) for cell in cells]
+        announced = announce(self._sweep, attempts, scripts_of(slurm.folder))
+        try:
+            handles = _submitted(executor, [self._call_of(cell) for cell in cells])
+        except Exception as error:
+            # sbatch may have given up on a Slurm that has taken the jobs.
+            if "timed out" not in str(error):
+                announced.refused()
+            raise
+        for cell, handle, (_, number) in zip(cells, handles, attempts, strict=True):
+            _note_job(self._sweep.run_dir(cell), handle, number)
+        announced.done()
+        return handles
+
+    def _adopt(self, slurm: Any) -> None:
+        """Put jobs on record whose caller was killed before it could do that."""
+
+        def place(folder: Path) -> Path:
+            return Path(slurm.folder) if "%" in str(slurm.folder) else folder
+
+        def hand_over(cell_id: str, folder: Path, job: str) -> None:
+            limit, timeouts = slurm.parameters.get("time", 5), slurm.max_num_timeout
+            call = self._call_of(self._sweep.cell(cell_id))
+            hand_over_call(call, place(folder), job, limit, timeouts)
+
+        count = adopt(
+            self._sweep, lambda folder, job: paths_of(place(folder), job).stderr, hand_over
+        )
+        if count:
+            say(f"runstore: {count:,} jobs found in Slurm of an earlier call, which was killed")
 
     def _take(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -248,6 +298,12 @@ class _Calls:
             cause = next(iter(errors.values()), None)
             raise UnfinishedCellsError(self._sweep.path, values, self._reasons, errors) from cause
         return values
+
+
+def _of_slurm(executor: Executor) -> Any:
+    """Return submitit's executor of Slurm that an executor is, or has inside; None for others."""
+    inner = getattr(executor, "_executor", executor)
+    return inner if type(inner).__module__.startswith(_SLURM_JOBS) else None
 
 
 def _submitted(executor: Executor, calls: Sequence[CellCall]) -> list[Any]:

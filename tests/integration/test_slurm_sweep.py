@@ -82,6 +82,16 @@ def job_of(run: dict[str, Any]) -> str:
     return str(run["slurm"]["job"])
 
 
+def sbatch_that_kills(folder: Path) -> Path:
+    """Return a folder for PATH whose sbatch submits, and then kills who has called it."""
+    programs = folder / "bin"
+    programs.mkdir()
+    sbatch = programs / "sbatch"
+    sbatch.write_text(f'#!/bin/sh\n"{find_tool("sbatch")}" "$@"\nkill -KILL $PPID\n')
+    sbatch.chmod(0o755)
+    return programs
+
+
 def test_array_whose_cells_are_requeued_cancelled_and_out_of_time(
     slurm: Slurm, folder: Path, wait_until: WaitUntil
 ) -> None:
@@ -183,12 +193,7 @@ def test_array_of_a_caller_that_was_killed_behind_sbatch_is_adopted(
     slurm: Slurm, folder: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
     """One in the queue, and one that Slurm has started: neither is submitted twice."""
-    programs = folder / "bin"
-    programs.mkdir()
-    sbatch = programs / "sbatch"
-    real = find_tool("sbatch")
-    sbatch.write_text(f'#!/bin/sh\n"{real}" "$@"\nkill -KILL $PPID\nsleep 5\n')
-    sbatch.chmod(0o755)
+    killer = sbatch_that_kills(folder)
 
     def call(*options: str) -> subprocess.CompletedProcess[str]:
         name = "waits" if options else "starts"
@@ -196,7 +201,7 @@ def test_array_of_a_caller_that_was_killed_behind_sbatch_is_adopted(
         return slurm.runstore(*cells, "--", "sh", "-c", f"echo run >> {name}-{{x}}", cwd=folder)
 
     with monkeypatch.context() as patch:
-        patch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        patch.setenv("PATH", f"{killer}:{os.environ['PATH']}")
         assert call("begin=now+1hour").returncode == -signal.SIGKILL
         assert call().returncode == -signal.SIGKILL
     assert {run["status"] for run in listed(slurm, folder).values()} == {"planned"}
@@ -400,6 +405,28 @@ executor = submitit.AutoExecutor("submitit", cluster="slurm")
 executor.update_parameters(timeout_min=5)
 runstore.sweep(train, [{"x": 1}], name="running", executor=executor)
 """
+
+
+def test_function_s_jobs_of_a_caller_that_was_killed_behind_sbatch_are_adopted(
+    slurm: Slurm, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import runstore, submitit
+executor = submitit.AutoExecutor("submitit", cluster="slurm")
+executor.update_parameters(timeout_min=5)
+print(runstore.sweep(lambda x: open("ran", "a").write("."), runstore.grid(x=[1, 2]), name="killed",
+                     executor=executor))
+"""
+    (folder / "sweeps.py").write_text(code)
+    killer = sbatch_that_kills(folder)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{killer}:{os.environ['PATH']}")
+        assert slurm.tried(sys.executable, "sweeps.py", cwd=folder).returncode == -signal.SIGKILL
+    again = slurm.tried(sys.executable, "sweeps.py", cwd=folder)
+    assert "2 jobs found in Slurm of an earlier call, which was killed" in again.stderr
+    assert again.stdout == "[1, 1]\n"
+    assert (folder / "ran").read_text() == ".."
+    assert not (folder / "runs/killed/slurm").exists()
 
 
 def test_function_s_cell_that_runs_is_cancelled_by_its_job(

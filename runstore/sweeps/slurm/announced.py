@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runstore.errors import NotWritableError
+from runstore.errors import NotWritableError, SweepError
 from runstore.files.atomic import write_document
 from runstore.files.limits import DOCUMENT_BYTES
 from runstore.files.paths import SweepPaths
 from runstore.files.records import RecordError, decode_document
 from runstore.files.regular import read_regular
 from runstore.launch.run_document import document_bytes
-from runstore.slurm.jobs import jobs_of_scripts
+from runstore.slurm.jobs import SlurmSilentError, jobs_of_scripts
 from runstore.slurm.submission import submission_of, write_submission
 from runstore.sweeps.plan import Sweep
 
@@ -141,9 +141,9 @@ def adopt(
         hand_over: writes what a cell's job is to call, if that caller had not come to it.
 
     Raises:
-        SlurmSilentError: Slurm gives no answer, so it is not known what it has.
+        SweepError: Slurm gives no answer, so it is not known what it has; or the `array.json` names
+            a cell that the sweep has not.
         NotWritableError: what it has cannot be put on record.
-        SweepError: the `array.json` names a cell that the sweep has not.
     """
     count = 0
     for path in sorted(SweepPaths(sweep.path).slurm.glob(f"*/{_NAME}")):
@@ -153,7 +153,10 @@ def adopt(
         if not announced.new_scripts:
             announced.refused()
             continue
-        jobs = announced.jobs()
+        try:
+            jobs = announced.jobs()
+        except SlurmSilentError as error:
+            raise not_known(sweep, error) from None
         try:
             for (cell_id, attempts), job in announced.with_jobs(jobs):
                 # It is in a file, and is made into a path.
@@ -170,6 +173,14 @@ def adopt(
         announced.done()
         count += len(jobs)
     return count
+
+
+def not_known(sweep: Sweep, error: SlurmSilentError) -> SweepError:
+    """Return why nothing is submitted while Slurm gives no answer."""
+    return SweepError(
+        f"{error}, so it is not known which cells of {sweep.path} it has; nothing was submitted: "
+        "try again later"
+    )
 
 
 def _scripts(folder: Path) -> frozenset[str]:

@@ -14,6 +14,13 @@ def paths_of(folder: Path, job: str) -> Any:
     return JobPaths(folder, job, 0)
 
 
+def scripts_of(folder: str | Path) -> Path:
+    """Return where an executor with this folder, which may have numbers of jobs, has scripts."""
+    from submitit.core.utils import JobPaths
+
+    return Path(JobPaths.get_first_id_independent_folder(folder))
+
+
 def hand_over_call(
     call: Callable[[], Any], folder: Path, job: str, timeout_min: int, timeouts: int
 ) -> None:
@@ -38,6 +45,7 @@ def hand_over_call(
         return
     delayed = DelayedSubmission(call)
     delayed.set_timeout(timeout_min, timeouts)
+    path.parent.mkdir(parents=True, exist_ok=True)
     unready = path.with_name(f"{path.name}.unready")
     delayed.dump(unready)
     unready.rename(path)

@@ -18,7 +18,7 @@ from runstore.slurm.script import EARLY_S
 from runstore.slurm.submission import OWN_JOB_VARIABLE, write_submission
 from runstore.sweeps.cells import Action, CellWatch, Task
 from runstore.sweeps.plan import Cell, Sweep, submitting
-from runstore.sweeps.slurm.announced import adopt, announce
+from runstore.sweeps.slurm.announced import adopt, announce, not_known
 from runstore.sweeps.slurm.calls import hand_over_call, paths_of
 from runstore.sweeps.slurm.job import CellJob
 from runstore.sweeps.slurm.options import SlurmOptions
@@ -97,17 +97,7 @@ def _adopted(sweep: Sweep, options: SlurmOptions) -> int:
         call = _call(sweep, sweep.cell(cell_id), options)
         hand_over_call(call, folder, job, options.time_min, requeues)
 
-    try:
-        return adopt(sweep, lambda folder, job: paths_of(folder, job).stdout, hand_over)
-    except SlurmSilentError as error:
-        raise _not_known(sweep, error) from None
-
-
-def _not_known(sweep: Sweep, error: SlurmSilentError) -> SweepError:
-    return SweepError(
-        f"{error}, so it is not known which cells of {sweep.path} it has; nothing was submitted: "
-        "try again later"
-    )
+    return adopt(sweep, lambda folder, job: paths_of(folder, job).stdout, hand_over)
 
 
 def _lost_job(watch: CellWatch) -> str | None:
@@ -135,7 +125,7 @@ def _look(sweep: Sweep, *, retry: bool) -> tuple[list[CellWatch], list[Task]]:
     try:
         known = look_up(sorted(jobs))
     except SlurmSilentError as error:
-        raise _not_known(sweep, error) from None
+        raise not_known(sweep, error) from None
     JOBS.learn(known)
     for watch in watches:
         watch.reader.judge()
