@@ -24,6 +24,7 @@ from runstore.sources.glances import glanced
 from runstore.sources.silent import is_silent
 from runstore.state.job_facts import job_facts
 from runstore.state.run_state import RunState
+from runstore.sweeps.find import sweep_dir
 from runstore.tables.pool import Packed, Pool
 from runstore.text import printable
 
@@ -38,6 +39,7 @@ MANUAL = Manual(
     examples={
         "The runs below ./runs": "runstore ls",
         "Those that crashed": "runstore ls --filter status:crashed",
+        "The cells of a sweep": "runstore ls digits",
         "The best": "runstore ls --json | jq -r 'max_by(.last[\"val/accuracy\"]) | .id'",
     },
     statuses={"0": "listed, also when there are none", "1": "ROOT is not there, or cannot be read"},
@@ -53,7 +55,7 @@ MANUAL = Manual(
 @map_option
 @json_option
 def command(where: Path | None, root: Path, query: Query, as_json: bool) -> None:
-    """List the runs below ROOT (default: --root), newest first.
+    """List the runs below ROOT (default: --root), newest first; or those of a sweep, by its name.
 
     Folders are searched, runs are not. A line has the run's status, its position, the newest values
     of the metrics that people look at first, its best epoch, and why it ended as it did; on a
@@ -61,7 +63,7 @@ def command(where: Path | None, root: Path, query: Query, as_json: bool) -> None
 
     --json prints one array with an object for each run, all metrics and parameters included.
     """
-    directory = where or root
+    directory = _directory(where, root)
     refs = discover([directory], watched)
     # The table is printed behind the last run, the array run by run.
     readers = watched(glanced(refs), "reading runs", len(refs), prints=as_json)
@@ -72,6 +74,15 @@ def command(where: Path | None, root: Path, query: Query, as_json: bool) -> None
         print_lines(_lines(states, directory))
     else:
         say(f"no runs in {directory} yet; looked for {looked_for()}{unread(directory)}")
+
+
+def _directory(where: Path | None, root: Path) -> Path:
+    """Return the directory that is meant: a path as it is typed, or the name of a sweep."""
+    if where is None:
+        return root
+    # Of a name alone: a longer path may be on a file system that is silent.
+    is_name = where.name == str(where) and not where.is_dir()
+    return (sweep_dir(where.name, root) if is_name else None) or where
 
 
 class _Listed(NamedTuple):

@@ -245,3 +245,20 @@ def test_tab_offers_options_and_leaves_names_to_the_user() -> None:
     context = sweep_command.make_context("sweep", [], resilient_parsing=True)
     offered = {item.value for item in sweep_command.shell_complete(context, "--")}
     assert {"--grid", "--zip", "--file", "--search", "--jobs", "--retry"} <= offered
+
+
+def test_ls_takes_a_sweep_by_its_name_and_a_directory_as_it_is_typed(here: Path) -> None:
+    assert sweep("--name", "grid", "--grid", "x=1,2", "--plan-only", "--", "true").returncode == 0
+
+    def listed(*words: str) -> list[str]:
+        told = subprocess.run([*RUNSTORE, "ls", "--json", *words], capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        return sorted(run["id"] for run in json.loads(told.stdout))
+
+    assert listed("grid") == listed("runs/grid") == ["x=1", "x=2"]
+    assert listed("grid", "--root", "runs") == ["x=1", "x=2"]
+    (here / "grid").mkdir()
+    assert listed("grid") == []
+    absent = subprocess.run([*RUNSTORE, "ls", "other"], capture_output=True, text=True)
+    assert absent.returncode == 1
+    assert len(absent.stderr.splitlines()) == 1
