@@ -74,7 +74,7 @@ def _why(states: Sequence[RunState], judged: Sequence[Cancellable | str]) -> str
     if len(judged) == 1:
         return str(judged[0])
     words = [state.status.word for state in states]
-    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    return ", ".join(f"{words.count(word):,} {word}" for word in dict.fromkeys(words))
 
 
 def _in_words(targets: Sequence[Cancellable]) -> str:
@@ -83,7 +83,7 @@ def _in_words(targets: Sequence[Cancellable]) -> str:
         "running in Slurm": sum(run.job is not None and not run.is_pending for run in targets),
         "running": sum(run.job is None for run in targets),
     }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def _is_agreed(told: str) -> bool:
@@ -95,6 +95,6 @@ def _is_agreed(told: str) -> bool:
 def _done(targets: Sequence[Cancellable]) -> str:
     jobs = sum(run.job is not None for run in targets)
     asked = len(targets) - jobs
-    cancelled = f"cancelled {jobs} job{'' if jobs == 1 else 's'}" if jobs else ""
-    stopped = f"asked {asked} run{'' if asked == 1 else 's'} to stop" if asked else ""
+    cancelled = f"cancelled {jobs:,} job{'' if jobs == 1 else 's'}" if jobs else ""
+    stopped = f"asked {asked:,} run{'' if asked == 1 else 's'} to stop" if asked else ""
     return ", ".join(filter(None, (cancelled, stopped)))

@@ -249,7 +249,7 @@ def test_partition_that_slurm_refuses_is_one_line_and_loses_nothing(
     ]
     refused = slurm.runstore(*call, cwd=folder)
     assert refused.returncode == 1
-    (line,) = [line for line in refused.stderr.splitlines() if "refused" in line]
+    (line,) = refused.stderr.splitlines()
     assert line == (
         "runstore: Slurm refused the job: invalid partition specified: none; "
         "Invalid partition name specified"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,8 +159,11 @@ def _submit_array(
 ) -> list[tuple[Cell, str]]:
     announced = announce(sweep, [(watch.cell.id, watch.state.attempt) for watch in watches])
     executor = _executor(sweep, announced.scripts, options)
+    calls = [_call(sweep, watch.cell, options) for watch in watches]
     try:
-        jobs = executor.submit_array([_call(sweep, watch.cell, options) for watch in watches])
+        # submitit prints what sbatch complains of, which is told once below.
+        with redirect_stderr(io.StringIO()):
+            jobs = executor.submit_array(calls)
     except (RuntimeError, OSError) as error:
         told = _in_one_line(error)
         if "timed out" in told:
