@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from runstore.cli.manual import Manual, ManualCommand
+from runstore.cli.output import say
 from runstore.completion.parameters import COMMAND_WORD, DIRECTORY
 from runstore.errors import RunStoreError
 from runstore.slurm.script import Job, batch_script
 from runstore.sweeps.find import sweep_dir
 from runstore.sweeps.plan import load
-from runstore.sweeps.slurm.script import script_of
+from runstore.sweeps.slurm.script import pieces_of, script_of
 
 HAS_DASHES = "runstore.cli.script.has_dashes"
 
@@ -137,7 +138,16 @@ def _sweep(command_line: Sequence[str], root: Path) -> Path | None:
 
 def _script_of(directory: Path, job: Job, parallel: int | None) -> str:
     sweep = load(directory)
+    pieces = pieces_of(sweep)
+    is_whole = job.array is None
     if parallel is not None:
-        array = job.array or f"0-{len(sweep.cells) - 1}"
+        array = job.array or f"0-{pieces.length - 1}"
         job = replace(job, array=f"{array.partition('%')[0]}%{parallel}")
-    return script_of(sweep, job)
+    script = script_of(sweep, job, pieces)
+    if is_whole and not pieces.is_one:
+        each = f", each with {parallel} at a time" if parallel else ""
+        say(
+            f"{len(sweep.cells):,} cells are more than an array may have; as several{each}: "
+            f"{pieces.submitted('SCRIPT')}"
+        )
+    return script

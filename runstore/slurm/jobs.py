@@ -70,6 +70,21 @@ class JobState:
         return self.word not in QUEUED | ON_A_NODE | HALTED
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """A task of an array that somebody has submitted."""
+
+    job: str
+    """`123_4`."""
+    word: int
+    """The number behind the script's name; 0 without one."""
+
+    @property
+    def index(self) -> int:
+        """The task's, in its array."""
+        return int(self.job.rpartition("_")[2])
+
+
 class SlurmJobs:
     """Remembers which jobs somebody wants to know about, and what was last said of them.
 
@@ -209,6 +224,23 @@ def jobs_of_scripts(scripts: Sequence[Path], user: int) -> dict[int, str]:
     return found
 
 
+def jobs_of_comment(comment: str, user: int) -> list[QueuedTask]:
+    """Return the jobs of a user that wait or run and have a comment.
+
+    Raises:
+        SlurmSilentError: Slurm gives no answer.
+    """
+    options = ["--noheader", "--array", f"--user={user}"]
+    told = _answer(["squeue", *options, "--format=%F_%K|%k|%o"])
+    found = []
+    for line in told.splitlines():
+        task, its, script = (*line.split("|", 2), "", "")[:3]
+        if its == comment and is_job(task):
+            last = script.rpartition(" ")[2]
+            found.append(QueuedTask(task, int(last) if re.fullmatch("[0-9]{1,9}", last) else 0))
+    return found
+
+
 def is_being_preempted(job: str) -> bool:
     """Tell whether a job runs that Slurm has told to make room, and will end and requeue later.
 
@@ -219,6 +251,14 @@ def is_being_preempted(job: str) -> bool:
         _output(["scontrol", "--oneliner", "show", "job", job]) if is_job(job) else ("", False)
     )
     return " JobState=RUNNING " in told and re.search(r" PreemptTime=[0-9]", told) is not None
+
+
+def longest_array() -> int | None:
+    """Return how many tasks an array may have here; None where there is no Slurm to tell."""
+    told, _ = _output(["scontrol", "show", "config"])
+    match = re.search(r"^MaxArraySize\s*=\s*([0-9]{1,9})$", told, re.MULTILINE)
+    # It is one more than the greatest index.
+    return max(1, int(match[1])) if match else None
 
 
 def _answer(command: Sequence[str]) -> str:

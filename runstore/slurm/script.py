@@ -6,6 +6,9 @@ because its reader is the one who will change it.
 
 from __future__ import annotations
 
+import hashlib
+import math
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,6 +18,7 @@ from pathlib import Path
 from runstore.errors import RunStoreError
 from runstore.files.paths import slugify
 
+COMMENT_DIGITS = 12
 REQUEUE_S = 15
 """What is left between the program's end and the time limit, to ask for the requeue."""
 EARLY_S = 60
@@ -37,6 +41,7 @@ class Job:
     cpus: str | None = None
     memory: str | None = None
     array: str | None = None
+    comment: str | None = None
     root: str = "runs"
     signal_s: int = 120
     """Seconds before the time limit at which the program is asked to save and end."""
@@ -53,8 +58,37 @@ def batch_script(command: Sequence[str], job: Job) -> str:
     return _script(command, shlex.join(command), job, run, "each job is a run.", _AGAIN)
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The arrays that a number of tasks is cut into, all of one length but for the last."""
+
+    tasks: int
+    length: int
+
+    @classmethod
+    def of(cls, tasks: int, at_most: int) -> Pieces:
+        """Cut evenly, so that no more tasks than there are arrays have nothing to do."""
+        count = max(1, math.ceil(tasks / at_most))
+        return cls(tasks, math.ceil(tasks / count))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one array takes all."""
+        return self.length >= self.tasks
+
+    def submitted(self, script: str) -> str:
+        """Return the line of a shell that submits all arrays."""
+        firsts = f"seq 0 {self.length} {self.tasks - 1}"
+        return f"for first in $({firsts}); do sbatch {script} $first; done"
+
+
 def sweep_script(
-    sweep_dir: Path, cells: Sequence[str], command: Sequence[str], runner: str, job: Job
+    sweep_dir: Path,
+    cells: Sequence[str],
+    command: Sequence[str],
+    runner: str,
+    job: Job,
+    pieces: Pieces,
 ) -> str:
     """Return the script of an array whose tasks run the cells of a sweep.
 
@@ -64,20 +98,31 @@ def sweep_script(
         command: the sweep's, with or without placeholders.
         runner: what runs the cell `$cell` of the directory `$sweep`, as the shell takes it.
         job: what to ask Slurm for; without `array`, all cells are asked for.
+        pieces: the arrays that these are.
 
     Raises:
         RunStoreError: as for `batch_script`.
     """
     run = _RUN_OF_CELL.format(
+        pieces="" if pieces.is_one else _SEVERAL.format(line=pieces.submitted("SCRIPT")),
         sweep=shlex.quote(str(sweep_dir.absolute())),
         cells="\n".join(f"  {shlex.quote(cell)}" for cell in cells),
         count=f"{len(cells):,}",
         last=len(cells) - 1,
+        # The last array may be longer than what is left.
+        status=1 if pieces.is_one else 0,
     )
     name = sweep_dir.name if job.name is None else job.name
-    array = f"0-{len(cells) - 1}" if job.array is None else job.array
+    array = f"0-{pieces.length - 1}" if job.array is None else job.array
     what = "each task is a cell."
-    return _script(command, runner, replace(job, name=name, array=array), run, what, _AGAIN_CELL)
+    job = replace(job, name=name, array=array, comment=comment_of(sweep_dir))
+    return _script(command, runner, job, run, what, _AGAIN_CELL)
+
+
+def comment_of(sweep_dir: Path) -> str:
+    """Return what the jobs of a sweep's script are known by in the queue."""
+    digest = hashlib.sha256(os.fsencode(sweep_dir.absolute())).hexdigest()
+    return f"runstore-{digest[:COMMENT_DIGITS]}"
 
 
 def _script(command: Sequence[str], line: str, job: Job, run: str, what: str, again: str) -> str:
@@ -110,6 +155,7 @@ def _directives(command: Sequence[str], job: Job) -> list[str]:
         "gpus": job.gpus,
         "cpus-per-task": job.cpus,
         "mem": job.memory,
+        "comment": job.comment,
     }
     return [f"--{key}={_whole(key, value)}" for key, value in options.items() if value is not None]
 
@@ -196,16 +242,22 @@ _RUN_OF_JOB = """\
 run_dir={root}/slurm-"$job"
 export RUNSTORE_RUN="$run_dir\""""
 
+_SEVERAL = """\
+# No array of this cluster has a task for each cell. Behind the script's name stands the number of
+# the first cell: {line}
+"""
+
 _RUN_OF_CELL = """\
-# Each task runs one cell of the sweep. One that has finished ends at once.
+{pieces}# Each task runs one cell of the sweep. One that has finished ends at once.
 sweep={sweep}
 cells=(
 {cells}
 )
-cell="${{cells[${{SLURM_ARRAY_TASK_ID:?submit this script with --array}}]}}"
+task=$((${{1:-0}} + ${{SLURM_ARRAY_TASK_ID:?submit this script with --array}}))
+cell="${{cells[$task]:-}}"
 if [ -z "$cell" ]; then
   echo "job $job: the sweep has {count} cells, the tasks are 0 to {last}" >&2
-  exit 1
+  exit {status}
 fi
 run_dir="$sweep/$cell\""""
 

@@ -70,8 +70,14 @@ def is_job(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _JOB.fullmatch(text) is not None
 
 
-def write_submission(run_dir: Path, job: str, *, attempts: int, log: Path) -> None:
+def write_submission(run_dir: Path, job: str, *, attempts: int, log: Path | None) -> None:
     """Put on record that a job was submitted which begins the run's next attempt.
+
+    Args:
+        run_dir: the run's directory.
+        job: the job.
+        attempts: how many the run has.
+        log: what the job prints goes there; None where that is not known.
 
     Raises:
         OSError: the directory takes no file.
@@ -81,7 +87,7 @@ def write_submission(run_dir: Path, job: str, *, attempts: int, log: Path) -> No
         "attempts": attempts,
         "inode": run_dir.stat().st_ino,
         "time": time.time(),
-        "log": str(log),
+        **({"log": str(log)} if log else {}),
     }
     write_document(RunPaths(run_dir).submission, encode(document))
 

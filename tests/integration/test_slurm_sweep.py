@@ -266,6 +266,15 @@ def test_script_of_a_sweep_runs_its_cells_and_resumes_them(
     assert made.returncode == 0, made.stderr
     script = slurm.runstore("script", "--time", "5", "--signal-seconds", "20", "own", cwd=folder)
     (folder / "own.sbatch").write_text(script.stdout)
+    waits = slurm.run("sbatch", "--parsable", "--begin=now+1hour", "own.sbatch", cwd=folder)
+    knows = slurm.runstore(
+        *("sweep", "--name", "own", "--grid", "x=1,2", "--slurm", *LIMIT),
+        *("--", sys.executable, "logs.py", "{x}"),
+        cwd=folder,
+    )
+    assert "2 wait or run already" in knows.stderr
+    assert job_of(listed(slurm, folder)["x=2"]) == f"{waits}_1"
+    slurm.runstore("cancel", "--yes", "own", cwd=folder)
     job = slurm.run("sbatch", "--parsable", "own.sbatch", cwd=folder)
     rows = [folder / "runs" / "own" / f"x={x}" / "metrics-0001.jsonl" for x in (1, 2)]
     wait_until(lambda: all(path.exists() for path in rows), 60, what="rows of both cells")

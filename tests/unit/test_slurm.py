@@ -419,6 +419,29 @@ def test_array_has_a_task_for_each_cell(sweep: Sweep) -> None:
     assert "#SBATCH --array=1%2\n" in printed("--array", "1", "--parallel", "2", "my-grid")
 
 
+def test_sweep_of_more_cells_than_an_array_takes_is_several(
+    sweep: Sweep, job: Job7, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one script; the last task of the last array has no cell, which is no failure."""
+    (job.folder / "bin" / "scontrol").write_text("#!/bin/sh\necho 'MaxArraySize            = 2'\n")
+    monkeypatch.setenv("PATH", f"{job.folder / 'bin'}:{os.environ['PATH']}")
+    result = CliRunner().invoke(cli, ["script", "--parallel", "1", "my-grid"])
+    line = "for first in $(seq 0 2 2); do sbatch SCRIPT $first; done"
+    assert result.stderr == (
+        "runstore: 3 cells are more than an array may have; as several, each with 1 at a time: "
+        f"{line}\n"
+    )
+    assert f"# the first cell: {line}\n" in result.stdout
+    assert "#SBATCH --array=0-1%1\n" in result.stdout
+    (job.folder / "grid.sbatch").write_text(result.stdout)
+    script = ["bash", str(job.folder / "grid.sbatch"), "2"]
+    for task in ("0", "1"):
+        array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": task}
+        subprocess.run(script, env={**job._environment, **array}, check=True)
+    ran = [(sweep.run_dir(cell) / "output.log").exists() for cell in sweep.cells]
+    assert ran == [False, False, True]
+
+
 def test_what_stands_behind_two_dashes_is_a_command(sweep: Sweep) -> None:
     assert "\nmy-grid &\n" in printed("--", "my-grid")
 

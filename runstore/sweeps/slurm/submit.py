@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runstore.errors import MissingPackageError, NotWritableError, SweepError
-from runstore.slurm.jobs import JOBS, JobState, SlurmSilentError, look_up
+from runstore.slurm.jobs import JOBS, JobState, SlurmSilentError, longest_array, look_up
 from runstore.slurm.script import EARLY_S
 from runstore.slurm.submission import OWN_JOB_VARIABLE, write_submission
 from runstore.sweeps.cells import Action, CellWatch, Task
@@ -24,9 +24,10 @@ from runstore.sweeps.slurm.announced import adopt, announce, not_known
 from runstore.sweeps.slurm.calls import hand_over_call, paths_of
 from runstore.sweeps.slurm.job import CellJob
 from runstore.sweeps.slurm.options import SlurmOptions
+from runstore.sweeps.slurm.script import note_submitted
 
 ARRAY_AT_MOST = 1000
-"""Tasks of an array; by default Slurm's MaxArraySize admits indexes up to 1,000."""
+"""Tasks of an array, also where the cluster takes longer ones: each is a file of submitit's."""
 UNLIMITED = 1_000_000
 """Time limits that a job may come to: submitit's own default is 3."""
 
@@ -80,15 +81,31 @@ def submit(sweep: Sweep, options: SlurmOptions, *, retry: bool = False) -> Submi
     with submitting(sweep):
         adopted = _adopted(sweep, options)
         watches, tasks = _look(sweep, retry=retry)
-        missing = [
-            watch for watch, task in zip(watches, tasks, strict=True) if task.action.is_start
-        ]
+        missing = _missing(watches, tasks)
+        if missing and _by_script(sweep, missing):
+            watches, tasks = _look(sweep, retry=retry)
+            missing = _missing(watches, tasks)
         lost = [job for watch in missing if (job := _lost_job(watch)) is not None]
         jobs: list[tuple[Cell, str]] = []
-        for start in range(0, len(missing), ARRAY_AT_MOST):
-            jobs += _submit_array(sweep, missing[start : start + ARRAY_AT_MOST], options)
+        length = min(ARRAY_AT_MOST, (longest_array() if missing else None) or ARRAY_AT_MOST)
+        for start in range(0, len(missing), length):
+            jobs += _submit_array(sweep, missing[start : start + length], options)
     others = tuple(task for task in tasks if not task.action.is_start)
     return Submitted(tuple(jobs), others, tuple(lost), adopted)
+
+
+def _missing(watches: Sequence[CellWatch], tasks: Sequence[Task]) -> list[CellWatch]:
+    return [watch for watch, task in zip(watches, tasks, strict=True) if task.action.is_start]
+
+
+def _by_script(sweep: Sweep, missing: Sequence[CellWatch]) -> int:
+    """Put jobs of the sweep's own script on record; return of how many cells."""
+    try:
+        return note_submitted(sweep, {watch.cell.id: watch.state for watch in missing})
+    except SlurmSilentError as error:
+        raise not_known(sweep, error) from None
+    except OSError as error:
+        raise NotWritableError(sweep.path, "the numbers of Slurm's jobs", error) from error
 
 
 def _adopted(sweep: Sweep, options: SlurmOptions) -> int:
