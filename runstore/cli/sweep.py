@@ -221,7 +221,7 @@ def _run_here(
     sweep = write(sweep)
     search = Search(sweep, tasks, trials) if sweep.search and trials else None
     total = max(len(tasks), trials or 0)
-    display = Display(total)
+    display = Display(total, sweep.path)
     pool = Pool(sweep, tasks, places, display, retry=retry, supply=search, total=total)
     with drawn(display.line):
         signal = pool.run()

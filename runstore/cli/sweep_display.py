@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from runstore.cli.output import say, table
 from runstore.cli.progress import strip
@@ -82,8 +83,9 @@ def in_places(places: Sequence[Slot]) -> str:
 class Display:
     """Says what happens, line by line, and knows the line that is drawn below."""
 
-    def __init__(self, total: int) -> None:
-        """Know of `total` cells."""
+    def __init__(self, total: int, sweep_dir: Path) -> None:
+        """Know of `total` cells in a directory."""
+        self._path = sweep_dir
         self._standing = Standing(total, 0, 0, 0, 0, None)
 
     def started(self, cell: Cell, slot: Slot) -> None:
@@ -93,6 +95,11 @@ class Display:
     def waits(self, task: Task) -> None:
         """Say that a cell is alive elsewhere."""
         say(f"{task.cell.id} is {task.why}; waiting for it")
+
+    def stalls(self, task: Task) -> None:
+        """Say that a cell gets on no more, and how it can be ended."""
+        where = shell_word(self._path / task.cell.id)
+        say(f"{task.cell.id} is {task.why}; to end it: runstore cancel {where}")
 
     def ended(self, ended: Ended) -> None:
         """Say how a cell has ended."""
@@ -126,9 +133,19 @@ class Display:
             f"{now.running} running",
             f"{now.waited} waited for" if now.waited else "",
             f"{now.ended} not finished" if now.ended else "",
+            _stalled(now.stalled),
             f"{duration(now.left_s)} left" if now.left_s is not None else "",
         ]
         return "  ".join(filter(None, parts))
+
+
+def _stalled(cells: Sequence[tuple[str, str]]) -> str:
+    """Name one cell, and since when it has stalled."""
+    if not cells:
+        return ""
+    cell, reason = cells[0]
+    more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+    return f"{printable(cell)}{more} stalled ({reason})"
 
 
 def _told(ended: Ended, took: str) -> str:

@@ -50,6 +50,8 @@ class Standing:
     """Alive, and not started by this process."""
     left_s: float | None
     """Seconds until the last cell ends, as far as the durations of the others tell."""
+    stalled: tuple[tuple[str, str], ...] = ()
+    """Cells that are alive and get on no more: the id of each, and since when, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,9 @@ class Listener(Protocol):
 
     def waits(self, task: Task) -> None:
         """A cell is alive that another process has started."""
+
+    def stalls(self, task: Task) -> None:
+        """A cell is alive, and gets on no more."""
 
     def ended(self, ended: Ended) -> None:
         """A cell is done with, for now."""
@@ -149,6 +154,7 @@ class Pool:
         self._started: dict[str, _Started] = {}
         self._taken: set[str] = set()
         """Cells that were started once: whatever becomes of them, not again in this call."""
+        self._stalled: set[str] = set()
         self._next_look = 0.0
         self._next_question = 0.0
         self._asked: int | None = None
@@ -276,6 +282,7 @@ class Pool:
         for watch in self._waited.values():
             watch.look()
         ask_scheduler([watch.reader for watch in self._waited.values()])
+        self._tell_stalled()
         for cell_id, watch in list(self._waited.items()):
             task = watch.task()
             if task.action is Action.WAIT:
@@ -286,6 +293,17 @@ class Pool:
             else:
                 self._note(watch.cell, task.status.word, task.status.reason, watch.state)
         self._next_look = time.monotonic() + LOOK_S
+
+    def _alive(self) -> list[CellWatch]:
+        return [*(one.watch for one in self._started.values()), *self._waited.values()]
+
+    def _tell_stalled(self) -> None:
+        """Say it once, until the cell gets on again; nobody else would ever end the waiting."""
+        tasks = [watch.task() for watch in self._alive() if watch.state.status.word == "stalled"]
+        for task in tasks:
+            if task.cell.id not in self._stalled:
+                self._listener.stalls(task)
+        self._stalled = {task.cell.id for task in tasks}
 
     def _wait_for(self, task: Task) -> None:
         self._waited[task.cell.id] = CellWatch(self._sweep, task.cell)
@@ -311,12 +329,16 @@ class Pool:
             running=len(self._started),
             waited=len(self._waited),
             left_s=self._left_s(),
+            stalled=tuple(
+                (watch.cell.id, watch.state.status.reason)
+                for watch in self._alive()
+                if watch.state.status.word == "stalled"
+            ),
         )
 
     def _left_s(self) -> float | None:
         """Estimate from cells that have finished, and from what running ones say of themselves."""
-        running = [one.watch.state for one in self._started.values()]
-        running += [watch.state for watch in self._waited.values()]
+        running = [watch.state for watch in self._alive()]
         lengths = [one.duration_s for one in self.ended if one.is_finished and one.duration_s]
         wholes = lengths or [whole for state in running if (whole := _whole_s(state))]
         if not wholes:

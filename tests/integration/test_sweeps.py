@@ -300,3 +300,25 @@ def test_submitit_runs_the_cells_of_a_function(here: Path) -> None:
     assert done.stdout == f"{results}\n" * 2
     assert "ValueError: two" in done.stderr
     assert [runstore.load(cell).status for cell in cells(here)] == 3 * ["finished"]
+
+
+def test_cell_that_gets_on_no_more_is_named_with_how_to_end_it(
+    here: Path, wait_until: WaitUntil
+) -> None:
+    (here / "hold").touch()
+    command = [*RUNSTORE, "sweep", "--name", "one", "--grid", "lr=0.1", "num_epochs=2", "--"]
+    with (here / "said").open("w") as said:
+        process = subprocess.Popen([*command, *COMMAND], stderr=said, stdout=subprocess.DEVNULL)
+    cell = here / "runs" / "one" / "lr=0.1,num_epochs=2"
+    wait_until((cell / "metrics-0001.jsonl").exists, 60, what="a row")
+    (training,) = [one for one in processes_of(here) if "train.py" in one.cmdline()]
+    training.suspend()
+    line = (
+        f"lr=0.1,num_epochs=2 is stalled: process {training.pid} is stopped; to end it: "
+        "runstore cancel runs/one/lr=0.1,num_epochs=2\n"
+    )
+    wait_until(lambda: line in (here / "said").read_text(), 60, what="the line")
+    (here / "hold").unlink()
+    training.resume()
+    assert process.wait(60) == 0
+    assert (here / "said").read_text().count(line) == 1
