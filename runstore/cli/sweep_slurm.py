@@ -40,11 +40,15 @@ def submit_cells(
     """
     check_slurm()
     sweep = write(replace(sweep, slurm=given))
-    done = submit(sweep, options, retry=retry)
+    try:
+        done = submit(sweep, options, retry=retry)
+    except KeyboardInterrupt:
+        say("stopped while submitting; the same call finds the jobs that Slurm has taken")
+        return 130
     if done.adopted:
         say(
-            f"an earlier call was killed while it submitted: {_cells(done.adopted)} of it found in "
-            "Slurm, and put on record"
+            f"an earlier call was cut short while it submitted: {_cells(done.adopted)} of it found "
+            "in Slurm, and put on record"
         )
     if done.lost:
         say(
