@@ -37,6 +37,8 @@ STALL_S = 60.0
 """A live run without a sign from its loop for so long is stalled (longer for slow steps)."""
 BEAT_MISSED_S = 35.0
 """Three beats of 10 s, as written on network mounts, and some slack."""
+BEGINS_S = 300.0
+"""So long a job that Slurm has started again may need before its run begins."""
 CLOCKS_APART_S = 300.0
 """How far the clocks of two machines of a cluster may be apart."""
 JOB_ENDINGS = {
@@ -129,7 +131,8 @@ class Liveness:
         begun = state.newest.begun if state.newest else None
         if _is_of(told, begun or {}):
             return _why_signalled(newest, own, told)
-        if told.is_over:
+        # Not for longer: another cluster has another job of that number.
+        if told.is_over or not 0 <= time.time() - told.start < BEGINS_S:
             return None
         return Status("pending", f"Slurm job {own} has started again, the run has not begun")
 

@@ -272,6 +272,13 @@ def test_copy_is_not_judged_by_the_job_of_its_original(
 def test_slurm_says_why_it_has_sent_the_signal_that_a_run_ended_by(
     answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, reason: str
 ) -> None:
+    path = interrupted(tmp_path, monkeypatch)
+    answers(f"{line}\n")
+    assert judged(path, SlurmJobs()) == Status("interrupted", reason)
+
+
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: float = STARTED) -> Path:
+    """Return a run of job 11, which is its own, that SIGTERM has ended."""
     for name in ("SLURM_JOB_ID", "RUNSTORE_SLURM_JOB"):
         monkeypatch.setenv(name, "11")
     run = runstore.init(root=tmp_path / "runs", system_interval_s=None)
@@ -279,10 +286,26 @@ def test_slurm_says_why_it_has_sent_the_signal_that_a_run_ended_by(
     events = run.path / "events-0001.jsonl"
     opened, *others = events.read_bytes().splitlines(keepends=True)
     with events.open("r+b") as file:
-        file.write(encode({**decode(opened), "time": float(STARTED)}) + b"".join(others))
+        file.write(encode({**decode(opened), "time": float(begun)}) + b"".join(others))
         file.truncate()
-    answers(f"{line}\n")
-    assert judged(run.path, SlurmJobs()) == Status("interrupted", reason)
+    return run.path
+
+
+@pytest.mark.parametrize(
+    ("word", "ago_s", "status"),
+    [("RUNNING", 60, "pending"), ("RUNNING", 3600, "interrupted"), ("FAILED", 60, "interrupted")],
+)
+def test_job_that_slurm_has_just_started_again_is_about_to_begin_its_run(
+    answers: Answers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+    ago_s: int,
+    status: str,
+) -> None:
+    path = interrupted(tmp_path, monkeypatch, time.time() - 7200)
+    answers(f"11|{word}|{int(time.time()) - ago_s}||None\n")
+    assert judged(path, SlurmJobs()).word == status
 
 
 def test_stalled_loop_of_a_running_job_is_stalled(answers: Answers, run_dir: Path) -> None:
