@@ -28,7 +28,7 @@ from runstore.run.exits import describe, end_by_exception, end_left_open, stop_l
 from runstore.run.stops import Terminated
 from runstore.slurm.jobs import JOBS
 from runstore.slurm.submission import OWN_JOB_VARIABLE, is_job, write_submission
-from runstore.state.run_state import job_of
+from runstore.slurm.variables import job_of
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.grids import Params
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, submitting, write
