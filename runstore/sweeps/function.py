@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from runstore.console import say
-from runstore.errors import RunStoreError, SweepError, UnfinishedCellsError
-from runstore.files.atomic import write_document
-from runstore.files.limits import DOCUMENT_BYTES
+from runstore.errors import UnfinishedCellsError
 from runstore.files.paths import RunPaths
-from runstore.files.records import FORMAT, RecordError, decode_document
-from runstore.files.regular import read_regular
-from runstore.launch.attempts import Given, handing_over, newest_attempt
-from runstore.launch.launch import init
-from runstore.launch.run_document import document_bytes
+from runstore.launch.attempts import newest_attempt
 from runstore.metrics.values import as_json
-from runstore.run.exits import describe, end_by_exception, end_left_open, stop_left_open
-from runstore.run.stops import Terminated
-from runstore.slurm.jobs import JOBS
-from runstore.slurm.submission import OWN_JOB_VARIABLE, is_job, write_submission
-from runstore.slurm.variables import job_of
+from runstore.run.exits import describe, stop_left_open
+from runstore.sweeps.cell_call import CellCall, Function, Outcome, kept
 from runstore.sweeps.cells import Action, Task, look
+from runstore.sweeps.executors import (
+    LOOK_S,
+    Executor,
+    is_over,
+    job_of_handle,
+    note_job,
+    outcome_of,
+    slurm_executor,
+    submit_calls,
+)
 from runstore.sweeps.grids import Params
 from runstore.sweeps.plan import Cell, Sweep, key_of, plan, submitting, write
-from runstore.sweeps.preemption import Preemption, putting_off, remove_earlier_results
 from runstore.sweeps.slurm.announced import adopt, announce
 from runstore.sweeps.slurm.calls import hand_over_call, paths_of, scripts_of
 
-LOOK_S = 2.0
-RESULT_S = 60.0
-"""So long a file of a node may take to be seen here."""
 RETURN_S = 3.0
 """So long a function of another process has, behind the end of its run, to return."""
-_SLURM_JOBS = "submitit.slurm"
-"""Whose jobs have numbers of Slurm; those of its local executor have numbers of processes."""
-_TERMINATED = 128 + signal.SIGTERM
-Function = Callable[..., Any]
-"""Whatever can be called with the parameters of a cell."""
-
-
-@runtime_checkable
-class Executor(Protocol):
-    """What calls a function elsewhere: a `concurrent.futures.Executor`, or one of submitit."""
-
-    def submit(self, fn: Callable[[], Any], /) -> Any:
-        """Return what has a `result()`."""
 
 
 def sweep(
@@ -172,7 +152,7 @@ class _Calls:
     def _is_requeued(self, cell: Cell) -> bool:
         """Tell whether Slurm has ended the cell by a signal, and is to start its job again."""
         job = self._signalled.get(cell.id)
-        return job is not None and not _is_over(job)
+        return job is not None and not is_over(job)
 
     def _has_returned(self, cell: Cell) -> bool:
         return RunPaths(self._sweep.run_dir(cell)).result.exists()
@@ -198,7 +178,7 @@ class _Calls:
         handles = self._submit(self._executor, cells)
         try:
             for cell, handle in handles:
-                self._take(cell, _outcome_of(handle))
+                self._take(cell, outcome_of(handle))
         except BaseException:
             for _, handle in handles:
                 handle.cancel()
@@ -213,9 +193,9 @@ class _Calls:
 
     def _submit(self, executor: Executor, cells: Sequence[Cell]) -> list[tuple[Cell, Any]]:
         """Hand cells over; return what tells how each is."""
-        slurm = _of_slurm(executor)
+        slurm = slurm_executor(executor)
         if slurm is None or not cells:
-            handles = _submitted(executor, [self._call_of(cell) for cell in cells])
+            handles = submit_calls(executor, [self._call_of(cell) for cell in cells])
             self._called.update(cell.id for cell in cells)
         else:
             with submitting(self._sweep):
@@ -235,14 +215,14 @@ class _Calls:
         attempts = [(cell.id, newest_attempt(self._sweep.run_dir(cell))) for cell in cells]
         announced = announce(self._sweep, attempts, scripts_of(slurm.folder))
         try:
-            handles = _submitted(executor, [self._call_of(cell) for cell in cells])
+            handles = submit_calls(executor, [self._call_of(cell) for cell in cells])
         except Exception as error:
             # sbatch may have given up on a Slurm that has taken the jobs.
             if "timed out" not in str(error):
                 announced.refused()
             raise
         for cell, handle, (_, number) in zip(cells, handles, attempts, strict=True):
-            _note_job(self._sweep.run_dir(cell), handle, number)
+            note_job(self._sweep.run_dir(cell), handle, number)
         announced.done()
         return handles
 
@@ -266,7 +246,7 @@ class _Calls:
     def _take(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._errors[cell.id] = outcome.error
-        job = _job_of(self._handles.get(cell.id))
+        job = job_of_handle(self._handles.get(cell.id))
         if outcome.is_interrupted and job is not None:
             self._signalled[cell.id] = job
         if outcome.problem:
@@ -285,10 +265,10 @@ class _Calls:
     def _later_value(self, cell: Cell) -> Any:
         """Return what came of an earlier call, of another process, or of a job's later start."""
         handle = self._handles.get(cell.id)
-        outcome = _outcome_of(handle) if handle is not None and handle.done() else None
+        outcome = outcome_of(handle) if handle is not None and handle.done() else None
         if outcome is not None and not outcome.problem:
             return outcome.value
-        return _kept(self._sweep.run_dir(cell))
+        return kept(self._sweep.run_dir(cell))
 
     def results(self, asked: Sequence[Cell]) -> list[Any]:
         """Return what came of the cells, in that order; raise where some have not finished."""
@@ -298,187 +278,3 @@ class _Calls:
             cause = next(iter(errors.values()), None)
             raise UnfinishedCellsError(self._sweep.path, values, self._reasons, errors) from cause
         return values
-
-
-def _of_slurm(executor: Executor) -> Any:
-    """Return submitit's executor of Slurm that an executor is, or has inside; None for others."""
-    inner = getattr(executor, "_executor", executor)
-    return inner if type(inner).__module__.startswith(_SLURM_JOBS) else None
-
-
-def _submitted(executor: Executor, calls: Sequence[CellCall]) -> list[Any]:
-    """Hand the calls over; to submitit as one array."""
-    if calls and callable(array := getattr(executor, "submit_array", None)):
-        return list(array(calls))
-    if not callable(getattr(executor, "submit", None)):
-        raise SweepError(f"executor is {executor!r}, expected one with submit(…)")
-    return [executor.submit(call) for call in calls]
-
-
-def _job_of(handle: Any) -> str | None:
-    """Return the number of the Slurm job that submitit has submitted."""
-    job = getattr(handle, "job_id", None)
-    return job if is_job(job) and type(handle).__module__.startswith(_SLURM_JOBS) else None
-
-
-def _note_job(run_dir: Path, handle: Any, attempts: int) -> None:
-    """Put on record which job a cell waits for: the same call would submit it once more."""
-    job = _job_of(handle)
-    if job is None:
-        return
-    try:
-        write_submission(run_dir, job, attempts=attempts, log=Path(handle.paths.stderr))
-    except OSError as error:
-        say(f"runstore: {run_dir}: its Slurm job {job} is not on record ({error.strerror})")
-
-
-def _await_job(handle: Any) -> None:
-    """Wait until a Slurm job has left a result, or is over without one.
-
-    submitit asks accounting alone, and without it would wait for good.
-    """
-    job, over_since = _job_of(handle), None
-    while job is not None and not handle.done():
-        if not _is_over(job):
-            over_since = None
-        elif over_since is None:
-            over_since = time.monotonic()
-        elif time.monotonic() > over_since + RESULT_S:
-            raise SweepError(f"Slurm job {job} has left no result; see {handle.paths.stderr}")
-        time.sleep(LOOK_S)
-
-
-def _is_over(job: str) -> bool:
-    """Tell whether Slurm says that a job is over, or that there is none."""
-    JOBS.state(job)
-    JOBS.refresh()
-    told = JOBS.state(job)
-    return JOBS.is_gone(job) if told is None else told.is_over
-
-
-def _outcome_of(handle: Any) -> Outcome:
-    try:
-        _await_job(handle)
-        found = handle.result()
-    except Exception as error:  # noqa: BLE001 - whatever an executor raises is the end of one cell
-        return Outcome(error=error, problem=describe(error))
-    return found if isinstance(found, Outcome) else Outcome(value=found)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of one call."""
-
-    value: Any = None
-    error: BaseException | None = None
-    problem: str = ""
-    """The error in words; empty without one."""
-    is_interrupted: bool = False
-    """A signal has asked for the end, not the function."""
-
-    def __getstate__(self) -> tuple[Any, BaseException | None, str, bool]:
-        """Leave behind what another process could not be sent."""
-        error = self.error
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # noqa: BLE001 - an exception of the user's may do anything
-            error = None
-        return self.value, error, self.problem, self.is_interrupted
-
-    def __setstate__(self, state: tuple[Any, BaseException | None, str, bool]) -> None:
-        self.value, self.error, self.problem, self.is_interrupted = state
-
-
-@dataclass(frozen=True, slots=True)
-class CellCall:
-    """The function with the parameters of one cell; may be sent to another process."""
-
-    function: Function
-    run_dir: str
-    params: Params
-
-    def __call__(self) -> Outcome:
-        """Call it, in the run of the cell; a job of submitit is requeued when it was preempted."""
-        with putting_off(self) as preemption:
-            if preemption.is_own:
-                remove_earlier_results()
-                # `runstore cancel` may cancel the job.
-                os.environ[OWN_JOB_VARIABLE] = job_of(os.environ) or ""
-            outcome = self._call(preemption)
-            preemption.is_done = not outcome.is_interrupted
-        preemption.pass_on()
-        if isinstance(outcome.error, SystemExit) and outcome.error.code == _TERMINATED:
-            preemption.pass_on_notice()
-        return outcome
-
-    def checkpoint(self) -> Any:
-        """Return what a job is to call that submitit requeues: the same, which goes on."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-    def _call(self, preemption: Preemption) -> Outcome:
-        run_dir = Path(self.run_dir)
-        with handing_over(run_dir, self.params) as given:
-            try:
-                try:
-                    value = self.function(**self.params)
-                finally:
-                    preemption.is_inside = False
-            except SystemExit as error:
-                self._end(given, error)
-                if error.code in (None, 0) and not isinstance(error, Terminated):
-                    return Outcome()
-                is_interrupted = isinstance(error, Terminated)
-                problem = str(getattr(error, "reason", None) or f"sys.exit({error.code!r})")
-                return Outcome(error=error, problem=problem, is_interrupted=is_interrupted)
-            except KeyboardInterrupt as error:
-                self._end(given, error)
-                return Outcome(error=error, problem="KeyboardInterrupt", is_interrupted=True)
-            except Exception as error:  # noqa: BLE001 - the others go on, and it is told at the end
-                self._end(given, error)
-                return Outcome(error=error, problem=describe(error))
-            self._end(given, None)
-            _keep(run_dir, value)
-            return Outcome(value)
-
-    def _end(self, given: Given, error: BaseException | None) -> None:
-        """See to it that the run has an end, also that of a function without an `init`."""
-        if given.is_taken:
-            end_left_open(given.run_dir, error)
-            return
-        try:
-            run = init(system_interval_s=None)
-        except (RunStoreError, OSError) as problem:
-            say(f"runstore: {given.run_dir}: its end is not on record: {problem}")
-            return
-        if error is None:
-            run.finish()
-        else:
-            end_by_exception(run, error)
-
-
-def _keep(run_dir: Path, value: Any) -> None:
-    """Write what was returned, for the same call another time, as far as it is JSON."""
-    try:
-        kept = json.loads(json.dumps(value, allow_nan=False))
-        data = document_bytes({"format": FORMAT, "value": kept})
-        is_kept = len(data) <= DOCUMENT_BYTES
-    except (TypeError, ValueError, RecursionError):
-        # A model, say, or an integer beyond 64 bits.
-        is_kept = False
-    if not is_kept:
-        # That it was returned is worth knowing all the same.
-        data = document_bytes({"format": FORMAT, "value": None, "is_kept": False})
-    try:
-        write_document(RunPaths(run_dir).result, data)
-    except OSError as error:
-        say(f"runstore: {RunPaths(run_dir).result} cannot be written ({error.strerror})")
-
-
-def _kept(run_dir: Path) -> Any:
-    try:
-        data = read_regular(RunPaths(run_dir).result, DOCUMENT_BYTES)
-        return decode_document(data, DOCUMENT_BYTES).get("value")
-    except (OSError, RecordError):
-        return None

@@ -27,7 +27,8 @@ CELLS = runstore.grid(lr=[0.1, 0.2], n=[1, 2])
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("runstore.sweeps.function.LOOK_S", 0.05)
+    for module in ("function", "executors"):
+        monkeypatch.setattr(f"runstore.sweeps.{module}.LOOK_S", 0.05)
     monkeypatch.setattr("runstore.sweeps.function.RETURN_S", 0.5)
     return tmp_path
 
@@ -264,7 +265,7 @@ JOB = """
 import os, signal, sys
 from pathlib import Path
 import runstore
-from runstore.sweeps.function import CellCall
+from runstore.sweeps.cell_call import CellCall
 from submitit.core.submission import process_job
 from submitit.core.utils import DelayedSubmission
 
