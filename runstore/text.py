@@ -101,7 +101,11 @@ def guard_streams() -> None:
         stream.flush()
         # The old stream stays in sys.__stdout__, so that the file is not closed with it.
         guarded = PrintableStream(
-            stream.buffer, "utf-8", "backslashreplace", line_buffering=stream.line_buffering
+            stream.buffer,
+            "utf-8",
+            "backslashreplace",
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,  # PYTHONUNBUFFERED=1, instead of the other
         )
         setattr(sys, name, guarded)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -39,3 +42,16 @@ def test_what_is_unsafe_is_made_visible(text: str, shown: str) -> None:
 
 def test_long_text_is_cut() -> None:
     assert printable("x" * 5000, limit=10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_guarded_stderr_tells_at_once(unbuffered: str) -> None:
+    """A container often sets PYTHONUNBUFFERED; what is said must not wait for the end."""
+    said = "from runstore.text import guard_streams; guard_streams(); import os, sys; "
+    done = subprocess.run(
+        [sys.executable, "-c", said + "sys.stderr.write('logging in …\\n'); os._exit(0)"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr.decode() == "logging in …\n"
