@@ -35,26 +35,6 @@ esac
 
 
 @pytest.fixture
-def server(tmp_path: Path, tool: Tool) -> Iterator[SshServer]:
-    server = SshServer(tmp_path / "ssh", tool)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def environment(server: SshServer, tmp_path: Path, repo_root: Path) -> Mapping[str, str]:
-    return {
-        **server.environment(),
-        "PYTHONPATH": str(repo_root),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-    }
-
-
-@pytest.fixture
 def there(tmp_path: Path) -> Path:
     """A root over there, of a name that shells read otherwise."""
     return tmp_path / "it's $(touch canary) there"
@@ -249,7 +229,7 @@ def test_nothing_of_it_stays_however_it_ends(
 def printed(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*MONITOR, *words],
-        env={**os.environ, **environment},
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -296,7 +276,7 @@ def test_changes_over_there_are_lines_here(
     with out.open("w") as file:
         process = subprocess.Popen(
             [*MONITOR, "--plain", f"hpc1:{there}"],
-            env={**os.environ, **environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -36,21 +36,6 @@ run.finish()
 """
 
 Pulls = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def server(tmp_path: Path, tool: Tool) -> Iterator[SshServer]:
-    server = SshServer(tmp_path / "ssh", tool)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def environment(server: SshServer, repo_root: Path) -> Mapping[str, str]:
-    return {**os.environ, **server.environment(), "PYTHONPATH": str(repo_root)}
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import runstore
-from tests.ssh_server import SshServer, Tool
+from tests.ssh_server import SshServer
 from tests.terminal import MONITOR, ROOT, Terminal
 from tui.views import VIEWS
 
@@ -23,14 +22,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def ssh(tmp_path: Path, tool: Tool) -> Iterator[list[str]]:
-    """A server on loopback with keys of its own; yield the client's command line."""
-    server = SshServer(tmp_path / "ssh", tool)
-    server.start()
-    try:
-        yield [str(server.bin / "ssh"), "-tt", "-o", "SendEnv=COLORTERM", "hpc1"]
-    finally:
-        server.stop()
+def ssh(server: SshServer) -> list[str]:
+    """The client's command line."""
+    return [str(server.bin / "ssh"), "-tt", "-o", "SendEnv=COLORTERM", "hpc1"]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=["80x24", "160x45"])
