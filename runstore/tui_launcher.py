@@ -206,13 +206,13 @@ def _hosts(roots: tuple[Path, ...]) -> tuple[tuple[Path, ...], Hosts | None]:
     return tuple(places), hosts
 
 
-def _log_in(hosts: Hosts | None) -> None:
+def _log_in(hosts: Hosts | None, *, patient: bool = False) -> None:
     if hosts is None:
         return
     from tui.main import log_in
 
     try:
-        log_in(hosts)
+        log_in(hosts, patient=patient)
     except KeyboardInterrupt:
         hosts.stop()
         sys.exit(128 + signal.SIGINT)
@@ -314,7 +314,7 @@ def _pulled_once(hosts: Hosts | None) -> list[RunStoreError]:
     if hosts is None:
         return []
     try:
-        _log_in(hosts)
+        _log_in(hosts, patient=True)
         return hosts.pull_once()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

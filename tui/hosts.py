@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 10.0
 """How often to ask a machine how it does, while somebody looks."""
+LOGIN_S = 5.0
+"""How long the screen stays closed for hosts that do not answer."""
 GOODBYE_S = 3.0
 HERE_S = 30.0
 
@@ -82,11 +84,26 @@ class Hosts:
     told: Mapping[str, str] = field(default_factory=dict)
     """Of each copy's directory: `hpc1:/scratch/me/runs`."""
 
-    def log_in(self, *, ask: bool, say: Callable[[str], object]) -> None:
-        """Connect to all of them, before the screen opens: ssh may ask on the terminal."""
+    def log_in(self, *, ask: bool, say: Callable[[str], object], patient: bool = False) -> None:
+        """Connect to all of them, before the screen opens: ssh may ask on the terminal.
+
+        First to all at once, and nothing is asked; then to those that would ask, one by one.
+
+        Args:
+            ask: somebody is there to answer.
+            say: is given what is being done, line by line.
+            patient: wait for those that do not answer, too, which otherwise go on trying.
+        """
+        say(f"logging in to {', '.join(host.name for host in self.hosts)} …")
         for host in self.hosts:
-            say(f"logging in to {host.name} …")
-            host.log_in(ask=ask)
+            host.begin_login()
+        until = time.monotonic() + LOGIN_S
+        for host in self.hosts:
+            host.wait_for_login(None if patient else max(0.0, until - time.monotonic()))
+        # Looked for anew each time: while one is answered, another may have come so far.
+        while ask and (asking := next((host for host in self.hosts if host.would_ask), None)):
+            say(f"logging in to {asking.name} …")
+            asking.log_in(ask=True)
 
     def pull_once(self) -> list[RunStoreError]:
         """Bring all copies up to date now, and return what went wrong."""

@@ -57,10 +57,19 @@ def hosts_of(roots: Sequence[Path]) -> tuple[list[Path], Hosts | None]:
     return [below(cache, remotes[root]) if root in remotes else root for root in roots], hosts
 
 
-def log_in(hosts: Hosts) -> None:
-    """Connect to other machines while ssh may still ask on the terminal."""
+def log_in(hosts: Hosts, *, patient: bool = False) -> None:
+    """Connect to other machines while ssh may still ask on the terminal.
+
+    Args:
+        hosts: those machines.
+        patient: wait for those that do not answer, too.
+    """
     ask = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
-    hosts.log_in(ask=ask, say=lambda text: sys.stderr.write(f"runstore-tui: {text}\n"))
+    hosts.log_in(
+        ask=ask,
+        say=lambda text: sys.stderr.write(f"runstore-tui: {text}\n"),
+        patient=patient,
+    )
 
 
 def run_screen(roots: Sequence[Path], settings: Settings, hosts: Hosts | None = None) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from runstore.errors import RunStoreError
 from runstore.hosts import boxes
 from runstore.hosts.remote import Remote
-from runstore.hosts.ssh import Link
+from runstore.hosts.ssh import Link, LinkError
 from runstore.pull import Pass, Pull
 from runstore.pull.place import BusyError, below
 from runstore.pull.schedule import Kind, Schedule
@@ -71,13 +71,29 @@ class Host:
         self._wake = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
+        self._login: threading.Thread | None = None
+        self.would_ask = False
+        """The first login would have asked, and nobody has answered yet."""
+
+    def begin_login(self) -> None:
+        """Connect, in a thread, and ask nothing."""
+        self._login = start_daemon(self._log_in_first, "runstore-login")
+
+    def wait_for_login(self, wait_s: float | None) -> None:
+        """Wait until what `begin_login` has begun is over, at most some seconds."""
+        if self._login is not None:
+            self._login.join(wait_s)
 
     def log_in(self, *, ask: bool) -> None:
-        """Connect before the screen opens, so that ssh may ask on the terminal."""
+        """Connect; ssh may ask on the terminal, as long as no screen is open."""
+        self.would_ask = False
         try:
             self.link.open(ask=ask)
         except RunStoreError as error:
             self._fail(error)
+            self.would_ask = isinstance(error, LinkError) and error.would_ask and not ask
+        else:
+            self.problem, self.retry_at = "", 0.0
 
     def pull_once(self) -> list[RunStoreError]:
         """Bring all copies up to date now, and return what went wrong; no thread is begun."""
@@ -146,14 +162,21 @@ class Host:
 
     # ---- the thread ----------------------------------------------------------------------------
 
+    def _log_in_first(self) -> None:
+        try:
+            self.log_in(ask=False)
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread: told, not lost
+            self._fail(_unexpected(error))
+
     def _work(self) -> None:
+        self.wait_for_login(None)
         while not self._stopped:
             try:
                 wait_s = self._turn()
             except RunStoreError as error:
                 wait_s = self._fail(error)
             except Exception as error:  # noqa: BLE001 - the boundary of the thread: told, not lost
-                wait_s = self._fail(RunStoreError(f"{type(error).__name__}: {error}"))
+                wait_s = self._fail(_unexpected(error))
             self._wake.wait(min(wait_s, LOOK_S))
             self._wake.clear()
         for copy in self.copies:
@@ -209,6 +232,10 @@ class Host:
         machine = boxes.parse(answer.output)
         why = "" if machine else answer.errors or "its shell does not answer as a shell does"
         self.look = Look(machine or self.look.machine, time.monotonic(), why)
+
+
+def _unexpected(error: Exception) -> RunStoreError:
+    return RunStoreError(f"{type(error).__name__}: {error}")
 
 
 def _modified(place: Path, done: Pass) -> Mapping[str, float]:

@@ -17,13 +17,14 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from runstore.errors import RunStoreError
+from runstore.hosts.piped import GOODBYE_S, end, start_piped
 from runstore.hosts.remote import checked_host, ssh_command, ssh_question
 from runstore.text import printable
 from runstore.threads import start_daemon
@@ -36,21 +37,28 @@ ANSWER_S = 30.0
 """A short command over there takes less, or the link is gone."""
 ANSWER_BYTES = 1 << 20
 CONFIG_S = 20.0
-GOODBYE_S = 2.0
 READY = "runstore-link-ready"
 SSH_FAILED = 255
 """The status of ssh itself; others are the remote command's."""
 _NOISE = ("Warning: Permanently added", "** WARNING", "** This session", "** The server")
+_REFUSED, _UNKNOWN_KEY = "ermission denied", "Host key verification failed"
 _LINES_KEPT = 20
 
 
 class LinkError(RunStoreError):
     """A host that cannot be reached, or does not let us in."""
 
-    def __init__(self, host: str, why: str) -> None:
-        """Say `why` of a `host`."""
+    def __init__(self, host: str, why: str, *, would_ask: bool = False) -> None:
+        """Say `why` of a `host`.
+
+        Args:
+            host: as it was given.
+            why: in one line.
+            would_ask: it is there, and lets in who answers on a terminal.
+        """
         self.host = host
         self.why = why
+        self.would_ask = would_ask
         super().__init__(f"{host}: {why}")
 
 
@@ -131,13 +139,7 @@ class Link:
         """
         command = ssh_command(self.host, ["sh"], self.options)
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                process_group=0,
-            )
+            process = start_piped(command)
         except OSError as error:
             raise self._no_ssh(error) from None
         return self._answer(process, script.encode(errors="surrogateescape"), wait_s)
@@ -172,7 +174,8 @@ class Link:
                 self.host, "ssh does not come to an end with its configuration"
             ) from None
         if done.returncode != 0:
-            raise LinkError(self.host, _first_line(done.stderr) or "ssh refuses its configuration")
+            said = _lines(done.stderr) or ["ssh refuses its configuration"]
+            raise LinkError(self.host, said[0])
         lines = done.stdout.decode(errors="replace").splitlines()
         return {key.lower(): value for key, _, value in (line.partition(" ") for line in lines)}
 
@@ -222,14 +225,7 @@ class Link:
         self._said.clear()
         self._aloud = ask
         try:
-            # In the group of the terminal while it may ask there.
-            holder = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                process_group=None if ask else 0,
-            )
+            holder = start_piped(command, ask=ask)
         except OSError as error:
             raise self._no_ssh(error) from None
         self._holder = holder
@@ -292,7 +288,7 @@ class Link:
         said = [text for text in self._said if not _is_noise(text)]
         self._end_holder()
         if status == SSH_FAILED or status is None:
-            raise LinkError(self.host, told(said[-1] if said else "it has closed the connection"))
+            raise LinkError(self.host, why_not_in(said), would_ask=any(map(_is_refusal, said)))
         if status < 0:
             raise LinkError(self.host, self._silent(self._patience_s()))
         # Let in, and the shell refused: a login for rsync alone. Each command then has its own.
@@ -335,33 +331,35 @@ class Link:
             late.cancel()
             end(process)
         listener.join(GOODBYE_S)
-        said = _first_line(errors[0]) if errors else ""
+        said = _lines(errors[0]) if errors else []
         if status == SSH_FAILED:
-            raise LinkError(self.host, told(said or "it has closed the connection"))
+            raise LinkError(self.host, why_not_in(said))
         if status < 0:
             raise LinkError(self.host, self._silent(wait_s))
-        return Answer(status, output.decode(errors="replace"), said)
+        return Answer(status, output.decode(errors="replace"), next(iter(said), ""))
+
+
+def why_not_in(said: Sequence[str]) -> str:
+    """Return why ssh has failed, in words that say what to do: a gateway tells it before the end.
+
+    Args:
+        said: what it has said, line by line.
+    """
+    last = said[-1] if said else "it has closed the connection"
+    return told(next(filter(_is_refusal, said), last))
+
+
+def _is_refusal(said: str) -> bool:
+    return _REFUSED in said or _UNKNOWN_KEY in said
 
 
 def told(said: str) -> str:
     """Return a line of ssh's in words that say what to do, where there is something to do."""
-    if "Host key verification failed" in said:
+    if _UNKNOWN_KEY in said:
         return f"{said} Connect once with ssh, and look at the key that it shows"
-    if "ermission denied" in said:
+    if _REFUSED in said:
         return f"{said} It may want a password or a code: start this again on a terminal"
     return said.removeprefix("ssh: ")
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process of ours: by what it is asked, or else at once."""
-    if process.poll() is None:
-        with suppress(OSError):
-            process.terminate()
-        try:
-            process.wait(GOODBYE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _some(stream: IO[bytes]) -> bytes:
@@ -374,9 +372,9 @@ def _some(stream: IO[bytes]) -> bytes:
     return kept
 
 
-def _first_line(data: bytes) -> str:
+def _lines(data: bytes) -> list[str]:
     lines = (printable(line.strip()) for line in data.decode(errors="replace").splitlines())
-    return next((line for line in lines if line and not _is_noise(line)), "")
+    return [line for line in lines if line and not _is_noise(line)]
 
 
 def _is_noise(line: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runstore.errors import RunStoreError
-from runstore.hosts.ssh import SSH_FAILED, told
+from runstore.hosts.ssh import SSH_FAILED, why_not_in
 from runstore.text import printable
 
 VANISHED = 24
@@ -77,7 +77,7 @@ def why_failed(host: str, path: str, status: int, lines: Sequence[str]) -> PullE
     said = [printable(line.strip()) for line in lines if line.strip()]
     of_ssh = [line for line in said if not line.startswith(("rsync:", "rsync error"))]
     if status == SSH_FAILED or (of_ssh and of_ssh[-1].startswith("ssh: ")):
-        return PullError(host, told(of_ssh[-1]) if of_ssh else "the connection was closed")
+        return PullError(host, why_not_in(of_ssh))
     found = [one for line in said if (one := complaint(line)) is not None]
     if status == PARTIAL:
         return _partial(host, path, found, said)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from runstore.hosts.ssh import end
+from runstore.hosts.piped import end, start_piped
 from runstore.pull.failures import PullError, why_failed
 from runstore.threads import start_daemon
 
@@ -80,16 +80,7 @@ class Rsync:
             PullError: it was cut short.
         """
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(),
-                pass_fds=(kept_open,),
-                # Ctrl-C on the terminal is for us, and we tell rsync.
-                process_group=0,
-            )
+            process = start_piped(command, environment=_environment(), pass_fds=(kept_open,))
         except OSError as error:
             why = f"rsync cannot be started here ({error.strerror}); install it"
             raise PullError(self._host, why) from None

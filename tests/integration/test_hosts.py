@@ -200,6 +200,48 @@ def test_login_asks_before_the_screen_opens(
         terminal.close()
 
 
+def asking_gateway(server: SshServer) -> None:
+    """Reach hpc2 by a program that asks on the terminal as ssh itself does, told to or not."""
+    (server.bin / "gateway").write_text(
+        "#!/bin/sh\n"
+        "{ printf 'one-time code: ' >/dev/tty; } 2>/dev/null && read code </dev/tty\n"
+        'test "$code" = 123456 || { echo "me@gateway: Permission denied (code)." >&2; exit 255; }\n'
+        f"exec {server.bin / 'ssh'} -W 127.0.0.1:{server.port} hpc1\n"
+    )
+    (server.bin / "gateway").chmod(0o755)
+    server.configure(
+        f"Match originalhost hpc2\n  ProxyCommand {server.bin / 'gateway'}\n"
+        "Host silent\n  HostName 127.0.0.1\n  ProxyCommand sleep 1000"
+    )
+
+
+def test_hosts_that_ask_are_asked_once_and_silent_ones_keep_nothing_closed(
+    server: SshServer,
+    environment: Mapping[str, str],
+    there: Path,
+    live: Run,
+    wait_until: WaitUntil,
+) -> None:
+    """A code is asked for in the foreground, and never by a login that nobody watches."""
+    asking_gateway(server)
+    roots = (f"silent:{there}", f"hpc2:{there}", f"hpc1:{there}")
+    terminal = monitor(environment, *roots, size=(160, 40))
+    try:
+        wait_until(terminal.shows("logging in to silent, hpc2, hpc1 …"), what="what it does")
+        wait_until(terminal.shows("logging in to hpc2 …", "one-time code:"), what="the question")
+        terminal.press("123456\n")
+        wait_until(terminal.shows("hpc1/live", "hpc2/live"), what="the runs of both")
+        terminal.press("9")
+        wait_until(terminal.shows("silent", "not pulled yet"), what="the silent host")
+        server.cut()
+        told = "me@gateway: Permission denied (code). It may want a password or a code"
+        wait_until(terminal.shows(told), 60, what="the login that would ask")
+        assert terminal.output.count(b"one-time code") == 1
+        leave(terminal, server, wait_until)
+    finally:
+        terminal.close()
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, None], ids=str)
 def test_nothing_of_it_stays_however_it_ends(
     server: SshServer,

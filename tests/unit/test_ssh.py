@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runstore.hosts.ssh import Link, LinkError, _new_socket, told
+from runstore.hosts.ssh import Link, LinkError, _new_socket, told, why_not_in
 
 
 def test_socket_is_where_only_the_user_can_reach_it() -> None:
@@ -48,3 +48,10 @@ def test_link_that_was_closed_opens_no_more() -> None:
     link.close()
     with pytest.raises(LinkError, match="was closed here"):
         link.open(ask=False)
+
+
+def test_what_a_gateway_refuses_is_told_and_not_how_ssh_ends_behind_it() -> None:
+    said = ["me@gateway: Permission denied (publickey).", "Connection closed by UNKNOWN port 65535"]
+    assert "gateway: Permission denied" in why_not_in(said)
+    assert why_not_in(["banner", "ssh: no route"]) == "no route"
+    assert why_not_in([]) == "it has closed the connection"
