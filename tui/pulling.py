@@ -18,7 +18,7 @@ from runstore.hosts import boxes
 from runstore.hosts.remote import Remote
 from runstore.hosts.ssh import Link, LinkError
 from runstore.pull import Pass, Pull
-from runstore.pull.place import BusyError, below
+from runstore.pull.place import BusyError, cached
 from runstore.pull.schedule import Kind, Schedule
 from runstore.runs import deliver
 from runstore.runs.requests import Kind as RequestKind
@@ -257,7 +257,7 @@ def hosts_of(sources: Sequence[Remote], cache: Path) -> Hosts:
     """
     hosts = Hosts()
     several = {one: [other for other in sources if other.host == one.host] for one in sources}
-    copies = [Copy(source, below(cache, source)) for source in dict.fromkeys(sources)]
+    copies = [Copy(source, cached(cache, source)) for source in dict.fromkeys(sources)]
     with suppress(OSError):
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # whose runs they are is private
     for copy in copies:

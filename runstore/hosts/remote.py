@@ -61,7 +61,9 @@ class Remote:
         match = re.fullmatch(rf"(?P<place>{_HOST.pattern}):(?P<path>.*)", text, re.DOTALL)
         if match is None:
             raise RemoteError(f"{text[:MAX_CHARS]!r} is no [user@]host:path; {_EXPECTED}")
-        return cls(checked_host(match["place"]), checked_path(match["path"]))
+        path = checked_path(match["path"])
+        # `runs/`, as a shell completes it, is `runs`.
+        return cls(checked_host(match["place"]), path.rstrip("/") or "/")
 
 
 def is_remote(text: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import posixpath
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 from runstore.errors import NotWritableError, RunStoreError
 from runstore.hosts.pulled import NAME, Pulled, read, write
@@ -14,6 +16,8 @@ from runstore.text import shell_word
 
 LOCK = ".pulled.lock"
 FOLDER = "pulled"
+LONGEST_NAME = 200
+"""File systems take 255 bytes, and some fewer."""
 
 
 class BusyError(RunStoreError):
@@ -30,6 +34,20 @@ def below(folder: Path, source: Remote) -> Path:
     host = source.host.replace("[", "").replace("]", "")
     path = posixpath.normpath(source.path)
     return folder.joinpath(host, *(part for part in path.split("/") if part not in ("", ".", "..")))
+
+
+def cached(folder: Path, source: Remote) -> Path:
+    """Return where the monitor's copy lies in its folder of copies.
+
+    The path is one name, so that a run, and the directory that it is in, may both be watched: no
+    copy lies in another one.
+    """
+    name = quote(os.fsencode(source.path), safe="")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 65]}-{sha256(name.encode()).hexdigest()}"
+    return folder / source.host.replace("[", "").replace("]", "") / name
 
 
 def claim(place: Path, source: Remote) -> int:
@@ -79,4 +97,8 @@ def _refuse_another(place: Path, source: Remote, names: list[str]) -> None:
 
 
 def _another(place: Path, source: Remote) -> str:
+    own = below(Path(), source).parts
+    if place.absolute().parts[-len(own) :] == own:
+        # As the default is: in another copy, or above one.
+        return "give each copy a directory of its own, as DEST"
     return f"give each copy a directory of its own, such as {shell_word(below(place, source))}"

@@ -306,6 +306,15 @@ def test_once_pulls_and_prints_and_tells_hosts_that_are_away(
     assert "Connection refused" in done.stderr.splitlines()[-1]
 
 
+def test_run_and_the_directory_that_it_is_in_are_both_watched(
+    environment: Mapping[str, str], there: Path, live: Run
+) -> None:
+    for root in (f"hpc1:{there}", f"hpc1:{live.path}", f"hpc1:{there.parent}"):
+        done = printed(environment, "--once", root)
+        assert done.returncode == 0, done.stderr
+        assert "live" in done.stdout
+
+
 def test_changes_over_there_are_lines_here(
     server: SshServer,
     environment: Mapping[str, str],

@@ -19,7 +19,7 @@ from runstore.hosts.remote import Remote
 from runstore.pull import PullError, crontab, default_place
 from runstore.pull.failures import why_failed
 from runstore.pull.loop import LONGEST_S, BackOff
-from runstore.pull.place import claim
+from runstore.pull.place import cached, claim
 from runstore.pull.rsync import _brought
 from runstore.state.liveness import span
 
@@ -173,6 +173,37 @@ def test_percent_signs_and_blanks_are_safe_in_a_crontab() -> None:
 )
 def test_place_of_a_copy_shows_the_host_and_stays_below(source: str, place: str) -> None:
     assert default_place(Remote.parse(source)) == Path(place)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs", "runs"),
+        ("/scratch/me/runs.v2", "%2Fscratch%2Fme%2Fruns.v2"),
+        (".", "%2E"),
+        ("..", "%2E."),
+        ("a%2Fb", "a%252Fb"),
+        ("größe\udcff", "gr%C3%B6%C3%9Fe%FF"),
+    ],
+)
+def test_no_copy_of_the_monitor_lies_in_another(path: str, name: str, tmp_path: Path) -> None:
+    assert cached(tmp_path, Remote("me@[fe80::1]", path)) == tmp_path / "me@fe80::1" / name
+
+
+def test_copies_of_long_paths_have_short_names_of_their_own(tmp_path: Path) -> None:
+    one, other = (cached(tmp_path, Remote("hpc1", "/x" * 200 + end)) for end in "ab")
+    assert one != other
+    assert len(one.name) == len(other.name) == 200
+
+
+@pytest.mark.parametrize("place", ["pulled/hpc1", "pulled/hpc1/runs/a"])
+def test_default_that_is_in_another_copy_is_not_told_as_the_way_out(
+    place: str, tmp_path: Path
+) -> None:
+    below = Path(place).relative_to("pulled/hpc1")
+    (tmp_path / "pulled" / "hpc1" / "runs" / "a" / "b").mkdir(parents=True)
+    with pytest.raises(RunStoreError, match=r"a directory of its own, as DEST$"):
+        claim(tmp_path / place, Remote("hpc1", str(below)))
 
 
 def test_copy_knows_its_source_before_anything_has_come(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ def test_ordinary_places_are_taken(text: str, host: str, path: str) -> None:
     assert Remote.parse(text) == Remote(host, path)
 
 
+def test_slash_at_the_end_makes_no_other_place() -> None:
+    assert Remote.parse("hpc1:runs/") == Remote.parse("hpc1:runs")
+    assert Remote.parse("hpc1://").path == "/"
+
+
 @pytest.mark.parametrize(
     ("text", "operand"),
     [
