@@ -18,6 +18,7 @@ from runstore.hosts import boxes
 from runstore.hosts.remote import Remote
 from runstore.hosts.ssh import Link, LinkError
 from runstore.pull import Pass, Pull
+from runstore.pull.names import Names
 from runstore.pull.place import BusyError, cached
 from runstore.pull.schedule import Kind, Schedule
 from runstore.runs import deliver
@@ -41,6 +42,7 @@ class Copy:
         self.source, self.place = source, place
         self.schedule = Schedule()
         self.pull: Pull | None = None
+        self.names: Names | None = None
         self.live: frozenset[str] = frozenset()
         """Folders that the last pull of running runs has brought up to date."""
         self.live_at: float | None = None
@@ -199,9 +201,10 @@ class Host:
         due = copy.schedule.due()
         if due.wait_s <= 0:
             self._bring(copy, due.kind)
+            self.is_reached = self.is_reached or due.kind != "names"
         if self._is_look_due():
             self._look_at_machine()
-        self.problem, self.is_reached = "", True
+        self.problem = ""
         return max(REST_S, min(one.schedule.due().wait_s for one in self.copies))
 
     def _bring(self, copy: Copy, kind: Kind) -> None:
@@ -211,10 +214,13 @@ class Host:
                 copy.pull = Pull(self.link, copy.source, copy.place)
             if self._stopped:
                 return
+            if kind == "names":
+                self._look_for_new(copy)
+                return
             live = copy.schedule.live
             done = copy.pull.whole() if kind == "whole" else copy.pull.only(live)
         except BusyError:
-            self.retry_at = time.monotonic() + BUSY_S
+            self.retry_at, self.is_reached = time.monotonic() + BUSY_S, True
             return
         copy.problem = done.problem.why if done.problem else ""
         if kind == "whole":
@@ -222,6 +228,11 @@ class Host:
         else:
             copy.live, copy.live_at = frozenset(live), began
         copy.schedule.came(kind, done.brought, _modified(copy.place, done))
+
+    def _look_for_new(self, copy: Copy) -> None:
+        copy.names = copy.names or Names(self.link, copy.source.path)
+        new = copy.names.new(copy.schedule.folders)
+        copy.schedule.saw(new, copy.names.number, again=copy.names.answers)
 
     def _is_look_due(self) -> bool:
         now = time.monotonic()

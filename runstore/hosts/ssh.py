@@ -268,12 +268,13 @@ class Link:
     def _listen(self, holder: subprocess.Popen[bytes]) -> None:
         """Keep what ssh says, and pass it on while somebody logs in."""
         assert holder.stderr is not None
-        while line := holder.stderr.readline(4096):
-            text = printable(line.decode(errors="replace").strip())
-            if text:
-                self._said.append(text)
-                if self._aloud and not _is_noise(text):
-                    sys.stderr.write(f"{text}\n")
+        with holder.stderr:
+            while line := holder.stderr.readline(4096):
+                text = printable(line.decode(errors="replace").strip())
+                if text:
+                    self._said.append(text)
+                    if self._aloud and not _is_noise(text):
+                        sys.stderr.write(f"{text}\n")
 
     def _give_up(self, holder: subprocess.Popen[bytes]) -> None:
         """Find out why the login has ended.
@@ -323,7 +324,8 @@ class Link:
             with suppress(BrokenPipeError):
                 process.stdin.write(script)
                 process.stdin.close()
-            output = process.stdout.read(ANSWER_BYTES)
+            with process.stdout:
+                output = process.stdout.read(ANSWER_BYTES)
             if len(output) == ANSWER_BYTES:
                 process.kill()
             status = process.wait()
@@ -364,11 +366,12 @@ def told(said: str) -> str:
 
 def _some(stream: IO[bytes]) -> bytes:
     """Read a stream to its end, and keep its beginning."""
-    kept = more = stream.read(1 << 14)
-    while more:
-        more = stream.read(1 << 14)
-        if len(kept) < 1 << 16:
-            kept += more
+    with stream:
+        kept = more = stream.read(1 << 14)
+        while more:
+            more = stream.read(1 << 14)
+            if len(kept) < 1 << 16:
+                kept += more
     return kept
 
 

@@ -111,12 +111,18 @@ class Rsync:
         stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
 
         def listen() -> None:
-            for line in stderr:
-                if len(errors) < LINES_KEPT:
-                    errors.append(_text(line[:4096]))
+            with stderr:
+                for line in stderr:
+                    if len(errors) < LINES_KEPT:
+                        errors.append(_text(line[:4096]))
 
         listener = start_daemon(listen, "runstore-rsync")
-        reader = start_daemon(lambda: output.extend(map(_text, stdout)), "runstore-rsync")
+
+        def read() -> None:
+            with stdout:
+                output.extend(map(_text, stdout))
+
+        reader = start_daemon(read, "runstore-rsync")
         with suppress(OSError):
             stdin.write(files)
             stdin.close()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import runstore
+from runstore.hosts.ssh import Link
+from runstore.pull.names import Names
 from runstore.run.run import Run
 from tests.conftest import WaitUntil
 from tests.ssh_server import SshServer, Tool
@@ -119,6 +121,67 @@ def test_host_that_goes_away_is_told_in_one_line_and_comes_back(
         leave(terminal, server, wait_until)
     finally:
         terminal.close()
+
+
+def test_new_runs_are_seen_before_the_next_whole_pull(
+    server: SshServer,
+    environment: Mapping[str, str],
+    there: Path,
+    live: Run,
+    wait_until: WaitUntil,
+) -> None:
+    terminal = monitor(environment, f"hpc1:{there}", size=(160, 30))
+    try:
+        wait_until(terminal.shows("hpc1/live"), what="the run")
+        for root in (there, there / "sweep"):
+            with runstore.init(root=root, name=f"new-{root.name[:3]}", resume="never") as run:
+                run.log({"train/loss": 0.5}, step=1)
+        # Whole pulls are a minute apart, and the first one was a moment ago.
+        wait_until(terminal.shows("3 runs", "new-it", "new-swe"), 50, what="the new runs")
+        with runstore.init(root=there / "sweep", name="cell", resume="never") as run:
+            run.log({"train/loss": 0.5}, step=1)
+        wait_until(terminal.shows("4 runs", "cell"), 40, what="a new run beside a new one")
+        leave(terminal, server, wait_until)
+    finally:
+        terminal.close()
+
+
+def test_names_tell_what_is_new(
+    server: SshServer, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", server.environment()["PATH"])
+    link = Link("hpc1")
+    link.open(ask=False)
+    try:
+        names = Names(link, str(there))
+        assert names.new([""]) == []  # it is not there yet
+        (there / "it's $(touch canary)").mkdir(parents=True)
+        assert names.new([""]) == []  # the first look
+        (there / "new").mkdir()
+        (there / ".hidden").mkdir()
+        assert names.new([""]) == ["new"]
+        assert names.new([""]) == []
+        assert names.new(["", "it's $(touch canary)", "gone", "-n"]) == []
+        (there / "it's $(touch canary)" / "größe").mkdir()
+        assert names.new(["", "it's $(touch canary)"]) == ["it's $(touch canary)/größe"]
+        (there / "new").rmdir()
+        assert names.new([""]) == []
+        (there / "new").mkdir()
+        assert names.new([""]) == ["new"]
+        assert names.answers
+        assert not list(there.parent.rglob("canary"))
+        only = (
+            f'command="echo refused; exit 1",restrict {(server.folder / "client.pub").read_text()}'
+        )
+        link.close()
+        (server.folder / "authorized").write_text(only)
+        alone = Link("hpc1")
+        alone.open(ask=False)
+        names = Names(alone, str(there))
+        assert names.new([""]) == []
+        assert not names.answers
+    finally:
+        link.close()
 
 
 def test_note_and_request_go_to_the_host_of_the_run(

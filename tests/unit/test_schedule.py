@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runstore.pull import Brought
-from runstore.pull.schedule import LIVE_S, QUIET_S, WHOLE_S, Schedule, folder_of
+from runstore.pull.schedule import LIVE_S, NAMES_S, QUIET_S, WHOLE_S, Schedule, folder_of
 
 
 class Clock:
@@ -26,7 +26,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def schedule(clock: Clock) -> Schedule:
-    return Schedule(clock)
+    """Of a host where no look at the names tells anything."""
+    schedule = Schedule(clock)
+    schedule.saw([], 0, again=False)
+    return schedule
 
 
 @pytest.mark.parametrize(
@@ -101,3 +104,42 @@ def test_tries_become_rarer_while_a_host_is_away_and_a_key_hurries_them(
     assert schedule.due() == ("whole", 0)
     schedule.came("whole", brought(), {})
     assert schedule.failed() == 10
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def test_names_are_looked_at_before_all_and_then_every_ten_seconds(clock: Clock) -> None:
+    schedule = Schedule(clock)
+    assert schedule.due() == ("names", 0)
+    schedule.saw([], 3)
+    assert schedule.due() == ("whole", 0)
+    schedule.came("whole", brought(), {})
+    assert schedule.due() == ("names", NAMES_S)
+    schedule.saw([], 30_000)
+    assert schedule.due() == ("names", 30)
+
+
+def test_what_is_new_is_pulled_at_once_and_again_until_it_has_files(
+    schedule: Schedule, clock: Clock
+) -> None:
+    schedule.came("whole", brought(), {})
+    clock.now += 1
+    schedule.saw(["sweep"], 1)
+    assert schedule.due() == ("live", 0)
+    assert schedule.live == ["sweep"]
+    schedule.came("live", brought(), {})
+    assert schedule.due() == ("live", LIVE_S)
+    schedule.came("live", brought("sweep/a/run.json"), {})
+    assert schedule.live == ["sweep", "sweep/a"]
+    assert schedule.folders == {"", "sweep"}
+    clock.now += QUIET_S + 1
+    schedule.came("live", brought("sweep/a/progress.json"), {})
+    assert schedule.live == ["sweep/a"]
+
+
+def test_names_of_a_host_that_fails_wait_for_a_whole_pull(clock: Clock) -> None:
+    """They would tell that all is well, although nothing can be pulled."""
+    schedule = Schedule(clock)
+    wait_s = schedule.failed()
+    assert schedule.due() == ("whole", wait_s)
