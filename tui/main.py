@@ -43,6 +43,7 @@ def hosts_of(roots: Sequence[Path]) -> tuple[list[Path], Hosts | None]:
         RunStoreError: one of them is no name of a host, or there is no place for copies.
     """
     from runstore.hosts.remote import Remote, is_remote
+    from runstore.pull import unused
     from runstore.pull.place import cached
 
     from . import pulling
@@ -54,7 +55,10 @@ def hosts_of(roots: Sequence[Path]) -> tuple[list[Path], Hosts | None]:
     if cache is None:
         raise RunStoreError("there is no home directory for copies of runs; set $XDG_CACHE_HOME")
     hosts = pulling.hosts_of(list(remotes.values()), cache)
-    return [cached(cache, remotes[root]) if root in remotes else root for root in roots], hosts
+    copies = {root: cached(cache, remote) for root, remote in remotes.items()}
+    unused.watch(copies.values())
+    start_daemon(lambda: unused.remove_unused(cache, copies.values()), "runstore-unused")
+    return [copies.get(root, root) for root in roots], hosts
 
 
 def log_in(hosts: Hosts, *, patient: bool = False) -> None:

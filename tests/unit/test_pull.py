@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from runstore.pull.failures import why_failed
 from runstore.pull.loop import LONGEST_S, BackOff
 from runstore.pull.place import cached, claim
 from runstore.pull.rsync import _brought
+from runstore.pull.unused import remove_unused, watch
 from runstore.state.liveness import span
 
 SOURCE = Remote("me@hpc1", "/scratch/me/runs")
@@ -260,3 +263,62 @@ def test_copy_is_resumed_where_it_came_from_and_not_here(tmp_path: Path) -> None
     assert isinstance(refused.exception, RunStoreError)
     assert "made of a run on hpc1; resume it there" in str(refused.exception)
     assert not (tmp_path / "started").exists()
+
+
+# ---- copies that nobody watches ------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Callable[[str, float], Path]:
+    """Return a function that makes a copy of the monitor's, watched some days ago."""
+
+    def make(path: str, days: float) -> Path:
+        source = Remote("hpc1", path)
+        place = cached(tmp_path, source)
+        (place / "run").mkdir(parents=True)
+        (place / "run" / "run.json").write_text("{}")
+        pulled.write(place, Pulled(source, 1.0))
+        at = time.time() - days * 86400
+        os.utime(place / pulled.NAME, (at, at))
+        return place
+
+    return make
+
+
+def test_copies_that_nobody_has_watched_for_a_month_are_removed(
+    copy: Callable[[str, float], Path], tmp_path: Path
+) -> None:
+    old, young, watched = copy("/old", 31), copy("/young", 29), copy("/watched", 31)
+    (tmp_path / "hpc1" / ".removed-1" / "half").mkdir(parents=True)
+    remove_unused(tmp_path, [watched])
+    assert sorted((tmp_path / "hpc1").iterdir()) == sorted([young, watched])
+    watch([young, old])
+    assert time.time() - (young / pulled.NAME).stat().st_mtime < 86400
+
+
+def test_copy_that_another_monitor_fills_stays(
+    copy: Callable[[str, float], Path], tmp_path: Path
+) -> None:
+    place = copy("/runs", 31)
+    lock = claim(place, Remote("hpc1", "/runs"))
+    remove_unused(tmp_path, [])
+    assert (place / "run" / "run.json").exists()
+    os.close(lock)
+    remove_unused(tmp_path, [])
+    assert not place.exists()
+
+
+def test_copy_of_runstore_pull_is_never_removed(
+    copy: Callable[[str, float], Path], tmp_path: Path
+) -> None:
+    """Wherever it was put: it has not the name that the monitor gives."""
+    moved = copy("/runs", 31).rename(tmp_path / "hpc1" / "mine")
+    (tmp_path / "hpc1" / "runs").mkdir()
+    (tmp_path / "hpc1" / "runs" / "run.json").write_text("{}")
+    (tmp_path / "hpc1" / "other").mkdir()
+    (tmp_path / "hpc1" / "other" / pulled.NAME).write_text("{}")
+    os.utime(tmp_path / "hpc1" / "other" / pulled.NAME, (1, 1))
+    remove_unused(tmp_path, [])
+    assert (moved / "run" / "run.json").exists()
+    assert (tmp_path / "hpc1" / "runs" / "run.json").exists()
+    assert (tmp_path / "hpc1" / "other" / pulled.NAME).exists()
