@@ -302,11 +302,13 @@ class Link:
         holder, self._holder = self._holder, None
         if holder is None:
             return
-        for stream in (holder.stdin, holder.stdout):
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        with suppress(OSError):
+            holder.stdin.close()
         end(holder)
+        # Only now: closed while another thread reads from it, it would wait for that.
+        holder.stdout.close()
 
     # ---- a command -----------------------------------------------------------------------------
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from runstore.hosts.ssh import Link, LinkError, _new_socket, told, why_not_in
+from tests.conftest import WaitUntil
 
 
 def test_socket_is_where_only_the_user_can_reach_it() -> None:
@@ -55,3 +58,29 @@ def test_what_a_gateway_refuses_is_told_and_not_how_ssh_ends_behind_it() -> None
     assert "gateway: Permission denied" in why_not_in(said)
     assert why_not_in(["banner", "ssh: no route"]) == "no route"
     assert why_not_in([]) == "it has closed the connection"
+
+
+def test_login_to_a_silent_host_ends_when_the_link_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    (tmp_path / "ssh").write_text(
+        f'#!/bin/sh\ntest "$1" = -G && exit\ntouch {tmp_path}/begun\nexec sleep 1000\n'
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    link, told = Link("hpc1"), list[str]()
+
+    def log_in() -> None:
+        with pytest.raises(LinkError) as caught:
+            link.open(ask=False)
+        told.append(str(caught.value))
+
+    login = threading.Thread(target=log_in, daemon=True)
+    login.start()
+    wait_until((tmp_path / "begun").exists, what="the login")
+    closing = threading.Thread(target=link.close, daemon=True)
+    closing.start()
+    for thread in (closing, login):
+        thread.join(20)  # the login alone would wait for 30 s
+        assert not thread.is_alive()
+    assert told
