@@ -22,7 +22,7 @@ from runstore import monitor_settings
 from runstore.cli.manual import CONTEXT, Manual, ManualCommand
 from runstore.completion.parameters import DIRECTORY, RUN
 from runstore.errors import RootNotFoundError, RunStoreError
-from runstore.hosts.remote import is_remote
+from runstore.hosts.remote import is_remote, refuse_hosts_like_options
 from runstore.monitor_settings import FASTEST_FPS, SLOWEST_FPS, THEMES, Settings
 from runstore.text import guard_streams
 
@@ -78,6 +78,11 @@ class _Command(ManualCommand):
         # While a shell completes what comes behind `--run`, click would forget the roots before it.
         if ctx.resilient_parsing and args[-1:] == ["--run"]:
             args = args[:-1]
+        try:
+            refuse_hosts_like_options(args)
+        except RunStoreError as error:
+            if not ctx.resilient_parsing:
+                _refuse(str(error))
         return super().parse_args(ctx, args)
 
 

@@ -19,7 +19,7 @@ from runstore.cli.output import say
 from runstore.cli.progress import watched
 from runstore.completion.parameters import DIRECTORY
 from runstore.errors import RunStoreError
-from runstore.hosts.remote import Remote
+from runstore.hosts.remote import Remote, refuse_hosts_like_options
 from runstore.hosts.ssh import Link
 from runstore.numbers import count
 from runstore.pull import Pull, crontab, default_place
@@ -57,9 +57,7 @@ class _Place(click.ParamType):  # type: ignore[type-arg]  # click before 8.5 tak
 class _Command(ManualCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse hosts that look like options in the same line as all that are no hosts."""
-        for word in args[: args.index("--")] if "--" in args else args:
-            if word.startswith("-") and (":" in word or word.startswith("-o")):
-                Remote.parse(word)
+        refuse_hosts_like_options(args)
         return super().parse_args(ctx, args)
 
 

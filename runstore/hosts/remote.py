@@ -75,6 +75,20 @@ def is_remote(text: str) -> bool:
     return bool(colon) and "/" not in head and not os.path.lexists(text)
 
 
+def refuse_hosts_like_options(words: Sequence[str]) -> None:
+    """Refuse `-oProxyCommand=…` on a command line in the words for all that are no hosts.
+
+    Args:
+        words: of the command line, before click sees them.
+
+    Raises:
+        RemoteError: one of them begins with `-o`, or has one `-` in front and a colon.
+    """
+    for word in words[: words.index("--")] if "--" in words else words:
+        if word.startswith("-o") or (":" in word and re.match("-[^-]", word)):
+            Remote.parse(word)
+
+
 def checked_host(text: str) -> str:
     """Return `[user@]host` as it is.
 

@@ -343,12 +343,22 @@ def printed(environment: Mapping[str, str], *words: str) -> subprocess.Completed
 
 
 @pytest.mark.parametrize(
-    "root", ["me@-oProxyCommand=touch canary:/x", "two words:/x", ":/x", "a@b@c:/x", "hpc1:"]
+    "root",
+    [
+        "-oProxyCommand=touch canary:/x",
+        "-oProxyCommand=x",
+        "me@-oProxyCommand=touch canary:/x",
+        "two words:/x",
+        ":/x",
+        "a@b@c:/x",
+        "hpc1:",
+    ],
 )
 def test_host_that_is_none_gets_one_line(
     environment: Mapping[str, str], root: str, tmp_path: Path
 ) -> None:
-    done = printed(environment, "--", root)
+    words = [root] if root.startswith("-") else ["--", root]
+    done = printed(environment, *words)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert "is no " in line
