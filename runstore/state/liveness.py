@@ -360,6 +360,8 @@ def _open_stage(end: JsonObject, epochs: int | None, told: str) -> str:
 
 
 def _not_started(state: RunState) -> Status:
+    if state.progress is not None:  # as in a copy whose documents have come, and no logs yet
+        return Status("unknown", "it has begun, but its events are not here")
     if state.info:
         return Status("planned", "created, not started")
     return Status("unknown", "no run.json and no events")

@@ -159,6 +159,16 @@ def test_copy_of_an_ended_run_has_its_end(tmp_path: Path, run_dir: Path) -> None
     assert status_of(tmp_path / "copy") == Status("failed", "ValueError: no")
 
 
+def test_run_whose_documents_alone_have_come_is_not_taken_for_a_planned_one(
+    tmp_path: Path, run_dir: Path, process: subprocess.Popen[str]
+) -> None:
+    copy = tmp_path / "copy" / run_dir.name
+    copy.mkdir(parents=True)
+    (copy / "run.json").write_text('{"format":1,"id":"run"}')
+    shutil.copy2(run_dir / "progress.json", copy / "progress.json")
+    assert status_of(copy) == Status("unknown", "it has begun, but its events are not here")
+
+
 def test_pid_used_again_is_another_process(run_dir: Path, process: subprocess.Popen[str]) -> None:
     started = start_time(process.pid)
     assert started is not None
