@@ -82,7 +82,9 @@ def why_failed(host: str, path: str, status: int, lines: Sequence[str]) -> PullE
     if status == PARTIAL:
         return _partial(host, path, found, said)
     if status == FILE_IO and found:
-        return PullError(host, f"{found[0].path}: {found[0].why}; nothing that was here is lost")
+        # The reason first: a narrow screen shows the beginning of it.
+        why = f"{found[0].why} here; nothing that was here is lost: {found[0].path}"
+        return PullError(host, why)
     if status in (STREAM, 127, 126) and any(_NOT_FOUND.search(line) for line in of_ssh):
         return PullError(host, f"no rsync over there ({of_ssh[-1]}); install it there")
     return PullError(host, _in_words(status, of_ssh, said))
@@ -98,7 +100,7 @@ def _partial(host: str, path: str, found: Sequence[Complaint], said: Sequence[st
         return PullError(host, f"rsync: {said[0] if said else 'not all was copied'}")
     more = f", and {len(found) - 1:,} more" if len(found) > 1 else ""
     where = "here" if worst.is_here else "there"
-    why = f"{worst.path}: {worst.why} {where}{more}"
+    why = f"{worst.why} {where}: {worst.path}{more}"
     return PullError(host, why, is_partial=root is None and not worst.is_here)
 
 

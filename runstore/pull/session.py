@@ -70,7 +70,9 @@ class Pull:
         try:
             pulled.write(self.place, known)
         except OSError as error:
-            why = f"{self.place / pulled.NAME}: {error.strerror}; nothing that was here is lost"
+            why = (
+                f"{error.strerror} here; nothing that was here is lost: {self.place / pulled.NAME}"
+            )
             raise PullError(self.source.host, why) from None
         self.known = known
         return done

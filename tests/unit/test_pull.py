@@ -42,24 +42,24 @@ SAID = [
     (
         23,
         'rsync: [sender] change_dir "/scratch/secret" failed: Permission denied (13)',
-        "/scratch/secret: Permission denied there",
+        "Permission denied there: /scratch/secret",
     ),
     (
         23,
         'rsync: [sender] send_files failed to open "/runs/a/run.json": Permission denied (13)\n'
         'rsync: [sender] opendir "/runs/b" failed: Permission denied (13)',
-        "/runs/a/run.json: Permission denied there, and 1 more",
+        "Permission denied there: /runs/a/run.json, and 1 more",
     ),
     (
         23,
         'rsync: [receiver] mkstemp "/copy/a/.run.json.Zy" failed: Permission denied (13)',
-        "/copy/a/.run.json.Zy: Permission denied here",
+        "Permission denied here: /copy/a/.run.json.Zy",
     ),
     (
         11,
         'rsync: [receiver] write failed on "/copy/m.jsonl": No space left on device (28)\n'
         "rsync error: error in file IO (code 11) at receiver.c(657) [receiver=3.5.0]",
-        "/copy/m.jsonl: No space left on device; nothing that was here is lost",
+        "No space left on device here; nothing that was here is lost: /copy/m.jsonl",
     ),
     (
         255,
