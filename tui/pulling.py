@@ -210,6 +210,10 @@ class Host:
     def _bring(self, copy: Copy, kind: Kind) -> None:
         began = time.time()
         try:
+            if copy.pull is not None and not copy.place.is_dir():
+                # Somebody has emptied the cache. The lock of what is no longer there locks nothing.
+                copy.pull.close()
+                copy.pull = None
             if copy.pull is None:
                 copy.pull = Pull(self.link, copy.source, copy.place)
             if self._stopped:

@@ -184,6 +184,20 @@ def test_names_tell_what_is_new(
         link.close()
 
 
+def test_cache_may_be_emptied_while_it_is_watched(
+    environment: Mapping[str, str], there: Path, live: Run, wait_until: WaitUntil
+) -> None:
+    terminal = monitor(environment, f"hpc1:{there}")
+    try:
+        wait_until(terminal.shows("hpc1/live", "0.7500"), what="the run")
+        cache = Path(environment["XDG_CACHE_HOME"], "runstore")
+        cache.rename(cache.with_name("emptied"))
+        live.log({"train/loss": 0.25}, step=2)
+        wait_until(terminal.shows("hpc1/live", "0.2500"), 90, what="the run, copied anew")
+    finally:
+        terminal.close()
+
+
 def test_note_and_request_go_to_the_host_of_the_run(
     server: SshServer,
     environment: Mapping[str, str],
