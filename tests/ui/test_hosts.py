@@ -56,6 +56,12 @@ def test_host_that_is_away_keeps_what_was_known_and_says_why() -> None:
     assert "not pulled yet" in text
 
 
+def test_problem_is_told_to_its_end_on_a_narrow_screen() -> None:
+    why = "me@hpc1: Permission denied (publickey). It may want a code: start this again"
+    text = told(Shown("hpc1", None, problem=why, retry_s=15.0), 60)
+    assert " ".join(text.split()).endswith("start this again; again in 15 s")
+
+
 def test_machine_without_gpus_and_without_proc_says_so() -> None:
     text = told(Shown("mac", Machine("mac", gpu_problem="no nvidia-smi"), 1))
     assert "it has no /proc" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,9 +50,8 @@ def _host(shown: Shown, width: int) -> list[Line]:
     lines = [_title(shown)]
     if shown.problem:
         again = f"; again in {max(0.0, shown.retry_s):.0f} s" if shown.retry_s is not None else ""
-        room = max(10, width - len(again) - 2)
-        text = shorten(from_file(shown.problem), room) + again
-        lines.append(line("  ", Span(text, "warn")))
+        why = textwrap.wrap(from_file(shown.problem) + again, max(10, width - 2))
+        lines += [line("  ", Span(text, "warn")) for text in why]
     for place, old_s in shown.pulled:
         told = f"pulled {age(old_s)}" if old_s is not None else "not pulled yet"
         lines.append(
