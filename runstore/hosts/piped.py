@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -35,15 +36,21 @@ def start_piped(
     if not ask:
         environment = {key: text for key, text in environment.items() if key not in _ASKING}
         environment["SSH_ASKPASS_REQUIRE"] = "never"
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        pass_fds=tuple(pass_fds),
-        start_new_session=not ask,
-    )
+    # Inherited: in our threads all signals are blocked, and what one of them starts could not be
+    # told to end.
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            pass_fds=tuple(pass_fds),
+            start_new_session=not ask,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
