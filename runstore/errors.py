@@ -77,13 +77,18 @@ _NOT_WRITABLE = {
 
 
 class NotWritableError(RunStoreError, OSError):
-    """What somebody wants to put into a run's directory cannot be written there."""
+    """What somebody wants to put into a directory, mostly a run's, cannot be written there."""
 
-    def __init__(self, directory: Path, what: str, error: OSError) -> None:
-        """Refuse `what` (`a note`) because of an `error` in `directory`."""
+    def __init__(
+        self,
+        directory: Path,
+        what: str,
+        error: OSError,
+        owner: str = "ask who owns the run, or make the directory writable",
+    ) -> None:
+        """Refuse `what` (`a note`) because of an `error` in `directory`; `owner` is what to do."""
         self.directory = directory
         self.what = what
-        owner = "ask who owns the run, or make the directory writable"
         super().__init__(
             f"{directory}: {what} cannot be written there ({error.strerror or error}); "
             f"{_NOT_WRITABLE.get(error.errno or 0, owner)}"

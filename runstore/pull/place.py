@@ -68,7 +68,7 @@ def claim(place: Path, source: Remote) -> int:
     except OSError as error:
         if isinstance(error, RunStoreError):
             raise
-        raise NotWritableError(place, "a copy", error) from error
+        raise _not_writable(place, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -82,8 +82,12 @@ def claim(place: Path, source: Remote) -> int:
             write(place, Pulled(source))
         except OSError as error:
             os.close(lock)
-            raise NotWritableError(place, "a copy", error) from error
+            raise _not_writable(place, error) from error
     return lock
+
+
+def _not_writable(place: Path, error: OSError) -> NotWritableError:
+    return NotWritableError(place, "a copy", error, "take another directory, or make it writable")
 
 
 def _refuse_another(place: Path, source: Remote, names: list[str]) -> None:
