@@ -7,9 +7,10 @@ import signal
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 GOODBYE_S = 2.0
-_ASKING = ("SSH_ASKPASS", "SSH_ASKPASS_REQUIRE")
+ASKS_NOBODY = Path(__file__).with_name("ask_nobody.sh")
 
 
 def start_piped(
@@ -24,8 +25,7 @@ def start_piped(
     Args:
         command: its name and its arguments.
         ask: it may ask on the terminal, and Ctrl-C there is for it too. Otherwise it has none, and
-            opens no window to ask in: an ssh that was told not to ask may start another one, for
-            a gateway, which was not told.
+            an ssh that would ask ends (`ask_nobody.sh`).
         environment: instead of this process's.
         pass_fds: descriptors that it keeps open.
 
@@ -34,8 +34,7 @@ def start_piped(
     """
     environment = dict(os.environ if environment is None else environment)
     if not ask:
-        environment = {key: text for key, text in environment.items() if key not in _ASKING}
-        environment["SSH_ASKPASS_REQUIRE"] = "never"
+        environment |= {"SSH_ASKPASS": str(ASKS_NOBODY), "SSH_ASKPASS_REQUIRE": "force"}
     # Inherited: in our threads all signals are blocked, and what one of them starts could not be
     # told to end.
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -277,17 +277,17 @@ def test_login_asks_before_the_screen_opens(
         terminal.close()
 
 
-def asking_gateway(server: SshServer) -> None:
-    """Reach hpc2 by a program that asks on the terminal as ssh itself does, told to or not."""
-    (server.bin / "gateway").write_text(
-        "#!/bin/sh\n"
-        "{ printf 'one-time code: ' >/dev/tty; } 2>/dev/null && read code </dev/tty\n"
-        'test "$code" = 123456 || { echo "me@gateway: Permission denied (code)." >&2; exit 255; }\n'
-        f"exec {server.bin / 'ssh'} -W 127.0.0.1:{server.port} hpc1\n"
-    )
-    (server.bin / "gateway").chmod(0o755)
+def asking_gateway(server: SshServer, tool: Tool) -> None:
+    """Reach hpc2 through a host that asks for a passphrase, as it may for a code."""
+    key = server.folder / "gate"
+    make = [tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "sesame", "-f", str(key)]
+    subprocess.run(make, check=True)
+    with (server.folder / "authorized").open("a") as authorized:
+        authorized.write((server.folder / "gate.pub").read_text())
     server.configure(
-        f"Match originalhost hpc2\n  ProxyCommand {server.bin / 'gateway'}\n"
+        "Match originalhost hpc2\n  ProxyJump gate\n"
+        f"Host gate\n  HostName 127.0.0.1\n  Port {server.port}\n  IdentityFile {key}\n"
+        "  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n"
         "Host silent\n  HostName 127.0.0.1\n  ProxyCommand sleep 1000"
     )
 
@@ -297,23 +297,25 @@ def test_hosts_that_ask_are_asked_once_and_silent_ones_keep_nothing_closed(
     environment: Mapping[str, str],
     there: Path,
     live: Run,
+    tool: Tool,
     wait_until: WaitUntil,
 ) -> None:
-    """A code is asked for in the foreground, and never by a login that nobody watches."""
-    asking_gateway(server)
+    """In the foreground, and never by a login that nobody watches: ssh tells no gateway so."""
+    asking_gateway(server, tool)
     roots = (f"silent:{there}", f"hpc2:{there}", f"hpc1:{there}")
     terminal = monitor(environment, *roots, size=(160, 40))
     try:
         wait_until(terminal.shows("logging in to silent, hpc2, hpc1 …"), what="what it does")
-        wait_until(terminal.shows("logging in to hpc2 …", "one-time code:"), what="the question")
-        terminal.press("123456\n")
+        wait_until(terminal.shows("logging in to hpc2 …", "Enter passphrase"), what="the question")
+        terminal.press("sesame\n")
         wait_until(terminal.shows("hpc1/live", "hpc2/live"), what="the runs of both")
         terminal.press("9")
         wait_until(terminal.shows("silent", "not pulled yet"), what="the silent host")
         server.cut()
-        told = "me@gateway: Permission denied (code). It may want a password or a code"
+        told = "Permission denied: a gateway asks Enter passphrase for key"
         wait_until(terminal.shows(told), 60, what="the login that would ask")
-        assert terminal.output.count(b"one-time code") == 1
+        screen = " ".join("\n".join(terminal.lines()).split())
+        assert not re.search("(?<!asks )Enter passphrase", screen)
         leave(terminal, server, wait_until)
     finally:
         terminal.close()

@@ -27,13 +27,19 @@ def test_what_a_thread_starts_obeys_signals() -> None:
     assert process.returncode == -signal.SIGTERM
 
 
-def test_what_may_not_ask_has_no_terminal_and_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSH_ASKPASS", "/bin/true")
-    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
-    script = '(: </dev/tty) 2>/dev/null && echo terminal; echo "$SSH_ASKPASS $SSH_ASKPASS_REQUIRE"'
-    for ask, told in ((False, b" never\n"), (True, b"/bin/true force\n")):
+def test_what_may_not_ask_has_no_terminal_and_ends_when_it_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSH_ASKPASS", "/bin/echo")
+    script = '(: </dev/tty) 2>/dev/null && echo terminal; "$SSH_ASKPASS" "two\nlines"; echo asked'
+    for ask, output, errors in (
+        (False, b"", b"Permission denied: a gateway asks two lines\n"),
+        (True, b"two\nlines\nasked\n", b""),
+    ):
         process = start_piped(["sh", "-c", script], ask=ask)
         assert process.stdout is not None
-        assert process.stdout.read().endswith(told)
-        assert process.wait() == 0
+        assert process.stderr is not None
+        assert process.stdout.read().removeprefix(b"terminal\n") == output
+        assert process.stderr.read() == errors
+        assert process.wait() == (0 if ask else -signal.SIGTERM)
         close(process)
