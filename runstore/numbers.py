@@ -96,6 +96,14 @@ def duration(seconds: float | None) -> str:
     return f"{days}d{hours:02d}h"
 
 
+def span(seconds: float) -> str:
+    """Return a length of time in words: `12 s`, `3 min`, `2 h`, `4 d`."""
+    for limit, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
 def age(seconds: float | None) -> str:
     """Return how long ago something was, in one unit: "3s ago", "5m ago", "2d ago"."""
     if seconds is None or not math.isfinite(seconds):

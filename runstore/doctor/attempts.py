@@ -11,7 +11,7 @@ from runstore.doctor.rows import CheckedFile, Times
 from runstore.files.paths import LIFECYCLE, Stream, StreamFile
 from runstore.files.records import JsonObject, integer, number
 from runstore.numbers import duration
-from runstore.state.liveness import ENDINGS
+from runstore.state.endings import ENDINGS
 from runstore.state.status import Status
 
 FUTURE_S = 60.0

@@ -18,7 +18,7 @@ from runstore.files.seal import Sealed, seal, torn_tail
 from runstore.launch.requeued import is_earlier_start
 from runstore.sources.native import NativeReader
 from runstore.state.attempt_facts import Attempt
-from runstore.state.liveness import is_proven_gone
+from runstore.state.evidence import is_proven_gone
 
 _BY_THE_ATTEMPT: tuple[Stream, ...] = ("events", "metrics", "epochs", "reports", "system", "exec")
 """The streams whose rank 0 files are written by the processes that `open` events name."""

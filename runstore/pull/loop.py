@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from runstore.hosts.ssh import Link, LinkError
+from runstore.numbers import span
 from runstore.pull.failures import PullError
 from runstore.pull.session import Pass, Pull
-from runstore.state.liveness import span
 
 LONGEST_S = 300.0
 """Between two tries, however long the link is gone; an interval that is longer stays."""

@@ -17,7 +17,7 @@ from runstore.errors import NotWritableError, RequestError
 from runstore.files.paths import RunPaths, new_run_id
 from runstore.runs.notes import make_folder
 from runstore.sources import NATIVE
-from runstore.state.liveness import is_original
+from runstore.state.evidence import is_original
 from runstore.state.run_state import RunState
 from runstore.text import printable
 

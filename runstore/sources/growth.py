@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from runstore.state.liveness import span
+from runstore.numbers import span
 from runstore.state.status import Status
 
 PATIENCE = 3

@@ -16,7 +16,6 @@ from one pull to the next.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
@@ -25,11 +24,13 @@ from pathlib import Path
 
 from runstore.environment.process import ProcessIdentity, is_stopped
 from runstore.files.paths import RunPaths
-from runstore.files.records import JsonObject, integer, number
-from runstore.numbers import times, utc
+from runstore.files.records import JsonObject, number
+from runstore.numbers import span, times, utc
 from runstore.slurm.jobs import HALTED, JOBS, QUEUED, UNKNOWN_TIME, JobState, SlurmJobs
 from runstore.slurm.submission import OWN_JOB_VARIABLE, Submission, is_job
 from runstore.state.attempt_facts import Execution
+from runstore.state.endings import and_then, end_status, exit_status, exit_without_end
+from runstore.state.evidence import is_original, lock_is_free
 from runstore.state.run_state import RunState
 from runstore.state.status import Status
 
@@ -57,10 +58,6 @@ JOB_ENDINGS = {
 SIGNALLING = frozenset({"TIMEOUT", "DEADLINE", "PREEMPTED", "CANCELLED", "REVOKED"})
 """Those of them before which Slurm sends SIGTERM, so that an attempt may have written its end."""
 _SIGNALLED = re.compile(r"(?:preempted|terminated) by (?P<name>SIG[A-Z0-9]+)\b")
-ENDINGS = frozenset({"finished", "failed", "interrupted"})
-EXITS = ENDINGS | {"crashed"}
-"""What `runstore exec` says: a process cannot say of itself that it crashed."""
-
 Monotonic = Callable[[], float]
 
 
@@ -141,16 +138,16 @@ class Liveness:
         execution = state.newest.execution if state.newest else None
         exited = execution.ended if execution else None
         if state.ended is not None:
-            return _and_then(_ending(state.ended, state.epochs), exited)
+            return and_then(end_status(state.ended, state.epochs), exited)
         if opened is None and execution is not None:
             if exited is not None and events_file is not None and os.path.lexists(events_file):
                 # Of an `init` inside that could write nothing: `finished` would hide what it lost.
-                return _exit_without_end(state, exited)
+                return exit_without_end(state, exited)
             return self._of_command(state, execution)
         if opened is None or events_file is None:
             return _not_started(state)
         if exited is not None and not _is_alive_here(ProcessIdentity.from_record(opened)):
-            return _exit_without_end(state, exited)
+            return exit_without_end(state, exited)
         if not is_original(opened, events_file):
             return self._of_copy(state, opened)
         found = self._by_process(state, opened) or _by_lock(state, opened, events_file)
@@ -183,7 +180,7 @@ class Liveness:
     def _of_command(self, state: RunState, execution: Execution) -> Status:
         """Judge a command of `runstore exec` in which there is no `init`."""
         if execution.ended is not None:
-            return _exit(execution.ended)
+            return exit_status(execution.ended)
         opened = execution.opened
         if opened is None:
             return _not_started(state)
@@ -309,74 +306,12 @@ def _why_signalled(ended: Status, job: str, told: JobState) -> Status | None:
     return Status(ended.word, why + ended.reason[signal.end() :])
 
 
-def _exit(exited: JsonObject) -> Status:
-    """Return what `runstore exec` says of its command's end."""
-    word, reason = exited.get("status"), exited.get("reason")
-    if word not in EXITS:
-        return Status("unknown", f"ended as {word!r}, which this version does not know")
-    lost = integer(exited, "dropped_rows")
-    told = [str(reason or ""), f"{lost:,} rows were lost" if lost else ""]
-    return Status(str(word), "; ".join(filter(None, told)))
-
-
-def _exit_without_end(state: RunState, exited: JsonObject) -> Status:
-    """Return the status of a run that has no end, but its command has."""
-    status = _exit(exited)
-    last, end = state.last_row_time, number(exited, "time")
-    before = f", last row {span(max(0.0, end - last))} before" if last and end else ""
-    if status.word == "finished":
-        return Status("crashed", f"exit status 0 without run.finish(){before}")
-    return Status(status.word, status.reason + before) if status.word == "crashed" else status
-
-
-def _and_then(ended: Status, exited: JsonObject | None) -> Status:
-    """Return the end of a run; behind `finish()` its command may still have failed."""
-    reason = exited.get("reason") if exited else None
-    if ended.word != "finished" or not isinstance(reason, str) or not reason:
-        return ended
-    return Status(ended.word, "; ".join(filter(None, (ended.reason, f"then {reason}"))))
-
-
-def _ending(end: JsonObject, epochs: int | None) -> Status:
-    word, reason = end.get("status"), end.get("reason")
-    # Anything may stand there, and what cannot be hashed is in no set.
-    if not isinstance(word, str) or word not in ENDINGS:
-        return Status("unknown", f"ended as {word!r}, which this version does not know")
-    lost = integer(end, "dropped_rows")
-    why = reason if isinstance(reason, str) else ""
-    told = [why, _open_stage(end, epochs, why), f"{lost:,} rows were lost" if lost else ""]
-    return Status(word, "; ".join(filter(None, told)))
-
-
-def _open_stage(end: JsonObject, epochs: int | None, told: str) -> str:
-    """Say inside which epoch or split a run ended, unless its reason has `told` that."""
-    epoch, split = integer(end, "open_epoch"), end.get("open_split")
-    if epoch is not None:
-        inside = f"inside epoch {epoch}"
-        known = re.search(rf"{inside}\b", told) is not None
-        return "" if known else inside + (f" of {epochs}" if epochs else "")
-    inside = f"inside the split {split!r}" if isinstance(split, str) else ""
-    return "" if inside in told else inside
-
-
 def _not_started(state: RunState) -> Status:
     if state.progress is not None:  # as in a copy whose documents have come, and no logs yet
         return Status("unknown", "it has begun, but its events are not here")
     if state.info:
         return Status("planned", "created, not started")
     return Status("unknown", "no run.json and no events")
-
-
-def is_original(opened: JsonObject, events_file: Path) -> bool:
-    """Tell whether an attempt's file is where its `open` event was written, and no copy of it.
-
-    A copied file has another inode; a file that another NFS client sees has the same one.
-    """
-    inode = integer(opened, "inode")
-    try:
-        return inode is None or events_file.stat().st_ino == inode
-    except OSError:
-        return False
 
 
 def _by_lock(state: RunState, opened: JsonObject, events_file: Path) -> Status | None:
@@ -391,36 +326,6 @@ def _by_lock(state: RunState, opened: JsonObject, events_file: Path) -> Status |
             "crashed", f"its lock is free: gone from {_host(opened)}, {_last_sign(state)}"
         )
     return _elsewhere(state, f"on {_host(opened)}, its lock is held")
-
-
-def is_proven_gone(opened: JsonObject, events_file: Path) -> bool:
-    """Tell whether the process that wrote an `open` event can never write again.
-
-    By the same evidence as a status of `crashed`, for an attempt that need not be the newest.
-    """
-    if not is_original(opened, events_file):
-        return False
-    identity = ProcessIdentity.from_record(opened)
-    if identity is not None and (identity.is_local() or identity.is_gone()):
-        return identity.is_gone()
-    return opened.get("lock") is True and lock_is_free(events_file) is True
-
-
-def lock_is_free(path: Path) -> bool | None:
-    """Tell whether nobody holds the lock on `path`; None where locks do not work."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def _is_of(job: JobState, opened: JsonObject) -> bool:
@@ -471,11 +376,3 @@ def _last_sign(state: RunState) -> str:
     if last is None:
         return "no sign of life"
     return f"last sign of life {utc(last)}"
-
-
-def span(seconds: float) -> str:
-    """Return a length of time in words: `12 s`, `3 min`, `2 h`, `4 d`."""
-    for limit, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit_s:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"

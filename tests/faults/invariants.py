@@ -18,7 +18,7 @@ from runstore.files.records import JsonObject
 from runstore.images.pictures import PictureError, open_picture
 from runstore.runs.lookup import find
 from runstore.sources import open_run
-from runstore.state.liveness import ENDINGS
+from runstore.state.endings import ENDINGS
 from runstore.state.samples import Rewinds, SampleFolder
 from runstore.tables.run_data import RunData
 from tests.faults.harness import REFUSED, Outcome

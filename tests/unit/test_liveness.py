@@ -17,8 +17,10 @@ import pytest
 
 from runstore.environment.process import ProcessIdentity, current_process, is_stopped, start_time
 from runstore.files.records import decode, encode
+from runstore.numbers import span
 from runstore.sources.native import NativeReader
-from runstore.state.liveness import BEAT_MISSED_S, Liveness, lock_is_free, span
+from runstore.state.evidence import lock_is_free
+from runstore.state.liveness import BEAT_MISSED_S, Liveness
 from runstore.state.progress import Progress
 from runstore.state.status import Status
 from runstore.writer.writer import RunWriter

@@ -18,13 +18,13 @@ from runstore.errors import FormatError, RunStoreError
 from runstore.hosts import pulled
 from runstore.hosts.pulled import Pulled
 from runstore.hosts.remote import Remote
+from runstore.numbers import span
 from runstore.pull import PullError, crontab, default_place
 from runstore.pull.failures import why_failed
 from runstore.pull.loop import LONGEST_S, BackOff
 from runstore.pull.place import cached, claim
 from runstore.pull.rsync import _brought
 from runstore.pull.unused import remove_unused, watch
-from runstore.state.liveness import span
 
 SOURCE = Remote("me@hpc1", "/scratch/me/runs")
 

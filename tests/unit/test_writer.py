@@ -275,7 +275,7 @@ def test_end_whose_writing_was_interrupted_is_written_by_the_next_call(
 def test_leaving_the_first_events_file_keeps_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runstore.state.liveness import lock_is_free
+    from runstore.state.evidence import lock_is_free
 
     monkeypatch.setattr("runstore.writer.parts.PART_BYTES", 10)
     writer = RunWriter(tmp_path, 1)
