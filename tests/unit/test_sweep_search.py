@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -153,7 +154,8 @@ def test_search_is_typed_run_and_made_longer(here: Path) -> None:
     done = command("--jobs", "2", "--trials", "3", *call, *script)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 cells have finished" in done.stderr
-    assert "best: 0." in done.stderr
+    # Its loss is chosen by chance, and may be 4.1e-05.
+    assert re.search(r"best: [0-9]", done.stderr)
     longer = command("--trials", "4", *call, *script)
     assert "3 finished, 1 to be chosen" in longer.stdout
     assert longer.returncode == 0, longer.stderr
