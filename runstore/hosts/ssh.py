@@ -362,7 +362,7 @@ def told(said: str) -> str:
     if _UNKNOWN_KEY in said:
         return f"{said} Connect once with ssh, and look at the key that it shows"
     if _REFUSED in said:
-        return f"{said} It may want a password or a code: start this again on a terminal"
+        return f"{said} It may want a password or a code, which is asked for at the start, on a terminal"
     return said.removeprefix("ssh: ")
 
 

@@ -310,7 +310,7 @@ def test_login_that_wants_a_password_is_refused_where_nobody_can_be_asked(
     pull: Pulls, server: SshServer, source: Path
 ) -> None:
     (server.folder / "authorized").write_text("")
-    assert "start this again on a terminal" in refused(pull(f"hpc1:{source}", "copy"))
+    assert "asked for at the start, on a terminal" in refused(pull(f"hpc1:{source}", "copy"))
 
 
 def test_login_asks_once_on_the_terminal_and_then_never_again(

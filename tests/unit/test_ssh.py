@@ -42,7 +42,9 @@ def test_folder_of_somebody_else_is_not_used(
 
 def test_what_ssh_says_gets_what_to_do() -> None:
     assert "Connect once with ssh" in told("Host key verification failed.")
-    assert "start this again on a terminal" in told("me@hpc1: Permission denied (publickey).")
+    assert "asked for at the start, on a terminal" in told(
+        "me@hpc1: Permission denied (publickey)."
+    )
     assert told("ssh: connect to host x port 22: No route to host").startswith("connect to host")
 
 
