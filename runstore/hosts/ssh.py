@@ -229,16 +229,20 @@ class Link:
         except OSError as error:
             raise self._no_ssh(error) from None
         self._holder = holder
+        start_daemon(lambda: self._listen(holder), "runstore-link")  # it closes the pipe
         self._refuse_if_closed()
-        start_daemon(lambda: self._listen(holder), "runstore-link")
         try:
             is_ready = self._wait_until_ready(holder, None if ask else self._patience_s())
+        except ValueError:  # `close`, in another thread, has closed the pipes
+            self._refuse_if_closed()
+            raise
         except BaseException:
             self._end_holder()
             raise
         finally:
             self._aloud = False
         if not is_ready:
+            self._refuse_if_closed()
             self._give_up(holder)
 
     def _patience_s(self) -> float:
@@ -362,7 +366,7 @@ def told(said: str) -> str:
     if _UNKNOWN_KEY in said:
         return f"{said} Connect once with ssh, and look at the key that it shows"
     if _REFUSED in said:
-        return f"{said} It may want a password or a code, which is asked for at the start, on a terminal"
+        return f"{said} It may want a code, which is asked for at the start, on a terminal"
     return said.removeprefix("ssh: ")
 
 
