@@ -204,7 +204,11 @@ async def test_view_follows_the_newest_until_it_was_moved(root: Path) -> None:
         await shows(screen, "4 of 6", "step 80")
 
 
-async def test_space_plays_up_to_the_newest_and_a_key_stops_it(root: Path) -> None:
+async def test_space_plays_up_to_the_newest_and_a_key_stops_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine may look more rarely than pictures change.
+    monkeypatch.setattr("tui.widgets.samples_pane.FRAME_S", 1.0)
     async with monitor(root) as screen:
         await press(screen, "8")
         await shows(screen, "4 of 4", HALF)
@@ -215,7 +219,6 @@ async def test_space_plays_up_to_the_newest_and_a_key_stops_it(root: Path) -> No
         await press(screen, "space")
         await shows(screen, "playing")
         await press(screen, "v")
-        # At the first picture, unless the machine was busy for longer than one is shown.
         await shows(screen, "of 4", lacks="playing")
 
 
