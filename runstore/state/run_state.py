@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,22 @@ class RunState(Fold):
             # Some logs have no times, but say at the end how long it took.
             return number(self.ended or {}, "duration_s")
         return max(0.0, last - first)
+
+    @property
+    def worked_s(self) -> float | None:
+        """Seconds of `duration_s` without the time between attempts, in which it lay still."""
+        if (whole_s := self.duration_s) is None:
+            return None
+        breaks = (self._break_s(*pair) for pair in pairwise(self._attempts()))
+        return max(0.0, whole_s - sum(breaks))
+
+    def _break_s(self, ended: Attempt, following: Attempt) -> float:
+        """Return the seconds from an attempt's last sign of life to the next one's start."""
+        pieces = (one for one in self._pieces.values() if one.file.attempt == ended.number)
+        times = [time for piece in pieces for time, _ in piece.last.values()]
+        times += [time for event in ended.all_events[-1:] if (time := _time(event))]
+        begun = _time(following.begun)
+        return max(0.0, begun - max(times)) if begun and times else 0.0
 
     @property
     def last_time(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,24 @@ def test_sweep_runs_each_cell_once_and_again_what_failed(here: Path) -> None:
     assert set(statuses(here).values()) == {"finished"}
     assert len(list(here.glob("runs/*"))) == 1
     assert sweep(*call, *COMMAND).returncode == 0
+
+
+def test_time_between_attempts_is_not_the_cell_s(here: Path) -> None:
+    call = ("--name", "a", "--grid", "x=1", "--", "test", "-e", "there")
+    assert sweep(*call).returncode == 1
+    # As if that had been yesterday: the time that is left is estimated from what a cell took.
+    document = here / "runs/a/x=1/run.json"
+    info = json.loads(document.read_text())
+    document.write_text(json.dumps({**info, "created": info["created"] - 86_400}))
+    for file in here.glob("runs/a/x=1/exec-*.jsonl"):
+        events = [json.loads(line) for line in file.read_text().splitlines()]
+        for event in events:
+            event["time"] -= 86_400
+        file.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    (here / "there").touch()
+    done = sweep("--retry", *call)
+    assert "x=1 finished after" in done.stderr
+    assert not re.search(r"finished after \S*[dhm]", done.stderr), done.stderr
 
 
 def test_named_sweep_grows_and_goes_on_by_its_name(here: Path) -> None:
