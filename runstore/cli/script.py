@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,7 +134,15 @@ def command(
 
 
 def _sweep(command_line: Sequence[str], root: Path) -> Path | None:
-    return sweep_dir(command_line[0], root) if len(command_line) == 1 else None
+    if len(command_line) != 1:
+        return None
+    wanted = command_line[0]
+    found = sweep_dir(wanted, root)
+    if found is None and shutil.which(wanted) is None:
+        # Else the job of a sweep whose name has a slip would fail on a node, hours from now.
+        told = f"{wanted!r} is no sweep, also not below {root}, and no command here"
+        raise click.UsageError(f"{told}; a command that only a node has stands behind --")
+    return found
 
 
 def _script_of(directory: Path, job: Job, parallel: int | None) -> str:

@@ -307,7 +307,7 @@ def test_defaults_come_from_the_command() -> None:
     script = printed("python", "src/Train Me.py", "--lr", "0.1")
     assert "#SBATCH --job-name=train-me\n#SBATCH --output=%x-%j.out\n# A job" in script
     assert "--output=%x-%A_%a.out\n" in printed("--array", "0-3", "--", "x")
-    assert '\nrun_dir=/data/slurm-"$job"\n' in printed("x", RUNSTORE_ROOT="/data")
+    assert '\nrun_dir=/data/slurm-"$job"\n' in printed("--", "x", RUNSTORE_ROOT="/data")
 
 
 def test_cpus_reach_the_step() -> None:
@@ -344,6 +344,7 @@ def test_time_limits_mean_what_they_mean_to_sbatch(time_limit: str, seconds: int
         (("--name", "a b", "--", "x"), "--job-name would be 'a b'"),
         (("--partition", "gpu\nexit", "--", "x"), "sbatch takes one word"),
         (("--memory", "", "--", "x"), "--mem would be ''"),
+        (("my-gird",), "'my-gird' is no sweep, also not below runs, and no command here"),
     ],
 )
 def test_what_sbatch_would_misread_is_refused(arguments: tuple[str, ...], told: str) -> None:
