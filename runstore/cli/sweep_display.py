@@ -171,7 +171,10 @@ def tell_end(
         cell, value = search.best
         say(f"best: {metric(value)} of {cell.id}")
     is_whole = finished == len(sweep.cells)
-    say(f"{finished:,} of {len(sweep.cells):,} cells have finished{_how_on(sweep, is_whole)}")
+    # The same call would start none of these.
+    is_left_alone = len(ended) == len(sweep.cells) and {one.status for one in others} == {"failed"}
+    on = _how_on(sweep, is_whole) + (" --retry" if is_left_alone else "")
+    say(f"{finished:,} of {len(sweep.cells):,} cells have finished{on}")
     if signal is not None:
         return 128 + signal
     return 0 if is_whole and not (search and search.has_failed) else 1

@@ -181,6 +181,9 @@ def test_sweep_runs_each_cell_once_and_again_what_failed(here: Path) -> None:
     assert "–   lr=3,n=2  failed: exit status 1" in again.stdout
     assert "(--retry starts those again that have failed)" in again.stdout
     assert "started" not in again.stderr
+    # What is told as the way on is one: the call without it starts nothing.
+    assert done.stderr.endswith(" --retry\n")
+    assert again.stderr.endswith(" --retry\n")
 
     (here / "train.py").write_text(TRAINING.replace("args.lr == 3", "False"))
     retried = sweep("--retry", *call, *COMMAND)
