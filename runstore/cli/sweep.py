@@ -100,10 +100,15 @@ MANUAL = Manual(
     "choice:a,b.",
 )
 @click.option(
-    "--trials", metavar="N", type=click.IntRange(1), help="Cells of a search, in all.  [required]"
+    "--trials",
+    metavar="N",
+    type=click.IntRange(1),
+    help="How many cells a --search has in all; it needs this.  [default: none]",
 )
 @click.option(
-    "--metric", metavar="NAME:min|max", help="What a search is for: val/loss:min.  [required]"
+    "--metric",
+    metavar="NAME:min|max",
+    help="What a --search is for, which it needs: val/loss:min.  [default: none]",
 )
 @click.option(
     "--name",
