@@ -31,7 +31,8 @@ class Doctor:
         self._now = now
         self._hashed = hashed
         self._watch = watch
-        self._ids: defaultdict[str, list[str]] = defaultdict(list)
+        # Sweeps of the same parameters have cells of the same id, which were created apart.
+        self._same: defaultdict[tuple[str, float | None], list[str]] = defaultdict(list)
         self._folders: dict[Path, None] = {path: None}
         """Those in which there may be runs, in order."""
         self.runs = 0
@@ -49,13 +50,13 @@ class Doctor:
             found = examine_run(ref, now=self._now, hashed=self._hashed)
             self.runs += 1
             if found.id:
-                self._ids[found.id].append(str(ref.path))
+                self._same[found.id, found.created].append(str(ref.path))
             yield found
 
     def about_root(self) -> Findings:
         """Return what is to be said of all of them together, once they were looked at."""
         findings = Findings(None)
-        for run_id, paths in self._ids.items():
+        for (run_id, _), paths in self._same.items():
             if len(paths) > 1:
                 found = f"{len(paths)} directories have the id {run_id}: {', '.join(paths[:5])}"
                 findings.add("same_id", found, file=paths[0])

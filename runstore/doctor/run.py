@@ -40,6 +40,8 @@ class Examined:
     ref: RunRef
     id: str
     """As `run.json` has it; empty where nothing is recorded."""
+    created: float | None
+    """Unix seconds UTC, by which a copy is told from another run of the same id."""
     status: Status
     findings: Findings
 
@@ -70,7 +72,8 @@ def examine_run(ref: RunRef, *, now: float | None = None, hashed: bool = False) 
     proven = status.word != "unknown"
     check_directory(ref.path, findings, alive=status.is_proven_alive, proven=proven)
     recorded = reader.state.info.get("id")
-    return Examined(ref, recorded if isinstance(recorded, str) else "", status, findings)
+    run_id = recorded if isinstance(recorded, str) else ""
+    return Examined(ref, run_id, reader.state.created, status, findings)
 
 
 def _names_in(run_dir: Path, findings: Findings) -> list[str]:

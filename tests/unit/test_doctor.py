@@ -28,6 +28,7 @@ from runstore.doctor.surroundings import check_room
 from runstore.files.paths import Stream
 from runstore.runs.lookup import find
 from runstore.runs.reader import visible_rows
+from runstore.sweeps.plan import plan, write
 from tests.conftest import WithinCpuS
 
 """Importing torch in another process, on a busy machine, takes a while."""
@@ -617,6 +618,12 @@ def test_a_renamed_run_is_found(finished: Path) -> None:
 def test_two_directories_with_one_id_are_found(finished: Path) -> None:
     shutil.copytree(finished, finished.parent / "sweep" / finished.name)
     assert codes(finished.parent) == {"same_id"}
+
+
+def test_cells_of_two_sweeps_with_the_same_parameters_are_no_copies(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write(plan(["true"], [{"lr": 1}], root=tmp_path, name=name))
+    assert "same_id" not in codes(tmp_path)
 
 
 def test_a_newer_format_is_found_and_not_judged(finished: Path) -> None:
