@@ -239,8 +239,8 @@ def test_nothing_is_found_in_a_run_of_exec(tmp_path: Path, script: str) -> None:
     )
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert (run_dir / "exec-0001.jsonl").exists(), launched.stderr
-    # A killed process leaves its reserve.
-    assert {one.code for one in look(run_dir)} <= {"left_reserve"}
+    # A killed process leaves its reserve, and a progress.json that it was just replacing.
+    assert {one.code for one in look(run_dir)} <= {"left_reserve", "temporary_file"}
     for path in run_dir.glob("metrics-*.jsonl"):
         data = path.read_bytes()
         path.write_bytes(data.replace(b"0.5", b"0.6"))
