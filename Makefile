@@ -42,7 +42,7 @@ format: $(VENV)/dev.stamp ## format the code and mend what ruff can mend
 # One at a time: these tests measure latencies and kill processes. Those of other tools count values
 # and bytes, and mostly wait for what the tools import. With ARGS one of both may have none (5).
 integration: $(VENV)/dev.stamp $(PEERS)/stamp ## the heavier tests: real servers, many kills, the built wheel
-	@$(BIN)/python -m pytest -m "integration and not peers" $(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
+	@$(BIN)/python -m pytest -m "integration and not peers" --durations=15 $(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
 	@$(BIN)/python -m pytest -n $(JOBS) -m peers $(ARGS) $(if $(ARGS),|| [ $$? = 5 ])
 
 peers: $(PEERS)/stamp ## install the tools whose logs are read (part of integration)
