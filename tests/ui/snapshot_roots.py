@@ -62,7 +62,8 @@ def damaged(root: Path) -> None:
     run.write(3)
     run.end("finished")
     with (run.path / "metrics-0001.jsonl").open("ab") as file:
-        file.write(b'{"step": 61, "train/loss": 0.1\n\x00\xff garbage \x1b[2J\n{"step": 62, "tr')
+        # No zeros: bytes of a file server that may still come, and for seconds no damage.
+        file.write(b'{"step": 61, "train/loss": 0.1\n\x01\xff garbage \x1b[2J\n{"step": 62, "tr')
     with (run.path / "reports-0001.jsonl").open("ab") as file:
         file.write(b'{"step":61,"epoch":4,"split":"val","report":7,"labels":"x"}\n')
 
