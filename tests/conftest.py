@@ -140,6 +140,12 @@ def within_cpu_s() -> WithinCpuS:
     return limited
 
 
+def remove_live(directory: Path) -> None:
+    """Delete the directory of a run that is alive: its small documents come and go meanwhile."""
+    while directory.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture
 def wait_until() -> WaitUntil:
     """Return a function that waits for another process or thread, up to a deadline.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from runstore.images import writer as image_writer
 from runstore.images.writer import MOST_WAITING
 from runstore.state.samples import Rewinds, SampleFolder
 from runstore.train import host_copy
-from tests.conftest import WaitUntil
+from tests.conftest import WaitUntil, remove_live
 from tests.unit.test_device_metrics import Event
 from tests.unit.test_samples import state_of
 
@@ -409,7 +408,7 @@ def test_images_follow_a_moved_run_and_do_not_bring_back_a_deleted_one(tmp_path:
     gone = runstore.init(root=tmp_path, name="gone")
     gone.log_images("samples", GREY)
     gone.settle_images()
-    shutil.rmtree(gone.path)
+    remove_live(gone.path.rename(tmp_path / "deleted"))
     gone.log_images("samples", GREY)
     gone.finish()
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]

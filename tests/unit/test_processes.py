@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import pytest
 import torch
 
 import runstore
+from tests.conftest import remove_live
 
 
 def run_script(code: str, *arguments: str, prefix: list[str] | None = None) -> str:
@@ -190,7 +190,7 @@ def test_end_of_a_run_whose_directory_was_deleted_says_so(
         trained(run)
         run.log({"a": 0.0}, step=0)
         run._writer.sync()
-        shutil.rmtree(run.path.rename(tmp_path / "gone"))
+        remove_live(run.path.rename(tmp_path / "gone"))
         run.log({"a": 1.0}, step=1)
         with caplog.at_level(logging.WARNING):
             run.save()

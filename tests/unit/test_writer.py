@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from runstore.errors import AttemptError
 from runstore.sources.native import NativeReader
 from runstore.tables.run_data import load
 from runstore.writer.writer import RunWriter
+from tests.conftest import remove_live
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -133,8 +133,8 @@ def test_deleted_directory_is_told_once_and_what_follows_is_counted(
     writer = RunWriter(run_dir, 1)
     log(writer, 1)
     writer.sync()
-    # Renamed first: a heartbeat may come in between.
-    shutil.rmtree(run_dir.rename(tmp_path / "gone"))
+    # Renamed first: it is to be gone at once.
+    remove_live(run_dir.rename(tmp_path / "gone"))
     run_dir.mkdir()
     deadline = time.monotonic() + 5
     while not caplog.messages and time.monotonic() < deadline:
@@ -158,7 +158,7 @@ def test_deleted_directory_is_known_at_the_end_though_nobody_has_looked(tmp_path
     writer = RunWriter(run_dir, 1)
     log(writer, 1)
     writer.sync()
-    shutil.rmtree(run_dir.rename(tmp_path / "gone"))
+    remove_live(run_dir.rename(tmp_path / "gone"))
     log(writer, 2)
     writer.end({"status": "finished"})
     assert writer.lost == "the run's directory was deleted while it ran; 1 row was lost"
