@@ -49,7 +49,7 @@ MUTATIONS = [
             "tests/unit/test_stream_writer.py::test_somebody_elses_file_is_never_appended_to",
             "tests/unit/test_writer.py::test_one_of_two_starters_wins",
         ),
-        "part.py",
+        "writer/part.py",
     ),
     Mutation(
         "the sanitiser",
