@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -275,6 +275,7 @@ def test_second_part_costs_no_more_than_its_own_bytes(
     opened.callback(reader.close)
     monitor = Terminal((*watch.options, *MONITOR, str(watched)), 160, 45, {})
     opened.callback(monitor.close)
+    opened.callback(quit_traced, monitor)
     assert peer.newest(logged).items() <= reader.poll().items()
     wait_until(shows_values(monitor, peer.newest(logged)), 60, what=f"{peer.newest(logged)}")
     first = sizes(peer, run)
@@ -291,6 +292,13 @@ def test_second_part_costs_no_more_than_its_own_bytes(
     reads = watch.reads()
     assert sum(reads) > 0
     assert sum(size for size in reads if size > GUARD_BYTES) <= allowed < sum(first.values())
+
+
+def quit_traced(monitor: Terminal) -> None:
+    """End a monitor under strace: when strace is killed, it stays there and can read no more."""
+    monitor.press("q")
+    with suppress(subprocess.TimeoutExpired):
+        monitor.process.wait(30)
 
 
 @pytest.mark.needs_tool("strace")
