@@ -298,9 +298,12 @@ class Pool:
     def _alive(self) -> list[CellWatch]:
         return [*(one.watch for one in self._started.values()), *self._waited.values()]
 
+    def _at_a_standstill(self) -> list[CellWatch]:
+        return [watch for watch in self._alive() if watch.state.status.word == "stalled"]
+
     def _tell_stalled(self) -> None:
         """Say it once, until the cell gets on again; nobody else would ever end the waiting."""
-        tasks = [watch.task() for watch in self._alive() if watch.state.status.word == "stalled"]
+        tasks = [watch.task() for watch in self._at_a_standstill()]
         for task in tasks:
             if task.cell.id not in self._stalled:
                 self._listener.stalls(task)
@@ -331,9 +334,7 @@ class Pool:
             waited=len(self._waited),
             left_s=self._left_s(),
             stalled=tuple(
-                (watch.cell.id, watch.state.status.reason)
-                for watch in self._alive()
-                if watch.state.status.word == "stalled"
+                (watch.cell.id, watch.state.status.reason) for watch in self._at_a_standstill()
             ),
         )
 
