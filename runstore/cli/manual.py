@@ -11,7 +11,8 @@ import click
 USAGE = {"2": "wrong usage"}
 ROOT_VARIABLE = {"RUNSTORE_ROOT": "the default of --root"}
 READ_VARIABLES = {**ROOT_VARIABLE, "RUNSTORE_MAP": "the default of --map"}
-CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
+HELP = ["-h", "--help"]
+CONTEXT = {"help_option_names": HELP, "show_default": True}
 """How every program reads its options and shows their defaults."""
 
 
@@ -60,6 +61,13 @@ class ManualCommand(click.Command):
         """Take `manual`, and what a `click.Command` takes."""
         super().__init__(*args, **options)
         self.manual = manual
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Return `-h` and `--help`, also for a command without its group.
+
+        A command keeps the option that it made first, and would keep one without `-h`.
+        """
+        return list(HELP)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the arguments are, where their kind tells, and the options."""

@@ -92,6 +92,12 @@ def test_each_option_says_what_it_does_and_its_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_help_has_its_short_name_also_without_a_group(name: str) -> None:
+    command = command_of(name)
+    assert command.get_help_option_names(click.Context(command)) == ["-h", "--help"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_example_is_a_line_that_the_program_takes(name: str) -> None:
     lines = manual_of(name).examples.values()
     calls = [call for line in lines for call in our_calls(line)]

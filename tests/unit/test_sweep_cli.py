@@ -14,8 +14,7 @@ import click
 import pytest
 
 import runstore
-from runstore.cli import cli
-from runstore.cli.manual import CONTEXT, Manual
+from runstore.cli.manual import Manual
 from runstore.cli.sweep import command as sweep_command
 from runstore.cli.words import WORDS, WordsCommand
 
@@ -265,9 +264,7 @@ def test_cells_share_the_cores(here: Path) -> None:
 
 
 def test_tab_offers_options_and_leaves_names_to_the_user() -> None:
-    # As under `runstore`: a command keeps the names of --help that it had first.
-    above = click.Context(cli, **CONTEXT)  # type: ignore[arg-type]
-    context = sweep_command.make_context("sweep", [], parent=above, resilient_parsing=True)
+    context = sweep_command.make_context("sweep", [], resilient_parsing=True)
     offered = {item.value for item in sweep_command.shell_complete(context, "--")}
     assert {"--grid", "--zip", "--file", "--search", "--jobs", "--retry"} <= offered
 
