@@ -103,7 +103,7 @@ class Display:
 
     def ended(self, ended: Ended) -> None:
         """Say how a cell has ended."""
-        took = "" if ended.worked_s is None else f" after {duration(ended.worked_s)}"
+        took = "" if ended.duration_s is None else f" after {duration(ended.duration_s)}"
         left_s = self._standing.left_s
         left = (
             ""

@@ -126,5 +126,4 @@ def _write_end(reader: RunReader, file: EventFile) -> None:
     """Write how the run ended, once it has; one that was interrupted may go on."""
     state = reader.state
     if state.status.word in ("finished", "failed", "crashed"):
-        ended = (state.created or 0.0) + (state.duration_s or 0.0)
-        file.end_session(success=state.status.word == "finished", time_s=ended or None)
+        file.end_session(success=state.status.word == "finished", time_s=state.end_time)

@@ -103,35 +103,50 @@ class RunState(Fold):
 
     @property
     def duration_s(self) -> float | None:
-        """Seconds from the first start to the end, or to the last sign of life."""
-        first = self.created
-        begun = min((t for a in self._attempts() if (t := _time(a.begun))), default=None)
-        # A run that was planned waits for its start; one that was not is created behind it.
-        if begun is not None and (first is None or begun > first):
-            first = begun
-        execution = self.newest.execution if self.newest else None
-        exited = _time(execution.ended) if execution and not self.newest_opened else None
-        last = _time(self.ended) or exited or self.last_time
+        """Seconds at work: from the first start to `end_time`, without those between attempts."""
+        first, last = self._begun, self.end_time
         if first is None or last is None:
             # Some logs have no times, but say at the end how long it took.
             return number(self.ended or {}, "duration_s")
-        return max(0.0, last - first)
+        return max(0.0, last - first - self._between_attempts_s())
 
     @property
-    def worked_s(self) -> float | None:
-        """Seconds of `duration_s` without the time between attempts, in which it lay still."""
-        if (whole_s := self.duration_s) is None:
-            return None
-        breaks = (self._break_s(*pair) for pair in pairwise(self._attempts()))
-        return max(0.0, whole_s - sum(breaks))
+    def end_time(self) -> float | None:
+        """When it ended, in Unix seconds UTC; the last sign of life where nothing says so."""
+        execution = self.newest.execution if self.newest else None
+        exited = _time(execution.ended) if execution and not self.newest_opened else None
+        return _time(self.ended) or exited or self.last_time
 
-    def _break_s(self, ended: Attempt, following: Attempt) -> float:
-        """Return the seconds from an attempt's last sign of life to the next one's start."""
-        pieces = (one for one in self._pieces.values() if one.file.attempt == ended.number)
-        times = [time for piece in pieces for time, _ in piece.last.values()]
-        times += [time for event in ended.all_events[-1:] if (time := _time(event))]
-        begun = _time(following.begun)
-        return max(0.0, begun - max(times)) if begun and times else 0.0
+    @property
+    def _begun(self) -> float | None:
+        first = self.created
+        begun = min((t for a in self._attempts() if (t := _time(a.begun))), default=None)
+        # A run that was planned waits for its start; one that was not is created behind it.
+        return begun if begun is not None and (first is None or begun > first) else first
+
+    def _between_attempts_s(self) -> float:
+        """Return the seconds from each attempt's last sign of life to the next one's start."""
+        if len(self.attempts) < 2:
+            return 0.0
+        last = self._last_times()
+        return sum(
+            max(0.0, begun - last[ended.number])
+            for ended, following in pairwise(self._attempts())
+            if ended.number in last and (begun := _time(following.begun)) is not None
+        )
+
+    def _last_times(self) -> dict[int, float]:
+        """Return for each attempt the newest time in its rows and events."""
+        last: dict[int, float] = {}
+        for attempt in self._attempts():
+            for event in attempt.all_events[-1:]:
+                if (time := _time(event)) is not None:
+                    last[attempt.number] = time
+        for piece in self._pieces.values():
+            attempt_number = piece.file.attempt
+            for time, _ in piece.last.values():
+                last[attempt_number] = max(time, last.get(attempt_number, time))
+        return last
 
     @property
     def last_time(self) -> float | None:

@@ -62,7 +62,7 @@ class Ended:
     status: str
     """The word of its run's status; `not started` where no attempt was begun."""
     reason: str
-    worked_s: float | None = None
+    duration_s: float | None = None
     """How long it ran, without the time between its attempts."""
     printed: str = ""
     """The last line that it printed, where nothing else tells why it has failed."""
@@ -315,8 +315,8 @@ class Pool:
         self._listener.waits(task)
 
     def _note(self, cell: Cell, word: str, reason: str, state: RunState | None = None) -> None:
-        worked_s = state.worked_s if state else None
-        ended = Ended(cell, word, reason, worked_s, _printed(state) if state else "")
+        duration_s = state.duration_s if state else None
+        ended = Ended(cell, word, reason, duration_s, _printed(state) if state else "")
         self.ended.append(ended)
         self._next_question = 0.0
         if state is not None and self._supply is not None:
@@ -341,7 +341,7 @@ class Pool:
     def _left_s(self) -> float | None:
         """Estimate from cells that have finished, and from what running ones say of themselves."""
         running = [watch.state for watch in self._alive()]
-        lengths = [one.worked_s for one in self.ended if one.is_finished and one.worked_s]
+        lengths = [one.duration_s for one in self.ended if one.is_finished and one.duration_s]
         wholes = lengths or [whole for state in running if (whole := _whole_s(state))]
         if not wholes:
             return None
@@ -400,13 +400,13 @@ def _place_here(state: RunState) -> str | None:
 def _whole_s(state: RunState) -> float | None:
     """Return how long a running cell will have taken, as far as it says."""
     left_s = state.progress.eta_s if state.progress else None
-    return None if left_s is None else (state.worked_s or 0.0) + left_s
+    return None if left_s is None else (state.duration_s or 0.0) + left_s
 
 
 def _left_of(state: RunState, each_s: float) -> float:
     if state.progress is not None and state.progress.eta_s is not None:
         return max(0.0, state.progress.eta_s)
-    return max(0.0, each_s - (state.worked_s or 0.0))
+    return max(0.0, each_s - (state.duration_s or 0.0))
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -42,6 +42,7 @@ def observable(state: RunState) -> dict[str, Any]:
         "epoch": state.epoch,
         "epochs": state.epochs,
         "reports": state.reports,
+        "duration": (state.duration_s, state.end_time),
         "attempts": {n: (a.opened, a.ended, list(a.events)) for n, a in state.attempts.items()},
         "warnings": state.warnings,
         "bad": (state.bad_line_count, sorted(bad.place for bad in state.bad_lines)),
@@ -239,6 +240,30 @@ def test_attempt_number_from_a_hostile_file_name_costs_nothing() -> None:
         (StreamFile(far, 0, "metrics"), {"step": 1, "a": 1.0}),
     )
     assert state.hidden_from(1) == 1
+
+
+def test_duration_is_without_the_time_between_attempts(tmp_path: Path) -> None:
+    """Killed after 100 s, 20 of them behind its checkpoint; an hour in the queue; 60 s more."""
+    opened = {"event": "open", "format": 1}
+    rows = [encode({"step": step, "time": 1000.0 + step, "loss": 1.0}) for step in range(101)]
+    contents = {
+        "run.json": encode({"id": "r", "format": 1, "created": 1000.0}),
+        "events-0001.jsonl": encode({**opened, "time": 1000.0, "attempt": 1}),
+        "metrics-0001.jsonl": b"".join(rows),
+        "events-0002.jsonl": encode({**opened, "time": 4700.0, "attempt": 2, "cuts": {}})
+        + encode({"event": "end", "status": "finished", "time": 4760.0}),
+        "metrics-0002.jsonl": encode({"step": 101, "time": 4750.0, "loss": 1.0}),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    glanced = NativeReader(tmp_path)
+    glanced.glance()
+    for state in (glanced.state, read_all(tmp_path).state):
+        assert (state.duration_s, state.end_time) == (160.0, 4760.0)
+    cuts = {"metrics-0001.jsonl": len(b"".join(rows[:81]))}
+    opened_again = {**opened, "time": 4700.0, "attempt": 2, "cuts": cuts}
+    (tmp_path / "events-0002.jsonl").write_bytes(encode(opened_again))
+    assert read_all(tmp_path).state.duration_s == 80.0 + 50.0
 
 
 def test_early_warning_outlives_a_long_run() -> None:
