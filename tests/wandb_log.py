@@ -1,7 +1,7 @@
 """Writes `.wandb` files of any length for tests, byte for byte as W&B does.
 
-`test_source_wandb.py` proves that on files of the real library: their records, taken out and framed
-again, give the same bytes; their rows, written again, the same records.
+`unit/sources/test_wandb.py` proves that on files of the real library: their records, taken out and
+framed again, give the same bytes; their rows, written again, the same records.
 """
 
 from __future__ import annotations

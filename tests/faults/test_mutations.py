@@ -33,21 +33,23 @@ MUTATIONS = [
         "the fdatasync",
         r"(?<=\n)( +)_sync_data\([a-z_.]+\)\n",
         r"\1pass\n",
-        ("tests/unit/test_stream_writer.py::test_rows_of_a_failed_fdatasync_are_written_again",),
+        (
+            "tests/unit/writer/test_stream_writer.py::test_rows_of_a_failed_fdatasync_are_written_again",
+        ),
     ),
     Mutation(
         "the handling of the remainder",
         r"put_first\(line\[written:\], torn=True\)",
         "put_first(line)",
-        ("tests/unit/test_stream_writer.py::test_short_write_is_finished_not_restarted",),
+        ("tests/unit/writer/test_stream_writer.py::test_short_write_is_finished_not_restarted",),
     ),
     Mutation(
         "the O_EXCL",
         r"(os\.O_WRONLY \| os\.O_APPEND \| os\.O_CREAT) \| os\.O_EXCL",
         r"\1",
         (
-            "tests/unit/test_stream_writer.py::test_somebody_elses_file_is_never_appended_to",
-            "tests/unit/test_writer.py::test_one_of_two_starters_wins",
+            "tests/unit/writer/test_stream_writer.py::test_somebody_elses_file_is_never_appended_to",
+            "tests/unit/writer/test_writer.py::test_one_of_two_starters_wins",
         ),
         "writer/part.py",
     ),
@@ -65,7 +67,7 @@ MUTATIONS = [
         r'"cuts": point\.cuts',
         '"cuts": {}',
         (
-            "tests/unit/test_resume.py::test_several_interruptions_leave_one_history",
+            "tests/unit/resume/test_resume.py::test_several_interruptions_leave_one_history",
             "tests/faults/test_resumes.py::test_three_kills_leave_each_step_once_and_the_rest_retrievable",
         ),
     ),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runstore.files.tail import Tail
 from runstore.sources.native import NativeReader
-from tests.unit.test_state import observable, settle
+from tests.unit.state.test_state import observable, settle
 
 NAMES = ("events-0001.jsonl", "metrics-0001.jsonl", "epochs-0001.jsonl", "metrics-0002.jsonl")
 OPERATIONS = (

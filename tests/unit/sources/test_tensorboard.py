@@ -42,7 +42,7 @@ from tests.event_files import (
     write_events,
 )
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "foreign" / "tensorboard"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "foreign" / "tensorboard"
 
 
 def logged(tool: str) -> Iterator[JsonObject]:

@@ -25,7 +25,7 @@ from runstore.sources.reading import RunReader
 from runstore.state.pieces import Best
 from runstore.state.status import Status
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "foreign" / "lightning"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "foreign" / "lightning"
 EPOCHS = FIXTURES / "epochs" / "lightning_logs" / "version_0"
 LOADERS = FIXTURES / "loaders" / "lightning_logs" / "version_0"
 STEPS = FIXTURES / "steps" / "csv"

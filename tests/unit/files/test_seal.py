@@ -159,7 +159,7 @@ def test_two_processes_that_seal_a_file_at_a_time_make_one_sidecar(tmp_path: Pat
         "import sys; from pathlib import Path; from runstore.files.seal import seal;"
         "print('ready', flush=True); input(); print(seal(Path(sys.argv[1])), flush=True)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     for again in range(3):
         path = write(tmp_path / f"metrics-{again + 1:04d}.jsonl", WHOLE + b"x" * (8 << 20))
         both = [

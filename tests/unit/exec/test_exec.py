@@ -21,7 +21,7 @@ from runstore.sources.native import NativeReader
 from runstore.state.status import Status
 from tests.conftest import WaitUntil
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RUNSTORE = (sys.executable, "-m", "runstore.cli")
 
 

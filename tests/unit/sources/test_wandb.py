@@ -41,7 +41,7 @@ from tests.wandb_log import (
     rows,
 )
 
-SAMPLES = Path(__file__).parent.parent / "fixtures" / "foreign" / "wandb"
+SAMPLES = Path(__file__).parents[2] / "fixtures" / "foreign" / "wandb"
 VERSIONS = ["features", "features-0.19.11", "features-0.15.12"]
 FILES = sorted(SAMPLES.glob("*/*/*.wandb"))
 

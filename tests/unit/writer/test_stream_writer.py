@@ -57,7 +57,7 @@ def steps(path: Path) -> list[int]:
 
 def run_python(code: str, *arguments: str, prefix: list[str] | None = None) -> str:
     """Run code in a process of its own and return what it printed."""
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     done = subprocess.run(
         [*(prefix or []), sys.executable, "-W", "error", "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -17,7 +17,7 @@ from runstore.sweeps.plan import Cell, Sweep, load, plan, write
 from runstore.sweeps.search import SAME_AGAIN, Search
 
 pytest.importorskip("optuna")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TRAINING = """
 import sys, runstore
 x, opt = float(sys.argv[1]), sys.argv[2]

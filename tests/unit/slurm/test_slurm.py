@@ -28,7 +28,7 @@ from runstore.slurm.script import Job, batch_script
 from runstore.sweeps.plan import Sweep, plan, write
 from tests.conftest import WaitUntil
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Notes what it gets, saves for a while, and leaves with 143, as a shell tells SIGTERM.
 SAVES = """

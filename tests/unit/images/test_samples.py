@@ -17,7 +17,7 @@ from runstore.state.run_state import RunState
 from runstore.state.samples import Rewinds, Sample, SampleFolder, Samples, epoch_of
 from tests.fixtures.samples.make import RUN_ID, main
 
-FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "samples" / RUN_ID
+FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "samples" / RUN_ID
 
 
 def state_of(run_dir: Path) -> RunState:

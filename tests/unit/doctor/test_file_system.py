@@ -24,7 +24,7 @@ from runstore.doctor.two_hosts import CHANNELS, ROUNDS, Ear, OtherSideError, Voi
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OF_ONE_HOST = [
     *("type", "append", "exclusive_create", "rename", "flock", "fcntl_lock"),
     *("fdatasync", "hard_link", "sparse", "mtime", "clock"),

@@ -25,7 +25,7 @@ from runstore.images.gif_file import GifFile
 from runstore.runs.lookup import find
 from tests.fixtures.samples.make import RUN_ID
 
-FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "samples" / RUN_ID
+FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "samples" / RUN_ID
 GREYS = bytes(level for grey in range(256) for level in (grey, grey, grey))
 
 

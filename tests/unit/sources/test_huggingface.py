@@ -29,7 +29,7 @@ from runstore.sources.trainer_rows import metric_name
 from runstore.state.pieces import Best
 from runstore.state.status import Status
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "foreign" / "transformers"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "foreign" / "transformers"
 Entry = dict[str, Any]
 
 

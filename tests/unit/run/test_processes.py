@@ -24,7 +24,7 @@ def run_script(code: str, *arguments: str, prefix: list[str] | None = None) -> s
     done = subprocess.run(
         [*(prefix or []), sys.executable, *arguments],
         input=code,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])},
         capture_output=True,
         text=True,
         check=False,

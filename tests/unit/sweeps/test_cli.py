@@ -18,7 +18,7 @@ from runstore.cli.manual import Manual
 from runstore.cli.sweep import command as sweep_command
 from runstore.cli.words import WORDS, WordsCommand
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RUNSTORE = (sys.executable, "-m", "runstore.cli")
 TRAINING = """
 import argparse, json

@@ -32,7 +32,7 @@ from runstore.sources.mlflow import GLANCED_METRICS, OPENED_EACH, MetricFile, Ml
 from runstore.sources.mlflow_run import typed
 from runstore.state.status import Status
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "foreign" / "mlflow" / "mlruns"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "foreign" / "mlflow" / "mlruns"
 DIGITS = "446084679429184829"
 CAFE, CHILD = "6841d527f3374da8a9613c8148a5ca6d", "b563d1d7fb9b4097b98145d60c883eed"
 SAMPLED = "4fc6e5b8bb0443939226148f879bcc45"

@@ -23,7 +23,7 @@ from runstore.sweeps.execute import run_cell
 from runstore.sweeps.grids import grid
 from runstore.sweeps.plan import Sweep, load, plan, write
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "train.py", "--lr", "{lr}"]
 CELLS: list[dict[str, Any]] = grid(lr=[0.1, 0.01])
 

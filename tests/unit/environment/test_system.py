@@ -25,7 +25,7 @@ from runstore.runs.reader import visible_rows
 from runstore.sources import RunRef
 from tests.conftest import WaitUntil
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LINUX = sys.platform.startswith("linux")
 GPU_KEYS = {
     f"gpu0/{name}"
@@ -34,7 +34,7 @@ GPU_KEYS = {
         "sm_clock_mhz memory_clock_mhz slowed_by_power slowed_by_heat slowed_by_hardware"
     ).split()
 }
-"""What tests/unit/test_gpus.py finds a device to say."""
+"""What tests/unit/environment/test_gpus.py finds a device to say."""
 BURN = "print(flush=True)\nwhile True: pass"
 
 

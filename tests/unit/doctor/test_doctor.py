@@ -34,7 +34,7 @@ from tests.conftest import WithinCpuS
 """Importing torch in another process, on a busy machine, takes a while."""
 
 OF_ROWS: tuple[Stream, ...] = ("metrics", "epochs", "reports", "system")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 RESUMED = """
 import os, signal, sys

@@ -9,7 +9,7 @@ from runstore.files.record_tail import Frames, Several
 from runstore.sources.skim import FIRST_KEPT, Skim
 from runstore.sources.stretches import HEADER_BYTES, Stretch
 from runstore.sources.tfrecord import RecordSplit
-from tests.unit.test_stretches import TAGS, record
+from tests.unit.sources.test_stretches import TAGS, record
 
 SPLIT = RecordSplit(long_bytes=1 << 14, peek_bytes=1 << 10, skip=lambda *_: True)
 SKIM = Skim(SPLIT, whole_bytes=0, long_bytes=1 << 14)

@@ -25,8 +25,8 @@ from runstore.images.writer import MOST_WAITING
 from runstore.state.samples import Rewinds, SampleFolder
 from runstore.train import host_copy
 from tests.conftest import WaitUntil, remove_live
-from tests.unit.test_device_metrics import Event
-from tests.unit.test_samples import state_of
+from tests.unit.images.test_samples import state_of
+from tests.unit.metrics.test_device_metrics import Event
 
 GREY = np.full((2, 1, 3, 3), 0.5, np.float32)
 
