@@ -25,6 +25,7 @@ from runstore.tables.pool import Pool
 
 from .entry import Entry
 from .hosts import Hosts
+from .renderables.facts import CopyFacts
 
 READ_IN_FULL = 12
 """Runs whose whole history is kept: those that are drawn together, and some to go back to. More
@@ -204,16 +205,14 @@ class Catalog:
         """Return a root as the user has named it: a copy by its place on its host."""
         return self.hosts.told.get(str(root), str(root))
 
-    def pulled_at(self, entry: Entry) -> float | None:
-        """Return when a run was pulled from another machine, in Unix seconds.
-
-        None for a run of this machine; 0 for one whose copy was never whole.
-        """
+    def copy_facts(self, entry: Entry) -> CopyFacts | None:
+        """Return how the copy of another machine's run is kept; None for a run of this machine."""
         folder = str(Path(entry.key[: entry.key.rfind("/") + 1]))
         origin, known = self._origins.get(folder), self.hosts.pulled_at(entry.key)
         if origin is None and known is None:
             return None
-        return max((origin.time if origin else None) or 0.0, known or 0.0)
+        at = max((origin.time if origin else None) or 0.0, known or 0.0)
+        return CopyFacts(at, self.hosts.is_gone(entry.key))
 
     def _count_anew(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

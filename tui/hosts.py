@@ -155,6 +155,11 @@ class Hosts:
         found = self.find(place)
         return found[1].pulled_at(found[2]) if found else None
 
+    def is_gone(self, place: str) -> bool:
+        """Tell whether the original of a copy was removed, as far as is known."""
+        found = self.find(place)
+        return found is not None and found[1].is_gone(found[2])
+
     def find(self, place: str) -> tuple[Host, Copy, str] | None:
         """Return the host and the copy that a run lies in, and its path below that."""
         for host in self.hosts:

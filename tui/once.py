@@ -28,7 +28,15 @@ from .hosts import Hosts
 from .renderables import details, run_columns, run_table
 from .renderables.curves import run_chart
 from .renderables.epochs import epochs
-from .renderables.facts import Facts, facts_of, packed, run_count, status_counts, tell_apart
+from .renderables.facts import (
+    CopyFacts,
+    Facts,
+    facts_of,
+    packed,
+    run_count,
+    status_counts,
+    tell_apart,
+)
 from .renderables.report import report
 from .renderables.root_names import RootNames
 from .renderables.text import Line, from_file, plain
@@ -137,8 +145,8 @@ def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int, hosts: Host
 def _placed(facts: Facts, ref: RunRef, names: RootNames) -> Facts:
     """Return the facts of a run with what its place tells: its root, and when it was pulled."""
     origin = origin_of(ref.path, answers=facts.reason != NO_ANSWER)
-    pulled_at = None if origin is None else origin.time or 0.0
-    return replace(names.marked(facts, ref.place), pulled_at=pulled_at)
+    copy = None if origin is None else CopyFacts(origin.time or 0.0)
+    return replace(names.marked(facts, ref.place), copy=copy)
 
 
 def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:

@@ -6,6 +6,7 @@ waits for none of them. What goes wrong is one line per host.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import threading
 import time
@@ -54,6 +55,10 @@ class Copy:
         """Return when a run was brought up to date last, in Unix seconds."""
         times = [self.whole_at, self.live_at if path in self.live else None]
         return max((at for at in times if at is not None), default=None)
+
+    def is_gone(self, path: str) -> bool:
+        """Tell whether a run was removed over there, as far as is known."""
+        return self.names is not None and self.names.is_gone(path)
 
 
 class Host:
@@ -234,7 +239,7 @@ class Host:
         copy.schedule.came(kind, done.brought, _modified(copy.place, done))
 
     def _look_for_new(self, copy: Copy) -> None:
-        copy.names = copy.names or Names(self.link, copy.source.path)
+        copy.names = copy.names or Names(self.link, copy.source.path, os.listdir(copy.place))
         new = copy.names.new(copy.schedule.folders)
         copy.schedule.saw(new, copy.names.number, again=copy.names.answers)
 

@@ -1,4 +1,4 @@
-"""Which names are in some directories over there: a new run is seen without comparing all files.
+"""Which names are in some directories over there: what came and went, without comparing files.
 
 One script for each look, over the connection that is there: what it costs is a `ls` without `stat`,
 and where nothing is new a checksum comes back.
@@ -17,7 +17,7 @@ MOST_BYTES = 500_000
 """Of the names in one directory; of those behind, a whole pull finds out."""
 # Our own list ends with @end: what a login prints before it is no name.
 _SCRIPT = """
-unset CDPATH
+unset CDPATH QUOTING_STYLE
 cd -- {root} 2>/dev/null || exit 0
 look() {{
   names=$(ls -1A -- "./$1" 2>/dev/null) || return
@@ -36,11 +36,13 @@ _HEAD = re.compile(r"@([0-9]{1,4}) ([0-9]{1,20} [0-9]{1,20})")
 class Names:
     """Of one directory over there."""
 
-    def __init__(self, link: Link, path: str) -> None:
-        """Ask about a `path`; nothing is asked yet."""
+    def __init__(self, link: Link, path: str, copied: Collection[str] = ()) -> None:
+        """Ask about a `path`, of which these names were copied before; nothing is asked yet."""
         self._link, self._path = link, path
         self._sums: dict[str, str] = {}
         self._known: dict[str, set[str]] = {}
+        self._copied = {name for name in copied if _is_told_as_it_is(name)}
+        self._gone: set[str] = set()
         self.answers = True
         """False behind a login that runs no script, such as one for rsync alone."""
 
@@ -48,6 +50,11 @@ class Names:
     def number(self) -> int:
         """How many were there the last time."""
         return sum(map(len, self._known.values()))
+
+    def is_gone(self, path: str) -> bool:
+        """Tell whether a path, or a folder above it, was removed over there."""
+        parts = path.split("/")
+        return any("/".join(parts[:end]) in self._gone for end in range(1, len(parts) + 1))
 
     def new(self, folders: Collection[str]) -> list[str]:
         """Return what has come since the last look, as paths below the directory.
@@ -87,6 +94,22 @@ class Names:
         found = []
         for folder, names in came.items():
             new = names - self._known.get(folder, names)
+            self._note_gone(folder, names)
             self._known[folder] = names
-            found += [f"{folder}/{name}".lstrip("/") for name in new if not name.startswith(".")]
+            found += [_below(folder, name) for name in new if not name.startswith(".")]
         return sorted(found)
+
+    def _note_gone(self, folder: str, names: set[str]) -> None:
+        before = self._known.get(folder, set() if folder else self._copied)
+        if sum(len(f"{name}\n".encode()) for name in names) < MOST_BYTES:
+            self._gone |= {_below(folder, name) for name in before - names}
+        self._gone -= {_below(folder, name) for name in names}
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}".lstrip("/")
+
+
+def _is_told_as_it_is(name: str) -> bool:
+    """Tell whether a list, of lines and in UTF-8, has the name as the disk has it."""
+    return "\n" not in name and name == name.encode(errors="replace").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -146,6 +147,43 @@ def test_new_runs_are_seen_before_the_next_whole_pull(
         terminal.close()
 
 
+def test_run_that_was_removed_over_there_says_so(
+    server: SshServer,
+    environment: Mapping[str, str],
+    there: Path,
+    live: Run,
+    wait_until: WaitUntil,
+) -> None:
+    for name in ("first", "second"):
+        with runstore.init(root=there, name=name, resume="never") as run:
+            run.log({"train/loss": 0.5}, step=1)
+    terminal = monitor(environment, f"hpc1:{there}", size=(160, 30))
+
+    def gone() -> list[str]:
+        lines = [line for line in terminal.lines() if "hpc1/" in line and " gone " in line]
+        return sorted(
+            name for name in ("first", "second", "live") for line in lines if name in line
+        )
+
+    try:
+        wait_until(terminal.shows("3 runs", "hpc1/first", "hpc1/second"), 60, what="the runs")
+        (first,) = there.glob("*first*")
+        shutil.rmtree(first)
+        wait_until(lambda: gone() == ["first"], 60, what="the run that is gone")
+        leave(terminal, server, wait_until)
+        terminal.close()
+        (second,) = there.glob("*second*")
+        shutil.rmtree(second)
+        terminal = monitor(environment, f"hpc1:{there}", size=(160, 30))
+        wait_until(lambda: gone() == ["first", "second"], 60, what="what went while nobody watched")
+        live.log({"train/loss": 0.25}, step=2)
+        wait_until(terminal.shows("0.2500"), 60, what="a row of the run that is still there")
+        assert gone() == ["first", "second"]
+        leave(terminal, server, wait_until)
+    finally:
+        terminal.close()
+
+
 def test_names_tell_what_is_new(
     server: SshServer, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,8 +204,15 @@ def test_names_tell_what_is_new(
         assert names.new(["", "it's $(touch canary)"]) == ["it's $(touch canary)/größe"]
         (there / "new").rmdir()
         assert names.new([""]) == []
+        assert names.is_gone("new/cell")
+        assert not names.is_gone("it's $(touch canary)/größe")
         (there / "new").mkdir()
         assert names.new([""]) == ["new"]
+        assert not names.is_gone("new/cell")
+        later = Names(link, str(there), ["new", "old", "of\udcff bytes", "two\nlines"])
+        assert later.new([""]) == []
+        assert later.is_gone("old")
+        assert not any(map(later.is_gone, ("new", "never seen", "of\udcff bytes", "two\nlines")))
         assert names.answers
         assert not list(there.parent.rglob("canary"))
         only = (

@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from runstore.files.paths import short_id
 from runstore.metrics.ranking import SPLITS, is_bookkeeping, rank_metrics, split_metric
@@ -44,6 +45,15 @@ STATUS_ROLES = {
 WORDS = tuple(GLYPHS)
 
 
+class CopyFacts(NamedTuple):
+    """What is known of how a copy is kept."""
+
+    at: float
+    """When it was brought up to date last, Unix seconds; 0 when it was never whole."""
+    is_gone: bool = False
+    """The original was removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One row of the run list."""
@@ -69,8 +79,8 @@ class Facts:
     """When the time limit of its Slurm job is over, Unix seconds; None without one."""
     is_nan: bool = False
     """One of the newest values is NaN or infinite, perhaps one that has no column."""
-    pulled_at: float | None = None
-    """When it was pulled from another machine, Unix seconds; None for a run of this machine."""
+    copy: CopyFacts | None = None
+    """Of a run of another machine."""
     apart: tuple[str, str] = ("", "")
     """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
 

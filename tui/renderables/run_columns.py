@@ -173,7 +173,7 @@ def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
         source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
         rates=not foreign or NATIVE.name in sources,
         left=any(one.job_end is not None for one in shown),
-        pulled=any(one.pulled_at is not None for one in shown),
+        pulled=any(one.copy is not None for one in shown),
     )
 
 

@@ -214,12 +214,14 @@ def _time_left(facts: Facts, width: int, now_s: float) -> Span:
 
 
 def _pulled(facts: Facts, width: int, now_s: float) -> Span:
-    """Return how old the copy is; one that should be newer stands out."""
-    if facts.pulled_at is None:
+    """Return how old the copy is; one that should be newer stands out, and one that is all."""
+    if facts.copy is None:
         return _quantity(NOTHING, width)
-    if not facts.pulled_at:
+    if facts.copy.is_gone:
+        return _quantity("gone", width, "warn")
+    if not facts.copy.at:
         return _quantity("never", width, "warn")
-    old_s = now_s - facts.pulled_at
+    old_s = now_s - facts.copy.at
     return _quantity(age(old_s).removesuffix(" ago"), width, "warn" if old_s > OLD_S else "dim")
 
 

@@ -68,7 +68,7 @@ class MainScreen(MainKeys):
         self.query_one("#tabs", TabLine).has_hosts = bool(self.catalog.hosts.hosts)
         self._bell.notice(self.catalog.entries)  # as they are drawn first
         self.runs_list.root_names = RootNames(self.catalog.roots, self.catalog.hosts.names)
-        self.runs_list.pulled_at = self.catalog.pulled_at
+        self.runs_list.copy_facts = self.catalog.copy_facts
         self.fill_list(None)
         self.update_lines()
 

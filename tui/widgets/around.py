@@ -39,7 +39,7 @@ def _pulled(beside: Beside, entry: Entry) -> list[Line]:
     if not beside.is_elsewhere(entry):
         return []
     at = beside.hosts.pulled_at(entry.key)
-    when = age(time.time() - at) if at is not None else "not in this session"
-    return [
-        line(Span("pulled   ", "dim"), from_file(beside.place_of(entry)), Span(f"  {when}", "dim"))
-    ]
+    when = Span(f"  {age(time.time() - at) if at is not None else 'not in this session'}", "dim")
+    if beside.hosts.is_gone(entry.key):
+        when = Span("  gone there, this copy is left", "warn")
+    return [line(Span("pulled   ", "dim"), from_file(beside.place_of(entry)), when)]

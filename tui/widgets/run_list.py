@@ -13,7 +13,7 @@ from ..grouping import is_seed
 from ..listing import GroupRow, Row, starts_ascending
 from ..messages import ColumnClicked, GroupToggled, RunChosen, ShownRunsChanged, ViewChosen
 from ..renderables import run_table
-from ..renderables.facts import Facts, facts_of, short, tell_apart
+from ..renderables.facts import CopyFacts, Facts, facts_of, short, tell_apart
 from ..renderables.root_names import RootNames
 from ..renderables.run_columns import (
     INDENT,
@@ -63,8 +63,8 @@ class RunList(LinesWidget, can_focus=True):
         self._first_column = 0
         """How many columns are scrolled out to the left."""
         self.root_names = RootNames(())
-        self.pulled_at: Callable[[Entry], float | None] = _of_this_machine
-        """When a run was pulled from another machine, in Unix seconds."""
+        self.copy_facts: Callable[[Entry], CopyFacts | None] = _of_this_machine
+        """Returns how the copy of another machine's run is kept."""
         self._cursor = 0
         self._top = 0
         self._stays_on_top = False
@@ -328,9 +328,9 @@ class RunList(LinesWidget, can_focus=True):
                     self._facts[row.key] = facts
                     self._outdated.discard(row.key)
         # A copy becomes older, and new again, without a change of the run.
-        pulled_at = self.pulled_at(row)
-        if facts is not None and facts.pulled_at != pulled_at:
-            facts = self._facts[row.key] = replace(facts, pulled_at=pulled_at)
+        copy = self.copy_facts(row)
+        if facts is not None and facts.copy != copy:
+            facts = self._facts[row.key] = replace(facts, copy=copy)
         return facts
 
     # ---- events --------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ class _Marks:
         return letters.pop() if len(letters) == 1 else "•"
 
 
-def _of_this_machine(_: Entry) -> float | None:
+def _of_this_machine(_: Entry) -> CopyFacts | None:
     return None
 
 
