@@ -155,6 +155,11 @@ class Hosts:
         found = self.find(place)
         return found[1].pulled_at(found[2]) if found else None
 
+    def is_away(self, place: str) -> bool:
+        """Tell whether a place is a copy whose host cannot be reached now."""
+        found = self.find(place)
+        return found is not None and bool(found[0].problem)
+
     def is_gone(self, place: str) -> bool:
         """Tell whether the original of a copy was removed, as far as is known."""
         found = self.find(place)

@@ -125,14 +125,18 @@ def _read(ref: RunRef) -> Entry:
 
 
 def _list(roots: Sequence[Path], refs: Sequence[RunRef], width: int, hosts: Hosts) -> Iterable[str]:
-    places = ", ".join(from_file(hosts.told.get(str(root), str(root))) for root in roots)
+    places = _places(roots, hosts)
     metrics, found = _facts(refs, width)
     counts = "  ".join(
         f"{number:,} {word}" for word, number in status_counts(Counter(one.word for one in found))
     )
     yield f"{run_count(len(refs))} in {places}   {counts}".rstrip()
     if not refs:
-        yield f"no runs yet in {places}; looked for: {looked_for()}"
+        reached = [root for root in roots if not hosts.is_away(str(root))]
+        if reached:
+            yield f"no runs yet in {_places(reached, hosts)}; looked for: {looked_for()}"
+        if away := [root for root in roots if root not in reached]:
+            yield f"no runs are known of {_places(away, hosts)}, which was not reached"
         return
     names = RootNames(roots, hosts.names)
     found = [_placed(facts, ref, names) for facts, ref in zip(found, refs, strict=True)]
@@ -147,6 +151,10 @@ def _placed(facts: Facts, ref: RunRef, names: RootNames) -> Facts:
     origin = origin_of(ref.path, answers=facts.reason != NO_ANSWER)
     copy = None if origin is None else CopyFacts(origin.time or 0.0)
     return replace(names.marked(facts, ref.place), copy=copy)
+
+
+def _places(roots: Sequence[Path], hosts: Hosts) -> str:
+    return ", ".join(from_file(hosts.told.get(str(root), str(root))) for root in roots)
 
 
 def _facts(refs: Sequence[RunRef], width: int) -> tuple[list[str], list[Facts]]:

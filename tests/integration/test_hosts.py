@@ -438,6 +438,9 @@ def test_once_pulls_and_prints_and_tells_hosts_that_are_away(
     assert done.returncode == 1
     assert "hpc1/live" in done.stdout  # as it was
     assert "Connection refused" in done.stderr.splitlines()[-1]
+    done = printed(environment, "--once", f"hpc2:{there}")
+    assert f"no runs are known of hpc2:{there}, which was not reached" in done.stdout
+    assert "no runs yet" not in done.stdout
 
 
 def test_run_and_the_directory_that_it_is_in_are_both_watched(
