@@ -37,7 +37,7 @@ def make_plain_run(directory: Path) -> None:
 
 
 def words(typed: str, root: Path) -> list[str]:
-    return [one.value for one in run_candidates(typed, root)]
+    return [one.value for one in run_candidates(typed, root, answer_s=60)]
 
 
 # ---- candidates --------------------------------------------------------------------------------
