@@ -80,6 +80,18 @@ def test_bookkeeping_comes_after_every_metric() -> None:
     assert shown == ["train/loss", "lr", "val/loss", "train/samples_per_s", "train/duration_s"]
 
 
+def test_long_reason_is_told_to_its_end_in_few_columns() -> None:
+    state = RunState(Path("run"))
+    reason = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB; inside epoch 4 of 6"
+    state.status = Status("failed", reason)
+    rows = [plain(row) for row in details.status(state, 48)]
+    assert max(map(len, rows)) <= 48
+    assert reason in " ".join(" ".join(rows).split())
+    state.status = Status("failed", "why " * 10_000)
+    rows = [plain(row) for row in details.status(state, 48)]
+    assert len(rows) < 8 and any(row.endswith("…") for row in rows)
+
+
 def test_rows_that_the_disk_does_not_take_are_told_in_the_list_and_in_the_pane() -> None:
     state = RunState(Path("run"))
     told = []

@@ -13,7 +13,7 @@ from runstore.state.attempt_facts import Attempt, environment_of
 from runstore.state.run_state import RunState
 
 from .facts import GLYPHS, STATUS_ROLES
-from .text import Line, Span, from_file, line, shorten, width_of
+from .text import Line, Span, from_file, hanging, line, shorten, width_of
 
 SHOWN = 50
 """Attempts; a run that is requeued every hour has more, and the newest ones matter."""
@@ -44,8 +44,8 @@ def _attempt(state: RunState, attempt: Attempt, width: int, superseded: str) -> 
     word, reason = _ending(state, attempt)
     role = STATUS_ROLES.get(word, "dim")
     head = f"{attempt.number} {GLYPHS.get(word, '?')} {word}"
-    told = shorten(from_file(reason), width - len(head) - 2)
-    lines = [line(Span(head, f"{role}-strong"), "  " if told else "", Span(told, "dim"))]
+    told = from_file(reason)
+    lines = hanging(line(Span(head, f"{role}-strong"), "  " if told else ""), told, width, "dim")
     begun = [*_times(state, attempt), *_place(state, attempt)]
     lost = f"{superseded} row{'' if superseded == '1' else 's'} superseded by a later attempt"
     for facts in (begun, _resumed(attempt), [lost] if superseded else []):

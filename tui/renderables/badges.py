@@ -18,7 +18,7 @@ from runstore.runs.comparison import direction_of
 from runstore.state.run_state import RunState
 
 from .facts import diverged
-from .text import Line, Span, from_file, line
+from .text import Line, Span, from_file, hanging, line
 
 SAMPLED_EPOCHS = 320
 """Of more epochs every second, third, … is looked at: the rules compare eighths of a run."""
@@ -64,12 +64,13 @@ def short(state: RunState, *, whole: bool = False) -> Span:
     return Span(f"{found[0].glyph} {found[0].word}", found[0].role) if found else Span("")
 
 
-def lines(badges: Sequence[Badge]) -> list[Line]:
-    """Return a line for each badge: sign, word and figures."""
-    return [
-        line(Span(f"{badge.glyph} {badge.word:<8}", f"{badge.role}-strong"), Span(badge.why))
-        for badge in badges
-    ]
+def lines(badges: Sequence[Badge], width: int) -> list[Line]:
+    """Return sign, word and figures of each badge, in as many lines as the figures need."""
+    rows: list[Line] = []
+    for badge in badges:
+        head = Span(f"{badge.glyph} {badge.word:<8}", f"{badge.role}-strong")
+        rows += hanging(line(head), badge.why, width)
+    return rows
 
 
 def _nan(state: RunState) -> Badge | None:

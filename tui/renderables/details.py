@@ -27,7 +27,7 @@ from .facts import (
     run_fraction,
     short,
 )
-from .text import LazyLines, Line, Span, fit, from_file, join, line, pack, shorten
+from .text import LazyLines, Line, Span, fit, from_file, hanging, join, line, pack, shorten
 
 LABEL_WIDTH = 9
 MOST_PAIR_LINES = 3
@@ -45,7 +45,8 @@ def progress(state: RunState, width: int, now: float, told: Sequence[Line] = ())
         told: what stands out, for behind the status.
     """
     lines = [*status(state, width), *told, *bars(state, width), *parameters(state, width)]
-    lines += [line(Span("! " + text, "warn")) for text in trouble(state)]
+    for text in trouble(state):
+        lines += hanging(line(Span("! ", "warn")), text, width, "warn")
     return [*lines, *last_step(state, width, now)]
 
 
@@ -63,7 +64,7 @@ def status(state: RunState, width: int) -> list[Line]:
     word = state.status.word
     role = STATUS_ROLES.get(word, "dim") + "-strong"
     head = f"{GLYPHS.get(word, '?')} {word}"
-    reason = shorten(from_file(state.status.reason), width - len(head) - 2)
+    reason = from_file(state.status.reason)
     facts = [f"attempt {state.attempt}"] if state.attempt > 1 else []
     if state.duration_s is not None:
         facts.append(
@@ -77,7 +78,7 @@ def status(state: RunState, width: int) -> list[Line]:
         facts.append(from_file(job.in_words()))
     if state.source != NATIVE.name:
         facts.append(f"source: {from_file(state.source)}")
-    lines = [line(Span(head, role), "  ", Span(reason, "dim"))]
+    lines = hanging(line(Span(head, role), "  "), reason, width, "dim")
     if state.id != state.name or not reason:
         lines.append(_labelled("id", line(shorten(from_file(state.id), width - LABEL_WIDTH))))
     return [*lines, _labelled("time", line(" · ".join(facts)))] if facts else lines

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-
-from rich.cells import chop_cells
 
 from runstore.files.records import JsonObject, integer
 from runstore.numbers import age, count, local_time
 from runstore.runs.notes import Note, Notes
 from runstore.runs.requests import Request, in_words
 
-from .text import Line, Span, line, shorten
+from .text import Line, Span, broken, line, shorten
 
 SHOWN = 100
 """Notes; the others are in their files."""
@@ -43,17 +40,11 @@ def _note(note: Note, width: int) -> Iterator[Line]:
     rows = [
         row
         for text in note.text[: 4 * LINES_EACH * width].expandtabs(4).split("\n")
-        for row in _wrap(text, max(8, width - 2))
+        for row in broken(text, max(8, width - 2))
     ]
     yield from (line("  ", row) for row in rows[:LINES_EACH])
     if len(rows) > LINES_EACH or len(note.text) > 4 * LINES_EACH * width:
         yield line(Span(shorten(f"  … all of it: notes/{note.name}", width), "dim"))
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    """Cut a line between words; one of wide characters wherever its cells end."""
-    rows = textwrap.wrap(text, width) if text.isascii() else chop_cells(text, width)
-    return rows or [""]
 
 
 def requests(

@@ -17,7 +17,7 @@ from . import badges, details
 from .attempts import attempts
 from .epochs import EpochTable, epoch_table
 from .notes import notes
-from .text import EMPTY, Line, Span, fit_line, from_file, join, line, line_width, shorten
+from .text import EMPTY, Line, Span, fit_line, from_file, hanging, join, line, line_width
 
 BESIDE_WIDTH = 100
 """From here on attempts, warnings and notes stand beside the status."""
@@ -165,7 +165,8 @@ def _status(listed: RunState, full: RunState, around: Around, width: int, now: f
     found = badges.of(full, whole=full is not listed)
     return [
         *details.status(listed, width),
-        *(fit_line(row, width) for row in (*badges.lines(found), *around.requests)),
+        *badges.lines(found, width),
+        *(fit_line(row, width) for row in around.requests),
         *details.bars(listed, width, full),
         *details.parameters(listed, width),
         *details.last_step(listed, width, now),
@@ -194,7 +195,11 @@ def _warnings(state: RunState, width: int) -> tuple[list[Line], int]:
     warnings = state.warnings
     told = [from_file(text) for text in reversed(warnings[-WARNINGS_SHOWN:])]
     own = [text for text in details.trouble(state) if text not in told and ": see " not in text]
-    lines = [line(Span(shorten(f"! {text}", width), "warn")) for text in (*own, *told)]
+    lines = [
+        row
+        for text in (*own, *told)
+        for row in hanging(line(Span("! ", "warn")), text, width, "warn")
+    ]
     if len(warnings) > WARNINGS_SHOWN:
         rest = f"and {len(warnings) - WARNINGS_SHOWN:,} earlier ones"
         lines.append(line(Span(rest, "dim")))

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, overload
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from runstore.text import printable, printable_lines
 
@@ -57,6 +57,35 @@ class LazyLines(Sequence[Line]):
 def paragraph(text: str, width: int, role: str = "dim") -> list[Line]:
     """Return a sentence of ours as lines that are broken between words."""
     return [line(Span(row, role)) for row in textwrap.wrap(text, max(10, width))]
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Cut a line between words; one of wide characters wherever its cells end."""
+    rows = textwrap.wrap(text, width) if text.isascii() else chop_cells(text, width)
+    return rows or [""]
+
+
+def hanging(head: Line, text: str, width: int, role: str = "", most: int = 4) -> list[Line]:
+    """Return a text behind a head; what does not fit beside it goes on below, under its beginning.
+
+    Args:
+        head: what stands in front, with its blank.
+        text: safe text on one line.
+        width: cells.
+        role: of the text.
+        most: lines; what is longer ends in an ellipsis.
+    """
+    indent = line_width(head)
+    room = max(8, width - indent)
+    if width_of(text) <= room:
+        return [line(*head, Span(text, role))]
+    # Cut before it is broken: a reason may be as long as a line of a file.
+    rows = broken(text[: (most + 1) * room], room)
+    if len(rows) > most:
+        rest = " ".join(rows[most - 1 :])
+        rows = [*rows[: most - 1], shorten(rest, room - 1).removesuffix(ELLIPSIS) + ELLIPSIS]
+    first, *below = rows
+    return [line(*head, Span(first, role)), *(line(" " * indent, Span(r, role)) for r in below)]
 
 
 def width_of(text: str) -> int:

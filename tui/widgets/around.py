@@ -28,10 +28,10 @@ def around(beside: Beside, entry: Entry, view: RunView) -> Around:
     return Around(aside.notes, [*_pulled(beside, entry), *told], aside.superseded)
 
 
-def stands_out(beside: Beside, entry: Entry, view: RunView) -> list[Line]:
+def stands_out(beside: Beside, entry: Entry, view: RunView, width: int) -> list[Line]:
     """Return the lines about badges and requests, for a pane with little room."""
     found = badges.of(view.full, whole=view.full is not view.listed)
-    return [*badges.lines(found), *around(beside, entry, view).requests]
+    return [*badges.lines(found, width), *around(beside, entry, view).requests]
 
 
 def _pulled(beside: Beside, entry: Entry) -> list[Line]:

@@ -23,7 +23,7 @@ class ProgressPane(Pane):
     def content(self, view: RunView, width: int, height: int) -> list[Line]:
         """Return the facts of the run."""
         assert self.entry is not None  # there is a view of it
-        told = stands_out(self.scene.beside, self.entry, view)
+        told = stands_out(self.scene.beside, self.entry, view, width)
         return details.progress(view.listed, width, time.time(), told)
 
 
