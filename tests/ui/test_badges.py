@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runstore.files.paths import StreamFile
+from runstore.numbers import metric
 from runstore.state.run_state import RunState
 from runstore.state.status import Status
 from tui.renderables import badges
@@ -81,6 +82,20 @@ def test_losses_that_part_ways_give_overfit() -> None:
     (badge,) = badges.of(state, whole=True)
     assert badge.word == "overfit"
     assert "val/loss" in badge.why and "train/loss" in badge.why
+
+
+@pytest.mark.parametrize("epochs", [24, 2 * badges.SAMPLED_EPOCHS + 24])
+def test_overfit_tells_the_newest_and_the_lowest_value_of_the_table(epochs: int) -> None:
+    def parting(epoch: int) -> dict[str, float]:
+        rise = 0.5 if epoch == 7 else 0.6 + 0.01 * epoch
+        return losses(1 / (epoch + 1), rise)
+
+    state = trained(epochs, parting)
+    (badge,) = badges.of(state, whole=True)
+    values = [row["val/loss"] for row in state.epoch_rows]
+    newest, lowest = values[-1], min(values)
+    told = f"val/loss {metric(newest)}, lowest {metric(lowest)} ({newest / lowest - 1:+.0%})"
+    assert badge.why.startswith(told)
 
 
 @pytest.mark.parametrize("epochs", range(1, 12))

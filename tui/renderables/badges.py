@@ -52,7 +52,7 @@ def of(state: RunState, *, whole: bool) -> list[Badge]:
     if whole:
         rows = _sampled(state.epoch_rows)
         best_metric, _, direction = state.best_rule.rpartition(":")
-        overfit = _overfit(rows)
+        overfit = _overfit(rows, state.epoch_rows)
         found += [overfit, None if overfit else _plateau(rows, best_metric, direction)]
         found.append(_slow(rows))
     return [badge for badge in found if badge is not None]
@@ -136,20 +136,27 @@ def _plateau(rows: Sequence[JsonObject], name: str, direction: str) -> Badge | N
     return Badge("plateau", "═", "warn", f"{from_file(name)} hardly better{since}")
 
 
-def _overfit(rows: Sequence[JsonObject]) -> Badge | None:
-    """The losses of training and validation part ways, by more than their noise."""
+def _overfit(rows: Sequence[JsonObject], every: Sequence[JsonObject]) -> Badge | None:
+    """The losses of training and validation part ways, by more than their noise.
+
+    Args:
+        rows: the sample of epochs that is looked at.
+        every: all of them, for the lowest value.
+    """
     names = [key for key in rows[-1] if split_metric(key)[0] == "train"] if rows else []
     for name in sorted(names, key=lambda key: (key != "train/loss", key)):
         base = split_metric(name)[1]
         if base.rpartition("_")[2] == "loss" and direction_of(name) == "min":
             for split in ("val", "valid", "validation", "eval"):
-                found = _gap(rows, name, f"{split}/{base}")
+                found = _gap(rows, every, name, f"{split}/{base}")
                 if found is not None:
                     return found
     return None
 
 
-def _gap(rows: Sequence[JsonObject], train: str, val: str) -> Badge | None:
+def _gap(
+    rows: Sequence[JsonObject], every: Sequence[JsonObject], train: str, val: str
+) -> Badge | None:
     val_at = dict(_column(rows, val))
     pairs = [(value, val_at[at]) for at, value in _column(rows, train) if at in val_at]
     if len(pairs) < OVERFIT_EPOCHS:
@@ -164,8 +171,11 @@ def _gap(rows: Sequence[JsonObject], train: str, val: str) -> Badge | None:
         return None
     if fall <= OVERFIT_NOISE * max(_spread(train_blocks[low]), _spread(train_blocks[-1])):
         return None
-    share = f"{rise / abs(vals[low]):.0%}" if vals[low] else metric(rise)
-    why = f"{from_file(val)} {share} above its lowest, {from_file(train)} still falls"
+    # Not the medians, which are nowhere on screen: the two values of the epoch table.
+    lowest, newest = min(value for _, value in _column(every, val)), pairs[-1][1]
+    told = f"{metric(newest)}, lowest {metric(lowest)}"
+    share = f" ({(newest - lowest) / abs(lowest):+.0%})" if lowest else ""
+    why = f"{from_file(val)} {told}{share}; {from_file(train)} still falls"
     return Badge("overfit", "⋎", "warn", why)
 
 
