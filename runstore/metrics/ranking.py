@@ -38,16 +38,18 @@ def most_telling(names: Collection[str]) -> Collection[str]:
     return names if len(names) <= RANKED_METRICS else rank_metrics(names)[:RANKED_METRICS]
 
 
-def _interest(name: str) -> tuple[int, int]:
+def _interest(name: str) -> tuple[int, int, int]:
     split, base = split_metric(name)
     if is_bookkeeping(name):
-        return (9, 0)
+        return (9, 0, 0)
     split_rank = SPLITS.index(split) if split in SPLITS else len(SPLITS)
     for rank, word in enumerate(_BY_MEANING):
         if base == word or base.endswith("_" + word):
             # Losses are read in pairs; of the others, what held-out data says comes first.
-            return (min(rank, 3), (split_rank - 1) % 9 if rank else split_rank - 9)
-    return (5, split_rank)
+            # `loss` itself is before the parts that it may have: `d_loss`, `mask_loss`.
+            order = (split_rank - 1) % 9 if rank else split_rank - 9
+            return (min(rank, 3), base != word, order)
+    return (5, 0, split_rank)
 
 
 def is_bookkeeping(name: str) -> bool:

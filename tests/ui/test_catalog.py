@@ -385,6 +385,12 @@ def test_metrics_that_people_look_at_come_first() -> None:
     ]
 
 
+def test_a_loss_comes_before_the_parts_that_other_runs_have_of_it() -> None:
+    names = ["train/d_loss", "train/g_loss", "train/loss", "val/loss", "val/accuracy"]
+    many = [*names, "train/d_loss", "train/g_loss", "train/d_loss"]
+    assert rank_metrics(many)[:2] == ["train/loss", "val/loss"]
+
+
 def test_splits_of_one_metric_share_a_chart() -> None:
     groups = chart_groups(["grad/norm", "train/loss", "val/loss", "lr"])
     assert groups["loss"] == ["train/loss", "val/loss"]
