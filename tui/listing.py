@@ -48,6 +48,7 @@ _POSITIONS = {
 _MOST_FIRST = frozenset({EPOCH, DONE, RATE, TOOK})
 _LIVE_FIRST = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")
 _WORDS = (*_LIVE_FIRST, *(word for word in STATUS_WORDS if word not in _LIVE_FIRST))
+_SEPARATED = re.compile(r"[-_.,/ ]\w.*", re.DOTALL)
 _WHOLE = re.compile(r"(?<![0-9.])[0-9]+")
 """Not what stands behind a point: 0.01 comes before 0.1."""
 _LONGEST_NUMBER = 12
@@ -368,9 +369,16 @@ def _params_key(entry: Entry) -> Hashable:
 
 
 def _common_name(entries: Sequence[Entry]) -> str:
-    """Return what the names of some runs begin with; the first one's where that is nothing."""
+    """Return what the names of some runs begin and end with; the first one's where neither is.
+
+    Cells of a sweep are called `lr=0.1,seed=0,width=32`, and together `lr=0.1,seed=*,width=32`.
+    """
     names = {entry.name for entry in entries}
-    return common_start(names).rstrip("-_.=/ ") or entries[0].name
+    start = common_start(names)
+    end = common_start({name[len(start) :][::-1] for name in names})[::-1]
+    if whole := _SEPARATED.search(end):  # not the last digit of a seed
+        return f"{start}*{whole[0]}"
+    return start.rstrip("-_.=/ ") or entries[0].name
 
 
 # ---- names -------------------------------------------------------------------------------------

@@ -190,6 +190,29 @@ def test_runs_that_differ_in_their_seed_are_one_row_in_the_order_of_their_means(
     assert [len(row.members) for row in listing.rows if isinstance(row, GroupRow)] == [2]
 
 
+@pytest.mark.parametrize(
+    ("names", "together"),
+    [
+        (["lr=0.1,seed=0,width=32", "lr=0.1,seed=12,width=32"], "lr=0.1,seed=*,width=32"),
+        (["net-seed10", "net-seed20"], "net-seed"),
+        (["digits", "digits"], "digits"),
+        (["digits", "digits-2"], "digits"),
+        (["one", "two"], "two"),
+    ],
+)
+def test_row_of_seeds_is_called_by_what_the_names_have_in_common(
+    tmp_path: Path, names: list[str], together: str
+) -> None:
+    for number, name in enumerate(names, 1):
+        path = write(tmp_path, number) / "run.json"
+        about = {"id": path.parent.name, "name": name, "params": {"lr": 0.1, "seed": number}}
+        path.write_text(json.dumps(about))
+    catalog, session = read(tmp_path), Session(grouped=True)
+    listing = Listing(catalog.roots)
+    listing.update(catalog.entries, Query(), session, Clock())
+    assert [row.name for row in listing.rows] == [together]
+
+
 def test_folders_are_rows_and_runs_of_the_root_stay(tmp_path: Path) -> None:
     write(tmp_path, 1)
     write(tmp_path / "sweeps" / "one", 2)
