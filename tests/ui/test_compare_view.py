@@ -92,11 +92,11 @@ def test_namesakes_are_told_apart_in_the_head() -> None:
     one = facts("experiment-with-lr-0.1-warmup", loss=[1.0])
     other = facts("experiment-with-lr-0.2-warmup", loss=[1.0])
     names, ids = texts(table(one, other).head)
-    assert "A …0.1-warmup" in names and "B …0.2-warmup" in names
-    assert "20260101…1-warmup" in ids and "20260101…2-warmup" in ids
+    assert "lr-0.1-warmup" in names and "lr-0.2-warmup" in names
+    assert "0.1-warmup" in ids and "0.2-warmup" in ids
     copy = replace(one, path="archive/experiment-with-lr-0.1-warmup")
     _, places = texts(table(one, copy).head)
-    assert "runs/exp" in places and "archive/…" in places
+    assert "runs/exp" in places and "archive/exp" in places
 
 
 def test_parameter_that_a_run_does_not_have_is_a_dash() -> None:
@@ -121,6 +121,18 @@ def test_best_run_out_of_sight_is_named_beside_the_metric() -> None:
     made = table(*runs, width=60)
     assert "★50" in " ".join(row(made, "best (low)"))
     assert made.where == "1 and 2–2 of 50"
+
+
+def test_names_are_whole_where_there_is_room_for_them() -> None:
+    names = [f"lr=0.3,seed={seed},width={width}" for seed in (0, 1) for width in (32, 64)]
+    runs = [facts(name, {"lr": 0.3}, loss=[1.0, 0.5]) for name in names]
+    assert all(name in plain(table(*runs, width=140).head[0]) for name in names)
+    narrow = table(*runs, width=100)
+    told = plain(narrow.head[0]).split("…")[1:]
+    assert len(narrow.shown) == 4
+    assert len({name.split()[0] for name in told}) == 4
+    for made in (table(*runs, width=140), narrow):
+        assert max(map(line_width, (*made.head, *made.lines))) <= 140
 
 
 def test_columns_scroll_to_the_cursor_and_the_first_run_stays() -> None:

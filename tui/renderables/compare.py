@@ -18,7 +18,9 @@ from .text import LazyLines, Line, Span, fit, from_file, line, shorten, width_of
 from .told_apart import told_apart
 
 COLUMN = 18
-"""Cells of a run's column."""
+"""Cells of a run's column, where more runs are compared than fit."""
+WIDEST = 36
+"""Enough for `B lr=0.0003,batch_size=128,seed=10`."""
 GAP = 1
 BEST_MARK = "★"
 _LABEL = 24
@@ -99,8 +101,6 @@ class CompareTable:
         self._comparison, self._columns = comparison, columns
         self._runs = comparison.runs
         self._cursor = cursor
-        self._names = told_apart([from_file(run.name) for run in self._runs], COLUMN - 2)
-        self._ids = told_apart(_ids(self._runs), COLUMN - 1)
         self._winners: dict[str, Compared | None] = {}
         self._differing = set(comparison.differing)
         self._params = shown_params(comparison, all_params)
@@ -113,6 +113,13 @@ class CompareTable:
         self._label = max(8, min(longest, _LABEL, width - 2 * (COLUMN + GAP)))
         fitting = max(1, (width - self._label) // (COLUMN + GAP))
         others = max(1, fitting - 1)
+        names, ids = [from_file(run.name) for run in self._runs], _ids(self._runs)
+        # Where all have a column, what is left over goes to their names.
+        wanted = max((width_of(f"A {name}") for name in names), default=0)
+        spare = (width - self._label) // max(1, min(fitting, len(self._runs))) - GAP
+        self._column = max(COLUMN, min(wanted, WIDEST, spare))
+        self._names = told_apart(names, self._column - 2)
+        self._ids = told_apart(ids, self._column - 1)
         last = max(1, len(self._runs) - others)
         self.first = min(last, max(min(first, cursor), cursor - others + 1, 1))
         """The run in the second column."""
@@ -140,8 +147,8 @@ class CompareTable:
             role = f"curve{ord(letter) - ord('A')}" if letter else "head"
             mark = "▸" if at == self._cursor and len(self._runs) > 1 else " "
             name = f"{letter} {self._names[at]}".strip()
-            names += [Span(mark, "key"), Span(_cell(name), role)]
-            ids += [Span(" "), Span(_cell(self._ids[at]), "dim")]
+            names += [Span(mark, "key"), Span(fit(name, self._column), role)]
+            ids += [Span(" "), Span(fit(self._ids[at], self._column), "dim")]
         return [tuple(names), tuple(ids)]
 
     @property
@@ -157,7 +164,7 @@ class CompareTable:
         spans = [Span(label, row.role)]
         for at in self.shown:
             found = row.cell(at)
-            spans += [Span(" "), Span(_cell(found.text), found.role)]
+            spans += [Span(" "), Span(fit(found.text, self._column), found.role)]
         return tuple(spans)
 
     def _elsewhere(self, name: str) -> str:
@@ -276,10 +283,6 @@ def _ids(runs: Sequence[Compared]) -> list[str]:
     """Return the id of each run, or the path of those that have one id: copies of a run."""
     counts = Counter(run.id for run in runs)
     return [from_file(run.path if counts[run.id] > 1 else run.id) for run in runs]
-
-
-def _cell(text: str) -> str:
-    return fit(shorten(text, COLUMN), COLUMN)
 
 
 def _status(word: str) -> Span:
