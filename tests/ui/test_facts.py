@@ -58,6 +58,22 @@ def test_a_narrow_list_keeps_the_difference_before_the_name() -> None:
     assert " 128" in plain(run_table.row(named[1], narrow))
 
 
+def test_names_of_a_sweep_differ_however_narrow_the_list_is() -> None:
+    names = [f"lr=0.3,seed={seed},width={width}" for seed in (0, 1) for width in (32, 64)]
+    shown = [facts(name, name) for name in names]
+    for width in (14, 18, 24):
+        cut = [one.name for one in run_table.cut_apart(shown, width)]
+        assert len(set(cut)) == 4 and max(map(len, cut)) <= width
+    assert [one.name for one in run_table.cut_apart(shown, 24)] == names
+
+
+def test_beside_a_view_names_come_before_a_second_metric() -> None:
+    shown = [facts("a", "lr=0.3,seed=0,width=64"), facts("b", "lr=0.3,seed=1,width=64")]
+    columns = run_columns.plan_columns(46, ["train/loss", "train/d_loss"], shown)
+    assert columns.name >= len("lr=0.3,seed=0,width=64")
+    assert columns.cells[0].id == "train/loss"
+
+
 def titles(width: int, *shown: Facts) -> list[str]:
     return plain(run_table.header(run_columns.plan_columns(width, ["train/loss"], shown))).split()
 

@@ -153,6 +153,8 @@ class _Wants(NamedTuple):
     """What the runs of a list want, in cells."""
 
     name: int
+    short_name: int
+    """The same where what tells namesakes apart is at its shortest."""
     epoch: int
     source: int
     """0 where all are our own."""
@@ -167,8 +169,10 @@ def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
     sources = {one.source for one in shown}
     foreign = sources - {NATIVE.name}
     name = max(map(name_width, shown), default=0) + indent
+    short_name = max((_name_width(one, one.apart[1]) for one in shown), default=0) + indent
     return _Wants(
         name=max(MIN_NAME, min(MAX_NAME, name)),
+        short_name=max(MIN_NAME, min(MAX_NAME, short_name)),
         epoch=max(MIN_EPOCH, min(MAX_EPOCH, max(map(len, map(epoch_text, shown)), default=0))),
         source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
         rates=not foreign or NATIVE.name in sources,
@@ -204,12 +208,13 @@ class _Sizes:
 
 def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> Columns:
     fixed = _fixed(wants)
-    if (
-        wants.left or wants.pulled
-    ) and width < SMALL:  # one metric comes before the pace, which the ETA tells too
-        fixed = [one for one in fixed if one.id != RATE]
     bar_width = 4 if width < SMALL else 6 if width < 100 else 10
     room = width - STATUS_WIDTH - 1 - bar_width - 1 - sum(one.width + 1 for one in fixed)
+    is_short = wants.left or wants.pulled or room - MIN_METRIC - 1 < wants.short_name
+    if width < SMALL and is_short:
+        # One metric, and names that differ, come before the pace, which the ETA tells too.
+        fixed = [one for one in fixed if one.id != RATE]
+        room = width - STATUS_WIDTH - 1 - bar_width - 1 - sum(one.width + 1 for one in fixed)
     source = wants.source if room - wants.source - 1 >= MIN_NAME + MIN_METRIC + 1 else 0
     room -= source + bool(source)
     chosen: list[Column] = []
@@ -289,7 +294,8 @@ def _as_many(
     every: Sequence[Column], room: int, status: int, wants: _Wants, sizes: _Sizes, first: int
 ) -> Columns:
     """Return as many columns as fit; those of metrics and parameters come without a width."""
-    keep = min(wants.name, MIN_NAME if status == GLYPH_WIDTH else MAX_NAME)
+    # Beside a view too: of a name that is cut, what tells runs of a sweep apart is lost first.
+    keep = min(wants.short_name if status == GLYPH_WIDTH else wants.name, MAX_NAME)
     cells: list[Column] = []
     for column in every:
         size = column.width or sizes.tight(column.id)
@@ -304,7 +310,11 @@ def _as_many(
 
 def name_width(facts: Facts) -> int:
     """Return the cells that a run's name wants, with what tells it from its namesakes."""
-    return len(facts.name) + (1 + len(facts.apart[0]) if facts.apart[0] else 0)
+    return _name_width(facts, facts.apart[0])
+
+
+def _name_width(facts: Facts, apart: str) -> int:
+    return len(facts.name) + (1 + len(apart) if apart else 0)
 
 
 def epoch_text(facts: Facts) -> str:

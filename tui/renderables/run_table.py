@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from runstore.numbers import NOTHING, age, duration, metric, percent, rate
 
@@ -24,10 +24,14 @@ from .run_columns import (
     epoch_text,
     name_width,
 )
-from .text import Line, Span, fit, line, line_width, shorten
+from .text import Line, Span, fit, line, line_width, shorten, width_of
+from .told_apart import told_apart
 
 OLD_S = 180.0
 """A copy that is kept up to date is at most a minute old, or something is wrong."""
+
+LEAST_APART = 8
+"""Cells that a name needs to differ from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,20 @@ def row(facts: Facts, columns: Columns, now_s: float = 0.0, indent: int = 0) -> 
     for column in columns.cells:
         spans += [Span(" "), *_cell(facts, column, now_s)]
     return tuple(span for span in spans if span.text)
+
+
+def cut_apart(shown: Sequence[Facts], width: int) -> Iterator[Facts]:
+    """Cut the names that are longer than `width` cells so that those of two runs still differ.
+
+    Runs of one name keep it: `tell_apart` has found what they differ in.
+    """
+    if all(facts.apart[0] or width_of(facts.name) <= width for facts in shown):
+        yield from shown
+        return
+    room = max(LEAST_APART, width - 2 * any(facts.damaged for facts in shown))
+    names = told_apart(["" if facts.apart[0] else facts.name for facts in shown], room)
+    for facts, name in zip(shown, names, strict=True):
+        yield replace(facts, name=name) if name else facts
 
 
 def label(facts: Facts, width: int) -> Line:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 from .text import ELLIPSIS, shorten, width_of
+
+_BETWEEN = re.compile(r"[,_/= ]|(?<![0-9]e)-")
+"""What stands between the parts of a name; not the sign of an exponent."""
 
 
 def told_apart(texts: Sequence[str], width: int) -> list[str]:
@@ -16,6 +21,7 @@ def told_apart(texts: Sequence[str], width: int) -> list[str]:
     """
     short = {text: shorten(text, width, keep_end=True) for text in texts}
     _part(short, width, 0)
+    _by_parts(short, width)
     return [short[text] for text in texts]
 
 
@@ -62,3 +68,23 @@ def _from(text: str, begin: int, width: int) -> str:
     if width_of(rest) < width:
         return ELLIPSIS + rest
     return ELLIPSIS + shorten(rest, width - 1)
+
+
+def _by_parts(short: dict[str, str], width: int) -> None:
+    """Have those that are alike all the same show only the parts in which they differ.
+
+    Cells of a sweep differ in several places: `lr=0.01,seed=0,width=64` is `…0.01…0…64`.
+    """
+    often = Counter(short.values())
+    shapes: dict[int, list[tuple[str, list[str]]]] = {}
+    for text, cut in short.items():
+        if often[cut] > 1:
+            parts = _BETWEEN.split(text)
+            shapes.setdefault(len(parts), []).append((text, parts))
+    for alike in shapes.values():
+        columns = zip(*(parts for _, parts in alike), strict=True)
+        differing = [at for at, found in enumerate(columns) if len(set(found)) > 1]
+        for text, parts in alike:
+            told = ELLIPSIS + ELLIPSIS.join(parts[at] for at in differing)
+            if differing and width_of(told) <= width:
+                short[text] = told

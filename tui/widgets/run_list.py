@@ -251,6 +251,7 @@ class RunList(LinesWidget, can_focus=True):
         read = {row.key: fact for row in visible if (fact := self._facts_of(row)) is not None}
         facts = self._told_apart(read)
         columns = self._plan(width, facts)
+        facts = self._cut_apart(facts, columns.name)
         title = (Span(" " * MARK_WIDTH), *run_table.header(columns))
         more = Span("→" if columns.right else " ", "key")
         out: list[Line] = [(*fit_line(title, width - 1), more)]
@@ -274,6 +275,11 @@ class RunList(LinesWidget, can_focus=True):
         told = dict(zip(others, tell_apart(list(others.values())), strict=True))
         told |= {key: replace(read[key], apart=_seeds(read[key])) for key in below}
         return {key: told.get(key, fact) for key, fact in read.items()}
+
+    def _cut_apart(self, facts: Mapping[str, Facts], width: int) -> dict[str, Facts]:
+        indent = max((self._indent(key) for key in facts), default=0)
+        cut = run_table.cut_apart(list(facts.values()), width - indent)
+        return dict(zip(facts, cut, strict=True))
 
     def _plan(self, width: int, facts: Mapping[str, Facts]) -> Columns:
         session = self.session
