@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from . import keymap
 from .renderables.choices import Choice
+from .renderables.run_columns import BEST
 from .views import VIEWS
 
 MOST_RUNS = 50
@@ -81,6 +82,7 @@ def command_choices(
         group = "" if choice.group in ("everywhere", view) else choice.group
         yield Choice(choice.does, choice.key, group, choice.value)
     yield Choice("newest run first", group="sort", value=SortBy(""))
+    yield Choice("by best epoch", group="sort", value=SortBy(BEST))
     for column in columns:
         yield Choice(f"by {column}", group="sort", value=SortBy(column))
     for theme in themes:

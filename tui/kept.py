@@ -23,7 +23,10 @@ PARAMS_KEPT = 200
 """Of one run; sorting and filtering do not know further ones."""
 PARAM_CHARS = 200
 """Of one parameter's value."""
-POSITIONS = ("epoch", "epochs", "fraction", "it_per_s", "eta_s", "duration_s", "job_end")
+POSITIONS = (
+    *("epoch", "epochs", "fraction", "it_per_s", "eta_s", "duration_s", "job_end"),
+    *("best", "best_order"),
+)
 """The numbers that every run may have, in the order in which they are packed."""
 _NUMBER = Struct("d")
 
@@ -129,8 +132,17 @@ def _position(state: RunState) -> tuple[float, ...]:
         progress.eta_s if progress else None,
         state.duration_s,
         job_end(state),
+        *_best(state),
     )
     return tuple(math.nan if value is None else _as_float(value) for value in known)
+
+
+def _best(state: RunState) -> tuple[float | None, float | None]:
+    """Return the value of the best epoch, and a number that is less where the value is better."""
+    best = state.best
+    if best is None:
+        return None, None
+    return best.value, -best.value if state.best_rule.endswith(":max") else best.value
 
 
 def _as_float(value: float) -> float:

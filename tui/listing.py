@@ -23,6 +23,7 @@ from .folders import Folder, FolderTree
 from .grouping import group_key, groups, is_seed, mean_and_spread
 from .renderables.root_names import RootNames
 from .renderables.run_columns import (
+    BEST,
     DONE,
     EPOCH,
     ETA,
@@ -44,6 +45,7 @@ _POSITIONS = {
     ETA: "eta_s",
     LEFT: "job_end",
     TOOK: "duration_s",
+    BEST: "best_order",
 }
 _MOST_FIRST = frozenset({EPOCH, DONE, RATE, TOOK})
 _LIVE_FIRST = ("running", "stalled", "pending", "planned", "failed", "crashed", "interrupted")

@@ -74,6 +74,21 @@ def test_beside_a_view_names_come_before_a_second_metric() -> None:
     assert columns.cells[0].id == "train/loss"
 
 
+def test_best_epoch_has_a_column_beside_two_metrics() -> None:
+    shown = replace(facts("a", "digits"), best=0.1238, best_epoch=120)
+    metrics = ["train/loss", "val/loss", "val/accuracy", "train/accuracy"]
+    columns = run_columns.plan_columns(100, metrics, [shown])
+    assert {"@best", "train/loss", "val/loss"} <= set(columns.ids)
+    assert "0.1238 @120" in plain(run_table.row(shown, columns))
+    assert "BEST" in titles(160, shown)
+    assert "BEST" not in titles(160, facts("a", "digits"))
+    by_best = run_columns.Choice(sort="@best")
+    assert "@best" not in run_columns.plan_columns(70, metrics, [shown]).ids
+    assert "@best" in run_columns.plan_columns(70, metrics, [shown], by_best).ids
+    beside = run_columns.plan_columns(46, metrics, [shown], by_best)
+    assert "0.1238 @120" in plain(run_table.row(shown, beside))
+
+
 def titles(width: int, *shown: Facts) -> list[str]:
     return plain(run_table.header(run_columns.plan_columns(width, ["train/loss"], shown))).split()
 

@@ -190,6 +190,30 @@ def test_runs_that_differ_in_their_seed_are_one_row_in_the_order_of_their_means(
     assert [len(row.members) for row in listing.rows if isinstance(row, GroupRow)] == [2]
 
 
+def with_best(path: Path, rule: str, *values: float) -> None:
+    name = rule.partition(":")[0]
+    about = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**about, "best": rule}))
+    rows = [{"epoch": at, "step": at, "time": 1e9, name: v} for at, v in enumerate(values, 1)]
+    (path / "epochs-0001.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_runs_are_sorted_by_their_best_epoch_not_by_their_last(tmp_path: Path) -> None:
+    with_best(write(tmp_path, 1, {"seed": 1}), "val/loss:min", 1.0, 0.25, 2.0)
+    with_best(write(tmp_path, 2, {"seed": 2}), "val/loss:min", 1.0, 0.75)
+    catalog, listing = read(tmp_path), Listing([tmp_path])
+    listing.update(catalog.entries, Query(), Session(sort="@best"), Clock())
+    assert [row.name for row in listing.rows] == ["run1", "run2"]
+    assert [entry.kept.position("best") for entry in listing.runs] == [0.25, 0.75]
+    other = tmp_path / "other"
+    with_best(write(other, 3), "val/accuracy:max", 0.5, 0.9, 0.6)
+    with_best(write(other, 4), "val/accuracy:max", 0.5, 0.8)
+    catalog, listing = read(other), Listing([other])
+    listing.update(catalog.entries, Query(), Session(sort="@best"), Clock())
+    assert [row.name for row in listing.rows] == ["run3", "run4"]
+    assert [entry.kept.position("best") for entry in listing.runs] == [0.9, 0.8]
+
+
 @pytest.mark.parametrize(
     ("names", "together"),
     [

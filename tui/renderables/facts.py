@@ -81,13 +81,17 @@ class Facts:
     """One of the newest values is NaN or infinite, perhaps one that has no column."""
     copy: CopyFacts | None = None
     """Of a run of another machine."""
+    best: float | None = None
+    """Of the best epoch so far, in the metric that decides it."""
+    best_epoch: int | None = None
+    """None also where several runs are one row: their mean is of several epochs."""
     apart: tuple[str, str] = ("", "")
     """What tells it from shown runs of the same name: `lr=0.1 seed=2`, and shorter, `0.1 2`."""
 
 
 def facts_of(state: RunState) -> Facts:
     """Return the facts of a run; file strings are safe to draw."""
-    progress = live_progress(state)
+    progress, best = live_progress(state), state.best
     return Facts(
         name=from_file(state.name),
         word=state.status.word,
@@ -105,6 +109,8 @@ def facts_of(state: RunState) -> Facts:
         params={from_file(key): from_file(short(value)) for key, value in flattened(state.params)},
         job_end=job_end(state),
         is_nan=bool(diverged(state.last)),
+        best=best.value if best else None,
+        best_epoch=best.epoch if best else None,
     )
 
 

@@ -14,7 +14,7 @@ from .text import from_file
 
 STATUS, NAME, SOURCE, EPOCH, DONE = "@status", "@run", "@source", "@epoch", "@done"
 PERCENT, RATE, ETA, LEFT, TOOK = "@percent", "@rate", "@eta", "@left", "@took"
-PULLED = "@pulled"
+PULLED, BEST = "@pulled", "@best"
 """What columns are called that are no metric and no parameter."""
 PARAM = "params."
 """In front of a parameter's name."""
@@ -30,6 +30,7 @@ TITLES = {
     LEFT: "LEFT",
     TOOK: "TOOK",
     PULLED: "PULLED",
+    BEST: "BEST",
 }
 
 _UNSORTED = frozenset({PERCENT, PULLED})
@@ -45,6 +46,10 @@ TIME_WIDTH = 6
 LEFT_WIDTH = 7
 """A time, and the mark of one that is not enough."""
 PERCENT_WIDTH = 4
+BEST_WIDTH = 11
+"""A value and its epoch: `0.1238 @120`."""
+FIRST_METRICS = 2
+"""So many come before the best epoch."""
 PULLED_WIDTH = 6
 MIN_EPOCH, MAX_EPOCH = 5, 9
 MIN_NAME, MAX_NAME = 14, 36
@@ -126,9 +131,9 @@ def plan_columns(
 ) -> Columns:
     """Return the columns for a list of `width` cells that shows these runs.
 
-    The name gets what it needs and two metrics come before anything else that is optional. Where
-    a run of another tool is among them, each says whose it is, if one metric still fits. Only our
-    own tell how fast they are.
+    The name gets what it needs; two metrics and the best epoch come before anything else that is
+    optional. Where a run of another tool is among them, each says whose it is, if one metric still
+    fits. Only our own tell how fast they are.
 
     Args:
         width: Cells.
@@ -163,6 +168,8 @@ class _Wants(NamedTuple):
     """Whether a job with a time limit is among them."""
     pulled: bool
     """Whether a copy of another machine's run is among them."""
+    best: bool
+    """Whether one has a best epoch."""
 
 
 def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
@@ -178,6 +185,7 @@ def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
         rates=not foreign or NATIVE.name in sources,
         left=any(one.job_end is not None for one in shown),
         pulled=any(one.copy is not None for one in shown),
+        best=any(one.best is not None for one in shown),
     )
 
 
@@ -187,6 +195,7 @@ class _Sizes:
     def __init__(self, shown: Sequence[Facts], choice: Choice) -> None:
         self._shown = shown
         self._choice = choice
+        self.sort = choice.sort
 
     def of(self, name: str) -> int:
         arrow = self._has_arrow(name)
@@ -218,7 +227,13 @@ def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> 
     source = wants.source if room - wants.source - 1 >= MIN_NAME + MIN_METRIC + 1 else 0
     room -= source + bool(source)
     chosen: list[Column] = []
+    # What the runs are sorted by is in sight, whatever else is not.
+    best = _best_width(wants, room, MIN_NAME) if sizes.sort == BEST else 0
+    room -= best + bool(best)
     for name in metrics:
+        if len(chosen) == FIRST_METRICS and not best:
+            best = _best_width(wants, room, wants.name)
+            room -= best + bool(best)
         size = sizes.of(name)
         if room - size - 1 < wants.name:
             size = sizes.tight(name)
@@ -229,6 +244,9 @@ def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> 
             break
         chosen.append(Column(name, size))
         room -= size + 1
+    if len(chosen) <= FIRST_METRICS and not best:
+        best = _best_width(wants, room, wants.name)
+        room -= best + bool(best)
     has_percent = room - PERCENT_WIDTH - 1 >= wants.name
     room -= (PERCENT_WIDTH + 1) * has_percent
     took = room - TIME_WIDTH - 1 >= wants.name
@@ -243,10 +261,17 @@ def _whole(width: int, metrics: Sequence[str], wants: _Wants, sizes: _Sizes) -> 
         *([Column(PERCENT, PERCENT_WIDTH)] if has_percent else []),
         *rates,
         *([Column(TOOK, TIME_WIDTH)] if took else []),
+        *([Column(BEST, best)] if best else []),
         *chosen,
     )
     out = len(metrics) - len(chosen) + (not took) + (wants.source > source)
+    out += wants.best > bool(best)
     return Columns(STATUS_WIDTH, max(1, room - spare), cells, right=out)
+
+
+def _best_width(wants: _Wants, room: int, keep: int) -> int:
+    """Return the cells of the best epoch: none where nobody has one, or the name needs them."""
+    return BEST_WIDTH if wants.best and room - BEST_WIDTH - 1 >= keep else 0
 
 
 def _fixed(wants: _Wants) -> list[Column]:
@@ -269,6 +294,7 @@ def _scrolled(
         Column(DONE, 10),
         *rates,
         Column(TOOK, TIME_WIDTH),
+        *([Column(BEST, BEST_WIDTH)] if wants.best else []),
         *(Column(name, 0) for name in metrics),
     ]
     first = min(choice.first, len(every) - 1)
@@ -284,7 +310,12 @@ def _narrow(
     wanted = [*metrics[:1], PERCENT, *metrics[1:2], ETA, EPOCH, RATE, *metrics[2:]]
     if choice.sort not in ("", STATUS, NAME):
         wanted = [choice.sort, *(name for name in wanted if name != choice.sort)]
-    known |= {PERCENT: PERCENT_WIDTH, LEFT: LEFT_WIDTH, SOURCE: max(6, wants.source)}
+    known |= {
+        BEST: BEST_WIDTH,
+        PERCENT: PERCENT_WIDTH,
+        LEFT: LEFT_WIDTH,
+        SOURCE: max(6, wants.source),
+    }
     every = [Column(name, known.get(name, 0)) for name in wanted]
     first = min(choice.first, len(every) - 1)
     return _as_many(every[first:], width - GLYPH_WIDTH, GLYPH_WIDTH, wants, sizes, first)

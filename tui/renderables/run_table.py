@@ -215,6 +215,8 @@ def _cell(facts: Facts, column: Column, now_s: float) -> Line:
             return (_time_left(facts, width, now_s),)
         case "@pulled":
             return (_pulled(facts, width, now_s),)
+        case "@best":
+            return (_best(facts, width),)
         case "@took":
             return (_quantity(duration(facts.duration_s), width, "dim"),)
     if column.id.startswith(PARAM):
@@ -229,6 +231,15 @@ def _time_left(facts: Facts, width: int, now_s: float) -> Span:
     left_s = max(0.0, facts.job_end - now_s)
     is_short = facts.eta_s is not None and facts.eta_s > left_s
     return _quantity(f"{duration(left_s)}{'!' if is_short else ' '}", width, "bad" * is_short)
+
+
+def _best(facts: Facts, width: int) -> Span:
+    """Return the value of the best epoch and which one that was."""
+    if facts.best is None:
+        return _quantity(NOTHING, width)
+    epoch = "" if facts.best_epoch is None else f" @{facts.best_epoch}"
+    text = f"{metric(facts.best)}{epoch}"
+    return _quantity(text if len(text) <= width else metric(facts.best), width, "value")
 
 
 def _pulled(facts: Facts, width: int, now_s: float) -> Span:

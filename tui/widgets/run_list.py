@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from textual import events
 
@@ -419,8 +420,16 @@ def _group_facts(row: GroupRow) -> Facts:
         id=row.key,
         source=row.members[0].source,
         job_end=job_end,
+        best=None if row.is_folder else _mean_best(row),
         params={name: _shortened(value) for name, value in row.params.items()},
     )
+
+
+def _mean_best(row: GroupRow) -> float | None:
+    """Return the mean of the best values of runs that differ in their seed, if all have one."""
+    found = [entry.kept.position("best") for entry in row.members]
+    known = [value for value in found if value is not None]
+    return fmean(known) if len(known) == len(found) else None
 
 
 def _least_time(row: GroupRow) -> tuple[float | None, float | None]:
