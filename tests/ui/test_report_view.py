@@ -201,6 +201,19 @@ def test_pairs_are_the_most_confused_ones_with_their_share() -> None:
     ]
 
 
+def test_long_names_are_whole_where_there_is_room() -> None:
+    names = ["n02099601_golden_retriever", "n02099712_labrador_retriever", "n02123045_tabby"]
+    told = row(1)
+    report = {new: told["report"][old] for new, old in zip(names, NAMES, strict=True)}
+    long = {**told, "labels": names, "report": report}
+    found = ClassReport.from_row(long)
+    assert found.matrix is not None
+    pairs = "\n".join(texts(PairList(found, found.matrix, 110).lines))
+    assert all(name in pairs for name in names)
+    assert [text.split()[0] for text in table([long], width=110)[1]] == names
+    assert "golden_retriever" not in "\n".join(table([long])[1])
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -17,6 +17,8 @@ from .facts import finite
 SCORES = ("precision", "recall", "f1-score")
 PAIRS_KEPT = 1000
 """Of the most confused pairs; nobody reads on."""
+LONGEST_NAME = 32
+"""Cells of a class's name where nothing else needs them: most of ImageNet's have fewer."""
 
 
 class ClassScores(NamedTuple):

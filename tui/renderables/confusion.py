@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from runstore.numbers import count
 
-from .class_report import ClassReport, Matrix, Pair
+from .class_report import LONGEST_NAME, ClassReport, Matrix, Pair
 from .text import LazyLines, Line, Span, fit, from_file, line, shorten, width_of
 
 LEVELS = 6
@@ -138,7 +138,7 @@ class PairList:
         """Lay the columns out in `room` cells."""
         self._report, self._matrix = report, matrix
         longest = max((width_of(from_file(name)) for name in report.labels), default=1)
-        self._name = max(9, min(longest, 20, (room - 20) // 2))
+        self._name = max(9, min(longest, LONGEST_NAME, (room - 20) // 2))
         self.width = 2 * self._name + 20
         """Cells."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runstore.numbers import NOTHING, count
 from runstore.text import printable
 
-from .class_report import ClassReport, ClassScores, ScoreColumns
+from .class_report import LONGEST_NAME, ClassReport, ClassScores, ScoreColumns
 from .sparkline import sparkline
 from .text import EMPTY, LazyLines, Line, Span, fit, from_file, line, shorten
 
@@ -99,6 +99,9 @@ class ScoreTable:
         # A short run needs less for its trends; a heading needs some.
         wanted = max(_LEAST_TREND, min(_TREND, len(history)))
         self._wide = left >= 3 * (wanted + 1)
+        if self._wide:  # what the trends leave goes to names that would be cut
+            spare = left - 3 * (wanted + 1)
+            self._name += max(0, min(spare, min(longest, LONGEST_NAME) - self._name))
         self._trend = wanted if self._wide or left > wanted else max(0, left - 1)
         trends = 3 if self._wide else 1
         self.width = self._name + fixed + trends * (self._trend + (self._trend > 0))
