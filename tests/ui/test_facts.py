@@ -89,6 +89,13 @@ def test_best_epoch_has_a_column_beside_two_metrics() -> None:
     assert "0.1238 @120" in plain(run_table.row(shown, beside))
 
 
+def test_name_of_wide_characters_has_the_cells_that_it_needs() -> None:
+    shown = [facts("a", "訓練-日本語の実験")]
+    columns = run_columns.plan_columns(80, ["train/loss"], shown)
+    assert shown[0].name in plain(run_table.row(shown[0], columns))
+    assert shown[0].name in plain(run_table.label(shown[0], 30))
+
+
 def titles(width: int, *shown: Facts) -> list[str]:
     return plain(run_table.header(run_columns.plan_columns(width, ["train/loss"], shown))).split()
 

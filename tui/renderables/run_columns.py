@@ -10,7 +10,7 @@ from runstore.numbers import NOTHING
 from runstore.sources import NATIVE
 
 from .facts import Facts
-from .text import from_file
+from .text import from_file, width_of
 
 STATUS, NAME, SOURCE, EPOCH, DONE = "@status", "@run", "@source", "@epoch", "@done"
 PERCENT, RATE, ETA, LEFT, TOOK = "@percent", "@rate", "@eta", "@left", "@took"
@@ -345,7 +345,7 @@ def name_width(facts: Facts) -> int:
 
 
 def _name_width(facts: Facts, apart: str) -> int:
-    return len(facts.name) + (1 + len(apart) if apart else 0)
+    return width_of(facts.name) + (1 + width_of(apart) if apart else 0)
 
 
 def epoch_text(facts: Facts) -> str:
