@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from ..renderables.facts import GLYPHS, STATUS_ROLES
@@ -9,6 +10,8 @@ from ..renderables.text import Line, Span, line, line_width, shorten, spread
 from .lines import LinesWidget
 
 SLOW_LINK_S = 0.2
+Counts = tuple[tuple[str, int], ...]
+"""(status word, how many)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Headline:
     roots: str
     runs: str
     """`1,000 runs`, or `3 of 1,000 runs` under a filter."""
-    counts: tuple[tuple[str, int], ...]
+    counts: Counts
     place: str = ""
     paused: bool = False
     gone: bool = False
@@ -51,8 +54,8 @@ class HeaderLine(LinesWidget):
         where = shown.run or (roots,)
         right = self._right(width)
         start = line(Span(" runstore ", "tab-on"), " ", *where, "  ", Span(shown.runs, "title"))
-        for words in (True, False):
-            left = line(*start, *(_count(word, number, words) for word, number in shown.counts))
+        for counts in (_in_words, _where_needed, _by_glyph):
+            left = line(*start, *counts(shown.counts))
             if line_width(left) + line_width(right) < width:
                 break
         return [spread(left, right, width)]
@@ -78,6 +81,27 @@ class HeaderLine(LinesWidget):
         return tuple(parts)
 
 
-def _count(word: str, number: int, in_words: bool) -> Span:
-    text = f"  {GLYPHS[word]} {number:,}"
-    return Span(f"{text} {word}" if in_words else text, STATUS_ROLES.get(word, "dim"))
+def _in_words(counts: Counts) -> list[Span]:
+    return [_count(word, number, f" {word}") for word, number in counts]
+
+
+def _where_needed(counts: Counts) -> list[Span]:
+    """Say the words only of those that share a glyph: failed and crashed."""
+    often = Counter(GLYPHS[word] for word, _ in counts)
+    return [
+        _count(word, number, f" {word}" if often[GLYPHS[word]] > 1 else "")
+        for word, number in counts
+    ]
+
+
+def _by_glyph(counts: Counts) -> list[Span]:
+    """Count those that share a glyph together."""
+    together: dict[str, tuple[str, int]] = {}
+    for word, number in counts:
+        first, before = together.get(GLYPHS[word], (word, 0))
+        together[GLYPHS[word]] = (first, before + number)
+    return [_count(word, number, "") for word, number in together.values()]
+
+
+def _count(word: str, number: int, told: str) -> Span:
+    return Span(f"  {GLYPHS[word]} {number:,}{told}", STATUS_ROLES.get(word, "dim"))
