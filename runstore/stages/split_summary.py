@@ -115,9 +115,12 @@ def _facts(run: Run, split: Split, duration_s: float) -> dict[str, float]:
     if split.meters.nonfinite_batches:
         count = split.meters.nonfinite_batches
         facts[f"{split.name}/nonfinite"] = float(count)
+        # With the epoch: lists of warnings show the message alone, and merge those that are alike.
+        when = f" in epoch {run.epoch}" if run.epoch else ""
+        batches = f"{count} of {split.meters.batches} {split.name} batches"
         run.write_event(
             "warning",
-            message=f"{count} of {split.meters.batches} {split.name} batches were not finite",
+            message=f"{batches} were not finite{when}",
             epoch=run.epoch,
             step=run.step,
         )

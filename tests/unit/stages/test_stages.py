@@ -92,7 +92,7 @@ def test_nonfinite_batches_are_counted_and_left_out_of_the_mean(run: Run) -> Non
     assert row["train/nonfinite"] == 2.0
     assert [r["train/loss"] for r in raw(run, "metrics")] == [1.0, None, 3.0, None]
     (warning,) = [e for e in raw(run, "events") if e["event"] == "warning"]
-    assert warning["message"] == "2 of 4 train batches were not finite"
+    assert warning["message"] == "2 of 4 train batches were not finite in epoch 1"
 
 
 def test_epoch_of_nothing_but_nan_has_a_nan_mean(run: Run) -> None:
