@@ -115,6 +115,7 @@ KEYS = (
     Key("t", "t", "split", "the next split", "split", views=("report",)),
     Key("s", "s", "sort", "sort the classes by another column", "sort", views=("report",)),
     Key("m", "m", "score", "precision, recall or F1: sorted by, change shown", views=("report",)),
+    Key("slash", "/", "find", "classes with this in their name first", "class", views=("report",)),
     Key("n", "n", "shares", "counts, or percent of the true class", views=("report",)),
     Key("left,h", "← h", "column(-1)", "matrix one column to the left", views=("report",)),
     Key("right,l", "→ l", "column(1)", "matrix one column to the right", views=("report",)),

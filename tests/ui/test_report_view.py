@@ -108,6 +108,18 @@ def test_classes_are_sorted_in_the_table_and_in_the_matrix(
     assert [text.split()[0] for text in texts(matrix.lines)] == order
 
 
+def test_classes_that_are_looked_for_come_first_in_every_part() -> None:
+    found = ClassReport.from_row(row(1))
+    choice = Choice(sort="support", find="CAT")
+    rows = table([row(1)], choice)[1]
+    assert [text.split()[0] for text in rows[:3]] == ["cat", "bird", "dog"]
+    assert choice.told == "CAT first, support, largest first"
+    assert found.matrix is not None
+    choice = Choice(find="dog")
+    lines = texts(PairList(found, found.matrix, 60, choice.is_found).lines)
+    assert lines[0].split()[:3] == ["cat", "→", "dog"]
+
+
 def test_names_with_numbers_are_sorted_by_the_number() -> None:
     labels = ["digit 10", "digit 9", "digit 1"]
     entries = {name: {"f1-score": 0.5} for name in labels}

@@ -7,7 +7,7 @@ diagonal a stroke before the number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runstore.numbers import count
@@ -134,8 +134,15 @@ def _percent(share: float) -> str:
 class PairList:
     """The pairs of classes that are confused most."""
 
-    def __init__(self, report: ClassReport, matrix: Matrix, room: int) -> None:
-        """Lay the columns out in `room` cells."""
+    def __init__(
+        self,
+        report: ClassReport,
+        matrix: Matrix,
+        room: int,
+        is_found: Callable[[str], bool] = lambda name: False,
+    ) -> None:
+        """Lay the columns out in `room` cells; pairs with a class that `is_found` come first."""
+        self._is_found = is_found
         self._report, self._matrix = report, matrix
         longest = max((width_of(from_file(name)) for name in report.labels), default=1)
         self._name = max(9, min(longest, LONGEST_NAME, (room - 20) // 2))
@@ -154,10 +161,14 @@ class PairList:
         pairs = self._report.confused
         if not pairs:
             return [line(Span("no class was taken for another one", "good"))]
-        return LazyLines(len(pairs), lambda at: self._row(pairs[at]))
+        order = sorted(pairs, key=lambda pair: not any(map(self._is_found, self._names(pair))))
+        return LazyLines(len(order), lambda at: self._row(order[at]))
+
+    def _names(self, pair: Pair) -> tuple[str, str]:
+        return self._report.labels[pair.true], self._report.labels[pair.predicted]
 
     def _row(self, pair: Pair) -> Line:
-        true, taken = (from_file(self._report.labels[at]) for at in pair[:2])
+        true, taken = map(from_file, self._names(pair))
         share = self._matrix.share(pair.true, pair.predicted)
         return line(
             fit(shorten(true, self._name, keep_end=True), self._name),

@@ -117,7 +117,7 @@ class PartMaker:
             told = [line(Span(text, "dim")) for text in _NO_MATRIX]
             return Part(name, room, EMPTY, told) if is_first else None
         if name == "pairs":
-            pairs = PairList(report, report.matrix, room)
+            pairs = PairList(report, report.matrix, room, self._choice.is_found)
             return Part(name, pairs.width, pairs.head, pairs.lines)
         order = in_order(report, self._choice)
         heat = HeatMap(report, report.matrix, order, self._look, room, self.column)

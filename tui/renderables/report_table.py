@@ -33,19 +33,36 @@ class Choice:
     score: int = 2
     """The place in `SCORE_NAMES` of the score that is sorted by, and whose change is shown."""
 
+    find: str = ""
+    """Classes that have this in their name, in letters of either size, come first."""
+
+    def is_found(self, name: str) -> bool:
+        """Tell whether a class is one of those that come first."""
+        return bool(self.find) and self.find.lower() in name.lower()
+
     @property
     def told(self) -> str:
         """The order in words."""
-        return {
-            "report": "as reported",
-            "score": f"{SCORE_NAMES[self.score]}, lowest first",
-            "support": "support, largest first",
-            "name": "by name",
-        }[self.sort]
+        first = f"{from_file(self.find)} first, " if self.find else ""
+        return (
+            first
+            + {
+                "report": "as reported",
+                "score": f"{SCORE_NAMES[self.score]}, lowest first",
+                "support": "support, largest first",
+                "name": "by name",
+            }[self.sort]
+        )
 
 
 def in_order(report: ClassReport, choice: Choice) -> list[int]:
-    """Return the places of the classes in the order of the table; undefined scores at the end."""
+    """Return the places of the classes in the order of the table: those that were found first."""
+    order = _sorted(report, choice)
+    return sorted(order, key=lambda at: not choice.is_found(report.labels[at]))
+
+
+def _sorted(report: ClassReport, choice: Choice) -> list[int]:
+    """Return the places of the classes, those with undefined scores at the end."""
     labels, scores = report.labels, report.scores
     places = range(len(labels))
     match choice.sort:

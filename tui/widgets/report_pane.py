@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from runstore.state.pieces import ReportPlace
@@ -171,6 +172,14 @@ class ReportPane(Pane):
         part = PARTS[self._first_part]
         return f"{part} · {self._choice.told}{unit if part != 'pairs' else ''}"
 
+    def leave(self) -> bool:
+        """Have the classes in their order again; False: they are."""
+        if not self._choice.find:
+            return False
+        self.typed(None)
+        self.redraw()
+        return True
+
     # ---- what its keys do ----------------------------------------------------------------------
 
     def action_epoch(self, move: int) -> None:
@@ -205,11 +214,24 @@ class ReportPane(Pane):
     def action_sort(self) -> None:
         """Sort the classes by something else."""
         at = SORTS.index(self._choice.sort)
-        self._choice = Choice(SORTS[(at + 1) % len(SORTS)], self._choice.score)
+        self._choice = replace(self._choice, sort=SORTS[(at + 1) % len(SORTS)])
 
     def action_score(self) -> None:
         """Sort by, and show the change of, another score."""
-        self._choice = Choice(self._choice.sort, (self._choice.score + 1) % len(SCORE_NAMES))
+        self._choice = replace(self._choice, score=(self._choice.score + 1) % len(SCORE_NAMES))
+
+    def action_find(self) -> None:
+        """Have the name of a class typed."""
+        self.prompt = self._choice.find
+
+    def typing(self, text: str) -> None:
+        """Put the classes with these letters in their names first."""
+        self._choice = replace(self._choice, find=text)
+        self._top = self._column = 0
+
+    def typed(self, text: str | None) -> None:
+        """Keep what was found first, or have the order as it was."""
+        self.typing(text or "")
 
     def action_shares(self) -> None:
         """Show percent of the true class, or counts."""
