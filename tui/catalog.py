@@ -270,9 +270,11 @@ class Catalog:
             for key in [key for key in oldest if key not in self.pinned][:over]:
                 kept.pop(key).let_go()
 
-    def status_counts(self) -> dict[str, int]:
-        """Return how many of the runs that were read have each status word."""
-        return dict(self._counts)
+    def status_counts(self, entries: Sequence[Entry] | None = None) -> dict[str, int]:
+        """Return how many of all runs, or of these, that were read have each status word."""
+        if entries is None:
+            return dict(self._counts)
+        return Counter(entry.counted for entry in entries if entry.counted is not None)
 
     def follow(self, entry: Entry) -> bool:
         """Read on in one run's history; return whether there is more to read at once."""

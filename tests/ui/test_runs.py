@@ -134,7 +134,7 @@ async def test_filter_on_a_metric_follows_its_value(tmp_path: Path) -> None:
         log(Path(entry.key), val__loss=0.05)
         screen.catalog.glance(entry)
         assert await until(screen, lambda: names(screen) == ["run3", "run1"])
-        assert "2 of 5 runs" in shown(screen)
+        assert "2 of 5 runs  ✓ 2 finished" in shown(screen)
 
 
 async def test_hint_line_tells_what_the_filter_lacks_and_what_tab_offers(tmp_path: Path) -> None:

@@ -188,12 +188,12 @@ class MainScreen(MainKeys):
         """Say anew what the first lines and the last one say."""
         entries, listed = self.catalog.entries, self.listing.runs
         runs_list = self.runs_list
-        total = run_count(len(entries))
+        total, only = run_count(len(entries)), listed if self.leaves_out else None
         since = None if self._changed_at is None else time.monotonic() - self._changed_at
         headline = Headline(
             roots=from_file(" ".join(map(self.catalog.told, self.catalog.roots))),
             runs=f"{len(listed):,} of {total}" if self.leaves_out else total,
-            counts=tuple(status_counts(self.catalog.status_counts())),
+            counts=tuple(status_counts(self.catalog.status_counts(only))),
             place=runs_list.place if runs_list.display else "",
             paused=self.paused,
             gone=bool(self.catalog.missing and self.catalog.entries),
