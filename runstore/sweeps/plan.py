@@ -256,13 +256,19 @@ def _cell_id(params: Params, taken: set[str]) -> str:
     """Return `lr=0.001,epochs=10`; with a digest where that is long, was changed, or is taken."""
     whole = ",".join(f"{name}={as_text(value)}" for name, value in params.items())
     ascii_text = unicodedata.normalize("NFKD", whole).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9_.+=,-]+", "-", ascii_text).lstrip("-.")
+    # As `_safe` has it: Hydra's `+lr` begins with a sign.
+    name = re.sub(r"[^A-Za-z0-9_.+=,-]+", "-", ascii_text).lstrip("-.+=,")
     # A case-insensitive file system takes `Adam` for `adam`.
     if name == whole and 0 < len(name) <= ID_CHARS and name.casefold() not in taken:
         return name
-    digest = _digest(key_of(params).encode())
-    short = name[: ID_CHARS - DIGEST_CHARS - 1].rstrip("-.,=+") or "cell"
-    return f"{short}-{digest}"
+    digest = hashlib.sha256(key_of(params).encode()).hexdigest()
+    # Of ten thousand cells with one long beginning, two are likely to have the same first digits.
+    longer = (_shortened(name, digest[:count]) for count in range(DIGEST_CHARS, len(digest) + 1))
+    return next(cell_id for cell_id in longer if cell_id.casefold() not in taken)
+
+
+def _shortened(name: str, digest: str) -> str:
+    return f"{name[: ID_CHARS - len(digest) - 1].rstrip('-.,=+') or 'cell'}-{digest}"
 
 
 def _digest(data: bytes) -> str:
