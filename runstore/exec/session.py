@@ -36,7 +36,7 @@ from runstore.launch.attempts import (
 )
 from runstore.launch.leftovers import seal_and_tell
 from runstore.launch.run_document import describe, new_document, opening_facts
-from runstore.run.stops import Stop, take_requests
+from runstore.run.stops import Requests, Stop
 from runstore.text import printable
 
 NOT_FOUND, NOT_ALLOWED = 127, 126
@@ -147,6 +147,7 @@ class Session:
     recorder: Recorder
     pumps: list[Pump] = field(default_factory=list)
     child: Child | None = None
+    requests: Requests = field(default_factory=Requests)
 
     def run(self) -> Ending:
         """Run the command to its end."""
@@ -227,7 +228,7 @@ class Session:
                 self.recorder.warn_once("refused", f"output was not passed on: {reason}")
 
     def _take_requests(self) -> None:
-        take_requests(self, RunPaths(self.run_dir).requests)
+        self.requests.take(self, RunPaths(self.run_dir).requests)
 
     def ask_to_stop(self, stop: Stop) -> None:
         """Have the command end: for the file `requests/stop`."""

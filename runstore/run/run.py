@@ -23,7 +23,7 @@ from runstore.run import exits
 from runstore.run.boundaries import Boundaries, Windowed
 from runstore.run.recording import Number, Recording
 from runstore.run.step_counting import StepCounting
-from runstore.run.stops import Stop, take_requests
+from runstore.run.stops import Requests, Stop
 from runstore.several import let_collectives_go
 from runstore.stages.replay import PlaceKind
 from runstore.stages.stages import Stages
@@ -87,6 +87,7 @@ class Run(Recording):
         # Re-entrant: SIGTERM may come while the main thread is inside.
         self._end_lock = threading.RLock()
         self._processes: list[dict[str, Any]] = []
+        self._requests = Requests()
         self._registered = Registered()
         self._checkpointer = Checkpointer(self, self._registered, checkpoints)
         self._restorer = Restorer(self, self._registered, self._checkpointer, checkpoints)
@@ -474,7 +475,7 @@ class Run(Recording):
         self._restorer.note_inexact(why)
 
     def _progress(self) -> dict[str, Any]:
-        take_requests(self, RunPaths(self.path).requests)
+        self._requests.take(self, RunPaths(self.path).requests)
         idle_s = max(0.0, self.now() - self._active)
         return {
             "step": self.step,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,25 +55,50 @@ class Askable(Protocol):
         """Write a lifecycle event."""
 
 
-def take_requests(run: Askable, directory: Path) -> None:
-    """Honour the files `stop` and `checkpoint` that somebody put into `requests/`.
+class Requests:
+    """The files `stop` and `checkpoint` that somebody puts into `requests/` of a run.
 
     Any name that begins so will do (`touch requests/stop`), because several people may ask. The
     file goes when it is taken, or a resumed run would stop again.
     """
+
+    def __init__(self) -> None:
+        """Have seen none."""
+        self._left: dict[str, int] = {}
+        """Those that cannot be removed, and when each was changed: taken once, not at each look."""
+
+    def take(self, run: Askable, directory: Path) -> None:
+        """Honour what has come since the last look."""
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            return
+        for name in names:
+            kind = next((kind for kind in ("stop", "checkpoint") if name.startswith(kind)), None)
+            if kind is None or not self._is_new(directory / name):
+                continue
+            run.write_event("request", request=kind, file=name)
+            if kind == "stop":
+                run.ask_to_stop(Stop("stopped by a request"))
+            else:
+                run.ask_to_save()
+
+    def _is_new(self, path: Path) -> bool:
+        """Remove a request, and tell whether it was not taken before."""
+        before, changed = self._left.pop(path.name, None), _changed(path)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            # It may be another user's, in a directory that we may not write, or a directory.
+            self._left[path.name] = changed
+        return before != changed
+
+
+def _changed(path: Path) -> int:
+    """Return when a file was changed, in nanoseconds; -1 where that cannot be told."""
     try:
-        names = sorted(os.listdir(directory))
+        return path.lstat().st_mtime_ns
     except OSError:
-        return
-    for name in names:
-        kind = next((kind for kind in ("stop", "checkpoint") if name.startswith(kind)), None)
-        if kind is None:
-            continue
-        # It may be another user's, in a directory that we may not write: honoured all the same.
-        with suppress(OSError):
-            (directory / name).unlink()
-        run.write_event("request", request=kind, file=name)
-        if kind == "stop":
-            run.ask_to_stop(Stop("stopped by a request"))
-        else:
-            run.ask_to_save()
+        return -1
