@@ -38,7 +38,8 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 _left_for: str | None = None
 """Why the script was left, when a signal did it."""
-_is_chaining = False
+_chaining: set[int] = set()
+"""Signals whose handler of the script's own we are calling."""
 _previous: dict[int, _Handler] = {}
 """The handlers that ours have taken the place of."""
 _fork = threading.local()
@@ -149,7 +150,7 @@ def _remove_handlers() -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Ask the runs to stop, if a loop of theirs will see it; otherwise leave at once."""
-    if _is_chaining:
+    if number in _chaining:
         # The script's handler has called ours, which it found there when it was set.
         return
     stoppable = [run for run in _open_runs if run.can_stop]
@@ -180,13 +181,12 @@ def _leave_at_once(number: int, frame: FrameType | None, previous: _Handler) -> 
 
 
 def _chain(previous: _Handler, number: int, frame: FrameType | None) -> None:
-    global _is_chaining
     assert callable(previous)  # the callers have looked
-    _is_chaining = True
+    _chaining.add(number)
     try:
         previous(number, frame)
     finally:
-        _is_chaining = False
+        _chaining.discard(number)
 
 
 def _say(message: str) -> None:

@@ -1,11 +1,16 @@
-"""Requests: files in `requests/` that are taken once, also where they cannot be removed."""
+"""Requests in `requests/` that are taken once, and signals while a handler is at work."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import runstore
 from runstore.run.stops import Requests, Stop
 
 
@@ -67,3 +72,39 @@ def test_request_that_was_taken_is_not_taken_again_when_it_can_be_removed(tmp_pa
     requests.take(run, tmp_path)
     assert run.heard == ["request checkpoint", "save"]
     assert os.listdir(tmp_path) == []
+
+
+IN_A_HANDLER = """
+import os, signal, sys
+import runstore
+
+def own(number, frame):
+    if signals:
+        os.kill(os.getpid(), signals.pop())
+    print("own", signal.Signals(number).name, flush=True)
+
+signals = [signal.Signals[name] for name in sys.argv[2:]]
+signal.signal(signal.SIGUSR1, own)
+run = runstore.init(root=sys.argv[1], system_interval_s=None)
+os.kill(os.getpid(), signal.SIGUSR1)
+print("went on")
+run.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "printed", "status", "reason"),
+    [
+        ("SIGTERM", "", 143, "terminated by SIGTERM"),
+        # Its own again is one too many: it may be the handler that calls ours.
+        ("SIGUSR1", "own SIGUSR1\nwent on\n", 0, ""),
+    ],
+)
+def test_signal_while_the_scripts_handler_of_another_works_is_not_lost(
+    tmp_path: Path, sent: str, printed: str, status: int, reason: str
+) -> None:
+    command = [sys.executable, "-c", IN_A_HANDLER, str(tmp_path), sent]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.returncode) == (printed, status)
+    (run,) = runstore.load_all(tmp_path)
+    assert run.reason == reason
