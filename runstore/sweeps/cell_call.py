@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ class CellCall:
 
     def _call(self, preemption: Preemption) -> Outcome:
         run_dir = Path(self.run_dir)
+        with suppress(OSError):
+            # An earlier call's, whose run goes on: a kill behind the end would make it this one's.
+            RunPaths(run_dir).result.unlink()
         with handing_over(run_dir, self.params) as given:
             try:
                 try:
@@ -96,6 +100,7 @@ class CellCall:
             except SystemExit as error:
                 self._end(given, error)
                 if error.code in (None, 0) and not isinstance(error, Terminated):
+                    _keep(run_dir, None)
                     return Outcome()
                 is_interrupted = isinstance(error, Terminated)
                 problem = str(getattr(error, "reason", None) or f"sys.exit({error.code!r})")

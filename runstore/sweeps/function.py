@@ -155,7 +155,8 @@ class _Calls:
         return job is not None and not is_over(job)
 
     def _has_returned(self, cell: Cell) -> bool:
-        return RunPaths(self._sweep.run_dir(cell)).result.exists()
+        # To us, if not on record: the disk was full, or a file server does not show the file yet.
+        return cell.id in self._values or RunPaths(self._sweep.run_dir(cell)).result.exists()
 
     def _without_result(self, cell: Cell) -> Action:
         """Behind the end of its run a function may still go on, raise, or be killed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -132,6 +133,55 @@ def test_run_that_the_function_leaves_open_is_ended() -> None:
         runstore.sweep(leave, [{"how": "return"}, {"how": "exit"}])
     found = {run.params["how"]: (run.status, run.reason) for run in runstore.load_all("runs")}
     assert found == {"return": ("finished", ""), "exit": ("failed", "left by sys.exit(3)")}
+
+
+@pytest.mark.parametrize("has_run", [True, False])
+def test_function_that_leaves_by_exit_0_has_finished_and_is_not_called_again(
+    has_run: bool,
+) -> None:
+    def leave_well(a: int) -> None:
+        if has_run:
+            with runstore.init():
+                pass
+        sys.exit(0)
+
+    assert runstore.sweep(leave_well, [{"a": 1}]) == [None]
+    assert runstore.sweep(leave_well, [{"a": 1}]) == [None]
+    (run,) = runstore.load_all("runs")
+    assert (run.status, run.state.attempt) == ("finished", 1)
+
+
+def test_result_of_an_attempt_that_did_not_finish_is_not_that_of_a_later_one() -> None:
+    def leave_inside(a: int) -> None:
+        with runstore.init() as run:
+            for epoch in run.epochs(2):
+                if run.attempt == 1 and epoch == 2:
+                    sys.exit(0)
+        if run.attempt == 2:
+            raise KeyError("killed behind its run, say")
+
+    for _ in range(2):
+        with pytest.raises(UnfinishedCellsError):
+            runstore.sweep(leave_inside, [{"a": 1}])
+    assert runstore.sweep(leave_inside, [{"a": 1}]) == [None]
+    (run,) = runstore.load_all("runs")
+    assert run.state.attempt == 3
+
+
+def test_result_that_the_disk_does_not_take_is_the_callers() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(a: int) -> int:
+        with runstore.init():
+            pass
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        return a
+
+    try:
+        assert runstore.sweep(fill, [{"a": 1}]) == [1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(Path("runs").glob("*/*/result.json")) == []
 
 
 def test_signal_ends_the_sweep_and_the_same_call_goes_on() -> None:
