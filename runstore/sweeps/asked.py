@@ -201,10 +201,10 @@ def _asked(document: Mapping[str, Any]) -> Asked:
         grids=[_columns(one) for one in _tables(document, "grid")],
         zips=[zipped(_columns(one)) for one in _tables(document, "zip")],
         search=_search(document.get("search", {})),
-        trials=_of_kind(document, "trials", int),
+        trials=_number(document, "trials", 1),
         metric=_of_kind(document, "metric", str),
-        jobs=_of_kind(document, "jobs", int),
-        gpus=_of_kind(document, "gpus", int),
+        jobs=_number(document, "jobs", 1),
+        gpus=_number(document, "gpus", 0),
         slurm=_slurm(document.get("slurm", {})),
     )
 
@@ -213,6 +213,13 @@ def _of_kind(document: Mapping[str, Any], key: str, kind: type) -> Any:
     value = document.get(key)
     if value is not None and type(value) is not kind:
         raise SweepError(f"{key} is {value!r}, expected {'a text' if kind is str else 'a number'}")
+    return value
+
+
+def _number(document: Mapping[str, Any], key: str, least: int) -> Any:
+    value = _of_kind(document, key, int)
+    if value is not None and value < least:
+        raise SweepError(f"{key} is {value}, expected a whole number of {least} or more")
     return value
 
 

@@ -166,6 +166,10 @@ def test_command_line_replaces_a_name_of_the_file(tmp_path: Path) -> None:
         ("command = 3", "command is 3"),
         ("command = 'a \"b'", "No closing quotation"),
         ("jobs = '2'", "jobs is '2', expected a number"),
+        ("jobs = -1", "jobs is -1, expected a whole number of 1 or more"),
+        ("jobs = 0", "jobs is 0, expected a whole number of 1 or more"),
+        ("trials = 0", "trials is 0, expected a whole number of 1 or more"),
+        ("gpus = -1", "gpus is -1, expected a whole number of 0 or more"),
         ("[search]\nlr = 3", "search is"),
     ],
 )
