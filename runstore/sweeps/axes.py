@@ -154,6 +154,8 @@ def _typed(text: str) -> Any:
     """Return a TOML value; what is none is a text without its quotes being needed."""
     try:
         document = tomllib.loads(f"value = {text}")
+        # Where it has a comment the bracket is one too: `12#3` is a text, and not 12.
+        tomllib.loads(f"value = [{text}]")
     except (tomllib.TOMLDecodeError, RecursionError):
         return text
     # `1\nother = 2` is a document of two values.

@@ -37,6 +37,7 @@ from runstore.sweeps.space import Dimension, dimensions, objective
         ("2026-01-02,inf,nan", ["2026-01-02", "inf", "nan"]),
         ("1\nother = 2", ["1\nother = 2"]),
         ("a=b", ["a=b"]),
+        ("12#3,12#4,'#5',1]#", ["12#3", "12#4", "#5", "1]#"]),
     ],
 )
 def test_values_are_typed_as_toml_or_texts(text: str, values: list[Any]) -> None:
