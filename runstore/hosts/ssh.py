@@ -342,6 +342,8 @@ class Link:
         said = _lines(errors[0]) if errors else []
         if status == SSH_FAILED:
             raise LinkError(self.host, why_not_in(said))
+        if len(output) == ANSWER_BYTES:
+            raise LinkError(self.host, f"it answers with more than {ANSWER_BYTES:,} bytes")
         if status < 0:
             raise LinkError(self.host, self._silent(wait_s))
         return Answer(status, output.decode(errors="replace"), next(iter(said), ""))

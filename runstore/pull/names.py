@@ -15,17 +15,23 @@ from runstore.hosts.ssh import Link
 MOST_FOLDERS = 50
 MOST_BYTES = 500_000
 """Of the names in one directory; of those behind, a whole pull finds out."""
+WHOLE_BYTES = 2 * MOST_BYTES
+"""Of one look: an answer that is longer than `ANSWER_BYTES` is none."""
 # Our own list ends with @end: what a login prints before it is no name.
 _SCRIPT = """
 unset CDPATH QUOTING_STYLE
+export LC_ALL=C
+left={whole}
 cd -- {root} 2>/dev/null || exit 0
 look() {{
   names=$(ls -1A -- "./$1" 2>/dev/null) || return
   sum=$(printf '%s\\n' "$names" | cksum)
   test "$sum" != "$2" || return
-  printf '@%s %s\\n' "$3" "$sum"
-  printf '%s\\n' "$names" | head -c {most} | sed 's/^/=/'
-  echo
+  listed=$(printf '%s\\n' "$names" | sed 's/^/=/' | head -c {most})
+  # What has no room is told by the next look, to which what was told now is nothing new.
+  test "${{#listed}}" -le "$left" || return
+  left=$((left - ${{#listed}}))
+  printf '@%s %s\\n%s\\n' "$3" "$sum" "$listed"
 }}
 {looks}
 echo @end
@@ -73,7 +79,8 @@ class Names:
             for at, folder in enumerate(asked)
         )
         root = shlex.quote(self._path)
-        answer = self._link.run(_SCRIPT.format(root=root, most=MOST_BYTES, looks=looks))
+        script = _SCRIPT.format(root=root, most=MOST_BYTES, whole=WHOLE_BYTES, looks=looks)
+        answer = self._link.run(script)
         lines = answer.output.rstrip("\n").split("\n")
         self.answers = answer.status == 0
         if lines[-1] != "@end":
@@ -101,7 +108,8 @@ class Names:
 
     def _note_gone(self, folder: str, names: set[str]) -> None:
         before = self._known.get(folder, set() if folder else self._copied)
-        if sum(len(f"{name}\n".encode()) for name in names) < MOST_BYTES:
+        # As the script counts them; a list that was cut does not tell what is gone.
+        if sum(len(f"={name}\n".encode()) for name in names) < MOST_BYTES:
             self._gone |= {_below(folder, name) for name in before - names}
         self._gone -= {_below(folder, name) for name in names}
 
