@@ -30,6 +30,7 @@ from runstore.stages.stages import Stages
 from runstore.state.pieces import Best
 from runstore.tables.notebook import position, run_page
 from runstore.text import printable, shell_word
+from runstore.writer.rank_writer import RankWriter
 
 Batch = TypeVar("Batch")
 """Whatever a loader yields: it is handed on as it is."""
@@ -612,6 +613,9 @@ class Run(Recording):
         self._ended = True
         self._why_ended = "this is a forked process and the run belongs to its parent"
         self._images.forget_in_child()
+        # A RunWriter does so by itself: `runstore exec` has one without a run.
+        if isinstance(self._writer, RankWriter):
+            self._writer.forget_in_child()
         if self._rows.mirror is not None:
             self._rows.mirror.forget_in_child()
 

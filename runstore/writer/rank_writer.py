@@ -108,3 +108,9 @@ class RankWriter:
         if not self._queued:
             self.metrics.finish()
             self._directory.close()
+
+    def forget_in_child(self) -> None:
+        """Drop everything in a forked child; the file belongs to the parent."""
+        self.late.forget_in_child()
+        self.metrics.forget_in_child()
+        self._directory.forget_in_child()

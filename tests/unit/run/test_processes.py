@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import runstore
+from runstore.run.run import Run
 from tests.conftest import remove_live
 
 
@@ -81,6 +82,28 @@ def test_workers_write_nothing_and_end_as_they_should(tmp_path: Path, method: st
     if method == "fork":
         # Once for each worker at most, though each logs twice.
         assert 3 <= ignored <= 9
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("rank", [0, 3])
+def test_forked_child_that_tracks_in_the_open_split_writes_nothing(
+    tmp_path: Path, rank: int
+) -> None:
+    """Of rank 3 it would also wait for a lock that a thread of the parent may hold."""
+    run = Run(tmp_path, {}, rank=rank, all_ranks=True)
+    for batch in run.train(range(3)):
+        run.track(loss=float(batch))
+        if batch == 1:
+            child = os.fork()
+            if child == 0:
+                run.track(loss=99.0)
+                run.write_row("metrics", {"loss": 99.0})
+                os._exit(0)
+            os.waitpid(child, 0)
+    run.finish()
+    (path,) = tmp_path.glob("metrics*")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["train/loss"] for row in rows] == [0.0, 1.0, 2.0]
 
 
 def test_run_that_is_sent_to_another_process_is_refused_in_one_line(tmp_path: Path) -> None:
