@@ -114,8 +114,12 @@ class RunWriter:
         self._ending = False
         self._ended = False
         self.write_mode = "queued" if self._network else "direct"
-        found = self._probe()
-        self._claim(dict(opening or {}), found)
+        try:
+            self._claim(dict(opening or {}), self._probe())
+        except BaseException:
+            # Who does not get the attempt keeps nothing of it open.
+            self._directory.close()
+            raise
         self.metrics = self.stream("metrics")
         self.late = LateRows(self._note_lost)
         """What waits for an accelerator, on its way to `metrics`."""

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,14 @@ def end_of(run_dir: Path, attempt: int = 1) -> dict[str, Any]:
     last = rows(run_dir / f"events-{attempt:04d}.jsonl")[-1]
     assert last["event"] == "end"
     return last
+
+
+def descriptors_below(path: Path) -> list[str]:
+    held = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            held.append(str(entry.readlink()))
+    return [target for target in held if target.startswith(str(path))]
 
 
 def log(writer: RunWriter, step: int) -> None:
@@ -82,6 +91,14 @@ def test_one_of_two_starters_wins(tmp_path: Path) -> None:
     log(won[0], 1)
     won[0].end({"status": "finished"})
     assert len(rows(tmp_path / "events-0001.jsonl")) == 2
+
+
+def test_who_does_not_get_the_attempt_keeps_no_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "events-0001.jsonl").touch()
+    before = descriptors_below(tmp_path)
+    with pytest.raises(AttemptError):
+        RunWriter(tmp_path, 1)
+    assert descriptors_below(tmp_path) == before == []
 
 
 def test_open_event_comes_first_and_says_who_writes(tmp_path: Path) -> None:
