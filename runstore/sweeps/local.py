@@ -158,6 +158,7 @@ class Pool:
         self._stalled: set[str] = set()
         self._next_look = 0.0
         self._next_question = 0.0
+        self._next_start = 0.0
         self._asked: int | None = None
         """The signal that asked for the end."""
         self._signals: deque[int] = deque()
@@ -184,7 +185,7 @@ class Pool:
     # ---- starting --------------------------------------------------------------------------------
 
     def _start_what_fits(self) -> None:
-        while self._asked is None and (slot := self._free_slot()) is not None:
+        while self._may_start and (slot := self._free_slot()) is not None:
             cell = self._next_cell()
             if cell is None:
                 return
@@ -197,6 +198,10 @@ class Pool:
                 self._start(watch, slot)
             else:
                 self._note(cell, task.status.word, task.status.reason, watch.state)
+
+    @property
+    def _may_start(self) -> bool:
+        return self._asked is None and time.monotonic() >= self._next_start
 
     def _next_cell(self) -> Cell | None:
         if self._queue:
@@ -224,23 +229,41 @@ class Pool:
         return free[0] if free else None
 
     def _start(self, watch: CellWatch, slot: Slot) -> None:
-        environment = {**os.environ, **self._threads}
-        if slot.gpus:
-            environment[VISIBLE] = slot.devices
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
-        process = subprocess.Popen(
-            cell_command(self._sweep, watch.cell, quiet=True),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=complaints,
-            env=environment,
-            # The terminal's Ctrl-C is for us: we ask each once, and not the workers of a loader.
-            start_new_session=True,
-        )
+        try:
+            process, complaints = self._process(watch.cell, slot)
+        except OSError as error:
+            if not self._started:
+                self._note_not_started(watch.cell, f"no process for it ({error.strerror})")
+                return
+            # A limit of processes, memory or descriptors: when another has ended there is room.
+            self._queue.appendleft(watch.cell)
+            self._next_start = time.monotonic() + LOOK_S
+            return
         self._taken.add(watch.cell.id)
         attempt = watch.state.attempt
         self._started[watch.cell.id] = _Started(watch, process, slot, complaints, attempt)
         self._listener.started(watch.cell, slot)
+
+    def _process(self, cell: Cell, slot: Slot) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        """Start the process of a cell; return it, and what it complains of."""
+        environment = {**os.environ, **self._threads}
+        if slot.gpus:
+            environment[VISIBLE] = slot.devices
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
+        try:
+            process = subprocess.Popen(
+                cell_command(self._sweep, cell, quiet=True),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                env=environment,
+                # The terminal's Ctrl-C is for us: we ask each once, and not a loader's workers.
+                start_new_session=True,
+            )
+        except OSError:
+            complaints.close()
+            raise
+        return process, complaints
 
     # ---- watching --------------------------------------------------------------------------------
 
@@ -270,9 +293,12 @@ class Pool:
             status = f"its process ended with status {one.process.returncode}"
             if self._asked is not None:
                 status = "stopped before it had begun"
-            # What keeps this one from starting will keep the next ones.
-            self._supply = None
-            self._note(cell, "not started", said.removeprefix("runstore: ") or status)
+            self._note_not_started(cell, said.removeprefix("runstore: ") or status)
+
+    def _note_not_started(self, cell: Cell, why: str) -> None:
+        # What keeps this one from starting will keep the next ones.
+        self._supply = None
+        self._note(cell, "not started", why)
 
     def _look(self) -> None:
         """Look at the cells of others, and at the progress of our own."""
