@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runstore.errors import BadValueError
 from runstore.files.limits import IMAGE_PIXELS
+from runstore.metrics.values import shown_as_text
 from runstore.numbers import count
 
 if TYPE_CHECKING:
@@ -68,27 +69,31 @@ def _checked_range(given: Any) -> tuple[float, float] | None:
         return None
     try:
         low, high = (float(end) for end in given)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001  # whatever was given, as tensors of a device that has failed
         low = high = 0.0
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise BadValueError(f"value_range is {given!r}, expected two numbers such as (-1, 1)")
+        raise BadValueError(
+            f"value_range is {shown_as_text(given)}, expected two numbers such as (-1, 1)"
+        )
     return low, high
 
 
 def _whole(key: str, value: Any, least: int) -> int:
     number = _number(key, value)
     if number != int(number) or number < least:
-        raise BadValueError(f"{key} is {value!r}, expected an integer of {least} or more")
+        raise BadValueError(
+            f"{key} is {shown_as_text(value)}, expected an integer of {least} or more"
+        )
     return int(number)
 
 
 def _number(key: str, value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001  # as above
         number = math.nan
     if not math.isfinite(number):
-        raise BadValueError(f"{key} is {value!r}, expected a number")
+        raise BadValueError(f"{key} is {shown_as_text(value)}, expected a number")
     return number
 
 

@@ -145,7 +145,8 @@ class ImageWriter:
             batch = take_images(images, options)
         except BadValueError as error:
             self._leave_out()
-            self._run.complain(f"images {shown_as_text(name)}", f"log_images({name!r}): {error}")
+            shown = shown_as_text(name)
+            self._run.complain(f"images {shown}", f"log_images({shown}): {error}")
         except ImportError as error:
             self._leave_out()
             self._run.warn_once("images", f"no images are written: {error}; {INSTALL}")

@@ -148,13 +148,6 @@ class Recording:
         if self._ended or self._muted:
             self._leave_out_row()
             return
-        try:
-            pairs = values.items()
-        except Exception:  # noqa: BLE001  # whatever was given instead of a dict
-            self.complain(
-                "log", f"log({shown_as_text(values)}): expected a dict of names and numbers"
-            )
-            return
         now = _monotonic() + self._clock_offset
         if now - self._active > self._longest_gap_s:
             self._longest_gap_s = now - self._active
@@ -173,13 +166,17 @@ class Recording:
             row = {"step": step, "epoch": epoch, "time": now}
         known, rows = self.row_values.known, self._rows
         plain, total = True, 0.0
-        for key, value in pairs:
-            # The common case without a call: a known name and a Python float.
-            if type(value) is float and key in known:
-                row[key] = value
-                total += value
-            else:
-                plain = self.row_values.add(row, key, value) and plain
+        try:
+            for key, value in values.items():
+                # The common case without a call: a known name and a Python float.
+                if type(value) is float and key in known:
+                    row[key] = value
+                    total += value
+                else:
+                    plain = self.row_values.add(row, key, value) and plain
+        except Exception as error:  # noqa: BLE001  # no dict, or one that another thread changes
+            self._refuse_row(values, error)
+            return
         # The sum is finite when every value is; one look instead of one a value.
         if plain and total - total == 0.0 and len(row) < MANY_VALUES:
             rows.append(_dumps(row, option=_LINE))
@@ -247,6 +244,16 @@ class Recording:
     def _mirror_image(self, image: WrittenImage) -> None:
         if self._rows.mirror is not None:
             self._rows.mirror.put_image(image)
+
+    def _refuse_row(self, values: object, error: Exception) -> None:
+        if isinstance(error, BadValueError):  # the run is strict
+            raise error
+        # Of a dict not what is in it, which may be a secret.
+        given = "a dict" if isinstance(values, Mapping) else shown_as_text(values)
+        self.complain(
+            "log",
+            f"log({given}): expected a dict of names and numbers ({error}); the row is left out",
+        )
 
     def _leave_out_row(self) -> None:
         if self._ended:

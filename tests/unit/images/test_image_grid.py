@@ -174,6 +174,16 @@ def test_other_shapes_are_refused_with_the_shape(shape: tuple[int, ...]) -> None
         layout_of(shape)
 
 
+class Broken:
+    """As a tensor of a device that has failed: neither a number nor to be looked at."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("the device has failed")
+
+    def __repr__(self) -> str:
+        raise ValueError("the device has failed")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -185,6 +195,9 @@ def test_other_shapes_are_refused_with_the_shape(shape: tuple[int, ...]) -> None
         ({"padding": -1}, "padding is -1"),
         ({"padding": 1.5}, "padding is 1.5"),
         ({"pad_value": None}, "pad_value is None"),
+        ({"pad_value": 10**400}, "pad_value is 1000"),
+        ({"nrow": Broken()}, "Broken whose repr raises ValueError>, expected"),
+        ({"value_range": (0, Broken())}, "two numbers such as"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:

@@ -186,11 +186,35 @@ def test_secret_logged_by_mistake_is_not_in_the_warning(run: Run) -> None:
     assert "abcdef" not in (run.path / "events-0001.jsonl").read_text()
 
 
-@pytest.mark.parametrize("values", [None, [1.0], 3, "loss"])
+class Odd:
+    """As a dict has them, so it says."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = lambda: items
+
+
+@pytest.mark.parametrize("values", [None, [1.0], 3, "loss", Odd(None), Odd([1]), Odd([(1, 2, 3)])])
 def test_log_of_no_dict_does_not_end_the_training(run: Run, values: Any) -> None:
     run.log(values)
     assert raw(run) == []
     assert len(warnings(run)) == 1
+
+
+def test_log_of_a_dict_that_changes_meanwhile_does_not_end_the_training(run: Run) -> None:
+    class Late:
+        """Another thread adds a value while this one is read."""
+
+        def __float__(self) -> float:
+            values["api_key"] = "hunter2-is-my-key"
+            return 1.0
+
+    values: dict[str, Any] = {"a": Late(), "b": 1.0}
+    run.log(values)
+    run.log({"c": 1.0})
+    assert [sorted(row.keys() - {"step", "time"}) for row in raw(run)] == [["c"]]
+    assert "log(a dict): expected a dict" in warnings(run)[0]
+    assert "changed size during iteration" in warnings(run)[0]
+    assert "hunter2" not in warnings(run)[0]
 
 
 def test_log_after_the_end_is_said_once_and_writes_nothing(
