@@ -35,7 +35,7 @@ LABEL_GREYS = (0, 85, 170, 255)
 LABEL_SHARE = 24
 """The letters' height is the width by this, within limits."""
 LABEL_SIZES = (11, 64)
-_GREY_PNG = (0, 4)
+_GREY_PNG = (b"\x00", b"\x04")
 """PNG's colour types without colours."""
 
 
@@ -104,7 +104,7 @@ class Stage:
         self.frames.append(frame)
         self._width = max(self._width, header.width)
         self._height = max(self._height, header.height)
-        self._is_grey = self._is_grey and header.kind == "PNG" and data[25] in _GREY_PNG
+        self._is_grey = self._is_grey and header.kind == "PNG" and data[25:26] in _GREY_PNG
 
     def _check_size(self) -> None:
         width, height = self.size

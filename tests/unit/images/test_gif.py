@@ -265,6 +265,8 @@ def test_unreadable_files_are_named_and_left_out(run_dir: Path, tmp_path: Path) 
     )
     torn.write_bytes(torn.read_bytes()[:800])
     save(run_dir, 5, Image.new("RGB", (4, 4)))  # with colours, some are looked at twice
+    cut = save(run_dir, 0, Image.new("L", (4, 4), 10))
+    cut.write_bytes(cut.read_bytes()[:24])  # behind the size
     text = save(run_dir, 3, Image.new("L", (4, 4), 10))
     text.write_text("no image")
     save(run_dir, 4, Image.new("L", (4, 4), 20))
@@ -272,6 +274,7 @@ def test_unreadable_files_are_named_and_left_out(run_dir: Path, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert f"{text}: no PNG, GIF or JPEG; left out" in result.stderr
     assert result.stderr.count(f"{torn}: damaged, or not complete yet; left out") == 1
+    assert result.stderr.count(f"{cut}: damaged, or not complete yet; left out") == 1
     assert "3 frames" in result.stderr
     assert len(frames_of(tmp_path / "x.gif")) == 3
 
