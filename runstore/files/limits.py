@@ -73,8 +73,8 @@ IMAGE_PIXELS = 24 << 20
 """An image, by its header; 6,000 x 4,000 is less. Unpacked it takes 4 bytes a pixel, 96 MiB, and
 twice that for a moment when it has an alpha channel."""
 IMAGE_FRAMES_BYTES = 48 << 20
-"""All frames of an animated image, unpacked: 3,000 of 64 x 64 pixels, 190 of 256 x 256. The first
-ones are played; one is shown however large."""
+"""All frames of an animated image, unpacked, with 1 KiB for each: 2,800 of 64 x 64 pixels, 190 of
+256 x 256. The first ones are played; one is shown however large."""
 BAD_LINES_KEPT = 100
 """Places of damaged lines; all are counted."""
 GAP_TOLD = 100

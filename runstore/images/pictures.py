@@ -30,6 +30,8 @@ SHORTEST_FRAME_S = 0.02
 LONGEST_FRAME_S = 10.0
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_FRAME_BYTES = 1 << 10
+"""What an image in memory takes beside its pixels: millions of frames of one would be gigabytes."""
 _NO_SIZE = {0xC4, 0xC8, 0xCC}
 """Of the JPEG markers 0xC0 to 0xCF, those that do not begin a frame (ITU-T T.81, table B.1)."""
 
@@ -67,7 +69,7 @@ class Decoded(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """What the pixels of all frames take."""
+        """What all frames take."""
         return sum(map(_size_bytes, self.frames))
 
 
@@ -213,8 +215,8 @@ def _decoded(image: Image) -> Decoded:
 
 
 def _size_bytes(image: Image) -> int:
-    """Return what pixels take: Pillow has four bytes for each of several channels."""
-    return image.width * image.height * (1 if image.mode == "L" else 4)
+    """Return what an image takes: Pillow has four bytes for each pixel of several channels."""
+    return _FRAME_BYTES + image.width * image.height * (1 if image.mode == "L" else 4)
 
 
 def _shown_s(image: Image) -> float:

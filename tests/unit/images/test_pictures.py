@@ -148,11 +148,26 @@ def test_frames_for_which_there_is_no_room_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = animation(tmp_path / "a.gif", *range(0, 200, 10), size=8)
-    monkeypatch.setattr(pictures, "IMAGE_FRAMES_BYTES", 5 * 8 * 8 * 4)
+    monkeypatch.setattr(pictures, "IMAGE_FRAMES_BYTES", 5 * (1024 + 8 * 8 * 4))
     found = open_picture(path)
     assert 1 < len(found.frames) < 20 and not found.is_whole
     monkeypatch.setattr(pictures, "IMAGE_FRAMES_BYTES", 1)
     assert len(open_picture(path).frames) == 1
+
+
+def test_frames_of_one_pixel_take_more_than_their_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of 64 MiB has three million of them, each an object of Pillow's."""
+    frame = b"\x21\xf9\x04\x04" + bytes(4)
+    frame += struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
+    (tmp_path / "a.gif").write_bytes(head + 200 * frame + b"\x3b")
+    assert len(open_picture(str(tmp_path / "a.gif")).frames) == 200
+    monkeypatch.setattr(pictures, "IMAGE_FRAMES_BYTES", 100_000)
+    found = open_picture(str(tmp_path / "a.gif"))
+    assert 90 < len(found.frames) < 100
+    assert found.size_bytes <= 100_000
 
 
 def test_animation_that_is_torn_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
