@@ -77,7 +77,9 @@ def _bash_escape(match: re.Match[str]) -> str:
     char = match.group()
     code = ord(char)
     named = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(char)
-    return named or (f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}")
+    # A byte that is no UTF-8, as Python has it in a file's name (PEP 383).
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code
+    return named or (f"\\x{byte:02x}" if byte < 0x80 or byte != code else f"\\u{code:04x}")
 
 
 class PrintableStream(io.TextIOWrapper):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstore.text import printable
+from runstore.text import command_line, printable
 
 
 @given(st.text(st.characters(), max_size=200))
@@ -25,6 +25,14 @@ def test_nothing_that_drives_a_terminal_is_left(text: str) -> None:
 @given(st.text(st.characters(categories=["L", "N", "P", "S"])))
 def test_ordinary_text_is_unchanged(text: str) -> None:
     assert printable(text) == text
+
+
+@pytest.mark.needs_tool("bash")
+@pytest.mark.parametrize("name", [b"\x80", b"caf\xe9 \xe9a", b"\xff\n'", b"\xed\xb2\x80"])
+def test_bash_gets_the_bytes_of_a_name_that_is_no_utf_8(name: bytes) -> None:
+    line = command_line(["printf", "%s", os.fsdecode(name)])
+    line.encode("utf-8")
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == name
 
 
 @pytest.mark.parametrize(
