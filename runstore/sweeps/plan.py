@@ -27,14 +27,20 @@ from runstore.errors import SweepError, UnusableDirectoryError
 from runstore.files.atomic import write_document
 from runstore.files.limits import DOCUMENT_BYTES
 from runstore.files.paths import RunPaths, SweepPaths, slugify
-from runstore.files.records import FORMAT, RecordError, check_format, decode_document
+from runstore.files.records import (
+    FORMAT,
+    RecordError,
+    check_format,
+    decode_document,
+    without_surrogates,
+)
 from runstore.files.regular import read_regular
 from runstore.launch.run_document import document_bytes
 from runstore.metrics.values import as_json
 from runstore.redaction.redact import redact_command, redact_params
 from runstore.sweeps.grids import Params
 from runstore.sweeps.placeholders import as_text, check, filled
-from runstore.text import command_line
+from runstore.text import command_line, printable
 
 ID_CHARS = 80
 """The most of a cell's id: screens are narrow, and file names have at most 255 bytes."""
@@ -144,10 +150,12 @@ def plan(
         search: what is searched, instead of cells.
 
     Raises:
-        SweepError: the command has an unknown placeholder, or holds a secret; the name is that of
-            a sweep of another command, or of something else.
+        SweepError: the command has an unknown placeholder, holds a secret, or bytes that JSON has
+            not; the name is that of a sweep of another command, or of something else.
     """
     cwd = str(Path.cwd())
+    if command:
+        _refuse_bytes(command, cells, cwd)
     new = Sweep(
         path=root,
         name=name or "",
@@ -155,7 +163,7 @@ def plan(
         cells=(),
         command=tuple(command),
         function=function,
-        cwd=cwd,
+        cwd=without_surrogates(cwd),
         user=user_name(),
         host=socket.gethostname(),
         search=search,
@@ -233,6 +241,21 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return command_line(value) or "none"
     return str(value or "none")
+
+
+def _refuse_bytes(command: Sequence[str], cells: Iterable[Mapping[str, Any]], cwd: str) -> None:
+    """What is no UTF-8 would be another command, or directory, when it is read from JSON."""
+    values = (value for cell in cells for value in cell.values() if isinstance(value, str))
+    for what, text in (
+        ("directory", cwd),
+        *(("command", word) for word in command),
+        *(("value", value) for value in values),
+    ):
+        if without_surrogates(text) != text:
+            raise SweepError(
+                f"the {what} {printable(text)} is no UTF-8, and a sweep is kept in a file of JSON; "
+                "give it another name"
+            )
 
 
 def _refuse_secrets(sweep: Sweep) -> None:

@@ -184,6 +184,23 @@ def test_secrets_are_not_kept_in_files(here: Path) -> None:
     assert os.listdir(here) == []
 
 
+def test_what_is_no_utf_8_is_refused_and_not_changed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    with pytest.raises(SweepError, match=r"the value caf\\udce9 is no UTF-8"):
+        planned([{"lr": odd}])
+    with pytest.raises(SweepError, match=r"the command caf\\udce9 is no UTF-8"):
+        plan(["train", odd], [{"lr": 1}], root=Path("runs"))
+    (here / odd).mkdir()
+    monkeypatch.chdir(here / odd)
+    with pytest.raises(SweepError, match=r"the directory /.*caf\\udce9 is no UTF-8"):
+        planned()
+    # A function is called where it is.
+    for _ in range(2):
+        assert runstore.sweep(lambda lr: lr, [{"lr": 1}]) == [1]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
