@@ -593,6 +593,8 @@ class Run(Recording):
     def _say_end(self, status: str, reason: str) -> None:
         """One line in any batch log; the run's last split may have had none."""
         if self.rank != 0:
+            if self._writer.lost:
+                say(f"runstore: rank {self.rank}: {self._writer.lost}")
             return
         self._stages.say_last()
         best = self._stages.best

@@ -34,6 +34,11 @@ def degraded_in_words(fault: str, rows: int) -> str:
     return f"{fault_in_words(fault)}: {rows:,} {plural} in memory"
 
 
+def lost_in_words(rows: int) -> str:
+    """Return `1,234 rows were lost`."""
+    return f"{rows:,} {'row was' if rows == 1 else 'rows were'} lost"
+
+
 def why_degraded(streams: Iterable[StreamWriter]) -> str:
     """Return why rows of some streams wait in memory, and how many; empty when none do."""
     failing = [stream for stream in streams if stream.failing]

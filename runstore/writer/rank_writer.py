@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from runstore.files.paths import Stream, StreamFile
 from runstore.files.records import encode
 from runstore.files.run_directory import RunDirectory
 from runstore.threads import start_daemon
+from runstore.writer.heartbeat import lost_in_words
 from runstore.writer.late_rows import LateRows
 from runstore.writer.stream_writer import (
     END_WAIT_S,
@@ -20,6 +23,8 @@ from runstore.writer.stream_writer import (
     SYNC_INTERVAL_S,
     StreamWriter,
 )
+
+_log = logging.getLogger("runstore")
 
 
 class RankWriter:
@@ -30,7 +35,8 @@ class RankWriter:
 
     def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
         """Prepare the stream; with `writes` its file appears with the first row."""
-        self._writes = writes
+        self._run_dir, self._rank, self._writes = run_dir, rank, writes
+        self._problems: deque[str] = deque()
         self._queued = writes and is_network(run_dir)
         self._directory = RunDirectory(run_dir)
         self.late = LateRows(lambda _error: None)
@@ -39,7 +45,7 @@ class RankWriter:
             StreamFile(attempt, 0, "metrics", rank),
             queued=self._queued,
             on_cut=lambda _file, _bytes: None,
-            on_problem=lambda _problem: None,
+            on_problem=self._problems.append,
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,8 +65,15 @@ class RankWriter:
             if time.monotonic() >= next_sync:
                 self.metrics.sync()
                 next_sync = time.monotonic() + SYNC_INTERVAL_S
+            self._tell_problems()
         if self._queued:
             self.metrics.finish()
+
+    def _tell_problems(self) -> None:
+        """Tell each fault of the disk: not where it happened, as `RunWriter` does it."""
+        while self._problems:
+            problem = self._problems.popleft()
+            _log.warning("runstore: rank %d: %s (%s)", self._rank, problem, self._run_dir)
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
         """Write a metrics row; the other streams are rank 0's."""
@@ -96,8 +109,9 @@ class RankWriter:
 
     @property
     def lost(self) -> str:
-        """Nothing: rank 0 tells."""
-        return ""
+        """What is lost for ever of this rank's rows, in words; empty when nothing is."""
+        dropped = self.metrics.dropped_rows
+        return lost_in_words(dropped) if dropped else ""
 
     def end(self, fields: Mapping[str, Any]) -> None:
         """Close the file."""
@@ -108,6 +122,7 @@ class RankWriter:
         if not self._queued:
             self.metrics.finish()
             self._directory.close()
+        self._tell_problems()
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child; the file belongs to the parent."""

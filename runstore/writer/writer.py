@@ -27,7 +27,13 @@ from runstore.files.paths import RunPaths, Stream, StreamFile
 from runstore.files.records import FORMAT, RecordError, encode
 from runstore.files.run_directory import RunDirectory
 from runstore.threads import start_daemon
-from runstore.writer.heartbeat import Heartbeat, Progress, fault_in_words, why_degraded
+from runstore.writer.heartbeat import (
+    Heartbeat,
+    Progress,
+    fault_in_words,
+    lost_in_words,
+    why_degraded,
+)
 from runstore.writer.late_rows import LateRows
 from runstore.writer.probe import MISSING, Probe, probe, takes_lock
 from runstore.writer.reserve import Reserve
@@ -333,7 +339,7 @@ class RunWriter:
     def lost(self) -> str:
         """What is lost for ever, in words; empty when nothing is."""
         dropped = self._dropped_rows()
-        rows = f"{dropped:,} {'row was' if dropped == 1 else 'rows were'} lost"
+        rows = lost_in_words(dropped)
         if self._deleted:
             return f"the run's directory was deleted while it ran; {rows}"
         faults = [stream.fault for stream in self._data_streams() if stream.failing]

@@ -151,6 +151,31 @@ def test_no_row_is_lost_while_there_are_no_descriptors(tmp_path: Path) -> None:
     assert data.status == "finished"
 
 
+FULL = """
+import resource, sys
+from pathlib import Path
+from runstore.run.run import Run
+run = Run(Path(sys.argv[1]), {}, rank=int(sys.argv[2]), all_ranks=True)
+most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
+for step in range(1000):
+    run.log({"loss": 1.0}, step=step)
+run.finish()
+"""
+
+
+@pytest.mark.parametrize(("rank", "who"), [(0, ""), (3, "rank 3: ")])
+def test_rows_that_the_disk_does_not_take_are_told_by_the_rank_that_loses_them(
+    tmp_path: Path, rank: int, who: str
+) -> None:
+    told = run_script(FULL, "-", str(tmp_path), str(rank))
+    (path,) = tmp_path.glob("metrics*")
+    lost = 1000 - path.read_bytes().count(b"\n")
+    assert lost > 500
+    assert f"runstore: {who}writing {path.name} fails (File too large); rows wait" in told
+    assert f"runstore: {who}{lost} rows were lost" in told
+
+
 LOOP = """
 import runstore
 run = runstore.init(system_interval_s=None)
