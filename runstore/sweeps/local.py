@@ -397,6 +397,9 @@ class Pool:
     def _take_signals(self) -> None:
         while self._signals:
             number = self._signals.popleft()
+            if number == signal.SIGHUP and self._asked is not None:
+                # A terminal that is closed behind Ctrl-C, while cells save.
+                continue
             is_hard, self._asked = self._asked is not None, self._asked or number
             for one in self._started.values():
                 if is_hard:

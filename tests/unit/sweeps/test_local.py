@@ -1,7 +1,9 @@
-"""The pool of this machine, where no further process can be started."""
+"""The pool of this machine: where no further process can be started, and how it is stopped."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,39 @@ def test_cells_are_not_started_where_no_process_can_be(
     found = [(one.cell.id, one.status, one.reason) for one in pool.ended]
     why = "no process for it (Argument list too long)"
     assert found == [("x=1", "not started", why), ("x=2", "not started", why)]
+
+
+SAVE = """
+trap 'while [ ! -e go ]; do sleep 0.02; done; touch saved; exit 0' TERM
+touch ready
+while :; do sleep 0.02; done
+"""
+
+
+class Closing(Heard):
+    """Ctrl-C when the cell runs, then a terminal that goes away, then time to save."""
+
+    def started(self, cell: Cell, slot: Slot) -> None:
+        """Nothing."""
+
+    def stands(self, standing: Standing) -> None:
+        if "asked" in self.said:
+            Path("go").touch()
+        elif Path("ready").exists():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def stops(self, running: int, *, is_hard: bool) -> None:
+        self.said.append("killed" if is_hard else "asked")
+        if not is_hard:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_terminal_that_goes_behind_ctrl_c_leaves_cells_the_time_to_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = write(plan(["sh", "-c", SAVE], [{"x": 1}], root=Path("runs")))
+    closing = Closing(monkeypatch, Path("go"))
+    assert Pool(sweep, look(sweep), [Slot(0)], closing).run() == signal.SIGINT
+    assert closing.said == ["asked", "x=1 interrupted"]
+    assert Path("saved").exists()
