@@ -64,3 +64,20 @@ def test_names_of_more_bytes_than_characters_are_counted_right(
 def test_answer_that_is_too_long_is_told_as_that(link: Link) -> None:
     with pytest.raises(LinkError, match="hpc1: it answers with more than 1,048,576 bytes"):
         link.run("yes")
+
+
+@pytest.mark.parametrize(("most_bytes", "is_gone"), [(500_000, True), (50, False)])
+def test_list_that_was_cut_tells_nothing_that_is_gone(
+    link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int, is_gone: bool
+) -> None:
+    monkeypatch.setattr(pull_names, "MOST_BYTES", most_bytes)
+    folder = tmp_path / "runs"
+    for number in range(10):
+        (folder / f"{number}-name").mkdir(parents=True)
+    names = Names(link, str(folder), [f"{number}-name" for number in range(10)])
+    assert names.new([""]) == []
+    assert not any(names.is_gone(f"{number}-name") for number in range(10))
+    (folder / "2-name").rmdir()
+    names.new([""])
+    assert names.is_gone("2-name") is is_gone
+    assert not names.is_gone("9-name")
