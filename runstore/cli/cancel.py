@@ -19,8 +19,8 @@ from runstore.sources import RunRef
 from runstore.sources.formats import NATIVE
 from runstore.sources.glances import glanced
 from runstore.state.run_state import RunState
+from runstore.sweeps.document import load
 from runstore.sweeps.find import sweep_dir
-from runstore.sweeps.plan import load
 from runstore.text import printable
 
 MANUAL = Manual(

@@ -17,8 +17,8 @@ from runstore.cli.output import say
 from runstore.completion.parameters import COMMAND_WORD, DIRECTORY
 from runstore.errors import RunStoreError
 from runstore.slurm.script import Job, batch_script
+from runstore.sweeps.document import load
 from runstore.sweeps.find import sweep_dir
-from runstore.sweeps.plan import load
 from runstore.sweeps.slurm.script import pieces_of, script_of
 
 HAS_DASHES = "runstore.cli.script.has_dashes"

@@ -22,8 +22,8 @@ from runstore.exec.session import NotStartedError, check_program
 from runstore.sweeps.asked import Asked, from_file, planned
 from runstore.sweeps.cells import Action, Task, look
 from runstore.sweeps.devices import Slot, slots, visible_gpus
+from runstore.sweeps.document import Sweep, load, write
 from runstore.sweeps.local import Pool
-from runstore.sweeps.plan import Sweep, load, write
 from runstore.sweeps.search import Search
 from runstore.text import shell_word
 

@@ -13,8 +13,8 @@ from runstore.cli.progress import strip
 from runstore.numbers import duration, metric
 from runstore.sweeps.cells import Action, Task
 from runstore.sweeps.devices import Slot
+from runstore.sweeps.document import Cell, Sweep
 from runstore.sweeps.local import Ended, Standing
-from runstore.sweeps.plan import Cell, Sweep
 from runstore.sweeps.search import Search
 from runstore.text import printable, shell_word
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from runstore.cli.output import say
 from runstore.cli.sweep_display import tell_end
 from runstore.sweeps.cells import Action, Task
+from runstore.sweeps.document import Sweep, write
 from runstore.sweeps.local import Ended
-from runstore.sweeps.plan import Sweep, write
 from runstore.sweeps.slurm.options import SlurmOptions
 from runstore.sweeps.slurm.submit import Submitted, check_slurm, submit
 from runstore.sweeps.slurm.wait import wait

@@ -21,8 +21,9 @@ from runstore.sweeps.axes import (
     zip_axis,
     zipped,
 )
+from runstore.sweeps.document import Sweep, load
 from runstore.sweeps.grids import Params
-from runstore.sweeps.plan import Sweep, load, plan
+from runstore.sweeps.plan import plan
 from runstore.sweeps.search import check as check_search
 from runstore.sweeps.slurm.options import SlurmOptions, slurm_options, slurm_words
 from runstore.sweeps.space import searched

@@ -13,7 +13,7 @@ from runstore.sources.native import NativeReader
 from runstore.sources.reading import guarded
 from runstore.state.run_state import RunState
 from runstore.state.status import Status
-from runstore.sweeps.plan import Cell, Sweep
+from runstore.sweeps.document import Cell, Sweep
 
 UNSEEN_S = 40.0
 """So long a cell without evidence is watched for a heartbeat, which comes every 10 s at most."""

@@ -17,7 +17,7 @@ from runstore.errors import SweepError
 from runstore.exec.session import Wishes, execute
 from runstore.launch.attempts import PARAMS_VARIABLE, RUN_VARIABLE
 from runstore.sweeps.cells import Action, look
-from runstore.sweeps.plan import Cell, Sweep, load
+from runstore.sweeps.document import Cell, Sweep, load
 from runstore.text import shell_word
 
 MODULE = "runstore.sweeps.cell"

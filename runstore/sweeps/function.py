@@ -17,6 +17,7 @@ from runstore.metrics.values import as_json
 from runstore.run.exits import describe, stop_left_open
 from runstore.sweeps.cell_call import CellCall, Function, Outcome, kept
 from runstore.sweeps.cells import Action, Task, look
+from runstore.sweeps.document import Cell, Sweep, key_of, write
 from runstore.sweeps.executors import (
     LOOK_S,
     Executor,
@@ -28,7 +29,8 @@ from runstore.sweeps.executors import (
     submit_calls,
 )
 from runstore.sweeps.grids import Params
-from runstore.sweeps.plan import Cell, Sweep, key_of, plan, submitting, write
+from runstore.sweeps.lock import submitting
+from runstore.sweeps.plan import plan
 from runstore.sweeps.slurm.announced import adopt, announce
 from runstore.sweeps.slurm.calls import hand_over_call, paths_of, scripts_of
 
@@ -199,7 +201,7 @@ class _Calls:
             handles = submit_calls(executor, [self._call_of(cell) for cell in cells])
             self._called.update(cell.id for cell in cells)
         else:
-            with submitting(self._sweep):
+            with submitting(self._sweep.path):
                 self._adopt(slurm)
                 tasks = self._look(cells, retry=True)
                 # Those that another call, or one that was killed, has submitted are waited for.

@@ -27,8 +27,8 @@ from runstore.sources.glances import ask_scheduler
 from runstore.state.run_state import RunState
 from runstore.sweeps.cells import Action, CellWatch, Task
 from runstore.sweeps.devices import VISIBLE, Slot, threads_each
+from runstore.sweeps.document import Cell, Sweep
 from runstore.sweeps.execute import cell_command
-from runstore.sweeps.plan import Cell, Sweep
 
 TICK_S = 0.1
 LOOK_S = 2.0

@@ -20,8 +20,8 @@ from runstore.runs.reader import visible_rows
 from runstore.sources import NATIVE, RunRef
 from runstore.state.run_state import RunState
 from runstore.sweeps.cells import Action, Task
+from runstore.sweeps.document import Cell, Sweep, extended, key_of
 from runstore.sweeps.grids import Params
-from runstore.sweeps.plan import Cell, Sweep, extended, key_of
 from runstore.sweeps.space import Dimension, Objective, dimensions, objective
 
 FAILED_FIRST = 3

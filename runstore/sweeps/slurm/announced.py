@@ -25,7 +25,7 @@ from runstore.files.regular import read_regular
 from runstore.launch.run_document import document_bytes
 from runstore.slurm.jobs import SlurmSilentError, jobs_of_scripts
 from runstore.slurm.submission import submission_of, write_submission
-from runstore.sweeps.plan import Sweep
+from runstore.sweeps.document import Sweep
 
 SBATCH_S = 30.0
 """So long behind the end of its caller an `sbatch` that was under way may reach Slurm."""

@@ -24,8 +24,8 @@ from runstore.slurm.jobs import is_being_preempted
 from runstore.slurm.submission import OWN_JOB_VARIABLE
 from runstore.slurm.variables import job_of
 from runstore.sources.native import NativeReader
+from runstore.sweeps.document import load
 from runstore.sweeps.execute import cell_command
-from runstore.sweeps.plan import load
 from runstore.sweeps.preemption import number_of_submitit
 
 STARTS_WITHOUT_PROGRESS = 3

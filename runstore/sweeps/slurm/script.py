@@ -12,8 +12,8 @@ from runstore.slurm.jobs import jobs_of_comment, longest_array
 from runstore.slurm.script import Job, Pieces, comment_of, sweep_script
 from runstore.slurm.submission import write_submission
 from runstore.state.run_state import RunState
+from runstore.sweeps.document import Sweep
 from runstore.sweeps.execute import MODULE
-from runstore.sweeps.plan import Sweep
 
 ARRAY_AT_MOST = 1000
 """By default Slurm's MaxArraySize admits tasks up to 1,000."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from runstore.errors import SweepError
 from runstore.sweeps.cells import Action, Task
-from runstore.sweeps.plan import Sweep
+from runstore.sweeps.document import Sweep
 from runstore.sweeps.slurm.submit import looked
 
 FIRST_LOOK_S = 2.0

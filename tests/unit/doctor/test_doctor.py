@@ -28,7 +28,8 @@ from runstore.doctor.surroundings import check_room
 from runstore.files.paths import Stream
 from runstore.runs.lookup import find
 from runstore.runs.reader import visible_rows
-from runstore.sweeps.plan import plan, write
+from runstore.sweeps.document import write
+from runstore.sweeps.plan import plan
 from tests.conftest import WithinCpuS
 
 """Importing torch in another process, on a busy machine, takes a while."""

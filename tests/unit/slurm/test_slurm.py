@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from runstore.cli import cli
 from runstore.errors import RunStoreError
 from runstore.slurm.script import Job, batch_script
-from runstore.sweeps.plan import Sweep, plan, write
+from runstore.sweeps.document import Sweep, write
+from runstore.sweeps.plan import plan
 from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).resolve().parents[3]

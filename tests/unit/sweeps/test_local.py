@@ -10,8 +10,9 @@ import pytest
 
 from runstore.sweeps.cells import Task, look
 from runstore.sweeps.devices import Slot
+from runstore.sweeps.document import Cell, Sweep, write
 from runstore.sweeps.local import Ended, Pool, Standing
-from runstore.sweeps.plan import Cell, Sweep, plan, write
+from runstore.sweeps.plan import plan
 
 WAIT_FOR_GO = ["sh", "-c", "while [ ! -e go ]; do sleep 0.02; done"]
 TOO_LONG = "x" * 200_000

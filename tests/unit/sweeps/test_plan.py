@@ -19,9 +19,10 @@ from runstore.runs.lookup import find
 from runstore.runs.store import discover
 from runstore.sources.native import NativeReader
 from runstore.sweeps.cells import Action, CellWatch, look
+from runstore.sweeps.document import Sweep, load, write
 from runstore.sweeps.execute import run_cell
 from runstore.sweeps.grids import grid
-from runstore.sweeps.plan import Sweep, load, plan, write
+from runstore.sweeps.plan import plan
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "train.py", "--lr", "{lr}"]

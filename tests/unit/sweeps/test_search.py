@@ -13,7 +13,8 @@ import pytest
 import runstore
 from runstore.sources.native import NativeReader
 from runstore.sweeps.cells import look
-from runstore.sweeps.plan import Cell, Sweep, load, plan, write
+from runstore.sweeps.document import Cell, Sweep, load, write
+from runstore.sweeps.plan import plan
 from runstore.sweeps.search import SAME_AGAIN, Search
 
 pytest.importorskip("optuna")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from runstore.files.paths import RunPaths
-from runstore.sweeps.plan import Sweep, plan, write
+from runstore.sweeps.document import Sweep, write
+from runstore.sweeps.plan import plan
 from runstore.sweeps.slurm.job import STARTS_WITHOUT_PROGRESS, CellJob
 from tests.conftest import WaitUntil
 
