@@ -14,8 +14,8 @@ from runstore.numbers import duration, metric
 from runstore.sweeps.cells import Action, Task
 from runstore.sweeps.devices import Slot
 from runstore.sweeps.document import Cell, Sweep
-from runstore.sweeps.local import Ended, Standing
 from runstore.sweeps.search import Search
+from runstore.sweeps.standing import Ended, Standing
 from runstore.text import printable, shell_word
 
 ROWS = 40

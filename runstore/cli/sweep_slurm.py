@@ -10,10 +10,10 @@ from runstore.cli.output import say
 from runstore.cli.sweep_display import tell_end
 from runstore.sweeps.cells import Action, Task
 from runstore.sweeps.document import Sweep, write
-from runstore.sweeps.local import Ended
 from runstore.sweeps.slurm.options import SlurmOptions
 from runstore.sweeps.slurm.submit import Submitted, check_slurm, submit
 from runstore.sweeps.slurm.wait import wait
+from runstore.sweeps.standing import Ended
 from runstore.text import shell_word
 
 _WORDS = {

@@ -9,90 +9,27 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
-from typing import IO, Protocol
+from typing import Protocol
 
 from runstore.environment.process import ProcessIdentity
 from runstore.exec.output_log import last_lines
-from runstore.files.records import integer
 from runstore.sources.glances import ask_scheduler
 from runstore.state.run_state import RunState
+from runstore.sweeps.cell_process import CellProcess
 from runstore.sweeps.cells import Action, CellWatch, Task
 from runstore.sweeps.devices import VISIBLE, Slot, threads_each
 from runstore.sweeps.document import Cell, Sweep
-from runstore.sweeps.execute import cell_command
+from runstore.sweeps.standing import Ended, Listener, Standing, left_s
 
 TICK_S = 0.1
 LOOK_S = 2.0
 """Between two looks at runs that are alive: a look reads a few KiB of each."""
-COMPLAINT_CHARS = 500
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a sweep is."""
-
-    total: int
-    finished: int
-    ended: int
-    """Cells that ended otherwise, and are not started again now."""
-    running: int
-    waited: int
-    """Alive, and not started by this process."""
-    left_s: float | None
-    """Seconds until the last cell ends, as far as the durations of the others tell."""
-    stalled: tuple[tuple[str, str], ...] = ()
-    """Cells that are alive and get on no more: the id of each, and since when, in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A cell that this call is done with."""
-
-    cell: Cell
-    status: str
-    """The word of its run's status; `not started` where no attempt was begun."""
-    reason: str
-    duration_s: float | None = None
-    """How long it ran, without the time between its attempts."""
-    printed: str = ""
-    """The last line that it printed, where nothing else tells why it has failed."""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the cell got to its end."""
-        return self.status == "finished"
-
-
-class Listener(Protocol):
-    """Who is told what happens."""
-
-    def started(self, cell: Cell, slot: Slot) -> None:
-        """A process was started for a cell."""
-
-    def waits(self, task: Task) -> None:
-        """A cell is alive that another process has started."""
-
-    def stalls(self, task: Task) -> None:
-        """A cell is alive, and gets on no more."""
-
-    def ended(self, ended: Ended) -> None:
-        """A cell is done with, for now."""
-
-    def stands(self, standing: Standing) -> None:
-        """Time has passed."""
-
-    def stops(self, running: int, *, is_hard: bool) -> None:
-        """Somebody has asked for the end; `running` processes were asked, or killed."""
 
 
 class Supply(Protocol):
@@ -106,19 +43,6 @@ class Supply(Protocol):
 
     def took(self, cell: Cell, state: RunState) -> None:
         """A cell has ended."""
-
-
-@dataclass(slots=True)
-class _Started:
-    """A process of ours."""
-
-    watch: CellWatch
-    process: subprocess.Popen[bytes]
-    slot: Slot
-    complaints: IO[bytes]
-    attempt: int
-    """The newest one before it."""
-    begun: float = field(default_factory=time.monotonic)
 
 
 class Pool:
@@ -152,7 +76,7 @@ class Pool:
         self._threads = threads_each(min(len(slots), self._total), os.environ)
         self._queue = deque(task.cell for task in tasks if task.action.is_start)
         self._waited: dict[str, CellWatch] = {}
-        self._started: dict[str, _Started] = {}
+        self._started: dict[str, CellProcess] = {}
         self._taken: set[str] = set()
         """Cells that were started once: whatever becomes of them, not again in this call."""
         self._stalled: set[str] = set()
@@ -230,7 +154,7 @@ class Pool:
 
     def _start(self, watch: CellWatch, slot: Slot) -> None:
         try:
-            process, complaints = self._process(watch.cell, slot)
+            started = CellProcess.start(self._sweep, watch, slot, self._threads)
         except OSError as error:
             if not self._started:
                 self._note_not_started(watch.cell, f"no process for it ({error.strerror})")
@@ -240,46 +164,18 @@ class Pool:
             self._next_start = time.monotonic() + LOOK_S
             return
         self._taken.add(watch.cell.id)
-        attempt = watch.state.attempt
-        self._started[watch.cell.id] = _Started(watch, process, slot, complaints, attempt)
+        self._started[watch.cell.id] = started
         self._listener.started(watch.cell, slot)
-
-    def _process(self, cell: Cell, slot: Slot) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-        """Start the process of a cell; return it, and what it complains of."""
-        environment = {**os.environ, **self._threads}
-        if slot.gpus:
-            environment[VISIBLE] = slot.devices
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
-        try:
-            process = subprocess.Popen(
-                cell_command(self._sweep, cell, quiet=True),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=complaints,
-                env=environment,
-                # The terminal's Ctrl-C is for us: we ask each once, and not a loader's workers.
-                start_new_session=True,
-            )
-        except OSError:
-            complaints.close()
-            raise
-        return process, complaints
 
     # ---- watching --------------------------------------------------------------------------------
 
     def _reap(self) -> None:
         for cell_id, one in list(self._started.items()):
-            if not _has_ended(one.process):
-                continue
-            if self._asked is not None:
-                # What a shell had started and did not take with it.
-                _signal_group(one.process, signal.SIGTERM)
-            one.process.wait()
-            del self._started[cell_id]
-            self._settle(one)
-            one.complaints.close()
+            if one.has_ended():
+                del self._started[cell_id]
+                self._settle(one, *one.reap(with_rest=self._asked is not None))
 
-    def _settle(self, one: _Started) -> None:
+    def _settle(self, one: CellProcess, status: int, said: str) -> None:
         """Find out from its run how a cell of ours has ended."""
         task = one.watch.look()
         cell, state = one.watch.cell, one.watch.state
@@ -288,12 +184,10 @@ class Pool:
         elif state.attempt > one.attempt or task.action is Action.DONE:
             self._note(cell, task.status.word, task.status.reason, state)
         else:
-            one.complaints.seek(0)
-            said = one.complaints.read(COMPLAINT_CHARS).decode(errors="replace").strip()
-            status = f"its process ended with status {one.process.returncode}"
+            why = f"its process ended with status {status}"
             if self._asked is not None:
-                status = "stopped before it had begun"
-            self._note_not_started(cell, said.removeprefix("runstore: ") or status)
+                why = "stopped before it had begun"
+            self._note_not_started(cell, said.removeprefix("runstore: ") or why)
 
     def _note_not_started(self, cell: Cell, why: str) -> None:
         # What keeps this one from starting will keep the next ones.
@@ -358,24 +252,16 @@ class Pool:
             ended=len(self.ended) - finished,
             running=len(self._started),
             waited=len(self._waited),
-            left_s=self._left_s(),
+            left_s=left_s(
+                [one.duration_s for one in self.ended if one.is_finished and one.duration_s],
+                [watch.state for watch in self._alive()],
+                total=self._total - len(self.ended),
+                at_once=len(self._slots),
+            ),
             stalled=tuple(
                 (watch.cell.id, watch.state.status.reason) for watch in self._at_a_standstill()
             ),
         )
-
-    def _left_s(self) -> float | None:
-        """Estimate from cells that have finished, and from what running ones say of themselves."""
-        running = [watch.state for watch in self._alive()]
-        lengths = [one.duration_s for one in self.ended if one.is_finished and one.duration_s]
-        wholes = lengths or [whole for state in running if (whole := _whole_s(state))]
-        if not wholes:
-            return None
-        each_s = sum(wholes) / len(wholes)
-        lefts = [_left_of(state, each_s) for state in running]
-        queued = self._total - len(self.ended) - len(running)
-        at_once = max(1, min(len(self._slots), len(running) + queued))
-        return max([*lefts, (sum(lefts) + queued * each_s) / at_once])
 
     # ---- stopping --------------------------------------------------------------------------------
 
@@ -403,9 +289,9 @@ class Pool:
             is_hard, self._asked = self._asked is not None, self._asked or number
             for one in self._started.values():
                 if is_hard:
-                    _kill(one)
+                    one.kill()
                 else:
-                    _ask(one.process)
+                    one.ask()
             self._listener.stops(len(self._started), is_hard=is_hard)
 
 
@@ -424,52 +310,3 @@ def _place_here(state: RunState) -> str | None:
     if identity is None or not identity.is_local():
         return None
     return str(state.environment.get(VISIBLE, ""))
-
-
-def _whole_s(state: RunState) -> float | None:
-    """Return how long a running cell will have taken, as far as it says."""
-    left_s = state.progress.eta_s if state.progress else None
-    return None if left_s is None else (state.duration_s or 0.0) + left_s
-
-
-def _left_of(state: RunState, each_s: float) -> float:
-    if state.progress is not None and state.progress.eta_s is not None:
-        return max(0.0, state.progress.eta_s)
-    return max(0.0, each_s - (state.duration_s or 0.0))
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a child has ended, without taking it: its number is its group's till then."""
-    if sys.platform == "darwin":
-        return process.poll() is not None
-    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    try:
-        return os.waitid(os.P_PID, process.pid, flags) is not None
-    except ChildProcessError:
-        return True
-
-
-def _ask(process: subprocess.Popen[bytes]) -> None:
-    """Ask a cell to save and end; what watches its command passes it on."""
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)
-
-
-def _kill(one: _Started) -> None:
-    """Kill a cell's command, so that what watches it tells that; without one, all of it."""
-    one.watch.look()
-    newest = one.watch.state.newest
-    execution = newest.execution if newest and newest.number > one.attempt else None
-    started: Mapping[str, object] = (execution.started if execution else None) or {}
-    command = integer(dict(started), "pid")
-    if command is None:
-        _signal_group(one.process, signal.SIGKILL)
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(command, signal.SIGKILL)
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    # It is not reaped yet, so that nobody else can have its number.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)

@@ -11,8 +11,9 @@ import pytest
 from runstore.sweeps.cells import Task, look
 from runstore.sweeps.devices import Slot
 from runstore.sweeps.document import Cell, Sweep, write
-from runstore.sweeps.local import Ended, Pool, Standing
+from runstore.sweeps.local import Pool
 from runstore.sweeps.plan import plan
+from runstore.sweeps.standing import Ended, Standing
 
 WAIT_FOR_GO = ["sh", "-c", "while [ ! -e go ]; do sleep 0.02; done"]
 TOO_LONG = "x" * 200_000
