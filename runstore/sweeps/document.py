@@ -189,7 +189,7 @@ def write(sweep: Sweep) -> Sweep:
 
     Raises:
         UnusableDirectoryError: it cannot be written there.
-        SweepError: it is too large for a document.
+        SweepError: it is too large for a document, or another call does not come to its end.
     """
     try:
         sweep.path.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,8 @@ def extended(sweep: Sweep, choose: Callable[[Sweep], Params | None]) -> tuple[Sw
 
     Raises:
         UnusableDirectoryError: it cannot be written there.
-        SweepError: what is there is damaged, or too large.
+        SweepError: what is there is damaged, or too large; or another call does not come to its
+            end.
     """
     try:
         with lock(sweep.path):

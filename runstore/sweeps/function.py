@@ -29,7 +29,7 @@ from runstore.sweeps.executors import (
     submit_calls,
 )
 from runstore.sweeps.grids import Params
-from runstore.sweeps.lock import submitting
+from runstore.sweeps.lock import lock
 from runstore.sweeps.plan import plan
 from runstore.sweeps.slurm.announced import adopt, announce
 from runstore.sweeps.slurm.calls import hand_over_call, paths_of, scripts_of
@@ -201,7 +201,7 @@ class _Calls:
             handles = submit_calls(executor, [self._call_of(cell) for cell in cells])
             self._called.update(cell.id for cell in cells)
         else:
-            with submitting(self._sweep.path):
+            with lock(self._sweep.path):
                 self._adopt(slurm)
                 tasks = self._look(cells, retry=True)
                 # Those that another call, or one that was killed, has submitted are waited for.

@@ -13,26 +13,14 @@ from runstore.console import say
 from runstore.errors import SweepError
 from runstore.files.paths import SweepPaths
 
-LOCK_WAIT_S = 10.0
-SUBMIT_WAIT_S = 600.0
+QUIET_WAIT_S = 10.0
+LOCK_WAIT_S = 600.0
 """So long may another call need for its jobs: Slurm takes some seconds for each array."""
 
 
 @contextmanager
 def lock(sweep_dir: Path) -> Iterator[None]:
-    """Keep others from changing `sweep.json`, as far as the file system has locks."""
-    descriptor = _open(sweep_dir)
-    try:
-        _has_locked(descriptor, LOCK_WAIT_S)
-        yield
-    finally:
-        with suppress(OSError):
-            os.close(descriptor)
-
-
-@contextmanager
-def submitting(sweep_dir: Path) -> Iterator[None]:
-    """Keep others from submitting cells of a sweep too, as far as the file system has locks.
+    """Keep others from changing a sweep's cells and from submitting them, where there are locks.
 
     Raises:
         SweepError: another call has been at it for so long that it may be stuck.
@@ -40,12 +28,12 @@ def submitting(sweep_dir: Path) -> Iterator[None]:
     """
     descriptor = _open(sweep_dir)
     try:
-        if not _has_locked(descriptor, LOCK_WAIT_S):
-            say(f"runstore: another call is submitting cells of {sweep_dir}: waiting for it")
-            if not _has_locked(descriptor, SUBMIT_WAIT_S):
+        if not _has_locked(descriptor, QUIET_WAIT_S):
+            say(f"runstore: another call is at work on the cells of {sweep_dir}: waiting for it")
+            if not _has_locked(descriptor, LOCK_WAIT_S):
                 raise SweepError(
-                    f"another call is submitting cells of {sweep_dir}, and does not come to its "
-                    "end; nothing was submitted"
+                    f"another call is at work on the cells of {sweep_dir}, and does not come to "
+                    "its end; nothing was changed or submitted"
                 )
         yield
     finally:

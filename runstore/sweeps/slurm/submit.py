@@ -20,7 +20,7 @@ from runstore.slurm.script import EARLY_S
 from runstore.slurm.submission import OWN_JOB_VARIABLE, write_submission
 from runstore.sweeps.cells import Action, CellWatch, Task
 from runstore.sweeps.document import Cell, Sweep
-from runstore.sweeps.lock import submitting
+from runstore.sweeps.lock import lock
 from runstore.sweeps.slurm.announced import adopt, announce, not_known
 from runstore.sweeps.slurm.calls import hand_over_call, paths_of
 from runstore.sweeps.slurm.job import CellJob
@@ -79,7 +79,7 @@ def submit(sweep: Sweep, options: SlurmOptions, *, retry: bool = False) -> Submi
         NotWritableError: a job could not be put on record, and was cancelled.
     """
     check_slurm()
-    with submitting(sweep.path):
+    with lock(sweep.path):
         adopted = _adopted(sweep, options)
         watches, tasks = _look(sweep, retry=retry)
         missing = _missing(watches, tasks)

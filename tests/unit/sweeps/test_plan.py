@@ -22,6 +22,7 @@ from runstore.sweeps.cells import Action, CellWatch, look
 from runstore.sweeps.document import Sweep, load, write
 from runstore.sweeps.execute import run_cell
 from runstore.sweeps.grids import grid
+from runstore.sweeps.lock import lock
 from runstore.sweeps.plan import plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -240,6 +241,19 @@ def test_cells_that_several_processes_add_all_stay(here: Path) -> None:
         process.join(60)
     found = load(Path("runs/shared"))
     assert sorted(cell.params["lr"] for cell in found.cells) == [0, 1, 2, 3]
+
+
+def test_call_that_holds_the_cells_is_waited_for_and_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("runstore.sweeps.lock.QUIET_WAIT_S", 0.1)
+    monkeypatch.setattr("runstore.sweeps.lock.LOCK_WAIT_S", 0.1)
+    sweep = write(planned([{"lr": 1}], name="held"))
+    with lock(sweep.path), pytest.raises(SweepError, match="nothing was changed"):
+        write(planned([{"lr": 2}], name="held"))
+    assert f"at work on the cells of {sweep.path}: waiting for it" in capsys.readouterr().err
+    assert load(sweep.path).cells == sweep.cells
+    assert len(write(planned([{"lr": 2}], name="held")).cells) == 2
 
 
 # ---- what is to be done ------------------------------------------------------------------------
