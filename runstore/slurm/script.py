@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runstore.errors import RunStoreError
 from runstore.files.paths import slugify
+from runstore.text import command_line
 
 COMMENT_DIGITS = 12
 REQUEUE_S = 15
@@ -55,7 +56,7 @@ def batch_script(command: Sequence[str], job: Job) -> str:
             time is not one, or too short.
     """
     run = _RUN_OF_JOB.format(root=_root(job.root))
-    return _script(command, shlex.join(command), job, run, "each job is a run.", _AGAIN)
+    return _script(command, command_line(command), job, run, "each job is a run.", _AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def sweep_script(
     """
     run = _RUN_OF_CELL.format(
         pieces="" if pieces.is_one else _SEVERAL.format(line=pieces.submitted("SCRIPT")),
-        sweep=shlex.quote(str(sweep_dir.absolute())),
+        sweep=command_line([sweep_dir.absolute()]),
         cells="\n".join(f"  {shlex.quote(cell)}" for cell in cells),
         count=f"{len(cells):,}",
         last=len(cells) - 1,
@@ -176,7 +177,8 @@ def _whole(option: str, value: str) -> str:
 
 def _root(root: str) -> str:
     """Return the root as the script spells it: absolute, wherever the program goes."""
-    return shlex.quote(root) if root.startswith("/") else f'"$PWD"/{shlex.quote(root)}'
+    word = command_line([root])
+    return word if root.startswith("/") else f'"$PWD"/{word}'
 
 
 def checked_limit_s(time: str, signal_s: int, *, option: str, signal: str) -> int:

@@ -272,11 +272,12 @@ def test_directory_may_have_spaces_and_the_root_be_anywhere(job: Job7) -> None:
     show = ("printenv", "RUNSTORE_RUN")
     odd = job.folder / "a b'c"
     odd.mkdir()
-    for root, expected in (("my runs", f"{odd}/my runs"), ("/x y", "/x y")):
+    latin = "/caf\udce9"  # a byte that is no UTF-8
+    for root, expected in (("my runs", f"{odd}/my runs"), ("/x y", "/x y"), (latin, latin)):
         (odd / "job").write_text(batch_script(show, Job(root=root)))
         environment = {**os.environ, "SLURM_JOB_ID": "7"}
         done = subprocess.run(["bash", "job"], cwd=odd, env=environment, capture_output=True)
-        assert done.stdout.decode() == f"{expected}/slurm-7\n"
+        assert done.stdout == os.fsencode(f"{expected}/slurm-7\n")
 
 
 def printed(*arguments: str, **environment: str) -> str:
