@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from runstore.errors import MissingPackageError, SweepError
+from runstore.errors import MissingPackageError, RunStoreError, SweepError
 from runstore.files.records import metric_values
 from runstore.metrics.ranking import is_bookkeeping, rank_metrics
 from runstore.runs.reader import visible_rows
@@ -79,7 +79,13 @@ class Search:
         """Return another cell, which is on disk, and the sweep with it; None when there is none."""
         if self.problem:
             return None
-        self._sweep, cell = extended(self._sweep, self._choose)
+        try:
+            self._sweep, cell = extended(self._sweep, self._choose)
+        except RunStoreError as error:
+            # As on a full disk. Those that are under way are waited for all the same.
+            self.has_failed = True
+            self.problem = f"no cell could be added: {error}"
+            return None
         if cell is None:
             return None
         self._add(cell)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import runstore
+from runstore.files.paths import SweepPaths
 from runstore.sources.native import NativeReader
 from runstore.sweeps.cells import look
 from runstore.sweeps.document import Cell, Sweep, load, write
@@ -141,6 +143,24 @@ def test_metric_that_is_never_logged_ends_the_search() -> None:
     assert search.problem == f"{cell.id} has logged no val/loss; there is val/lost"
     assert search.has_failed
     assert search.next_cell() is None
+
+
+def test_sweep_that_takes_no_further_cell_waits_for_those_that_run(here: Path) -> None:
+    (here / "train.py").write_text(f"import time\ntime.sleep(2)\n{TRAINING}")
+    words = ("--search", "x=uniform:0..1", "opt=choice:adam", "--metric", "val/loss:min")
+    program = [sys.executable, "-m", "runstore.cli", "sweep", "--jobs", "2", "--trials", "3"]
+    call = [*program, *words, "--", sys.executable, "train.py", "{x}", "{opt}"]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as sweep:
+        while len(begun := list(here.glob("runs/*/*/events-0001.jsonl"))) < 2:
+            time.sleep(0.05)
+        lock = SweepPaths(begun[0].parent.parent).lock
+        lock.unlink()
+        lock.mkdir()  # what root cannot open either
+        said = sweep.communicate(timeout=60)[1]
+    assert sweep.returncode == 1
+    assert "the search has ended early: no cell could be added" in said
+    assert "2 of 2 cells have finished" in said
+    assert [run.status for run in runstore.load_all("runs")] == 2 * ["finished"]
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
