@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class SaveEvery:
         match = _EVERY.fullmatch(text.strip()) if isinstance(text, str) else None
         count = float(match["count"]) if match else 0.0
         whole = match is not None and match["unit"] in ("ep", "st")
-        if match is None or count <= 0 or (whole and count != int(count)):
+        if match is None or not 0 < count < math.inf or (whole and count != int(count)):
             raise ValueError(
                 f"save_every is {text!r}, expected epochs (1ep), steps (500st) or time (10min)"
             )

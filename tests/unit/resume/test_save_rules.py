@@ -34,6 +34,12 @@ def test_anything_else_is_refused_with_what_was_given(text: str) -> None:
         SaveEvery.parse(text)
 
 
+@pytest.mark.parametrize("unit", ["ep", "st", "h"])
+def test_count_beyond_all_floats_is_refused(unit: str) -> None:
+    with pytest.raises(ValueError, match=r"save_every is .*expected epochs"):
+        SaveEvery.parse("9" * 400 + unit)
+
+
 def test_steps_are_due_at_their_multiples_wherever_the_counting_began() -> None:
     clock = SaveClock(SaveEvery(steps=5), 7)
     due = []
