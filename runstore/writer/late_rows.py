@@ -17,6 +17,9 @@ from typing import Protocol
 MOST_WAITING = 10_000
 """More than a GPU's queue holds: from here on a row waits for the oldest one."""
 MAX_PAUSE_S = 0.005
+LATE_WAIT_S = 10.0
+"""How long the end of an attempt waits for values that are still on an accelerator."""
+REASON_CHARS = 500
 
 
 class Copy(Protocol):
@@ -38,12 +41,12 @@ Entry = tuple[Copy | None, Take]
 class LateRows:
     """A queue of copies, and of actions behind them, which happen in order. Thread-safe."""
 
-    def __init__(self, on_lost: Callable[[Exception], object]) -> None:
+    def __init__(self, on_lost: Callable[[str], object]) -> None:
         """Wait for nothing.
 
         Args:
-            on_lost: told the reason when values will never come. Called with the lock held: it
-                must only take a note.
+            on_lost: told in words when values will never come. Called with the lock held: it must
+                only take a note.
         """
         self._on_lost = on_lost
         self.on_change: Callable[[bool], object] = lambda waiting: None
@@ -99,7 +102,7 @@ class LateRows:
             try:
                 values = copy.poll()
             except Exception as error:  # noqa: BLE001  # a fault of the device costs this row only
-                self._on_lost(error)
+                self._on_lost(_lost_in_words(error))
             else:
                 if values is None:
                     return False
@@ -107,7 +110,7 @@ class LateRows:
         try:
             take(values)
         except Exception as error:  # noqa: BLE001  # logging never takes a training down
-            self._on_lost(error)
+            self._on_lost(_lost_in_words(error))
         return True
 
     def settle(self, timeout_s: float | None = None) -> bool:
@@ -144,6 +147,11 @@ class LateRows:
         # Kept, not cleared: to free pinned memory calls CUDA, which aborts in a forked child.
         self._left_to_parent = self._entries
         self._entries = deque()
+
+
+def _lost_in_words(error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0][:REASON_CHARS]
+    return f"rows are lost, their values did not come ({reason})"
 
 
 class _Overdue:

@@ -16,7 +16,7 @@ from runstore.files.records import encode
 from runstore.files.run_directory import RunDirectory
 from runstore.threads import start_daemon
 from runstore.writer.heartbeat import lost_in_words
-from runstore.writer.late_rows import LateRows
+from runstore.writer.late_rows import LATE_WAIT_S, LateRows
 from runstore.writer.stream_writer import (
     END_WAIT_S,
     QUEUE_INTERVAL_S,
@@ -37,9 +37,10 @@ class RankWriter:
         """Prepare the stream; with `writes` its file appears with the first row."""
         self._run_dir, self._rank, self._writes = run_dir, rank, writes
         self._problems: deque[str] = deque()
+        self._has_lost = False
         self._queued = writes and is_network(run_dir)
         self._directory = RunDirectory(run_dir)
-        self.late = LateRows(lambda _error: None)
+        self.late = LateRows(self._note_lost)
         self.metrics = StreamWriter(
             self._directory,
             StreamFile(attempt, 0, "metrics", rank),
@@ -68,6 +69,12 @@ class RankWriter:
             self._tell_problems()
         if self._queued:
             self.metrics.finish()
+
+    def _note_lost(self, problem: str) -> None:
+        """Have it told once: a device that is broken fails every row behind it."""
+        if self._writes and not self._has_lost:
+            self._has_lost = True
+            self._problems.append(problem)
 
     def _tell_problems(self) -> None:
         """Tell each fault of the disk: not where it happened, as `RunWriter` does it."""
@@ -115,7 +122,7 @@ class RankWriter:
 
     def end(self, fields: Mapping[str, Any]) -> None:
         """Close the file."""
-        self.late.give_up()
+        self.late.give_up(LATE_WAIT_S)
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=END_WAIT_S if self._queued else 5.0)

@@ -34,7 +34,7 @@ from runstore.writer.heartbeat import (
     lost_in_words,
     why_degraded,
 )
-from runstore.writer.late_rows import LateRows
+from runstore.writer.late_rows import LATE_WAIT_S, LateRows
 from runstore.writer.probe import MISSING, Probe, probe, takes_lock
 from runstore.writer.reserve import Reserve
 from runstore.writer.stream_writer import (
@@ -46,8 +46,6 @@ from runstore.writer.stream_writer import (
 
 HEARTBEAT_LOCAL_S = 1.0
 HEARTBEAT_NETWORK_S = 10.0
-LATE_WAIT_S = 10.0
-"""How long the end of an attempt waits for values that are still on an accelerator."""
 END_TELL_S = 5.0
 """After so many seconds of that it says what it waits for."""
 PROBLEM_CHARS = 500
@@ -127,7 +125,7 @@ class RunWriter:
             self._directory.close()
             raise
         self.metrics = self.stream("metrics")
-        self.late = LateRows(self._note_lost)
+        self.late = LateRows(partial(self._note_once, "late"))
         """What waits for an accelerator, on its way to `metrics`."""
         _open_writers.add(self)
         self._thread = start_daemon(self._serve, "runstore-writer")
@@ -468,10 +466,6 @@ class RunWriter:
     def note_problem(self, kind: str, problem: str) -> None:
         """Have a problem told soon, once for each kind; where a warning now might hang."""
         self._note_once(kind, problem)
-
-    def _note_lost(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:PROBLEM_CHARS]
-        self._note_once("late", f"rows are lost, their values did not come ({reason})")
 
     def _beat(self) -> None:
         """Rewrite `progress.json`; a full disk or an odd position only stops the beat."""

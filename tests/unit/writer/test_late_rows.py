@@ -31,7 +31,7 @@ class Queue(LateRows):
     """Rows, and what was done and lost."""
 
     def __init__(self) -> None:
-        self.lost: list[Exception] = []
+        self.lost: list[str] = []
         self.done: list[Any] = []
         super().__init__(self.lost.append)
 
@@ -80,7 +80,11 @@ def test_fault_of_the_device_costs_only_what_it_held() -> None:
     good.is_there = True
     assert queue.settle(1.0)
     assert queue.done == [None, [2.0]]
-    assert queue.lost == [broken.error]
+    (lost,) = queue.lost
+    assert lost == (
+        "rows are lost, their values did not come "
+        "(RuntimeError: CUDA error: an illegal memory access was encountered)"
+    )
 
 
 def test_what_does_not_come_in_time_is_given_up_and_the_rest_is_done() -> None:
@@ -93,7 +97,7 @@ def test_what_does_not_come_in_time_is_given_up_and_the_rest_is_done() -> None:
     queue.give_up(0.05)
     assert time.monotonic() - begun < 20
     assert queue.done == [None, [2.0], "behind"]
-    assert [type(error) for error in queue.lost] == [TimeoutError]
+    assert ["TimeoutError" in lost for lost in queue.lost] == [True]
 
 
 def test_settle_waits_for_what_another_thread_brings() -> None:
@@ -124,7 +128,7 @@ def test_error_of_an_action_reaches_nobody_and_is_told() -> None:
     queue.do(lambda: [][0])
     queue.do(lambda: queue.done.append("next"))
     assert queue.done == ["next"]
-    assert [type(error) for error in queue.lost] == [IndexError]
+    assert ["IndexError" in lost for lost in queue.lost] == [True]
 
 
 def test_forked_child_starts_with_nothing() -> None:

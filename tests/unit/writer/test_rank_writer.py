@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,37 @@ def test_rows_of_a_rank_are_synced_while_it_trains(
     wait_until(lambda: synced, what="a sync")
     writer.end({})
     assert synced == [str(tmp_path / NAME)]
+
+
+class Arrival:
+    """Values that are on their way from a device, for a while or for ever."""
+
+    def __init__(self, after_s: float, error: Exception | None = None) -> None:
+        self._there = time.monotonic() + after_s
+        self._error = error
+
+    def poll(self) -> list[float] | None:
+        if self._error is not None:
+            raise self._error
+        return [1.0] if time.monotonic() >= self._there else None
+
+
+def test_values_that_come_after_the_last_call_are_in_the_file_of_the_rank(tmp_path: Path) -> None:
+    writer = RankWriter(tmp_path, 1, 3, writes=True)
+    writer.late.put(Arrival(0.3), lambda values: writer.append("metrics", {"values": values}))
+    writer.end({})
+    assert json.loads((tmp_path / NAME).read_bytes())["values"] == [1.0]
+
+
+def test_rows_of_a_rank_that_a_broken_device_costs_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = RankWriter(tmp_path, 1, 3, writes=True)
+    for _ in range(3):
+        writer.late.put(Arrival(0.0, RuntimeError("CUDA error")), lambda _values: None)
+    writer.end({})
+    (told,) = caplog.messages
+    assert "rank 3: rows are lost, their values did not come (RuntimeError: CUDA error)" in told
 
 
 def test_rank_that_does_not_log_has_no_thread_and_no_file(tmp_path: Path) -> None:
