@@ -1,4 +1,4 @@
-"""The most GPU memory that each epoch took, from PyTorch's allocator.
+"""Which GPUs this process has memory on, and the most that each epoch took: PyTorch's allocator.
 
 Without an import: a script that has not loaded torch, or not used CUDA, took none.
 """
@@ -40,6 +40,17 @@ def peaks() -> dict[str, float]:
         "gpu/peak_allocated_gib": allocated_bytes / GIB,
         "gpu/peak_reserved_gib": reserved_bytes / GIB,
     }
+
+
+def devices_in_use() -> frozenset[int]:
+    """Return the devices, as in `cuda:0`, on which this process has memory; empty without CUDA."""
+    cuda = _used_cuda()
+    if cuda is None:
+        return frozenset()
+    try:
+        return frozenset(d for d in range(cuda.device_count()) if cuda.memory_reserved(d))
+    except RuntimeError:
+        return frozenset()
 
 
 def _used_cuda() -> Any:

@@ -8,7 +8,7 @@ have no load of their own, laptops no power) is left out.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,11 +111,12 @@ class Gpus:
         # Older versions of the package return bytes.
         return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
 
-    def sample(self) -> dict[str, float]:
-        """Return what each device says now, under `gpu0/…`, `gpu1/…`."""
+    def sample(self, only: Collection[int] | None = None) -> dict[str, float]:
+        """Return what each device says now, under `gpu0/…`, `gpu1/…`; or `only` some of them."""
         return {
             f"gpu{gpu.index}/{name}": float(value)
             for gpu in self._gpus
+            if only is None or gpu.index in only
             for name, value in self._figures(gpu.handle).items()
             if value is not None
         }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runstore.environment.cgroups import memory_group
+from runstore.environment.device_memory import devices_in_use
 from runstore.environment.gpus import GIB, Gpus, load_nvml, open_gpus
 from runstore.environment.process import descendants
 from runstore.threads import start_daemon
@@ -161,6 +162,7 @@ class SystemSampler:
         directory: Path,
         interval_s: float,
         *,
+        own_gpus: bool,
         write: Write,
         tell: Tell,
         complain: Complain,
@@ -170,6 +172,8 @@ class SystemSampler:
         Args:
             directory: the run's.
             interval_s: seconds between two samples; longer where a sample is costly.
+            own_gpus: of one of several processes: only the GPUs on which this one has memory, so
+                that ranks can be compared, where a machine shows all of its GPUs to each.
             write: writes a row of the stream `system`; called by the thread, like the others.
             tell: writes an event.
             complain: warns, once for each key.
@@ -180,6 +184,7 @@ class SystemSampler:
 
         self._nvml = load_nvml()
         self._directory, self._interval_s = directory, interval_s
+        self._own_gpus = own_gpus
         self._write, self._tell, self._complain = write, tell, complain
         self._gpus: Gpus | None = None
         self._cost_s = 0.0
@@ -224,7 +229,7 @@ class SystemSampler:
         begun = time.thread_time()
         values = meter.sample()
         if self._gpus is not None:
-            values |= self._gpus.sample()
+            values |= self._gpus.sample(devices_in_use() if self._own_gpus else None)
         self._write(values)
         self._last = time.monotonic()
         self._cost_s = time.thread_time() - begun

@@ -89,7 +89,7 @@ def init(
         tensorboard: write TensorBoard's event files into the run's directory too. A thread does it;
             a killed process loses their last second. See them with `runstore tensorboard`.
         system_interval_s: seconds between two rows about CPU, memory, disk, network and GPUs, above
-            0, written by a thread of their own; None for no such rows.
+            0, written by a thread of their own, on other ranks than 0 too; None for no such rows.
 
     Returns:
         The open run.
@@ -163,6 +163,7 @@ class _Options:
             strict=self.strict,
             best=self.best,
             all_ranks=self.all_ranks,
+            system_interval_s=self.system_interval_s,
             **more,
         )
 
@@ -197,7 +198,6 @@ def _open(given: dict[str, Any], options: _Options) -> Run:
             given,
             attempt,
             opening=_opening(run_dir, attempt, point, is_watched=begun is not None) | more,
-            system_interval_s=options.system_interval_s,
             checkpoints=_checkpoints(options, point),
         )
     except UnusableDirectoryError:

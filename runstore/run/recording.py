@@ -20,6 +20,7 @@ from runstore.metrics.row_values import RowValues
 from runstore.metrics.values import as_index, shown_as_text
 from runstore.run.metric_rows import MetricRows
 from runstore.run.tensorboard import open_mirror
+from runstore.several import world_size
 from runstore.stages.position import Position
 from runstore.writer.heartbeat import Progress
 from runstore.writer.rank_writer import RankWriter
@@ -106,7 +107,9 @@ class Recording:
                 on_moved=self._note_move,
             )
         else:
-            self._writer = RankWriter(self.path, self.attempt, self.rank, writes=all_ranks)
+            streams: list[Stream] = ["metrics"] if all_ranks else []
+            streams += ["system"] if system_interval_s is not None else []
+            self._writer = RankWriter(self.path, self.attempt, self.rank, streams=streams)
         self._rows = MetricRows(self._writer, self._position, self.warn_once)
         self._images = ImageWriter(self, self.path, self._mirror_image)
         self._sampler = self._new_sampler(system_interval_s)
@@ -117,6 +120,7 @@ class Recording:
         return SystemSampler(
             self.path,
             interval_s,
+            own_gpus=world_size() > 1,
             write=lambda values: self.write_row("system", values),
             tell=self._writer.event,
             complain=self.warn_once,

@@ -66,7 +66,8 @@ class Run(Recording):
     ) -> None:
         """Claim `attempt` of the run directory `path`; see `runstore.init` for the rest.
 
-        On another rank than 0 nothing is claimed, and nothing written but what `all_ranks` asks.
+        On another rank than 0 nothing is claimed, and nothing written but how its machine does, and
+        what `all_ranks` asks.
         """
         if log_every < 1:
             raise ValueError(f"log_every is {log_every}, expected 1 or more")

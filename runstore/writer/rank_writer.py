@@ -1,4 +1,4 @@
-"""The writer of a process that is not rank 0: it keeps to itself, unless it is asked to log."""
+"""The writer of a process that is not rank 0: how its machine does, and rows where it may log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +28,45 @@ _log = logging.getLogger("runstore")
 
 
 class RankWriter:
-    """Takes what `RunWriter` takes; writes `metrics.rank3-0001.jsonl` at most.
+    """Takes what `RunWriter` takes; writes `system.rank3-0001.jsonl` and the like at most.
 
     The attempt is claimed by rank 0, and its events tell of all ranks.
     """
 
-    def __init__(self, run_dir: Path, attempt: int, rank: int, *, writes: bool) -> None:
-        """Prepare the stream; with `writes` its file appears with the first row."""
-        self._run_dir, self._rank, self._writes = run_dir, rank, writes
+    def __init__(
+        self, run_dir: Path, attempt: int, rank: int, *, streams: Collection[Stream]
+    ) -> None:
+        """Prepare the `streams` that this rank has, of `metrics` and `system`.
+
+        The file of each appears with its first row.
+        """
+        self._run_dir, self._attempt, self._rank = run_dir, attempt, rank
         self._problems: deque[str] = deque()
         self._has_lost = False
-        self._queued = writes and is_network(run_dir)
+        self._queued = bool(streams) and is_network(run_dir)
         self._directory = RunDirectory(run_dir)
         self.late = LateRows(self._note_lost)
-        self.metrics = StreamWriter(
+        self._streams = {stream: self._new_stream(stream) for stream in streams}
+        self.metrics = self._streams.get("metrics") or self._closed_stream()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if self._streams:
+            self._thread = start_daemon(self._serve, "runstore-rank-writer")
+
+    def _new_stream(self, stream: Stream) -> StreamWriter:
+        return StreamWriter(
             self._directory,
-            StreamFile(attempt, 0, "metrics", rank),
+            StreamFile(self._attempt, 0, stream, self._rank),
             queued=self._queued,
             on_cut=lambda _file, _bytes: None,
             on_problem=self._problems.append,
         )
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        if writes:
-            self._thread = start_daemon(self._serve, "runstore-rank-writer")
-        else:
-            self.metrics.finish()
+
+    def _closed_stream(self) -> StreamWriter:
+        """Return one that drops what it is given: this rank does not log."""
+        stream = self._new_stream("metrics")
+        stream.finish()
+        return stream
 
     def _serve(self) -> None:
         """Write what waits and sync what grew, until the end; on a network mount the end too."""
@@ -61,18 +74,24 @@ class RankWriter:
         next_sync = time.monotonic() + SYNC_INTERVAL_S
         while not self._stop.wait(pause_s):
             self.late.look()
-            if self.metrics.waiting_rows or self.metrics.failing:
-                self.metrics.drain()
+            for stream in self._streams.values():
+                if stream.waiting_rows or stream.failing:
+                    stream.drain()
             if time.monotonic() >= next_sync:
-                self.metrics.sync()
+                for stream in self._streams.values():
+                    stream.sync()
                 next_sync = time.monotonic() + SYNC_INTERVAL_S
             self._tell_problems()
         if self._queued:
-            self.metrics.finish()
+            self._finish()
+
+    def _finish(self) -> None:
+        for stream in self._streams.values():
+            stream.finish()
 
     def _note_lost(self, problem: str) -> None:
         """Have it told once: a device that is broken fails every row behind it."""
-        if self._writes and not self._has_lost:
+        if "metrics" in self._streams and not self._has_lost:
             self._has_lost = True
             self._problems.append(problem)
 
@@ -83,9 +102,9 @@ class RankWriter:
             _log.warning("runstore: rank %d: %s (%s)", self._rank, problem, self._run_dir)
 
     def append(self, stream: Stream, record: Mapping[str, Any]) -> None:
-        """Write a metrics row; the other streams are rank 0's."""
-        if stream == "metrics" and self._writes:
-            self.metrics.append(encode(record))
+        """Write a row of a stream that this rank has; the others are rank 0's."""
+        if stream in self._streams:
+            self._streams[stream].append(encode(record))
 
     def note_problem(self, kind: str, problem: str) -> None:
         """Nothing: rank 0 has the same rows."""
@@ -97,17 +116,18 @@ class RankWriter:
         """Nothing: documents are rank 0's."""
 
     def sync(self) -> dict[str, int]:
-        """Make the rows durable; return the file's name and size."""
+        """Make the rows durable; return each file's name and size."""
         self.late.settle()
-        self.metrics.drain()
-        self.metrics.sync()
-        position = self.metrics.position()
-        return dict([position]) if position is not None else {}
+        for stream in self._streams.values():
+            stream.drain()
+            stream.sync()
+        positions = [stream.position() for stream in self._streams.values()]
+        return dict(position for position in positions if position is not None)
 
     @property
     def degraded(self) -> bool:
         """Whether rows wait in memory because the disk does not take them."""
-        return self.metrics.failing
+        return any(stream.failing for stream in self._streams.values())
 
     @property
     def end_is_written(self) -> bool:
@@ -117,22 +137,23 @@ class RankWriter:
     @property
     def lost(self) -> str:
         """What is lost for ever of this rank's rows, in words; empty when nothing is."""
-        dropped = self.metrics.dropped_rows
+        dropped = sum(stream.dropped_rows for stream in self._streams.values())
         return lost_in_words(dropped) if dropped else ""
 
     def end(self, fields: Mapping[str, Any]) -> None:
-        """Close the file."""
+        """Close the files."""
         self.late.give_up(LATE_WAIT_S)
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=END_WAIT_S if self._queued else 5.0)
         if not self._queued:
-            self.metrics.finish()
+            self._finish()
             self._directory.close()
         self._tell_problems()
 
     def forget_in_child(self) -> None:
         """Drop everything in a forked child; the file belongs to the parent."""
         self.late.forget_in_child()
-        self.metrics.forget_in_child()
+        for stream in (*self._streams.values(), self.metrics):
+            stream.forget_in_child()
         self._directory.forget_in_child()

@@ -14,6 +14,7 @@ import pytest
 
 import runstore
 from runstore.files.checkpoints import read_manifest
+from runstore.state.system_history import SystemFiles, SystemHistory
 from tests.conftest import WaitUntil
 from tests.integration.resuming import ENVIRONMENT, SCRIPT, outcome
 
@@ -67,14 +68,14 @@ def events(run: Path, attempt: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_all_ranks_share_one_directory_and_rank_0_writes(
+def test_all_ranks_share_one_directory_and_rank_0_writes_the_rows(
     tmp_path: Path, whole: dict[str, Any]
 ) -> None:
     run = tmp_path / "run"
     assert train_ranks(run).returncode == 0
     assert outcome(run) == whole
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert not list(run.glob("*.rank*"))
+    assert {path.name for path in run.glob("*.rank*")} <= {"system.rank1-0001.jsonl"}
     (ranks,) = [event for event in events(run, 1) if event["event"] == "ranks"]
     assert ranks["world_size"] == 2
     assert [process["rank"] for process in ranks["processes"]] == [0, 1]
@@ -257,6 +258,45 @@ with runstore.init(root=sys.argv[1]) as run:
             for _ in run.val([]):
                 pass
 """
+
+
+SAMPLED = """
+import sys, time
+import torch.distributed as dist
+import runstore
+
+dist.init_process_group("gloo")
+interval_s = float(sys.argv[2]) or None
+with runstore.init(root=sys.argv[1], system_interval_s=interval_s) as run:
+    for batch in run.train(range(60)):
+        run.track(loss=1.0)
+        time.sleep(0.05)
+dist.destroy_process_group()
+"""
+
+
+def test_every_rank_samples_its_own_machine(tmp_path: Path) -> None:
+    done = run_ranks(tmp_path, SAMPLED, "0.3")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    history = SystemHistory()
+    assert SystemFiles(run, history).read(lambda: False)
+    assert history.ranks == [0, 1]
+    for rank in (0, 1):
+        samples = history.newest(rank)
+        assert samples.last["process/rss_gib"] > 0
+        assert (samples.steps_per_s() or 0) > 1, rank
+    # The rows themselves are rank 0's, and the run is read as one of one process.
+    assert {path.name for path in run.glob("*.rank*")} == {"system.rank1-0001.jsonl"}
+    assert runstore.load(run).status == "finished"
+
+
+def test_no_rank_samples_where_none_is_asked_to(tmp_path: Path) -> None:
+    done = run_ranks(tmp_path, SAMPLED, "0")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert not list(run.glob("system*"))
+    assert not list(run.glob("*.rank*"))
 
 
 def test_evaluation_on_one_rank_says_what_it_waits_for(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import runstore
-from runstore.environment.device_memory import GIB, peaks, reset_peaks
+from runstore.environment.device_memory import GIB, devices_in_use, peaks, reset_peaks
 
 
 class FakeCuda:
@@ -38,6 +38,10 @@ class FakeCuda:
     def max_memory_reserved(self, device: int) -> int:
         return (4 - device) * GIB
 
+    def memory_reserved(self, device: int) -> int:
+        self._check()
+        return device * GIB
+
     def _check(self) -> None:
         if self.broken:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -61,12 +65,22 @@ def test_epoch_row_has_the_peaks_of_the_fullest_device(
     assert cuda.resets == [0, 1, 0, 1]
 
 
+def test_device_in_use_is_one_on_which_the_process_has_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use(monkeypatch, FakeCuda())
+    assert devices_in_use() == {1}
+    use(monkeypatch, FakeCuda(initialized=False))
+    assert devices_in_use() == frozenset()
+
+
 def test_device_that_has_failed_takes_nothing_down(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda()
     cuda.broken = True
     use(monkeypatch, cuda)
     reset_peaks()
     assert peaks() == {}
+    assert devices_in_use() == frozenset()
 
 
 def test_cuda_that_is_not_used_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:

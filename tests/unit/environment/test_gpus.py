@@ -134,6 +134,11 @@ def test_devices_are_those_that_cuda_shows(visible: str | None, uuids: list[str]
     ]
 
 
+def test_sample_of_some_devices_keeps_their_numbers() -> None:
+    values = Gpus(FakeNvml(), None).sample(only={1, 7})
+    assert {name.partition("/")[0] for name in values} == {"gpu1"}
+
+
 def test_sample_has_every_figure_in_its_unit() -> None:
     assert Gpus(FakeNvml(), "0").sample() == WHOLE
 

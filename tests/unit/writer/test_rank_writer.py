@@ -31,7 +31,7 @@ def test_rank_on_a_network_mount_does_not_wait_for_its_server(
         assert released.wait(30)
         return write(descriptor, data)
 
-    writer = RankWriter(tmp_path, 1, 3, writes=True)
+    writer = RankWriter(tmp_path, 1, 3, streams=["metrics"])
     monkeypatch.setattr(os, "write", stalling)
     writer.append("metrics", {"step": 0})
     assert stalled.wait(30)
@@ -51,7 +51,7 @@ def test_rows_of_a_rank_are_synced_while_it_trains(
         "runstore.writer.part._sync_data",
         lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())),
     )
-    writer = RankWriter(tmp_path, 1, 3, writes=True)
+    writer = RankWriter(tmp_path, 1, 3, streams=["metrics"])
     writer.append("metrics", {"step": 0})
     wait_until(lambda: synced, what="a sync")
     writer.end({})
@@ -72,7 +72,7 @@ class Arrival:
 
 
 def test_values_that_come_after_the_last_call_are_in_the_file_of_the_rank(tmp_path: Path) -> None:
-    writer = RankWriter(tmp_path, 1, 3, writes=True)
+    writer = RankWriter(tmp_path, 1, 3, streams=["metrics"])
     writer.late.put(Arrival(0.3), lambda values: writer.append("metrics", {"values": values}))
     writer.end({})
     assert json.loads((tmp_path / NAME).read_bytes())["values"] == [1.0]
@@ -81,7 +81,7 @@ def test_values_that_come_after_the_last_call_are_in_the_file_of_the_rank(tmp_pa
 def test_rows_of_a_rank_that_a_broken_device_costs_are_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = RankWriter(tmp_path, 1, 3, writes=True)
+    writer = RankWriter(tmp_path, 1, 3, streams=["metrics"])
     for _ in range(3):
         writer.late.put(Arrival(0.0, RuntimeError("CUDA error")), lambda _values: None)
     writer.end({})
@@ -91,7 +91,7 @@ def test_rows_of_a_rank_that_a_broken_device_costs_are_told_once(
 
 def test_rank_that_does_not_log_has_no_thread_and_no_file(tmp_path: Path) -> None:
     before = threading.active_count()
-    writer = RankWriter(tmp_path, 1, 3, writes=False)
+    writer = RankWriter(tmp_path, 1, 3, streams=[])
     writer.append("metrics", {"step": 0})
     assert threading.active_count() == before
     writer.end({})
