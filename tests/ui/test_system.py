@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,53 @@ def test_no_line_is_wider_than_the_pane(width: int, window: int) -> None:
     ):
         for line in draw(history, View(width, window)).lines:
             assert line_width(line) <= max(width, 78)
+
+
+def strips_of(history: SystemHistory, view: View) -> dict[str, str]:
+    """Return the load over time of each line that has one, by the first word of the line."""
+    lines = text_of(history, view).splitlines()
+    found = [(line.split(), re.search("[ ▁-█]*[▁-█]", line)) for line in lines]
+    return {words[0]: match[0].strip() for words, match in found if match}
+
+
+def idle_in_the_middle(gpu: int, sample_at: int) -> float:
+    """Return the load of GPUs of which the second waits while the third part of the time."""
+    return 3.0 if gpu == 1 and 20 <= sample_at < 40 else 97.0
+
+
+def test_load_of_each_gpu_is_drawn_over_the_time() -> None:
+    history = SystemHistory()
+    rows = [sample(NOW + 10 * n, 2) for n in range(60)]
+    for n, row in enumerate(rows):
+        row |= {f"gpu{gpu}/busy_percent": idle_in_the_middle(gpu, n) for gpu in (0, 1)}
+    history.add(StreamFile(1, 0, "system"), rows)
+    strips = strips_of(history, View(width=110, window=0))
+    assert set(strips["gpu0"]) == {"▇"}
+    third = len(strips["gpu1"]) // 3
+    assert set(strips["gpu1"][third + 2 : 2 * third - 2]) == {"▁"}
+    assert set(strips["gpu1"][: third - 2] + strips["gpu1"][2 * third + 2 :]) == {"▇"}
+    assert len(strips["gpu0"]) == len(strips["gpu1"]) > 30
+
+
+def test_load_of_each_rank_is_drawn_over_the_time() -> None:
+    history = SystemHistory()
+    for rank in (0, 1):
+        rows = [sample(NOW + 10 * n, 0) for n in range(60)]
+        for n, row in enumerate(rows):
+            row[f"gpu{rank}/busy_percent"] = idle_in_the_middle(rank, n)
+        history.add(StreamFile(1, 0, "system", rank), rows)
+    strips = strips_of(history, View(width=110, window=0))
+    assert set(strips["0"]) == {"▇"}
+    assert set(strips["1"]) == {"▇", "▁"} | set(strips["1"]) & set("▂▃▄▅▆")
+    assert not strips_of(history_of({0: 1.0, 1: 1.0}, gpus=0), View(width=110))
+
+
+def test_time_without_samples_is_left_blank() -> None:
+    history = SystemHistory()
+    times = [10 * n for n in range(20)] + [2000 + 10 * n for n in range(20)]
+    history.add(StreamFile(1, 0, "system"), [sample(NOW + at) for at in times])
+    strip = strips_of(history, View(width=110, window=1))["gpu0"]
+    assert re.fullmatch("▇+ {20,}▇+", strip)
 
 
 def test_slow_rank_is_marked_by_word_and_sign() -> None:

@@ -9,14 +9,12 @@ from runstore.numbers import NOTHING, duration, rate
 from runstore.state.stragglers import BUSY_POINTS, silent_ranks, slow_ranks
 from runstore.state.system_history import SystemHistory, gpus
 
-from .bars import ENDED, bar
+from .gpu_load import LEAST_ROOM, gpu_lines, rank_strips
 from .system_charts import View, charts
 from .text import EMPTY, Line, Span, fit, fit_line, join, line
 
 RANKS_FIRST = 8
 """Up to so many ranks stand above the charts; more of them below."""
-MOST_GPUS = 64
-"""Lines of GPUs; no machine has more."""
 STRAGGLER = "▼"
 
 
@@ -38,13 +36,12 @@ def draw(history: SystemHistory, view: View, *, is_whole: bool = True) -> Drawn:
         is_whole: all samples were read; before that nobody knows which ranks are behind.
     """
     ranks = history.ranks
-    span = history.span()
-    if not ranks or span is None:
+    if not ranks or history.span() is None:
         return Drawn()
     only = ranks[0] if len(ranks) == 1 else view.rank if view.rank in ranks else None
-    table = rank_table(history, view.width, is_whole) if len(ranks) > 1 else []
-    lines = [] if only is None else facts(history.newest(only).last, view.width)
-    tiles = charts(history, view, only, span)
+    table = rank_table(history, view, is_whole) if len(ranks) > 1 else []
+    lines = [] if only is None else _machine(history, view, only)
+    tiles = charts(history, view, only)
     first = table if len(ranks) <= RANKS_FIRST else table[:1]
     parts = [first, lines, tiles, table if first is not table else []]
     whole: list[Line] = []
@@ -56,8 +53,12 @@ def draw(history: SystemHistory, view: View, *, is_whole: bool = True) -> Drawn:
 # ---- the newest figures ------------------------------------------------------------------------
 
 
-def facts(last: Mapping[str, float], width: int) -> list[Line]:
-    """Return the newest figures of one machine, and one line for each GPU."""
+def _machine(history: SystemHistory, view: View, rank: int) -> list[Line]:
+    """Return the newest figures of the machine of a rank, and a line for each of its GPUs."""
+    return [*_facts(history.newest(rank).last, view.width), *gpu_lines(history, view, rank)]
+
+
+def _facts(last: Mapping[str, float], width: int) -> list[Line]:
     cells = [
         _fact("cpu", _value(last, "cpu/percent", "{:.0f} %")),
         _fact("load", _value(last, "cpu/load_1min", "{:.1f}")),
@@ -69,8 +70,7 @@ def facts(last: Mapping[str, float], width: int) -> list[Line]:
         _fact("disk", _two(last, "disk/read_mib_per_s", "disk/written_mib_per_s", "r/w")),
         _fact("net", _two(last, "network/received_mib_per_s", "network/sent_mib_per_s", "in/out")),
     ]
-    lines = _flowing([cell for cell in cells if cell], width)
-    return [*lines, *(_gpu_line(last, gpu, width) for gpu in gpus(last)[:MOST_GPUS])]
+    return _flowing([cell for cell in cells if cell], width)
 
 
 def _flowing(cells: Sequence[Line], width: int) -> list[Line]:
@@ -111,34 +111,10 @@ def _two(last: Mapping[str, float], first: str, second: str, what: str) -> str:
     return f"{told} MiB/s {what}"
 
 
-def _gpu_line(last: Mapping[str, float], gpu: int, width: int) -> Line:
-    """Return what one GPU does: load and memory as bars where there is room."""
-    figures = {key.partition("/")[2]: v for key, v in last.items() if key.startswith(f"gpu{gpu}/")}
-    busy, used = figures.get("busy_percent"), figures.get("memory_used_gib")
-    total = figures.get("memory_total_gib")
-    size = max(4, min(20, (width - 60) // 2))
-    with_bars = width >= 70
-    load = fit("" if busy is None else f"{busy:.0f} %", 5, right=True)
-    memory = _of(figures, "memory_used_gib", "memory_total_gib")
-    full = None if used is None or not total else used / total
-    slowed = [what for what in ("power", "heat", "hardware") if figures.get(f"slowed_by_{what}")]
-    return line(
-        Span(f"gpu{gpu:<3}", "dim"),
-        *(bar(None if busy is None else busy / 100, size, ENDED) if with_bars else ()),
-        f"{load}  ",
-        *(bar(full, size, ENDED) if with_bars else ()),  # thin: those of other GPUs are near
-        f" {fit(memory, 15)}",
-        _value(figures, "power_w", " {:4.0f} W"),
-        _value(figures, "temperature_c", " {:3.0f} °C"),
-        _value(figures, "sm_clock_mhz", " {:5.0f} MHz"),
-        Span(f"  slowed by {', '.join(slowed)}" if slowed else "", "warn"),
-    )
-
-
 # ---- ranks -------------------------------------------------------------------------------------
 
 
-def rank_table(history: SystemHistory, width: int, is_whole: bool = True) -> list[Line]:
+def rank_table(history: SystemHistory, view: View, is_whole: bool = True) -> list[Line]:
     """Return a line on how many ranks are behind, a head, and a line for each, those first."""
     ranks = history.ranks
     newest = {rank: history.newest(rank) for rank in ranks}
@@ -155,12 +131,15 @@ def rank_table(history: SystemHistory, width: int, is_whole: bool = True) -> lis
         fit(title, size, right=True)
         for title, size in (("STEPS/S", 9), ("GPU %", 7), ("GPU MEMORY", 16), ("CPU %", 7))
     )
+    room = view.width - len(head) - 2 - max((len(mark) + 4 for mark in marks.values()), default=0)
+    strips = rank_strips(history, view, room) if room >= LEAST_ROOM else {}
     rows = [
-        _rank_line(rank, pace[rank], busy[rank], newest[rank].last, marks.get(rank, ""))
+        _rank_line(rank, pace[rank], busy[rank], newest[rank].last, strips, marks.get(rank, ""))
         for rank in sorted(ranks, key=lambda rank: (rank not in marks, rank))
     ]
-    told = _told(ranks, marks, width) if is_whole else line(Span("reading …", "dim"))
-    return [told, line(Span(head, "head")), *rows]
+    told = _told(ranks, marks, view.width) if is_whole else line(Span("reading …", "dim"))
+    over = "  GPU % OVER TIME" if strips else ""
+    return [told, fit_line((Span(head + over, "head"),), view.width), *rows]
 
 
 def _marks(slow: Mapping[int, float], idle: Mapping[int, float]) -> dict[int, str]:
@@ -180,7 +159,12 @@ def _told(ranks: Sequence[int], marks: Mapping[int, str], width: int) -> Line:
 
 
 def _rank_line(
-    rank: int, pace: float | None, busy: float | None, last: Mapping[str, float], mark: str
+    rank: int,
+    pace: float | None,
+    busy: float | None,
+    last: Mapping[str, float],
+    strips: Mapping[int, str],
+    mark: str,
 ) -> Line:
     used = _sum(last, "memory_used_gib")
     total = _sum(last, "memory_total_gib")
@@ -192,8 +176,11 @@ def _rank_line(
         (_value(last, "cpu/percent", "{:.0f}") or NOTHING, 7),
     )
     text = fit(str(rank), 5) + "".join(fit(cell, size, right=True) for cell, size in cells)
+    strip = f"  {strips[rank]}" if rank in strips else ""
     return line(
-        Span(text, "warn" if mark else ""), Span(f"  {STRAGGLER} {mark}" if mark else "", "warn")
+        Span(text, "warn" if mark else ""),
+        Span(strip, "bar"),
+        Span(f"  {STRAGGLER} {mark}" if mark else "", "warn"),
     )
 
 

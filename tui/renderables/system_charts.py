@@ -84,13 +84,11 @@ class _Chart(NamedTuple):
     curves: list[_Wanted]
 
 
-def charts(
-    history: SystemHistory, view: View, only: int | None, span: tuple[float, float]
-) -> list[Line]:
+def charts(history: SystemHistory, view: View, only: int | None) -> list[Line]:
     """Return the charts of one rank, or of all ranks together, as many side by side as fit."""
     width, columns = _grid(view.width)
     tiles = _tiles(history, only)[:MOST_TILES]
-    drawn = [_chart(history, view, tile, width, span) for tile in tiles]
+    drawn = [_chart(history, view, tile, width) for tile in tiles]
     return _side_by_side(drawn, width, columns)
 
 
@@ -179,18 +177,18 @@ def _tiles_of_ranks(history: SystemHistory) -> list[_Chart]:
     return tiles
 
 
-def _chart(
-    history: SystemHistory,
-    view: View,
-    tile: _Chart,
-    width: int,
-    span: tuple[float, float],
-) -> list[Line]:
+def drawn_time(history: SystemHistory, view: View) -> tuple[float, float, float | None]:
+    """Return when what is drawn starts and ends, and how much of the end was asked for."""
+    first, last = history.span() or (0.0, 1.0)
     _, last_s = WINDOWS[view.window]
-    end = history.last_time or span[1]
-    start = span[0] if last_s is None else max(span[0], end - last_s)
+    end = history.last_time or last
     if last_s is None:
-        end = max(end, span[1])
+        return first, max(end, last), None
+    return max(first, end - last_s), end, last_s
+
+
+def _chart(history: SystemHistory, view: View, tile: _Chart, width: int) -> list[Line]:
+    start, end, last_s = drawn_time(history, view)
     curves = [
         replace(
             _curve(
