@@ -71,8 +71,9 @@ def command(
 ) -> None:
     """Show runs side by side: the parameters that differ, and their metrics.
 
-    Of each metric the table has the newest value and, where another one was better, the best; * is
-    the best of all runs. Nested parameters are joined by a point.
+    Of each metric the table has the newest value and, where another one was better, the best, of
+    its epochs where these have it; * is the best of all runs. Nested parameters are joined by a
+    point.
     """
     if as_json + as_csv + as_markdown > 1:
         raise click.UsageError("--json, --csv and --markdown are one or the other")

@@ -49,17 +49,22 @@ class Compared:
     """Each metric's newest value; NaN and infinities as they are."""
     lows: dict[str, float]
     highs: dict[str, float]
-    """Each metric's lowest and highest value; without those that were never finite."""
+    """Each metric's lowest and highest value of an epoch, or of a row where epochs do not have it.
+
+    Without those that were never finite.
+    """
     best: Best | None
 
     def best_of(self, metric: str, direction: Direction) -> float | None:
-        """Return the best value that a metric ever had in this run."""
+        """Return the best value of a metric in this run, of an epoch where these have it."""
         return (self.lows if direction == "min" else self.highs).get(metric)
 
 
 def compared(state: RunState, run_id: str) -> Compared:
     """Return what a comparison needs of a run that was read whole."""
-    ranges = {key: [p.y_range for p in pieces] for key, pieces in state.series.items()}
+    # The best of many batches is a matter of luck, and of how many there were.
+    curves = state.series | state.epoch_series
+    ranges = {key: [p.y_range for p in pieces] for key, pieces in curves.items()}
     known = {key: [r for r in found if r] for key, found in ranges.items()}
     return Compared(
         id=run_id,

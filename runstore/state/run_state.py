@@ -314,9 +314,14 @@ class RunState(Fold):
         A metric that has no metrics rows (only a column of the epoch table) is drawn from there.
         """
         curves = self._curves("metrics")
-        for key, pieces in self._curves("epochs").items():
+        for key, pieces in self.epoch_series.items():
             curves.setdefault(key, pieces)
         return curves
+
+    @property
+    def epoch_series(self) -> dict[str, list[Series]]:
+        """Each column of the epoch table, as `series`."""
+        return self._curves("epochs")
 
     @property
     def clock(self) -> list[Series]:

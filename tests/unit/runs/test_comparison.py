@@ -185,6 +185,19 @@ def test_json_has_every_run_with_its_parameters(root: Path) -> None:
     assert document["differing"] == ["lr", "model.depth", "note"]
 
 
+def test_best_is_of_epochs_and_of_rows_only_where_these_do_not_have_it(tmp_path: Path) -> None:
+    with runstore.init(root=tmp_path, name="batches", log_every=1) as run:
+        for score in (4.0, 3.0):
+            run.log({"score": score})
+        for epoch in run.epochs(2):
+            for loss in run.train((4.0, 0.5, 3.0)):
+                run.track(loss=loss / epoch)
+    (found,) = json.loads(compare(tmp_path, "batches", "--json"))["runs"]
+    assert found["last"]["train/loss"] == 1.5
+    assert found["best"]["train/loss"] == 1.25
+    assert found["best"]["score"] == 4.0
+
+
 def test_run_that_is_named_twice_is_there_once(root: Path) -> None:
     document = json.loads(compare(root, "table", str(root / "table"), "--json"))
     assert [run["id"] for run in document["runs"]] == ["table"]
