@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runstore.files.limits import EVENTS_KEPT, WARNINGS_KEPT
-from runstore.files.records import JsonObject, number
+from runstore.files.limits import EVENTS_KEPT, FILES_PER_RUN, TEXT_CHARS, WARNINGS_KEPT
+from runstore.files.records import JsonObject, integer, number
 
 
 @dataclass(slots=True)
@@ -80,6 +80,18 @@ class Attempt:
             return list(self.events)
         both = [*self.execution.events, *self.events]
         return sorted(both, key=lambda event: number(event, "time") or 0.0)
+
+
+def rank_hosts(event: JsonObject) -> dict[int, str]:
+    """Return the host of each rank that a `ranks` event tells, of as many as may have files."""
+    processes = event.get("processes")
+    listed = processes[:FILES_PER_RUN] if isinstance(processes, list) else []
+    found = {integer(one, "rank"): one.get("host") for one in listed if isinstance(one, dict)}
+    return {
+        rank: host[:TEXT_CHARS]
+        for rank, host in found.items()
+        if rank is not None and isinstance(host, str)
+    }
 
 
 def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:

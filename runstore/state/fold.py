@@ -30,7 +30,7 @@ from runstore.files.limits import (
 from runstore.files.paths import StreamFile
 from runstore.files.records import BadLine, JsonObject, flat, integer
 from runstore.slurm.submission import Submission
-from runstore.state.attempt_facts import Attempt, Execution
+from runstore.state.attempt_facts import Attempt, Execution, rank_hosts
 from runstore.state.inferred import InferredCuts
 from runstore.state.pieces import PARSED_PER_BYTE, VALUES, Block, Piece
 from runstore.state.progress import Progress
@@ -71,6 +71,10 @@ class Fold:
         """File name to why it cannot be read."""
         self.cuts: dict[str, int] = {}
         """File name to the byte where its valid rows end."""
+        self.rank_hosts: dict[int, str] = {}
+        """The host of each rank of the newest attempt of several processes."""
+        self._rank_hosts_of = 0
+        """Which attempt that is."""
         self.version = 0
         """Grows whenever something changed."""
         self._bad_counts: Counter[str] = Counter()
@@ -134,6 +138,8 @@ class Fold:
                 self._apply_cut(event.get("file"), event.get("bytes"))
             case "warning":
                 attempt.warnings.append(str(kept.get("message")))
+            case "ranks" if file.attempt >= self._rank_hosts_of:
+                self._rank_hosts_of, self.rank_hosts = file.attempt, rank_hosts(event)
             case "epoch_start":
                 attempt.epoch = integer(event, "epoch")
                 attempt.total_epochs = integer(event, "epochs") or attempt.total_epochs

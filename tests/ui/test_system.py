@@ -130,6 +130,32 @@ def test_load_of_each_rank_is_drawn_over_the_time() -> None:
     assert not strips_of(history_of({0: 1.0, 1: 1.0}, gpus=0), View(width=110))
 
 
+def test_ranks_of_several_hosts_say_which_they_are_on() -> None:
+    history = history_of({0: 1.0, 1: 1.0, 2: 0.5}, gpus=0)
+    hosts = ((0, "node07.cluster"), (1, "node07.cluster"), (2, "node11\x1b[2J.cluster"))
+    lines = [line.split() for line in text_of(history, View(110, hosts=hosts)).splitlines()]
+    assert ["RANK", "HOST", "STEPS/S"] in [words[:3] for words in lines]
+    assert [words[1] for words in lines[2:5]] == [r"node11\x1b[2J", "node07", "node07"]
+    addresses = tuple((rank, f"10.0.0.{rank}") for rank in range(3))
+    assert all(address in text_of(history, View(110, hosts=addresses)) for _, address in addresses)
+    one = tuple((rank, "node07") for rank in range(3))
+    assert "HOST" not in text_of(history, View(110, hosts=one))
+
+
+async def test_pane_names_the_hosts_of_the_newest_attempt(tmp_path: Path) -> None:
+    run = write_plain(tmp_path, 1)
+    for attempt, hosts in ((1, ("node1", "node2")), (2, ("node3", "node4"))):
+        processes = [{"rank": rank, "host": host} for rank, host in enumerate(hosts)]
+        ranks = {"event": "ranks", "time": NOW, "world_size": 2, "processes": processes}
+        (run / f"events-{attempt:04d}.jsonl").write_text(json.dumps(ranks) + "\n")
+    for name in ("system-0002.jsonl", "system.rank1-0002.jsonl"):
+        (run / name).write_text(json.dumps(sample(time.time())) + "\n")
+    async with monitor(tmp_path) as screen:
+        await press(screen, "7")
+        text = await until_shown(screen, "node3", "node4")
+        assert "node1" not in text
+
+
 def test_time_without_samples_is_left_blank() -> None:
     history = SystemHistory()
     times = [10 * n for n in range(20)] + [2000 + 10 * n for n in range(20)]

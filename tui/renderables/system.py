@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from runstore.numbers import NOTHING, duration, rate
-from runstore.state.stragglers import BUSY_POINTS, silent_ranks, slow_ranks
-from runstore.state.system_history import SystemHistory, gpus
+from runstore.numbers import NOTHING
+from runstore.state.system_history import SystemHistory
 
-from .gpu_load import LEAST_ROOM, gpu_lines, rank_strips
+from .gpu_load import gpu_lines
+from .rank_table import rank_table
 from .system_charts import View, charts
-from .text import EMPTY, Line, Span, fit, fit_line, join, line
+from .text import EMPTY, Line, Span, join, line
 
 RANKS_FIRST = 8
 """Up to so many ranks stand above the charts; more of them below."""
-STRAGGLER = "▼"
 
 
 class Drawn(NamedTuple):
@@ -109,81 +108,3 @@ def _two(last: Mapping[str, float], first: str, second: str, what: str) -> str:
         return ""
     told = "/".join(_value(last, key, "{:.1f}") or NOTHING for key in (first, second))
     return f"{told} MiB/s {what}"
-
-
-# ---- ranks -------------------------------------------------------------------------------------
-
-
-def rank_table(history: SystemHistory, view: View, is_whole: bool = True) -> list[Line]:
-    """Return a line on how many ranks are behind, a head, and a line for each, those first."""
-    ranks = history.ranks
-    newest = {rank: history.newest(rank) for rank in ranks}
-    pace = {rank: samples.steps_per_s() for rank, samples in newest.items()}
-    busy = {rank: samples.busy_percent() for rank, samples in newest.items()}
-    interval_s = max(samples.interval_s() for samples in newest.values())
-    times = {rank: s.time for rank, s in newest.items() if s.time is not None}
-    marks = _marks(slow_ranks(pace), slow_ranks(busy, least=BUSY_POINTS))
-    for rank, silent_s in silent_ranks(times, interval_s).items():
-        marks[rank] = f"silent for {duration(silent_s)}"
-    if not is_whole:
-        marks = {}
-    head = fit("RANK", 5) + "".join(
-        fit(title, size, right=True)
-        for title, size in (("STEPS/S", 9), ("GPU %", 7), ("GPU MEMORY", 16), ("CPU %", 7))
-    )
-    room = view.width - len(head) - 2 - max((len(mark) + 4 for mark in marks.values()), default=0)
-    strips = rank_strips(history, view, room) if room >= LEAST_ROOM else {}
-    rows = [
-        _rank_line(rank, pace[rank], busy[rank], newest[rank].last, strips, marks.get(rank, ""))
-        for rank in sorted(ranks, key=lambda rank: (rank not in marks, rank))
-    ]
-    told = _told(ranks, marks, view.width) if is_whole else line(Span("reading …", "dim"))
-    over = "  GPU % OVER TIME" if strips else ""
-    return [told, fit_line((Span(head + over, "head"),), view.width), *rows]
-
-
-def _marks(slow: Mapping[int, float], idle: Mapping[int, float]) -> dict[int, str]:
-    """Return in words which ranks are slow, and by which figure."""
-    marks = {rank: f"gpu {share:.0%} of the median" for rank, share in idle.items()}
-    for rank, share in slow.items():
-        marks[rank] = f"steps/s {share:.0%} of the median"
-    return marks
-
-
-def _told(ranks: Sequence[int], marks: Mapping[int, str], width: int) -> Line:
-    if not marks:
-        return line(Span(f"{len(ranks)} ranks, none behind the others", "dim"))
-    names = ", ".join(map(str, sorted(marks)))
-    told = f"{STRAGGLER} {len(marks)} of {len(ranks)} ranks behind: {names}"
-    return fit_line((Span(told, "warn"),), width)
-
-
-def _rank_line(
-    rank: int,
-    pace: float | None,
-    busy: float | None,
-    last: Mapping[str, float],
-    strips: Mapping[int, str],
-    mark: str,
-) -> Line:
-    used = _sum(last, "memory_used_gib")
-    total = _sum(last, "memory_total_gib")
-    memory = "" if used is None else f"{used:.1f}" + ("" if total is None else f"/{total:.1f}")
-    cells = (
-        (rate(pace) if pace else "0" if pace == 0 else NOTHING, 9),
-        (NOTHING if busy is None else f"{busy:.0f}", 7),
-        (f"{memory} GiB" if memory else NOTHING, 16),
-        (_value(last, "cpu/percent", "{:.0f}") or NOTHING, 7),
-    )
-    text = fit(str(rank), 5) + "".join(fit(cell, size, right=True) for cell, size in cells)
-    strip = f"  {strips[rank]}" if rank in strips else ""
-    return line(
-        Span(text, "warn" if mark else ""),
-        Span(strip, "bar"),
-        Span(f"  {STRAGGLER} {mark}" if mark else "", "warn"),
-    )
-
-
-def _sum(last: Mapping[str, float], figure: str) -> float | None:
-    found = [last[f"gpu{gpu}/{figure}"] for gpu in gpus(last, figure)]
-    return sum(found) if found else None

@@ -39,6 +39,8 @@ class View:
     """Of `WINDOWS`."""
     rank: int | None = None
     """Whose charts; None: those of all ranks together."""
+    hosts: tuple[tuple[int, str], ...] = ()
+    """The host of each rank, where there are several."""
 
 
 class Tile(NamedTuple):

@@ -27,6 +27,7 @@ class SystemPane(Pane):
         super().__init__()
         self._window = 1
         self._rank: int | None = None
+        self._rank_hosts: tuple[tuple[int, str], ...] = ()
         self._reader = SideReader()
         self._readings: tuple[Entry | None, SystemReading | None] = (None, None)
 
@@ -36,7 +37,7 @@ class SystemPane(Pane):
         reading = self._reading()
         if reading is None:
             return self.without_run(width)
-        view = View(width, self._window, self._rank)
+        view = View(width, self._window, self._rank, self._hosts())
         self._reader.ask(reading, now=reading.look(view))
         page = reading.page
         if page.drawn.lines:
@@ -59,13 +60,21 @@ class SystemPane(Pane):
         with self.entry.glimpse() as view:
             return [] if view is None else list(self.content(view, width, 0))
 
+    def _hosts(self) -> tuple[tuple[int, str], ...]:
+        """Return the host of each rank, as far as it is known at this moment."""
+        if self.entry is not None:
+            with self.entry.glimpse() as view:
+                if view is not None:
+                    self._rank_hosts = tuple(view.full.rank_hosts.items())
+        return self._rank_hosts
+
     def _reading(self) -> SystemReading | None:
         entry, reading = self._readings
         if entry is not self.entry:
             entry = self.entry
             reading = SystemReading(entry.ref) if entry is not None else None
             self._readings = entry, reading
-            self._rank = None
+            self._rank, self._rank_hosts = None, ()
         return reading
 
     def subtitle(self) -> str:

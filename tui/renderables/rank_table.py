@@ -1,0 +1,109 @@
+"""The ranks of a distributed run side by side: how fast each is, and which are behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runstore.numbers import NOTHING, duration, rate
+from runstore.state.stragglers import BUSY_POINTS, silent_ranks, slow_ranks
+from runstore.state.system_history import Samples, SystemHistory, gpus
+
+from .gpu_load import LEAST_ROOM, rank_strips
+from .system_charts import View
+from .text import Line, Span, fit, fit_line, from_file, line, width_of
+
+STRAGGLER = "▼"
+HOST_WIDTH = 20
+_COLUMNS = (("STEPS/S", 9), ("GPU %", 7), ("GPU MEMORY", 16), ("CPU %", 7))
+
+
+def rank_table(history: SystemHistory, view: View, is_whole: bool = True) -> list[Line]:
+    """Return a line on how many ranks are behind, a head, and a line for each, those first.
+
+    Args:
+        history: what was read.
+        view: what is to be seen of it.
+        is_whole: all samples were read; before that nobody knows which ranks are behind.
+    """
+    newest = {rank: history.newest(rank) for rank in history.ranks}
+    marks = _marks(newest) if is_whole else {}
+    head, *names = _names(list(newest), dict(view.hosts))
+    head += "".join(fit(title, size, right=True) for title, size in _COLUMNS)
+    room = view.width - width_of(head) - 2 - max(map(width_of, marks.values()), default=0)
+    strips = rank_strips(history, view, room) if room >= LEAST_ROOM else {}
+    rows = {
+        rank: _row(name + _figures(samples), strips.get(rank, ""), marks.get(rank, ""))
+        for name, (rank, samples) in zip(names, newest.items(), strict=True)
+    }
+    told = _told(marks, len(rows), view.width) if is_whole else line(Span("reading …", "dim"))
+    head += "  GPU % OVER TIME" if strips else ""
+    first = sorted(rows, key=lambda rank: (rank not in marks, rank))
+    return [told, fit_line((Span(head, "head"),), view.width), *(rows[rank] for rank in first)]
+
+
+def _marks(newest: Mapping[int, Samples]) -> dict[int, str]:
+    """Return in words which ranks are behind, and by which figure."""
+    idle = slow_ranks({r: s.busy_percent() for r, s in newest.items()}, least=BUSY_POINTS)
+    slow = slow_ranks({rank: samples.steps_per_s() for rank, samples in newest.items()})
+    times = {rank: s.time for rank, s in newest.items() if s.time is not None}
+    interval_s = max(samples.interval_s() for samples in newest.values())
+    found = {rank: f"gpu {share:.0%} of the median" for rank, share in idle.items()}
+    for rank, share in slow.items():
+        found[rank] = f"steps/s {share:.0%} of the median"
+    for rank, silent_s in silent_ranks(times, interval_s).items():
+        found[rank] = f"silent for {duration(silent_s)}"
+    return {rank: f"  {STRAGGLER} {mark}" for rank, mark in found.items()}
+
+
+def _told(marks: Mapping[int, str], count: int, width: int) -> Line:
+    if not marks:
+        return line(Span(f"{count} ranks, none behind the others", "dim"))
+    names = ", ".join(map(str, sorted(marks)))
+    told = f"{STRAGGLER} {len(marks)} of {count} ranks behind: {names}"
+    return fit_line((Span(told, "warn"),), width)
+
+
+def _names(ranks: list[int], hosts: Mapping[int, str]) -> list[str]:
+    """Return the first cells of the head and of each rank; with its host where there are several.
+
+    Of a host's name what stands before the first point, where these differ.
+    """
+    whole = [from_file(hosts.get(rank, "")) for rank in ranks]
+    if len(set(whole)) < 2:
+        return [fit("RANK", 5), *(fit(str(rank), 5) for rank in ranks)]
+    first = [host.partition(".")[0] for host in whole]
+    shown = first if len(set(first)) == len(set(whole)) else whole
+    width = min(HOST_WIDTH, max(map(width_of, [*shown, "HOST"])))
+    named = zip(["RANK", *map(str, ranks)], ["HOST", *shown], strict=True)
+    return [fit(rank, 6) + fit(host, width) for rank, host in named]
+
+
+def _figures(samples: Samples) -> str:
+    pace, busy, last = samples.steps_per_s(), samples.busy_percent(), samples.last
+    cells = (
+        rate(pace) if pace else "0" if pace == 0 else NOTHING,
+        NOTHING if busy is None else f"{busy:.0f}",
+        _memory(last),
+        f"{last['cpu/percent']:.0f}" if "cpu/percent" in last else NOTHING,
+    )
+    sized = zip(cells, _COLUMNS, strict=True)
+    return "".join(fit(cell, size, right=True) for cell, (_, size) in sized)
+
+
+def _memory(last: Mapping[str, float]) -> str:
+    """Return what of the memory of all GPUs is used: `18.2/80.0 GiB`."""
+    used, total = (
+        [last[f"gpu{gpu}/{figure}"] for gpu in gpus(last, figure)]
+        for figure in ("memory_used_gib", "memory_total_gib")
+    )
+    if not used:
+        return NOTHING
+    return f"{sum(used):.1f}" + (f"/{sum(total):.1f}" if total else "") + " GiB"
+
+
+def _row(text: str, strip: str, mark: str) -> Line:
+    return line(
+        Span(text, "warn" if mark else ""),
+        Span(f"  {strip}" if strip else "", "bar"),
+        Span(mark, "warn"),
+    )
