@@ -6,6 +6,7 @@ import getpass
 import importlib.metadata
 import os
 import platform
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -88,6 +89,21 @@ def _command() -> list[str]:
             if agent is not None and agent.cmdline():
                 return list(agent.cmdline())
     return list(sys.orig_argv)
+
+
+def output_files() -> dict[str, str]:
+    """Return which files `stdout` and `stderr` of this process go to, where they go to files.
+
+    As of a job of Slurm, or behind `nohup` and `>`. Known on Linux only.
+    """
+    found = {}
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        with suppress(OSError):
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink:
+                found[name] = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    cleaned: dict[str, str] = without_surrogates(found)
+    return cleaned
 
 
 def user_name() -> str:

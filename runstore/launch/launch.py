@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from runstore.console import say
-from runstore.environment.facts import facts
+from runstore.environment.facts import facts, output_files
 from runstore.environment.sampler import DEFAULT_INTERVAL_S
 from runstore.errors import UnusableDirectoryError
 from runstore.files.checkpoints import ResumePoint, find_resume_point
@@ -285,6 +285,7 @@ def _opening(
 ) -> dict[str, Any]:
     """Further facts of an attempt's `open` event: what may differ between attempts."""
     opening = opening_facts(run_dir, attempt, facts(), is_watched=is_watched)
+    opening |= {} if is_watched else output_files()
     if point is not None:
         opening |= {"cuts": point.cuts, "resumed_from": point.row.file, "step": point.row.step}
     return opening

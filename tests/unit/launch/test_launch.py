@@ -419,3 +419,19 @@ def test_param_that_would_fill_the_document_is_left_out_and_told(tmp_path: Path)
     assert state.name == "big"
     assert state.params == {"text": "<left out: 5,000,002 bytes>", "lr": 1.0}
     assert any("left out of run.json" in warning for warning in state.warnings)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a file's name")
+def test_files_that_the_output_goes_to_are_on_record(tmp_path: Path) -> None:
+    script = "import sys, runstore; runstore.init(root=sys.argv[1]).finish()"
+    command = [sys.executable, "-c", script]
+    with (tmp_path / "slurm-17.out").open("wb") as out:
+        subprocess.run([*command, str(tmp_path / "file")], stdout=out, stderr=-1, check=True)
+    subprocess.run([*command, str(tmp_path / "pipe")], capture_output=True, check=True)
+    into_file, into_pipe = (
+        json.loads(next((tmp_path / name).glob("*/events-0001.jsonl")).read_text().splitlines()[0])
+        for name in ("file", "pipe")
+    )
+    assert into_file["stdout"] == out.name
+    assert "stderr" not in into_file
+    assert "stdout" not in into_pipe
