@@ -93,9 +93,12 @@ class Liveness:
 
     def _of_next_job(self, state: RunState, submitted: Submission) -> Status | None:
         """What Slurm says of a job that was submitted and has begun no attempt."""
+        job = f"Slurm job {submitted.job}"
         if not submitted.is_of(state.path):
-            return None
-        job, told = f"Slurm job {submitted.job}", self._jobs.state(submitted.job)
+            # Not asked for: where this copy lies, the number may be anybody's.
+            why = f"copied; the original was submitted as {job}"
+            return None if state.attempt else Status("planned", why)
+        told = self._jobs.state(submitted.job)
         if told is None:
             why = f"submitted as {job}"
             if submitted.cancelled is not None:

@@ -395,7 +395,9 @@ def test_copy_of_a_planned_run_does_not_ask_for_the_job(
     """On another machine its number may be anybody's."""
     calls = answers(f"15|RUNNING|{STARTED}|11_3|None\n")
     copy = shutil.copytree(planned, tmp_path / "copy")
-    assert judged(copy, SlurmJobs()) == Status("planned", "created, not started")
+    assert judged(copy, SlurmJobs()) == Status(
+        "planned", "copied; the original was submitted as Slurm job 11_3"
+    )
     assert not calls.exists()
 
 
