@@ -8,24 +8,22 @@ from this process.
 
 from __future__ import annotations
 
-import os
-import secrets
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from runstore.errors import RunStoreError
+from runstore.hosts.login_socket import new_socket
 from runstore.hosts.piped import GOODBYE_S, end, start_piped
 from runstore.hosts.remote import checked_host, ssh_command, ssh_question
+from runstore.hosts.ssh_words import is_noise, is_refusal, lines_of, why_not_in
 from runstore.text import printable
 from runstore.threads import start_daemon
 
@@ -40,8 +38,6 @@ CONFIG_S = 20.0
 READY = "runstore-link-ready"
 SSH_FAILED = 255
 """The status of ssh itself; others are the remote command's."""
-_NOISE = ("Warning: Permanently added", "** WARNING", "** This session", "** The server")
-_REFUSED, _UNKNOWN_KEY = "ermission denied", "Host key verification failed"
 _LINES_KEPT = 20
 
 
@@ -121,7 +117,7 @@ class Link:
         self._refuse_if_closed()
         self._config = self._read_config()
         if not self._has_path() and self._socket is None:
-            self._socket = _new_socket()
+            self._socket = new_socket()
         if self._has_path() and self._is_alive():
             return
         if self._is_shared:
@@ -174,7 +170,7 @@ class Link:
                 self.host, "ssh does not come to an end with its configuration"
             ) from None
         if done.returncode != 0:
-            said = _lines(done.stderr) or ["ssh refuses its configuration"]
+            said = lines_of(done.stderr) or ["ssh refuses its configuration"]
             raise LinkError(self.host, said[0])
         lines = done.stdout.decode(errors="replace").splitlines()
         return {key.lower(): value for key, _, value in (line.partition(" ") for line in lines)}
@@ -277,7 +273,7 @@ class Link:
                 text = printable(line.decode(errors="replace").strip())
                 if text:
                     self._said.append(text)
-                    if self._aloud and not _is_noise(text):
+                    if self._aloud and not is_noise(text):
                         sys.stderr.write(f"{text}\n")
 
     def _give_up(self, holder: subprocess.Popen[bytes]) -> None:
@@ -290,10 +286,10 @@ class Link:
             holder.wait(GOODBYE_S)
         status = holder.poll()
         time.sleep(0.05)  # what it said last is on its way from the other thread
-        said = [text for text in self._said if not _is_noise(text)]
+        said = [text for text in self._said if not is_noise(text)]
         self._end_holder()
         if status == SSH_FAILED or status is None:
-            raise LinkError(self.host, why_not_in(said), would_ask=any(map(_is_refusal, said)))
+            raise LinkError(self.host, why_not_in(said), would_ask=any(map(is_refusal, said)))
         if status < 0:
             raise LinkError(self.host, self._silent(self._patience_s()))
         # Let in, and the shell refused: a login for rsync alone. Each command then has its own.
@@ -339,7 +335,7 @@ class Link:
             late.cancel()
             end(process)
         listener.join(GOODBYE_S)
-        said = _lines(errors[0]) if errors else []
+        said = lines_of(errors[0]) if errors else []
         if status == SSH_FAILED:
             raise LinkError(self.host, why_not_in(said))
         if len(output) == ANSWER_BYTES:
@@ -347,29 +343,6 @@ class Link:
         if status < 0:
             raise LinkError(self.host, self._silent(wait_s))
         return Answer(status, output.decode(errors="replace"), next(iter(said), ""))
-
-
-def why_not_in(said: Sequence[str]) -> str:
-    """Return why ssh has failed, in words that say what to do: a gateway tells it before the end.
-
-    Args:
-        said: what it has said, line by line.
-    """
-    last = said[-1] if said else "it has closed the connection"
-    return told(next(filter(_is_refusal, said), last))
-
-
-def _is_refusal(said: str) -> bool:
-    return _REFUSED in said or _UNKNOWN_KEY in said
-
-
-def told(said: str) -> str:
-    """Return a line of ssh's in words that say what to do, where there is something to do."""
-    if _UNKNOWN_KEY in said:
-        return f"{said} Connect once with ssh, and look at the key that it shows"
-    if _REFUSED in said:
-        return f"{said} It may want a code, which is asked for at the start, on a terminal"
-    return said.removeprefix("ssh: ")
 
 
 def _some(stream: IO[bytes]) -> bytes:
@@ -381,40 +354,3 @@ def _some(stream: IO[bytes]) -> bytes:
             if len(kept) < 1 << 16:
                 kept += more
     return kept
-
-
-def _lines(data: bytes) -> list[str]:
-    lines = (printable(line.strip()) for line in data.decode(errors="replace").splitlines())
-    return [line for line in lines if line and not _is_noise(line)]
-
-
-def _is_noise(line: str) -> bool:
-    return line.startswith(_NOISE)
-
-
-def _new_socket() -> Path:
-    """Return a path for a socket that nobody else can reach, and that does not exist.
-
-    A folder of the user's own is used again, so that none is left when this process is killed; ssh
-    removes the socket. The path is short, because the kernel takes some hundred bytes:
-    $TMPDIR may be as long as it likes.
-    """
-    folder = _folder_of_user()
-    try:
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        status = folder.lstat()
-        is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-        if not is_own or status.st_mode & 0o077:
-            # Somebody else was there first: one whose name nobody knows.
-            folder = Path(tempfile.mkdtemp(prefix="runstore-"))
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="runstore-"))
-    return folder / f"{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _folder_of_user() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/") and len(runtime) < 40 and os.access(runtime, os.W_OK):
-        return Path(runtime, "runstore")
-    return Path(f"/tmp/runstore-{os.getuid()}")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runstore.errors import RunStoreError
-from runstore.hosts.ssh import SSH_FAILED, why_not_in
+from runstore.hosts.ssh import SSH_FAILED
+from runstore.hosts.ssh_words import why_not_in
 from runstore.text import printable
 
 VANISHED = 24

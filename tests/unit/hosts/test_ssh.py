@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from runstore.hosts.ssh import Link, LinkError, _new_socket, told, why_not_in
+from runstore.hosts.login_socket import new_socket
+from runstore.hosts.ssh import Link, LinkError
+from runstore.hosts.ssh_words import told, why_not_in
 from tests.conftest import WaitUntil
 
 
 def test_socket_is_where_only_the_user_can_reach_it() -> None:
-    one, other = _new_socket(), _new_socket()
+    one, other = new_socket(), new_socket()
     assert one != other
     assert one.parent == other.parent
     assert stat.S_IMODE(one.parent.stat().st_mode) == 0o700
@@ -27,14 +29,14 @@ def test_folder_of_somebody_else_is_not_used(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     taken = tmp_path / "runstore"
-    monkeypatch.setattr("runstore.hosts.ssh._folder_of_user", lambda: taken)
+    monkeypatch.setattr("runstore.hosts.login_socket._folder_of_user", lambda: taken)
     if kind == "open to others":
         taken.mkdir(mode=0o755)
     elif kind == "a link":
         taken.symlink_to(tmp_path)
     else:
         taken.touch()
-    folder = _new_socket().parent
+    folder = new_socket().parent
     assert folder != taken
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.rmdir()
