@@ -273,3 +273,17 @@ def test_wide_page_has_attempts_beside_the_status_and_long_lists_in_full_below()
     narrow = page(state, state, Around(), 80, 0.0)
     titles = [section.title for section in narrow.sections]
     assert titles == ["Status", "Epochs", "Attempts", "Warnings", "Notes"]
+
+
+def test_bar_of_the_epoch_counts_each_split_once_while_heartbeat_and_events_are_apart() -> None:
+    events = StreamFile(1, 0, "events")
+    state = with_epochs([{"train/duration_s": 30.0, "val/duration_s": 10.0}])
+    state.apply(events, {"event": "epoch_start", "time": 1.0, "epoch": 2})
+    at = Progress(attempt=1, epoch=2, split="train", batch=9, batches=10)
+    assert details.epoch_done(state, at) == pytest.approx(27 / 40)
+    state.apply(events, {"event": "split_end", "time": 2.0, "split": "train"})
+    assert details.epoch_done(state, at) == pytest.approx(30 / 40), "training has ended since"
+    after = replace(at, epoch=3, batch=1)
+    assert details.epoch_done(state, after) == pytest.approx(3 / 40), "not read yet: epoch 3"
+    state.apply(events, {"event": "epoch_start", "time": 3.0, "epoch": 3})
+    assert details.epoch_done(state, replace(at, split="val", batch=10)) == 0.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runstore.files.limits import WARNINGS_KEPT
-from runstore.files.records import metric_values
+from runstore.files.records import JsonObject, integer, metric_values
 from runstore.metrics.ranking import is_bookkeeping, split_metric
 from runstore.nested import flattened
 from runstore.numbers import age, clock, count, duration, exact, metric, percent, rate
@@ -141,16 +141,28 @@ def epoch_done(history: RunState, position: Progress) -> float | None:
     taken = _split_times(metric_values(rows[-1])) if rows else {}
     if len(taken) < 2 or newest is None or position.split is None:
         return None
+    began, ended = _events_of_epoch(newest.events)
+    # The heartbeat may be a second behind the events, or they behind it while both are read.
+    if began is not None and position.epoch is not None and began != position.epoch:
+        if began > position.epoch:
+            return 0.0
+        ended = frozenset()
+    shares = dict.fromkeys(ended, 1.0)
+    shares.setdefault(position.split, epoch_fraction(position) or 0.0)
+    done_s = sum(taken_s * shares.get(split, 0.0) for split, taken_s in taken.items())
+    total_s = sum(taken.values())
+    return done_s / total_s if total_s > 0 else None
+
+
+def _events_of_epoch(events: Sequence[JsonObject]) -> tuple[int | None, frozenset[object]]:
+    """Return the number of the epoch that began last, and the splits that ended since."""
     ended: set[object] = set()
-    for event in reversed(newest.events):
+    for event in reversed(events):
         if event.get("event") == "epoch_start":
-            break
+            return integer(event, "epoch"), frozenset(ended)
         if event.get("event") == "split_end":
             ended.add(event.get("split"))
-    open_s = taken.get(position.split, 0.0) * (epoch_fraction(position) or 0.0)
-    done_s = sum(taken_s for split, taken_s in taken.items() if split in ended)
-    total_s = sum(taken.values())
-    return min(1.0, (done_s + open_s) / total_s) if total_s > 0 else None
+    return None, frozenset(ended)
 
 
 def _split_times(values: Mapping[str, float]) -> dict[str, float]:
