@@ -146,6 +146,20 @@ async def test_note_is_typed_saved_and_shown(tmp_path: Path) -> None:
         assert "Notes 1" in pane_of(screen)
 
 
+async def test_section_that_a_key_went_to_stays_in_sight_while_it_grows(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "2")
+        await until(screen, "Epochs 12")
+        await press(screen, "S")
+        for word in ("one", "two", "three"):
+            await press(screen, "n", *f"note {word}", "enter")
+            await until(screen, f"  note {word}")
+        assert "[Notes 3]" in pane_of(screen) and "  note one" in pane_of(screen)
+        await press(screen, "pageup")
+        assert "[Notes 3]" not in pane_of(screen)
+
+
 async def test_note_that_is_dropped_or_empty_leaves_nothing(tmp_path: Path) -> None:
     path = write_run(tmp_path)
     async with monitor(tmp_path) as screen:

@@ -107,6 +107,10 @@ class Flow(Sequence[Line]):
         """Return which section the line `top` belongs to."""
         return max(0, bisect_right(self.starts, top) - 1)
 
+    def place_of(self, title: str) -> int | None:
+        """Return the number of a section, from 0; None where it is not on the page by itself."""
+        return next((at for at, one in enumerate(self.sections) if one.title == title), None)
+
     def head_at(self, top: int) -> Line:
         """Return the head that was scrolled out of sight above the line `top`, if any."""
         at = self.section_at(top)

@@ -25,8 +25,9 @@ class RunPane(Pane):
     def __init__(self) -> None:
         super().__init__()
         self._flow: Flow | None = None
-        self._chosen: int | None = None
-        """The section that a key went to: the last ones cannot be scrolled to the top."""
+        self._chosen = ""
+        """The title of the section that a key went to, which stays in sight until something is
+        scrolled; the last ones cannot be scrolled to the top."""
         self._first = 0
         """Columns of the epoch table that are scrolled out of sight at the left."""
         self._noted: Entry | None = None
@@ -37,7 +38,7 @@ class RunPane(Pane):
     def show(self, scene: Scene) -> None:
         """Show other runs, or the same with new values."""
         if scene.entry is not self.entry:
-            self._chosen, self._first = None, 0
+            self._chosen, self._first = "", 0
         super().show(scene)
 
     def content(self, view: RunView, width: int, height: int) -> Sequence[Line]:
@@ -53,17 +54,20 @@ class RunPane(Pane):
         """Return what is scrolled into view, below what stays."""
         if not isinstance(lines, Flow):
             return super().scrolled(lines, height)
+        chosen = lines.place_of(self._chosen)
+        if chosen is not None:
+            self._top = lines.starts[chosen]
         pins = 1 if self.size.width - 2 < BESIDE_WIDTH else 0
         visible = super().scrolled(lines, height - pins)
         self._length += pins
         if head := lines.head_at(self._top):
             visible[0] = head
-        at = lines.section_at(self._top) if self._chosen is None else self._chosen
+        at = lines.section_at(self._top) if chosen is None else chosen
         return [lines.titles(at), *visible] if pins else visible
 
     def scroll_lines(self, lines: int) -> None:
         """Scroll by some lines."""
-        self._chosen = None
+        self._chosen = ""
         super().scroll_lines(lines)
 
     # ---- keys ----------------------------------------------------------------------------------
@@ -72,9 +76,9 @@ class RunPane(Pane):
         """Go to the section `move` places further on, round and round."""
         if self._flow is None:
             return
-        at = self._flow.section_at(self._top) if self._chosen is None else self._chosen
-        self._chosen = (at + move) % len(self._flow.starts)
-        self._top = self._flow.starts[self._chosen]
+        chosen, sections = self._flow.place_of(self._chosen), self._flow.sections
+        at = self._flow.section_at(self._top) if chosen is None else chosen
+        self._chosen = sections[(at + move) % len(sections)].title
         self.redraw()
 
     def action_columns(self, move: int) -> None:
