@@ -81,6 +81,7 @@ KEYS = (
         ("runs",),
     ),
     Key("e", "e", "errors", "only runs that failed, crashed or have a NaN", "errors", ("runs",)),
+    Key("n", "n", "note", "write a note about the run, on its page", views=("runs",)),
     # ---- run
     Key("s", "s", "section(1)", "next section", "section", views=("run",)),
     Key("S", "S", "section(-1)", "previous section", views=("run",)),

@@ -15,8 +15,8 @@ from tui.app import MonitorApp
 from tui.entry import RunView
 from tui.keymap import EVERYDAY, KEYS, by_view, everyday
 from tui.renderables.text import Line
-from tui.screens.list_keys import ListKeys
 from tui.screens.main import MainScreen
+from tui.screens.main_keys import MainKeys
 from tui.views import NAMES
 from tui.widgets.lines import LinesWidget
 from tui.widgets.log_pane import LogPane
@@ -352,7 +352,7 @@ async def test_every_key_of_the_map_has_an_action(tmp_path: Path) -> None:
     async with monitor(tmp_path) as screen:
         for key in KEYS:
             name = key.action.partition("(")[0]
-            of_list = hasattr(ListKeys, f"action_{name}") and key.views == ("runs",)
+            of_list = hasattr(MainKeys, f"action_{name}") and key.views == ("runs",)
             views = () if of_list else key.views
             panes = [make_pane("chart" if view == "runs" else view) for view in views]
             for place in (*panes, *(() if panes else (screen,))):

@@ -160,6 +160,22 @@ async def test_section_that_a_key_went_to_stays_in_sight_while_it_grows(tmp_path
         assert "[Notes 3]" not in pane_of(screen)
 
 
+async def test_note_is_begun_at_the_list_too_and_is_about_one_run(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        with runstore.init({"seed": seed}, root=tmp_path, name=f"s{seed}") as run:
+            run.log({"train/loss": 1.0}, step=1)
+    async with monitor(tmp_path) as screen:
+        await press(screen, "t", "n")
+        assert "a note is about one run" in shown(screen) and screen.session.view == "runs"
+        await press(screen, "t", "t", "j", "n", *"quit", "enter")
+        await until(screen, "noted: notes/")
+        assert screen.session.view == "run"
+        await press(screen, "escape", *"/zzz", "enter", "n")
+        assert "no run is chosen" in shown(screen)
+    first = next(tmp_path.glob("*-s0-*"))
+    assert [note.text for note in read_notes(first).notes] == ["quit"]
+
+
 async def test_note_that_is_dropped_or_empty_leaves_nothing(tmp_path: Path) -> None:
     path = write_run(tmp_path)
     async with monitor(tmp_path) as screen:

@@ -11,9 +11,9 @@ from runstore.runs.requests import Kind
 from .. import keymap
 from ..listing import GroupRow
 from ..widgets.lines import contained
+from ..widgets.pane import NO_RUN
 from .asking import ask
 from .layout import shows_list
-from .list_keys import ListKeys
 from .overlay import TakesKeys
 from .placing import PlacedPanes
 
@@ -81,7 +81,7 @@ class MainKeys(PlacedPanes):
         if keymap.is_of_app(key):
             await self.app.run_action(key.action)
             return
-        target = self.keyed_pane() if key.views and not self._is_of_list(key) else self
+        target = self.keyed_pane() if key.views and not self._is_of_screen(key) else self
         if target is None:
             return
         with contained(self.said.say):
@@ -90,10 +90,10 @@ class MainKeys(PlacedPanes):
             self.update_panes()
         self.update_lines()
 
-    def _is_of_list(self, key: keymap.Key) -> bool:
-        """Tell whether a key of the view of all runs is for the list, not for a pane beside it."""
+    def _is_of_screen(self, key: keymap.Key) -> bool:
+        """Tell whether a key of the view of all runs is done here, not by a pane beside it."""
         name = key.action.partition("(")[0]
-        return self.session.view == "runs" and hasattr(ListKeys, f"action_{name}")
+        return self.session.view == "runs" and hasattr(MainKeys, f"action_{name}")
 
     def action_move(self, lines: int) -> None:
         """Move in the list, or scroll the pane that has the keys."""
@@ -186,6 +186,16 @@ class MainKeys(PlacedPanes):
             self.listing.reveal(key)
             self.list_again()
         self.runs_list.move_to(key)
+
+    async def action_note(self) -> None:
+        """Begin a note about the run at the cursor, on its page."""
+        if self.selected is None:
+            self.said.say(NO_RUN)
+        elif isinstance(self.runs_list.chosen_row, GroupRow):
+            self.said.say("a note is about one run: Enter lists those of this row")
+        else:
+            self.choose_view("run")
+            await self.app.run_action("note", default_namespace=self.pane("run"))
 
     def action_ask(self, kind: Kind) -> None:
         """Ask the chosen run to stop, or for a checkpoint, once that was confirmed."""
