@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.ui.test_app import monitor, press, text_of
 from tui.renderables.overlay import Settings
 from tui.screens.main import MainScreen
@@ -209,6 +211,22 @@ async def test_metric_is_found_by_a_part_of_its_name(tmp_path: Path) -> None:
         assert "layer3/norm log" in text_of(pane)
         await press(screen, "escape")
         assert "layer3/norm 5 of 7" in text_of(pane)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+async def test_last_line_names_the_key_that_ends_a_zoom_while_there_is_one(
+    tmp_path: Path, width: int
+) -> None:
+    write_curves(tmp_path, 1)
+    async with monitor(tmp_path, (width, 24)) as screen:
+        hints = screen.query_one("#hints", HintLine)
+        await press(screen, "3")
+        await read_all(screen)
+        assert "+ zoom" in text_of(hints) and "no zoom" not in text_of(hints)
+        await press(screen, "plus")
+        assert "0 no zoom" in text_of(hints)
+        await press(screen, "0")
+        assert "no zoom" not in text_of(hints)
 
 
 async def test_mouse_chooses_opens_points_and_zooms(tmp_path: Path) -> None:

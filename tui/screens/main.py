@@ -208,9 +208,9 @@ class MainScreen(MainKeys):
         note = self._note(is_typing=is_typing(self.filter, pane))
         typed, ends, note = typed_line(self.filter, pane, note, self.size.width)
         hints = self.query_one("#hints", HintLine)
-        # Of all runs there is a chart only in wide terminals.
-        has_no_chart = self.session.view == "runs" and self.keyed_pane() is None
-        idle = ("metric",) if has_no_chart else ()
+        idle = () if pane is None else pane.idle_hints()
+        if self.session.view == "runs" and self.keyed_pane() is None:
+            idle = ("metric",)  # of all runs there is a chart only in wide terminals
         hints.update_from(self.session.view, note, self._goes_back(), typed, ends, idle)
 
     def _goes_back(self) -> bool:

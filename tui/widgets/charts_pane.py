@@ -69,6 +69,10 @@ class ChartsPane(Pane):
         more = f" · {left_out:,} marked not drawn" if left_out else ""
         return self.board.title() + more
 
+    def idle_hints(self) -> tuple[str, ...]:
+        """Return the hint of the key that ends the zoom, while there is none."""
+        return () if self.board.settings.zoom is not None else ("no zoom",)
+
     def step_in_focus(self) -> float | None:
         """Return the step at the cursor."""
         return self.board.step_at_cursor()

@@ -118,6 +118,10 @@ class Pane(LinesWidget, can_focus=True):
         """Go one step back, on Esc, before the screen does; return False when there is none."""
         return False
 
+    def idle_hints(self) -> tuple[str, ...]:
+        """Return the hints of keys that do nothing now: the last line leaves them out."""
+        return ()
+
     def step_in_focus(self) -> float | None:
         """Return the step of the chosen run that is looked at; None: no single one."""
         return None
