@@ -1,4 +1,4 @@
-"""The first line: how many runs are how, in whatever room there is."""
+"""The first line and the last one, in whatever room there is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from tui.renderables.text import plain
 from tui.widgets.header import HeaderLine, Headline
+from tui.widgets.hints import HintLine
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,11 @@ def test_one_glyph_never_stands_for_two_numbers(width: int, told: str) -> None:
     header.headline = Headline("runs", "25 runs", counts)
     (row,) = header.build(width, 1)
     assert f"  {told}  " in plain(row)
+
+
+def test_note_of_the_last_line_is_never_read_as_one_with_the_keys() -> None:
+    hints = HintLine()
+    hints.note = "errors only"
+    for width in range(24, 160):
+        (row,) = hints.build(width, 1)
+        assert plain(row).startswith(" ? help") and "   errors only" in plain(row), width

@@ -9,6 +9,9 @@ from .. import keymap
 from ..renderables.text import Line, Span, line, line_width, shorten, spread
 from .lines import LinesWidget
 
+APART = 3
+"""Cells between the keys and the note, as between two keys at least."""
+
 
 class HintLine(LinesWidget):
     """One line of keys, and at its end what stands out about the list."""
@@ -49,7 +52,8 @@ class HintLine(LinesWidget):
             told = Span(f"{self.note} ", "warn") if self.note else Span(f"{self.ends} ", "dim")
             return [spread(self.prompt, line(told), width)]
         note = line(Span(shorten(self.note, width - 12), "warn"), " ") if self.note else ()
-        return [spread(self._keys(width - line_width(note) - 1), note, width)]
+        room = width - (line_width(note) + APART if note else 1)
+        return [spread(self._keys(room), note, width)]
 
     def _keys(self, room: int) -> Line:
         """Return the first hints, as many as fit as a whole; the first alone in any case."""
