@@ -264,7 +264,7 @@ def test_what_is_typed_ahead_behind_a_key_that_opens_something_is_for_that(
     terminal.press("nquit\r")
     assert wait_until(terminal.shows("noted:", "Notes 1"))
     terminal.press("\x1b")
-    wait_until(terminal.shows("IT/S"))
+    wait_until(terminal.shows("STATUS"))
     terminal.press("olayer3")
     assert wait_until(terminal.shows("Space chooses", "find layer3"))
 

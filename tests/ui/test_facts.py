@@ -110,7 +110,8 @@ def test_where_a_run_of_another_tool_is_listed_each_says_whose_it_is() -> None:
 
 
 def test_only_our_own_runs_tell_how_fast_they_are() -> None:
-    own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
+    own = replace(facts("a", "digits"), word="running")
+    other = replace(facts("b", "b"), word="running", source="tensorboard")
     for shown, expected in (((own,), True), ((own, other), True), ((other,), False)):
         assert ("IT/S" in titles(80, *shown), "ETA" in titles(80, *shown)) == (expected,) * 2
         columns = run_columns.plan_columns(80, ["train/loss"], shown)
@@ -118,8 +119,22 @@ def test_only_our_own_runs_tell_how_fast_they_are() -> None:
         assert lengths == {len(plain(run_table.header(columns)))}
 
 
+def test_best_epoch_takes_the_room_of_a_speed_that_no_run_has() -> None:
+    ended = replace(facts("a", "digits"), word="finished", best=0.1238, best_epoch=120)
+    live = replace(ended, word="running", it_per_s=20.0, eta_s=60.0)
+    metrics = ["train/loss", "val/loss"]
+    assert run_columns.plan_columns(80, metrics, [ended, live]).ids[3:] == [
+        *("@done", "@rate", "@eta", "train/loss", "val/loss")
+    ]
+    ids = run_columns.plan_columns(80, metrics, [ended, ended]).ids
+    assert ids[3:] == ["@done", "@best", "train/loss", "val/loss"]
+    by_eta = run_columns.Choice(sort="@eta")
+    assert "@eta" in run_columns.plan_columns(80, metrics, [ended], by_eta).ids
+
+
 def test_a_name_and_a_metric_come_before_the_source() -> None:
-    own, other = facts("a", "digits"), replace(facts("b", "b"), source="tensorboard")
+    own = replace(facts("a", "digits"), word="running")
+    other = replace(facts("b", "b"), source="tensorboard")
     assert titles(60, own, other)[-1] == "train/loss"
     assert "SOURCE" not in titles(60, own, other)
 

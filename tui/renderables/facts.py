@@ -43,6 +43,8 @@ STATUS_ROLES = {
     "crashed": "bad",
 }
 WORDS = tuple(GLYPHS)
+UNDER_WAY = frozenset({"running", "stalled"})
+"""Of runs whose position can still move."""
 
 
 class CopyFacts(NamedTuple):
@@ -173,7 +175,7 @@ def short(value: object) -> str:
 
 def live_progress(state: RunState) -> Progress | None:
     """Return the position inside the epoch, only while it can still move."""
-    return state.progress if state.status.word in ("running", "stalled") else None
+    return state.progress if state.status.word in UNDER_WAY else None
 
 
 def epoch_fraction(progress: Progress | None) -> float | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from runstore.numbers import NOTHING
 from runstore.sources import NATIVE
 
-from .facts import Facts
+from .facts import UNDER_WAY, Facts
 from .text import from_file, width_of
 
 STATUS, NAME, SOURCE, EPOCH, DONE = "@status", "@run", "@source", "@epoch", "@done"
@@ -133,7 +133,7 @@ def plan_columns(
 
     The name gets what it needs; two metrics and the best epoch come before anything else that is
     optional. Where a run of another tool is among them, each says whose it is, if one metric still
-    fits. Only our own tell how fast they are.
+    fits. How fast they are has a column where one of our own is under way: only those tell it.
 
     Args:
         width: Cells.
@@ -143,7 +143,7 @@ def plan_columns(
     """
     choice = choice or Choice()
     shown = list(facts)
-    wants = _wants(shown, choice.indent)
+    wants = _wants(shown, choice)
     sizes = _Sizes(shown, choice)
     if width < NARROW:
         columns = _narrow(width, metrics, wants, sizes, choice)
@@ -164,6 +164,7 @@ class _Wants(NamedTuple):
     source: int
     """0 where all are our own."""
     rates: bool
+    """Whether one is under way that tells how fast it is, or that is what they are sorted by."""
     left: bool
     """Whether a job with a time limit is among them."""
     pulled: bool
@@ -172,9 +173,10 @@ class _Wants(NamedTuple):
     """Whether one has a best epoch."""
 
 
-def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
+def _wants(shown: Sequence[Facts], choice: Choice) -> _Wants:
     sources = {one.source for one in shown}
     foreign = sources - {NATIVE.name}
+    indent = choice.indent
     name = max(map(name_width, shown), default=0) + indent
     short_name = max((_name_width(one, one.apart[1]) for one in shown), default=0) + indent
     return _Wants(
@@ -182,11 +184,15 @@ def _wants(shown: Sequence[Facts], indent: int) -> _Wants:
         short_name=max(MIN_NAME, min(MAX_NAME, short_name)),
         epoch=max(MIN_EPOCH, min(MAX_EPOCH, max(map(len, map(epoch_text, shown)), default=0))),
         source=max(map(len, sources | {"SOURCE"})) if foreign else 0,
-        rates=not foreign or NATIVE.name in sources,
+        rates=choice.sort in (RATE, ETA) or any(map(_tells_rate, shown)),
         left=any(one.job_end is not None for one in shown),
         pulled=any(one.copy is not None for one in shown),
         best=any(one.best is not None for one in shown),
     )
+
+
+def _tells_rate(one: Facts) -> bool:
+    return one.word in UNDER_WAY and one.source == NATIVE.name
 
 
 class _Sizes:
