@@ -2,7 +2,7 @@
 
     digits lr>=1e-3 -status:failed          all three
     tag:demo | val/accuracy>0.9             one of both
-    opt=adamw name:digits* "two words"
+    opt=adamw -name:old path:*/sweep/* "two words"
 
 Nothing of it is compiled: a filter takes time that grows as its length.
 """
@@ -26,6 +26,8 @@ STATUS_WORDS = (
     *("finished", "failed", "interrupted", "crashed", "unknown"),
 )
 FIELDS = ("name", "path", "source", "status", "tag")
+_IN_PART = frozenset({"name", "path"})
+"""Of these a part is enough, where it is no pattern."""
 _COMPARISON = re.compile(r"(.*?)(>=|<=|!=|==|=|>|<)")
 _FIELD = re.compile(r"([a-z]+):")
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
@@ -142,7 +144,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class OfField:
-    """A fact of the run that is one text of several, or matches a pattern with `*`."""
+    """A fact of the run of which one of several texts is as a pattern says."""
 
     name: str
     wanted: str
@@ -299,7 +301,8 @@ def _of_field(name: str, wanted: str) -> Term:
     if not wanted:
         raise QueryError(f"which {name}?")
     if name != "status":
-        return OfField(name, wanted.lower())
+        in_part = name in _IN_PART and "*" not in wanted
+        return OfField(name, f"*{wanted}*".lower() if in_part else wanted.lower())
     words = frozenset(word for word in STATUS_WORDS if matches(f"{wanted.lower()}*", word))
     if not words:
         raise QueryError(f"no status begins with {wanted}")
