@@ -371,16 +371,19 @@ def _params_key(entry: Entry) -> Hashable:
 
 
 def _common_name(entries: Sequence[Entry]) -> str:
-    """Return what the names of some runs begin and end with; the first one's where neither is.
+    """Return what the names of some runs begin and end with; where neither is, what they share.
 
     Cells of a sweep are called `lr=0.1,seed=0,width=32`, and together `lr=0.1,seed=*,width=32`.
+    Runs of one set of parameters that have nothing of their names in common are together called by
+    these parameters: by the name of one of them they would be taken for that run.
     """
     names = {entry.name for entry in entries}
     start = common_start(names)
     end = common_start({name[len(start) :][::-1] for name in names})[::-1]
     if whole := _SEPARATED.search(end):  # not the last digit of a seed
         return f"{start}*{whole[0]}"
-    return start.rstrip("-_.=/ ") or entries[0].name
+    shared = (f"{name}={value}" for name, value in entries[0].kept.params() if not is_seed(name))
+    return start.rstrip("-_.=/ ") or ",".join(shared) or entries[0].name
 
 
 # ---- names -------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def test_runs_are_sorted_by_their_best_epoch_not_by_their_last(tmp_path: Path) -
         (["net-seed10", "net-seed20"], "net-seed"),
         (["digits", "digits"], "digits"),
         (["digits", "digits-2"], "digits"),
-        (["one", "two"], "two"),
+        (["one", "two"], "lr=0.1,depth=2"),
     ],
 )
 def test_row_of_seeds_is_called_by_what_the_names_have_in_common(
@@ -229,7 +229,11 @@ def test_row_of_seeds_is_called_by_what_the_names_have_in_common(
 ) -> None:
     for number, name in enumerate(names, 1):
         path = write(tmp_path, number) / "run.json"
-        about = {"id": path.parent.name, "name": name, "params": {"lr": 0.1, "seed": number}}
+        about = {
+            "id": path.parent.name,
+            "name": name,
+            "params": {"lr": 0.1, "seed": number, "depth": 2},
+        }
         path.write_text(json.dumps(about))
     catalog, session = read(tmp_path), Session(grouped=True)
     listing = Listing(catalog.roots)
