@@ -295,6 +295,16 @@ def test_grouped_runs_that_differ_in_their_seed_are_one_curve() -> None:
     assert "curve1" not in alone.roles()
 
 
+@pytest.mark.parametrize("width", [60, 90, 150])
+def test_legend_of_several_seeds_has_the_mean_of_their_newest_values_at_any_width(
+    width: int,
+) -> None:
+    runs = [losses([9.0] * length + [seed], seed=seed) for seed, length in ((0.0, 400), (2.0, 500))]
+    screen = Screen(*runs)
+    screen.board.settings = replace(screen.board.settings, grouped=True)
+    assert "AB run ×2 1.0000 ±1.4142" in "\n".join(screen.lines(width))
+
+
 def test_curve_of_several_seeds_is_named_by_what_tells_it_from_the_others() -> None:
     runs = [
         losses([1.0, 2.0], model={"width": width}, opt="adamw", lr=0.1, seed=seed)

@@ -9,6 +9,7 @@ from operator import itemgetter
 from runstore.metrics.ranking import SPLITS, split_metric
 from runstore.state.series import Trace
 
+from ..grouping import mean_and_spread
 from .axes import Window, whole
 from .bands import Band, band
 from .chart import PLAIN, Curve, Look
@@ -247,7 +248,8 @@ class _Pen:
             if not found:
                 continue
             made = band(found, above_zero=self.log_y)
-            mean, std = self._spread(made)
+            no_cursor = self.settings.cursor is None
+            mean, std = _newest(members, metric) if no_cursor else self._at_cursor(made)
             subject.readings.append(Reading(metric, pattern, mean, mean, std))
             role, sign = subject.who.role, subject.who.sign
             curve = Curve(from_file(metric), role, made.means, made.means, None, pattern, sign)
@@ -257,14 +259,10 @@ class _Pen:
             subject.notes.append(f"{lost} of them: {_NOWHERE[self.settings.axis]}")
         return curves
 
-    def _spread(self, made: Band) -> tuple[float | None, float | None]:
-        """Return mean and deviation of the newest column, or of the one at the cursor."""
+    def _at_cursor(self, made: Band) -> tuple[float | None, float | None]:
+        """Return mean and deviation of the column at the cursor."""
         cursor = self.settings.cursor
-        if cursor is None:
-            known = (x for x in reversed(range(self.count)) if made.means[x] == made.means[x])
-            at = next(known, -1)
-        else:
-            at = self.window.column(cursor, self.count)
+        at = -1 if cursor is None else self.window.column(cursor, self.count)
         if not 0 <= at < self.count or made.means[at] != made.means[at]:
             return None, None
         std = made.spread.highs[at] - made.means[at]
@@ -313,6 +311,13 @@ class _Pen:
         if before:
             notes.append(f"{before:,}{more} at {self.settings.axis} ≤0 left out")
         return notes
+
+
+def _newest(members: Sequence[DrawnRun], metric: str) -> tuple[float | None, float | None]:
+    """Return mean and deviation of the newest value of each run, as the list has them."""
+    curves = (run.traces[metric] for run in members if metric in run.traces)
+    values = [curve.last[1] for curve in curves if curve.last]
+    return mean_and_spread(values) if values else (None, None)
 
 
 _NOWHERE = {"epoch": "no epochs known", "time": "no times known", "step": ""}
