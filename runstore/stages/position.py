@@ -24,20 +24,26 @@ class EpochDurations:
         self.epochs += 1
         self.total_s += duration_s
 
-    def eta_s(self, to_do: int, in_epoch_s: float, train: Split | None) -> float | None:
+    def eta_s(
+        self, to_do: int, in_epoch_s: float, train: Split | None, *, is_trained: bool
+    ) -> float | None:
         """Seconds until the last epoch ends; None while nothing tells.
 
-        By the finished epochs' mean duration; inside the first one, by how far its train split is.
+        By the finished epochs' mean duration; inside the first one, by how far its train split is,
+        and behind that by what the epoch took so far: its validation may take as long as it likes.
 
         Args:
             to_do: epochs that have not ended, with the open one.
             in_epoch_s: how long the open epoch has lasted.
             train: the open train split.
+            is_trained: the train split of the open epoch has ended.
         """
         if self.epochs:
             per_epoch_s = self.total_s / self.epochs
         elif train is not None and train.batches and train.batch:
             per_epoch_s = in_epoch_s * train.batches / train.batch
+        elif is_trained:
+            per_epoch_s = in_epoch_s
         else:
             return None
         return max(0.0, to_do * per_epoch_s - min(in_epoch_s, per_epoch_s))
@@ -166,4 +172,5 @@ class Position:
         done = (epoch.number - 1) if epoch else (last_epoch or 0)
         in_epoch_s = time.monotonic() - epoch.started if epoch else 0.0
         train = next((split for split in self.splits if split.name == TRAIN), None)
-        return self.durations.eta_s(self.epochs - done, in_epoch_s, train)
+        is_trained = epoch is not None and f"{TRAIN}/duration_s" in epoch.summary
+        return self.durations.eta_s(self.epochs - done, in_epoch_s, train, is_trained=is_trained)

@@ -650,6 +650,16 @@ def test_position_is_that_of_the_loop(run: Run) -> None:
     assert (seen["batch"], seen["batches"], seen["step"]) == (3, 6, 3)
 
 
+def test_time_to_go_is_known_in_the_first_epoch_from_its_first_batch_on(run: Run) -> None:
+    known = []
+    for _ in run.epochs(3):
+        for split in (run.val(range(1)), run.train(range(4)), run.val(range(2))):
+            for _ in split:
+                known.append("eta_s" in run._progress())
+    of_epoch = [False, True, True, True, True, True, True]
+    assert known == of_epoch + [True] * 14
+
+
 def test_position_names_the_best_epoch_so_far(run: Run) -> None:
     assert "best" not in run._progress()
     for epoch in run.epochs(3):
