@@ -295,6 +295,24 @@ def test_grouped_runs_that_differ_in_their_seed_are_one_curve() -> None:
     assert "curve1" not in alone.roles()
 
 
+def test_mean_of_seeds_has_a_gap_where_one_of_them_has_a_nan() -> None:
+    values = [1.0] * 40 + [math.nan] * 20 + [1.0] * 40
+    screen = Screen(losses(values, seed=0), losses([2.0] * 100, seed=1))
+    screen.board.settings = replace(screen.board.settings, grouped=True)
+    lines = screen.lines()
+    assert "20 nan/inf" in "\n".join(lines[:3])
+    axis = next(row for row in lines if "└" in row)
+    plot = "└".join(axis.split("└")[1:])
+    first, last = plot.index("×"), plot.rindex("×")
+    margin = axis.index("└") + 1
+    dots = [row[margin:] for row in lines if "│" in row or "┤" in row]
+    assert all(set(row[first + 1 : last]) <= {" "} for row in dots)
+    assert any(set(row[last + 1 :]) - {" "} for row in dots)
+    lost = Screen(losses([1.0, math.nan], seed=0), losses([2.0, 2.0], seed=1))
+    lost.board.settings = replace(lost.board.settings, grouped=True)
+    assert "AB run ×2 nan 1 nan/inf" in lost.text(), "as in the list"
+
+
 @pytest.mark.parametrize("width", [60, 90, 150])
 def test_legend_of_several_seeds_has_the_mean_of_their_newest_values_at_any_width(
     width: int,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from .traces import Columns
@@ -18,14 +18,22 @@ class Band(NamedTuple):
     """Mean - std to mean + std; NaN where fewer than two runs are."""
 
 
-def band(members: Sequence[Columns], *, above_zero: bool = False) -> Band:
+Breaks = Sequence[tuple[int, int]]
+"""First and last column of stretches of NaN and infinities, in order."""
+
+
+def band(
+    members: Sequence[Columns], breaks: Iterable[Breaks] = (), *, above_zero: bool = False
+) -> Band:
     """Return the mean of several curves and their sample standard deviation (n - 1) around it.
 
     A run counts in the columns from its first to its last value: between its points it is taken
     to be on the straight line. So runs of different length are averaged as long as they last.
+    Where one has a NaN or an infinity and nothing else there is no mean.
 
     Args:
         members: One curve for each run, alike long.
+        breaks: Of each of them.
         above_zero: Nothing may reach below the smallest member, for a logarithmic scale.
     """
     lines = [_straight(member) for member in members]
@@ -38,6 +46,10 @@ def band(members: Sequence[Columns], *, above_zero: bool = False) -> Band:
         means.append(mean)
         lows.append(max(low, min(here)) if above_zero and low <= 0 else low)
         highs.append(mean + std)
+    for member, stretches in zip(members, breaks, strict=False):
+        for x in chain.from_iterable(range(max(0, low), high + 1) for low, high in stretches):
+            if x < len(means) and member.lows[x] != member.lows[x]:
+                means[x] = lows[x] = highs[x] = math.nan
     return Band(means, Columns(lows, highs))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from operator import itemgetter
 
 from runstore.metrics.ranking import SPLITS, split_metric
@@ -240,20 +241,24 @@ class _Pen:
         """Return the means of several runs with their spread, and note them in the legend."""
         curves = []
         for pattern, metric in enumerate(self.metrics):
-            found = [
-                self._columns(run, metric, self._smoothed(run, metric, run.traces[metric]))
-                for run in members
-                if metric in run.traces and run.ruler is not None
-            ]
+            found, breaks = [], []
+            for run in members:
+                trace = run.traces.get(metric)
+                if trace is not None and run.ruler is not None:
+                    found.append(self._columns(run, metric, self._smoothed(run, metric, trace)))
+                    breaks.append(break_columns(trace, run.ruler, self.window, self.count))
             if not found:
                 continue
-            made = band(found, above_zero=self.log_y)
+            made = band(found, breaks, above_zero=self.log_y)
             no_cursor = self.settings.cursor is None
             mean, std = _newest(members, metric) if no_cursor else self._at_cursor(made)
             subject.readings.append(Reading(metric, pattern, mean, mean, std))
             role, sign = subject.who.role, subject.who.sign
             curve = Curve(from_file(metric), role, made.means, made.means, None, pattern, sign)
-            curves.append(replace(curve, band=made.spread))
+            gaps = sorted(chain.from_iterable(breaks))
+            curves.append(replace(curve, band=made.spread, breaks=gaps))
+            bad = sum(run.traces[metric].nonfinite for run in members if metric in run.traces)
+            subject.notes += [f"{bad:,} nan/inf"] * bool(bad)
         lost = sum(run.ruler is None for run in members)
         if lost:
             subject.notes.append(f"{lost} of them: {_NOWHERE[self.settings.axis]}")
@@ -317,7 +322,8 @@ def _newest(members: Sequence[DrawnRun], metric: str) -> tuple[float | None, flo
     """Return mean and deviation of the newest value of each run, as the list has them."""
     curves = (run.traces[metric] for run in members if metric in run.traces)
     values = [curve.last[1] for curve in curves if curve.last]
-    return mean_and_spread(values) if values else (None, None)
+    mean, std = mean_and_spread(values) if values else (None, None)
+    return mean, std if std == std else None
 
 
 _NOWHERE = {"epoch": "no epochs known", "time": "no times known", "step": ""}
