@@ -128,6 +128,8 @@ def test_best_epoch_takes_the_room_of_a_speed_that_no_run_has() -> None:
     ]
     ids = run_columns.plan_columns(80, metrics, [ended, ended]).ids
     assert ids[3:] == ["@done", "@best", "train/loss", "val/loss"]
+    beside = [run_columns.plan_columns(50, metrics, [one]).ids for one in (live, ended)]
+    assert ["@eta" in ids for ids in beside] == [True, False]
     by_eta = run_columns.Choice(sort="@eta")
     assert "@eta" in run_columns.plan_columns(80, metrics, [ended], by_eta).ids
 

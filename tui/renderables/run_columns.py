@@ -314,6 +314,8 @@ def _narrow(
     """Return glyph and name, and of the rest what fits: what is sorted by comes first."""
     known = {EPOCH: wants.epoch, RATE: RATE_WIDTH, ETA: TIME_WIDTH, TOOK: TIME_WIDTH, DONE: 4}
     wanted = [*metrics[:1], PERCENT, *metrics[1:2], ETA, EPOCH, RATE, *metrics[2:]]
+    if not wants.rates:
+        wanted = [name for name in wanted if name not in (ETA, RATE)]
     if choice.sort not in ("", STATUS, NAME):
         wanted = [choice.sort, *(name for name in wanted if name != choice.sort)]
     known |= {
