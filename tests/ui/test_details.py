@@ -124,6 +124,15 @@ def test_warning_that_comes_again_and_again_leaves_room_for_the_others() -> None
     assert details.trouble(state) == ["loss is NaN (×100+)"]
 
 
+def test_event_of_a_kind_that_is_no_word_is_told_like_any_other() -> None:
+    state = RunState(Path("run"))
+    for kind in ({"a": 1}, ["split_end"], None, "checkpoint", "split_end"):
+        state.apply(EVENTS, {"event": kind, "time": 1.0, "step": 5}, size_bytes=50)
+    rows = [plain(row) for row in details.events(state, 80)]
+    assert [row[10:16] for row in rows[:-1]] == ["checkp", "None  ", "['spli", "{'a': "]
+    assert rows[-1] == "and 1 starts and ends of epochs and splits"
+
+
 def test_parameters_have_the_names_by_which_they_are_filtered() -> None:
     state = RunState(Path("run"))
     state.info = {"params": {"model": {"width": 64}, "lr": 0.1}}

@@ -267,7 +267,7 @@ def _metric_cell(name: str, value: float, label: int) -> Line:
 def events(state: RunState, width: int) -> Sequence[Line]:
     """Return the newest events first, each as time, kind and its fields; routine is counted."""
     everything = state.events
-    told = [event for event in everything if event.get("event") not in _ROUTINE]
+    told = [event for event in everything if _kind(event) not in _ROUTINE]
     routine = len(everything) - len(told)
     if not everything:
         return [line(Span("no events", "dim"))]
@@ -305,8 +305,13 @@ _NOT_TOLD = {
 }
 
 
+def _kind(event: Mapping[str, Any]) -> str:
+    """Return what happened, in a word; a file may have anything in its place."""
+    return str(event.get("event", "?"))
+
+
 def _event(event: Mapping[str, Any], width: int) -> Line:
-    kind = str(event.get("event", "?"))
+    kind = _kind(event)
     message = event.get("message")
     fields = [
         _field(key, value)
