@@ -17,11 +17,11 @@ EXITS = ENDINGS | {"crashed"}
 def exit_status(exited: JsonObject) -> Status:
     """Return what `runstore exec` says of its command's end."""
     word, reason = exited.get("status"), exited.get("reason")
-    if word not in EXITS:
+    if not isinstance(word, str) or word not in EXITS:
         return Status("unknown", f"ended as {word!r}, which this version does not know")
     lost = integer(exited, "dropped_rows")
     told = [str(reason or ""), f"{lost:,} rows were lost" if lost else ""]
-    return Status(str(word), "; ".join(filter(None, told)))
+    return Status(word, "; ".join(filter(None, told)))
 
 
 def exit_without_end(state: RunState, exited: JsonObject) -> Status:

@@ -330,6 +330,15 @@ def test_ended_as_something_unheard_of_is_unknown(run_dir: Path, word: object) -
     assert repr(word) in status_of(run_dir).reason
 
 
+@pytest.mark.parametrize("word", ["sublimated", {"a": 1}, ["b"], None])
+def test_command_ended_as_something_unheard_of_is_unknown(run_dir: Path, word: object) -> None:
+    opened = {"event": "open", "time": 1.0, "format": 1, "attempt": 1}
+    exited = {"event": "exit", "time": 2.0, "status": word}
+    (run_dir / "exec-0001.jsonl").write_bytes(encode(opened) + encode(exited))
+    told = f"ended as {word!r}, which this version does not know"
+    assert status_of(run_dir) == Status("unknown", told)
+
+
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
