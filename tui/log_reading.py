@@ -45,6 +45,8 @@ class Page:
     rows: tuple[Row, ...] = ()
     is_there: bool = False
     """There is some output."""
+    is_empty: bool = False
+    """A file for it is there, with nothing in it."""
     number: int | None = None
     """Of the first line, from 1; None while that is not counted."""
     lines: int | None = None
@@ -298,6 +300,7 @@ class LogReading:
         return Page(
             rows=tuple(rows[: self._shape.height]),
             is_there=bool(text.parts),
+            is_empty=text.is_empty,
             number=text.number_of(self._top),
             lines=text.lines if text.is_counted else None,
             share=text.share_before(self._top),

@@ -48,13 +48,15 @@ class OutputText:
         """Those that are there and not empty, in order; a number is given once."""
         self.problem = ""
         """Why there is nothing to read, or not all; empty when no file is there."""
+        self.is_empty = False
+        """A file is there, and nothing is in any of them."""
         self._next = 0
         self._gone: dict[int, TextFile] = {}
         """Those that were missing at the last look: one may be renamed in the middle of a look."""
 
     def refresh(self) -> None:
         """Look at the files: which are there, and how long they are."""
-        self.problem = ""
+        self.problem, self.is_empty = "", False
         try:
             paths = self._wanted()
         except OSError as error:
@@ -84,9 +86,11 @@ class OutputText:
         before = self._gone | self.parts
         known = {part.identity: (number, part) for number, part in before.items()}
         kept: dict[int, TextFile] = {}
+        has_empty = False
         for path in paths:
             try:
                 status = looked_at(path)
+                has_empty |= status is not None and not status.st_size
                 if status is None or not status.st_size:
                     continue
                 number, part = known.get((status.st_dev, status.st_ino), (-1, None))
@@ -108,6 +112,7 @@ class OutputText:
         for part in gone.values():
             part.close()
         self.parts, self._gone = kept, gone
+        self.is_empty = has_empty and not kept
 
     # ---- places --------------------------------------------------------------------------------
 
@@ -120,7 +125,11 @@ class OutputText:
     def stamp(self) -> object:
         """What is another one when there is something new."""
         parts = self.parts.items()
-        return self.problem, [(number, part.size, part.changed_ns) for number, part in parts]
+        return (
+            self.problem,
+            self.is_empty,
+            [(number, part.size, part.changed_ns) for number, part in parts],
+        )
 
     @property
     def top(self) -> Place:

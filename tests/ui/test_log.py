@@ -271,6 +271,17 @@ async def test_without_output_the_pane_says_what_would_keep_it(tmp_path: Path) -
         await until_shown(screen, "runstore exec", " open")
 
 
+async def test_output_that_is_empty_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    run = write_plain(tmp_path, 1)
+    async with monitor(tmp_path, size=(60, 15)) as screen:
+        await press(screen, "6")
+        await until_shown(screen, "no output.log")
+        (run / "output.log").touch()
+        await until_shown(screen, "output.log is empty: nothing was printed")
+        (run / "output.log").write_text("hello\n")
+        await until_shown(screen, "hello", "1 line")
+
+
 def test_output_grows_on_screen_and_is_searched_in_a_terminal(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:

@@ -18,6 +18,7 @@ PARTS = ("output", "events", "both")
 EVENTS_SHARE = 3
 """Where both are shown, a third is for the events."""
 NO_OUTPUT = "no output.log: `runstore exec -- COMMAND` keeps what a command prints"
+EMPTY_OUTPUT = "output.log is empty: nothing was printed"
 SILENT = "the file system of the output does not answer"
 
 
@@ -50,7 +51,8 @@ class LogPane(Pane):
         shows_output = self._part != "events" and bool(has_output)
         is_apart = self._part == "both" and bool(self._events)
         shows_events = is_apart or self._part == "events" or not shows_output
-        lines = self._event_lines(width, height, shows_output) if shows_events else []
+        missing = "" if shows_output or self._part == "events" else _why_none(page)
+        lines = self._event_lines(width, height, shows_output, missing) if shows_events else []
         if shows_events and shows_output:
             lines.append(line(Span("─" * width, "rule")))
         if not shows_output:
@@ -81,10 +83,10 @@ class LogPane(Pane):
                 if view is not None:
                     self._events.learn(view.full.attempts)
 
-    def _event_lines(self, width: int, height: int, are_above: bool) -> list[Line]:
+    def _event_lines(self, width: int, height: int, are_above: bool, missing: str) -> list[Line]:
         """Return the events: all of them to scroll in, or the newest above the output."""
         with_mark = self._needle is not None
-        told = [] if are_above or self._part == "events" else paragraph(NO_OUTPUT, width)
+        told = paragraph(missing, width) if missing else []
         room = max(1, height // EVENTS_SHARE if are_above else height - len(told))
         rows = self._events.rows(width - 2 * with_mark, room, newest=are_above)
         lines = [row_line(row, with_mark=with_mark) for row in rows]
@@ -208,6 +210,11 @@ class LogPane(Pane):
             reading.search(text)
         self._events.search(self._needle)
         self._draw()
+
+
+def _why_none(page: Page) -> str:
+    """Return why there is no output to show."""
+    return EMPTY_OUTPUT if page.is_empty else NO_OUTPUT
 
 
 def _where(page: Page) -> list[str]:
