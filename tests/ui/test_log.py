@@ -58,6 +58,26 @@ def test_no_row_is_wider_than_the_screen_and_wrapping_loses_nothing(text: str, p
     assert all(line_width(row_line(row)) <= 20 for row in wrapped)
 
 
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        ("slurmstepd: error: Detected 1 oom_kill event", "bad"),
+        ("train.py: error: unrecognized arguments: --lrr", "bad"),
+        ("ERROR 12", "bad"),
+        ("torch.OutOfMemoryError: CUDA out of memory", "bad"),
+        ("srun: warning: can't run 1 processes on 2 nodes", "warn"),
+        ("UserWarning: lr_scheduler.step() before optimizer.step()", "warn"),
+        ("epoch 3  error: 0.12", ""),
+        ("error:  -1e-3", ""),
+        ("val_error: 0.3  mean error .5", ""),
+        ("no warning: 3", ""),
+    ],
+)
+def test_line_that_names_an_error_or_a_warning_is_coloured(text: str, role: str) -> None:
+    [row] = text_rows(text, 80, wrap=False, pan=0, needle=None)
+    assert row.role == role
+
+
 def test_cut_line_says_so_and_hits_are_marked_where_they_are() -> None:
     text = "abc " * 10 + "Needle" + " xyz" * 10
     [row] = text_rows(text, 30, wrap=False, pan=30, needle=Needle("needle"))

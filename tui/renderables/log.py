@@ -29,8 +29,10 @@ _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]"
 )
 """Escape sequences (ECMA-48, xterm's ctlseqs): colours, moves, titles."""
-_BAD = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|Traceback|\w+Error:|Killed)")
-_WARN = re.compile(r"\bWARN(?:ING)?\b|\w+Warning:")
+_SAID = r": +(?![\s\d.+-])"
+"""Behind a word in small letters: `error: 0.12` is a metric, `slurmstepd: error: …` is none."""
+_BAD = re.compile(rf"\b(?:ERROR|CRITICAL|FATAL|Traceback|\w+Error:|Killed|error{_SAID})")
+_WARN = re.compile(rf"\bWARN(?:ING)?\b|\w+Warning:|\bwarning{_SAID}")
 
 
 class Row(NamedTuple):
