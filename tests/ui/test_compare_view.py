@@ -120,7 +120,7 @@ def test_best_run_out_of_sight_is_named_beside_the_metric() -> None:
     runs = [facts(f"run{at}", loss=[1.0 / (1 + at)]) for at in range(50)]
     made = table(*runs, width=60)
     assert "★50" in " ".join(row(made, "best (low)"))
-    assert made.where == "1 and 2–2 of 50"
+    assert made.where == "1 and 2 of 50"
 
 
 def test_names_are_whole_where_there_is_room_for_them() -> None:
@@ -140,6 +140,14 @@ def test_columns_scroll_to_the_cursor_and_the_first_run_stays() -> None:
     made = table(*runs, cursor=30)
     assert made.shown[0] == 0 and 30 in made.shown
     assert "run0" in plain(made.head[0]) and "▸run30" in plain(made.head[0]).replace("▸ ", "▸")
+
+
+def test_run_is_called_as_in_the_head_and_by_its_id_where_that_tells_nothing() -> None:
+    runs = [facts("net"), replace(facts("other"), name="net"), facts("wide")]
+    assert [table(*runs).label(run) for run in runs] == ["A net", "B net", "C wide"]
+    columns = [Column("", "", None, Patch(), False)] * 3
+    labels = [table(*runs, columns=columns).label(run) for run in runs]
+    assert labels == ["20260101-net", "20260101-other", "wide"]
 
 
 def test_commit_tree_and_patch_are_compared_with_the_first_run() -> None:
@@ -169,7 +177,7 @@ def test_patches_are_compared_file_by_file() -> None:
     assert found.title == "1 of 2 changed files differ"
     assert lines[0] == "── train.py"
     assert "-+lr = 0.2" in lines and "++lr = 0.3" in lines
-    assert lines[-1] == "1 files are changed alike in both"
+    assert lines[-1] == "1 file is changed alike in both"
     assert not any("width" in text for text in lines)
 
 
@@ -278,6 +286,7 @@ async def test_difference_of_patches_opens_and_closes(tmp_path: Path) -> None:
         await see(screen, "differs", "dirty")
         await press(screen, "d")
         await see(screen, "2 of 2 changed files differ", "++lr = 0.3", r"++\x1b[31mred")
+        await see(screen, "Compare · patches of A run1 and B run2; Esc goes back")
         await press(screen, "escape")
         await see(screen, "Parameters")
         assert screen.session.view == "compare"

@@ -136,7 +136,17 @@ class CompareTable:
         """Which columns are shown, if not all."""
         if len(self.shown) >= len(self._runs):
             return ""
-        return f"1 and {self.shown[1] + 1}–{self.shown[-1] + 1} of {len(self._runs)}"
+        first, last = self.shown[1] + 1, self.shown[-1] + 1
+        shown = f"{first}–{last}" if last > first else f"{first}"
+        return f"1 and {shown} of {len(self._runs)}"
+
+    def label(self, run: Compared) -> str:
+        """Return what the head calls a run of the table: letter and name, or else its id."""
+        at = next(at for at, known in enumerate(self._runs) if known.path == run.path)
+        letter, name = self._columns[at].letter, self._names[at]
+        if not letter and (not name or self._names.count(name) > 1):
+            return self._ids[at]
+        return f"{letter} {name}".strip()
 
     @property
     def head(self) -> list[Line]:

@@ -62,7 +62,8 @@ def _by_file(one: dict[str, list[str]], two: dict[str, list[str]]) -> PatchDiffe
     same = len(names) - len(differing)
     title = f"{len(differing)} of {len(names)} changed files differ"
     if same:
-        rows += [("", ""), (f"{same} files are changed alike in both", "dim")]
+        files = "1 file is" if same == 1 else f"{same} files are"
+        rows += [("", ""), (f"{files} changed alike in both", "dim")]
     return PatchDifference(title, rows[1:])
 
 

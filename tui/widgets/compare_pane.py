@@ -12,7 +12,7 @@ from runstore.threads import start_daemon
 from ..compared_runs import ComparedRuns, RunBeside, read_patch
 from ..comparison_file import WRITTEN, command, problem_with, write
 from ..entry import Entry, RunView
-from ..renderables.compare import COLUMN, Column, CompareTable
+from ..renderables.compare import Column, CompareTable
 from ..renderables.facts import run_count
 from ..renderables.patch_difference import PatchDifference, difference
 from ..renderables.text import (
@@ -24,7 +24,6 @@ from ..renderables.text import (
     from_file,
     line,
     paragraph,
-    shorten,
 )
 from ..scene import Scene
 from .pane import Pane
@@ -217,13 +216,13 @@ class ComparePane(Pane):
             self._leave_patches()
         elif len(self._besides) < 2:
             self.scene.said.say("two runs are needed to compare their patches")
-        elif not self._working:
+        elif not self._working and self._table is not None:
             in_order = self._in_order(self._comparison())
             pair = [in_order[0], in_order[self._cursor]]
             one, other = (entries.get(beside.key) for beside in pair)
             if one is not None and other is not None:
-                ids = (from_file(beside.facts.id) for beside in pair)
-                self._patches_of = " and ".join(shorten(id_, COLUMN, keep_end=True) for id_ in ids)
+                labels = (self._table.label(beside.facts) for beside in pair)
+                self._patches_of = " and ".join(labels)
                 self._do(lambda: self._compare_patches(one, other))
 
     def _compare_patches(self, one: Entry, other: Entry) -> None:
