@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from runstore.files.paths import RunPaths
-from runstore.files.records import JsonObject
+from runstore.files.records import JsonObject, integer
 from runstore.files.regular import read_regular, why_unreadable
 from runstore.patience import Patience
 from runstore.runs.comparison import Compared, compared
@@ -52,6 +52,8 @@ class RunBeside:
     """The whole hash; empty where none was recorded."""
     dirty: bool | None
     """Whether the working tree differed from the commit; None where nobody noted it."""
+    untracked: int
+    """How many files in it git does not know, which are in no patch."""
     patch: Patch | None
     """None while it has not been read."""
     reading: bool
@@ -155,6 +157,7 @@ class ComparedRuns:
             facts,
             commit if isinstance(commit, str) else "",
             dirty if isinstance(dirty, bool) else None,
+            integer(git, "untracked") or 0,
             self._patches.get(entry.key),
             reading,
         )

@@ -64,7 +64,7 @@ def facts(name: str, params: dict[str, Any] | None = None, **metrics: list[float
 
 def table(*runs: Compared, columns: Sequence[Column] | None = None, **options: Any) -> CompareTable:
     plain_columns = [
-        Column("ABCDEFGH"[at : at + 1], "", None, Patch(), False) for at in range(len(runs))
+        Column("ABCDEFGH"[at : at + 1], "", None, 0, Patch(), False) for at in range(len(runs))
     ]
     given = {"all_params": False, "width": 78, **options}
     made = CompareTable(Comparison(runs), columns or plain_columns, **given)
@@ -145,21 +145,27 @@ def test_columns_scroll_to_the_cursor_and_the_first_run_stays() -> None:
 def test_run_is_called_as_in_the_head_and_by_its_id_where_that_tells_nothing() -> None:
     runs = [facts("net"), replace(facts("other"), name="net"), facts("wide")]
     assert [table(*runs).label(run) for run in runs] == ["A net", "B net", "C wide"]
-    columns = [Column("", "", None, Patch(), False)] * 3
+    columns = [Column("", "", None, 0, Patch(), False)] * 3
     labels = [table(*runs, columns=columns).label(run) for run in runs]
     assert labels == ["20260101-net", "20260101-other", "wide"]
 
 
 def test_commit_tree_and_patch_are_compared_with_the_first_run() -> None:
     columns = [
-        Column("A", "a" * 40, True, Patch(2048, "x"), False),
-        Column("B", "a" * 40, False, Patch(), False),
-        Column("C", "b" * 40, None, Patch(2048, "x"), False),
+        Column("A", "a" * 40, True, 0, Patch(2048, "x"), False),
+        Column("B", "a" * 40, False, 0, Patch(), False),
+        Column("C", "b" * 40, None, 0, Patch(2048, "x"), False),
     ]
     made = table(facts("a"), facts("b"), facts("c"), columns=columns)
     assert row(made, "commit") == ["commit", "a" * 10, "a" * 10, "same", "b" * 10, "≠"]
     assert row(made, "tree") == ["tree", "dirty", "clean", "–"]
     assert row(made, "patch") == ["patch", "2.0", "KiB", "differs:", "none", "same"]
+
+
+def test_files_that_git_does_not_know_are_counted_for_they_are_in_no_patch() -> None:
+    columns = [Column("A", "a" * 40, True, files, Patch(), False) for files in (1, 0)]
+    made = table(facts("a"), facts("b"), columns=columns)
+    assert row(made, "tree") == ["tree", "dirty,", "1", "untracked", "dirty"]
 
 
 def test_runs_without_parameters_or_metrics_say_so() -> None:

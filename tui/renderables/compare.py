@@ -54,6 +54,8 @@ class Column:
     """Of a mark; empty for a run without one."""
     commit: str
     dirty: bool | None
+    untracked: int
+    """Files that git does not know, which are in no patch."""
     patch: PatchFacts | None
     """None while it is being read."""
     reading: bool
@@ -195,7 +197,7 @@ class CompareTable:
             _Row("step", lambda at: Span(count(runs[at].step)), "head"),
             _Row("duration", lambda at: Span(duration(runs[at].duration_s)), "head"),
             _Row("commit", self._commit, "head"),
-            _Row("tree", lambda at: _tree(columns[at].dirty), "head"),
+            _Row("tree", lambda at: _tree(columns[at].dirty, columns[at].untracked), "head"),
             _Row("patch", self._patch, "head"),
         ]
 
@@ -299,10 +301,11 @@ def _status(word: str) -> Span:
     return Span(f"{GLYPHS.get(word, '?')} {word}", STATUS_ROLES.get(word, ""))
 
 
-def _tree(dirty: bool | None) -> Span:
+def _tree(dirty: bool | None, untracked: int) -> Span:
     if dirty is None:
         return Span(NOTHING, "dim")
-    return Span("dirty", "warn") if dirty else Span("clean", "dim")
+    told = f"dirty, {untracked:,} untracked" if untracked > 0 else "dirty"
+    return Span(told, "warn") if dirty else Span("clean", "dim")
 
 
 def _measured(value: float | None, first: float | None, at: int, mark: str, role: str) -> Span:

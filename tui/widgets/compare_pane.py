@@ -131,7 +131,8 @@ class ComparePane(Pane):
         session = self.scene.session
         # Where the list is grouped, runs of other seeds share the letters of the charts.
         letter = "" if session.grouped else session.letter(beside.key)
-        return Column(letter, beside.commit, beside.dirty, beside.patch, beside.reading)
+        tree = beside.commit, beside.dirty, beside.untracked, beside.patch
+        return Column(letter, *tree, beside.reading)
 
     # ---- which runs ----------------------------------------------------------------------------
 
