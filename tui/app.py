@@ -187,6 +187,13 @@ class MonitorApp(WireMixin):
         self._exit_renderables.append(Text(traceback.format_exc().rstrip()))
         self._close_messages_no_wait()
 
+    def action_suspend_process(self) -> None:
+        """Stop until the shell resumes its job; without one nothing could."""
+        if terminal.is_job():
+            super().action_suspend_process()
+        else:
+            self._main.said.say("cannot suspend: no shell has started the monitor as its job")
+
     def action_redraw(self) -> None:
         """Draw everything again: another program wrote into the terminal."""
         self.redraw_everything()

@@ -1,4 +1,4 @@
-"""The terminal itself: clean exits on signals and hang-ups, and only the mouse that is needed."""
+"""The terminal itself: left clean on signals and hang-ups, and only the mouse that is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ HANGUP_EXIT = 129
 def driver_class() -> type[Driver] | None:
     """Return a driver that reports clicks and drags but not every movement of the mouse.
 
-    A hundred movements over an idle screen make Textual write 12 to 440 KB. None where Textual's
+    A hundred movements over an idle screen make Textual write 12 to 440 KB. It also suspends the
+    whole job. None where Textual's
     own choice is kept: on Windows, and when the environment names a driver.
     """
     if sys.platform == "win32" or os.environ.get("TEXTUAL_DRIVER"):
@@ -30,7 +31,15 @@ def driver_class() -> type[Driver] | None:
     from textual.drivers.linux_driver import LinuxDriver
 
     class QuietMouseDriver(LinuxDriver):
-        """A LinuxDriver without mouse mode 1003."""
+        """A LinuxDriver without mouse mode 1003, which suspends all of its job."""
+
+        def _sigtstp_application(self, *_: object) -> None:
+            # Textual stops its own process alone. A shell waits for the one that it started, such
+            # as `make` or a script around the monitor, and would give no prompt before it stops.
+            if self._auto_restart:
+                self.suspend_application_mode()
+                self._must_signal_resume = True
+            os.killpg(0, signal.SIGSTOP)
 
         def _enable_mouse_support(self) -> None:
             if self._mouse:
@@ -59,6 +68,26 @@ def is_left(stream: TextIO) -> bool:
         return False
     gone = select.POLLERR | select.POLLHUP | select.POLLNVAL
     return any(happened & gone for _, happened in poll.poll(0))
+
+
+def is_job() -> bool:
+    """Tell whether a shell is there that can resume this process: whether it is a job of one.
+
+    Behind `ssh -t host runstore-tui`, in a container or a terminal of its own there is none, and
+    what is stopped there stays so (POSIX calls that an orphaned process group).
+    """
+    if sys.platform == "win32":
+        return False
+    import psutil
+
+    for pid in (os.getpgrp(), os.getpid()):  # the first of the job, which may be a script
+        try:
+            parent = psutil.Process(pid).ppid()
+            if parent and os.getsid(parent) == os.getsid(0) and os.getpgid(parent) != os.getpgrp():
+                return True
+        except (psutil.Error, OSError):  # it has ended, or is not ours to look at
+            continue
+    return False
 
 
 def exit_on_signals(app: App[Any]) -> None:

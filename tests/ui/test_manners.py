@@ -368,15 +368,16 @@ def test_storm_of_sizes_ends_with_the_right_screen(
 
 
 @pytest.mark.needs_tool("bash")
+@pytest.mark.parametrize("around", ["", "sh -c '\"$@\"; true' script"])
 def test_ctrl_z_and_fg_under_a_shell(
-    tmp_path: Path, tool: Callable[[str], str], wait_until: WaitUntil
+    tmp_path: Path, tool: Callable[[str], str], wait_until: WaitUntil, around: str
 ) -> None:
     write_run(tmp_path)
     shell = [tool("bash"), "--norc", "--noprofile", "-i"]
     terminal = Terminal(shell, 80, 24, {"PS1": "ready> ", "HISTFILE": os.devnull})
     try:
         wait_until(terminal.shows("ready>"))
-        terminal.press(f"{shlex.join([*MONITOR, str(tmp_path)])}\r")
+        terminal.press(f"{around} {shlex.join([*MONITOR, str(tmp_path)])}\r")
         wait_until(terminal.shows("✓ finished", "? help"))
         for _ in range(2):
             terminal.press("\x1a")
@@ -396,6 +397,19 @@ def test_ctrl_z_and_fg_under_a_shell(
         assert b" echo " in terminal.finish(30)
     finally:
         terminal.close()
+
+
+def test_ctrl_z_is_refused_where_no_shell_could_resume(
+    tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
+) -> None:
+    write_run(tmp_path)
+    terminal = start_monitor(tmp_path)
+    wait_until(terminal.shows("✓ finished", "? help"))
+    terminal.press("\x1a")
+    wait_until(terminal.shows("cannot suspend: no shell has started"))
+    terminal.press("2")
+    wait_until(terminal.shows("─ Run"))
+    leave(terminal)
 
 
 def test_interpreter_without_a_home_starts(

@@ -146,7 +146,7 @@ def test_suspended_monitor_draws_everything_again(
     write_run(tmp_path)
     terminal = start_monitor(tmp_path)
     wait_until(terminal.shows("✓ finished", "? help"))
-    terminal.press("\x1a")
+    terminal.process.send_signal(signal.SIGTSTP)
     wait_until(lambda: b"\x1b[?1049l" in terminal.output, what="leaving the alternate screen")
     wait_until(lambda: _is_stopped(terminal.process.pid), what="the stop")
     terminal.output.clear()
