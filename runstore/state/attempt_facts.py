@@ -94,6 +94,16 @@ def rank_hosts(event: JsonObject) -> dict[int, str]:
     }
 
 
+def output_files(opened: JsonObject) -> list[str]:
+    """Return which files the output and the errors of an attempt go to, in words, by its `open`."""
+    names = [opened.get(key) for key in ("stdout", "stderr")]
+    out, errors = (name if isinstance(name, str) else "" for name in names)
+    if out == errors:
+        return [f"prints into {out}"] if out else []
+    told = [f"prints into {out}"] if out else []
+    return [*told, f"errors into {errors}"] if errors else told
+
+
 def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the environment variables of an attempt, from its `open` event and `run.json`."""
     # The first attempt's are in run.json, with everything else that does not change.

@@ -291,6 +291,18 @@ async def test_without_output_the_pane_says_what_would_keep_it(tmp_path: Path) -
         await until_shown(screen, "runstore exec", " open")
 
 
+async def test_file_that_a_script_prints_into_is_named(tmp_path: Path) -> None:
+    for number, files in ((1, {"stdout": "/jobs/1.out"}), (2, {})):
+        opened = {"event": "open", "time": 1.79e9, **files}
+        run = write_plain(tmp_path, number)
+        (run / "events-0001.jsonl").write_text(json.dumps(opened) + "\n")
+    async with monitor(tmp_path, size=(80, 24)) as screen:
+        await press(screen, "6")
+        await until_shown(screen, "no output.log: it prints into /jobs/1.out")
+        await press(screen, "J")
+        await until_shown(screen, "no output.log: `runstore exec")
+
+
 async def test_output_that_is_empty_is_not_said_to_be_missing(tmp_path: Path) -> None:
     run = write_plain(tmp_path, 1)
     async with monitor(tmp_path, size=(60, 15)) as screen:

@@ -168,6 +168,28 @@ def test_attempts_say_how_they_ended_where_they_ran_and_what_they_resumed() -> N
     assert text[5].strip() == "57 rows superseded by a later attempt"
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"stdout": "/a/job.out", "stderr": "/a/job.out"}, "on node1 · prints into /a/job.out"),
+        (
+            {"stdout": "out\x1b[2J", "stderr": "/a/err"},
+            r"on node1 · prints into out\x1b[2J · errors into /a/err",
+        ),
+        ({"stderr": "/a/err", "stdout": 7}, "on node1 · errors into /a/err"),
+        ({}, "on node1"),
+    ],
+)
+def test_attempt_says_which_files_its_output_goes_to(files: dict[str, Any], told: str) -> None:
+    state = RunState(Path("run"))
+    state.apply(StreamFile(1, 0, "events"), {"event": "open", "host": "node1", **files})
+    assert attempts_text(state).endswith(told)
+
+
+def attempts_text(state: RunState) -> str:
+    return "\n".join(plain(row).strip() for row in attempts(state, 120, {}))
+
+
 def test_run_that_was_not_started_has_no_attempts() -> None:
     assert [plain(row) for row in attempts(RunState(Path("run")), 80, {})] == ["not started"]
 

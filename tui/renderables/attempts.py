@@ -9,7 +9,7 @@ from runstore.files.records import JsonObject, integer, number
 from runstore.numbers import clock, count, duration, local_time
 from runstore.slurm.variables import job_of, restarts_of
 from runstore.sources import NATIVE
-from runstore.state.attempt_facts import Attempt, environment_of
+from runstore.state.attempt_facts import Attempt, environment_of, output_files
 from runstore.state.run_state import RunState
 
 from .facts import GLYPHS, STATUS_ROLES
@@ -103,7 +103,8 @@ def _place(state: RunState, attempt: Attempt) -> list[str]:
     if job is not None:
         facts.append(f"Slurm job {job}" + (f", start {restarts + 1}" if restarts else ""))
     pid = integer(begun, "pid")
-    return [*facts, f"process {pid}"] if pid is not None else facts
+    facts += [f"process {pid}"] if pid is not None else []
+    return [*facts, *map(from_file, output_files(attempt.opened or {}))]
 
 
 def _resumed(attempt: Attempt) -> list[str]:

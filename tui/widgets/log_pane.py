@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runstore.files.text_search import Needle
+from runstore.state.attempt_facts import output_files
 
 from ..entry import Entry, RunView
 from ..event_scroll import EventScroll
@@ -36,6 +37,8 @@ class LogPane(Pane):
         self._readings: tuple[Entry | None, LogReading | None] = (None, None)
         self._events = EventScroll()
         self._needle: Needle | None = None
+        self._printed = ""
+        """Which files what the newest attempt prints goes to, in words."""
 
     # ---- what is shown -------------------------------------------------------------------------
 
@@ -51,7 +54,7 @@ class LogPane(Pane):
         shows_output = self._part != "events" and bool(has_output)
         is_apart = self._part == "both" and bool(self._events)
         shows_events = is_apart or self._part == "events" or not shows_output
-        missing = "" if shows_output or self._part == "events" else _why_none(page)
+        missing = "" if shows_output or self._part == "events" else self._why_none(page)
         lines = self._event_lines(width, height, shows_output, missing) if shows_events else []
         if shows_events and shows_output:
             lines.append(line(Span("─" * width, "rule")))
@@ -71,7 +74,7 @@ class LogPane(Pane):
         if entry is not self.entry:
             entry = self.entry
             reading = LogReading(entry.ref.path) if entry is not None else None
-            self._readings = entry, reading
+            self._readings, self._printed = (entry, reading), ""
             self._events = EventScroll(self._wrap, self._needle)
             if reading is not None and self._needle is not None:
                 reading.search(self._needle.text, stay=True)
@@ -82,6 +85,14 @@ class LogPane(Pane):
             with self.entry.glimpse() as view:
                 if view is not None:
                     self._events.learn(view.full.attempts)
+                    told = output_files(view.full.newest_opened or {})
+                    self._printed = from_file(", ".join(told))
+
+    def _why_none(self, page: Page) -> str:
+        """Return why there is no output to show, and where it is instead."""
+        if page.is_empty:
+            return EMPTY_OUTPUT
+        return f"no output.log: it {self._printed}" if self._printed else NO_OUTPUT
 
     def _event_lines(self, width: int, height: int, are_above: bool, missing: str) -> list[Line]:
         """Return the events: all of them to scroll in, or the newest above the output."""
@@ -210,11 +221,6 @@ class LogPane(Pane):
             reading.search(text)
         self._events.search(self._needle)
         self._draw()
-
-
-def _why_none(page: Page) -> str:
-    """Return why there is no output to show."""
-    return EMPTY_OUTPUT if page.is_empty else NO_OUTPUT
 
 
 def _where(page: Page) -> list[str]:
