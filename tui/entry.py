@@ -135,7 +135,18 @@ class Entry:
             changed = _read(reader, lambda: reader.poll(POLL_BYTES))
             if changed:
                 self.held_bytes = reader.state.held_bytes
-            return changed
+            return self._tell_best(reader) or changed
+
+    def _tell_best(self, reader: RunReader) -> bool:
+        """Let the list know the best epoch, which a glance may have passed over."""
+        if self._listed is None or reader.behind:
+            return False
+        listed, best = self._listed.state, reader.state.best
+        if listed.best_read == best:
+            return False
+        listed.best_read = best
+        self._note(listed)
+        return True
 
     def forget_history(self) -> None:
         """Let go of what `follow` has read."""

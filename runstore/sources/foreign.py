@@ -271,6 +271,8 @@ class ForeignReader:
         if partial:
             for found in _newest(list(batch.each_row())):
                 self._fold_row(file, found, partial=True)
+            if batch.passed_over:
+                state.forgo_best(file.of("epochs"))
         else:
             self._fold_rows(file, batch)
         for bad in batch.bad:

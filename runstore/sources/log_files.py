@@ -86,6 +86,8 @@ class Batch:
     """Why the file cannot be read."""
     unread: bool = False
     """The file is a regular one, which may hold rows."""
+    passed_over: bool = False
+    """Rows were not looked at that may be those of the best epoch."""
     size_bytes: int = 0
     """How far it went on in the file."""
 
@@ -154,8 +156,8 @@ class LineFile:
     ) -> Batch:
         """Return the first rows, and the last ones.
 
-        `between` returns what is worth knowing of the bytes that are passed over; it gets where
-        they begin and end.
+        `between` returns what is worth knowing of the bytes that are passed over, and whether it
+        has found the best epoch there; it gets where they begin and end.
         """
         first = Batch()
         if self._tail.offset == 0:
@@ -165,8 +167,9 @@ class LineFile:
         at = self._tail.offset
         chunk = self._tail.jump(GLANCE_BYTES)
         last = self._batch(chunk, chunk.offset)
-        if between is not None and chunk.offset > at and not chunk.restarted:
-            first = joined(first, between(at, chunk.offset))
+        if chunk.offset > at and not chunk.restarted:
+            skipped = between(at, chunk.offset) if between else Batch(passed_over=True)
+            first = joined(first, skipped)
         return joined(first, last)
 
     def _batch(self, chunk: Chunk, start: int) -> Batch:
@@ -305,6 +308,7 @@ def joined(first: Batch, last: Batch) -> Batch:
         more=last.more,
         problem=last.problem or first.problem,
         unread=last.unread,
+        passed_over=first.passed_over or last.passed_over,
         size_bytes=first.size_bytes + last.size_bytes,
     )
 

@@ -103,7 +103,12 @@ class WandbFile:
             first = self._read(lambda: _of_long_file(self._tail.poll(BLOCK_BYTES)))
             if not first.more:
                 return first
-        return joined(first, self._batch(_newest(self._tail.jump(BLOCK_BYTES), 0)))
+        at = self._tail.offset
+        found = self._tail.jump(BLOCK_BYTES)
+        count = len(found.payloads)
+        last = self._batch(_newest(found, 0))
+        last.passed_over = first.more or found.offset > at or len(found.payloads) < count
+        return joined(first, last)
 
     def _read(self, look: Callable[[], Found]) -> Batch:
         batch, is_anew = self._batch(look()), False

@@ -32,7 +32,7 @@ from runstore.files.records import BadLine, JsonObject, flat, integer
 from runstore.slurm.submission import Submission
 from runstore.state.attempt_facts import Attempt, Execution, rank_hosts
 from runstore.state.inferred import InferredCuts
-from runstore.state.pieces import PARSED_PER_BYTE, VALUES, Block, Piece
+from runstore.state.pieces import PARSED_PER_BYTE, VALUES, Best, Block, Piece
 from runstore.state.progress import Progress
 from runstore.state.retention import SMALL_BYTES, Retention, without_nesting
 from runstore.state.status import Status
@@ -87,6 +87,8 @@ class Fold:
         self._inferred = InferredCuts()
         self._inferred_version = 0
         self._stale: set[str] = set()
+        self.best_read: Best | None = None
+        """The best epoch in the state of a reader that passed over none."""
         self._half_lines: dict[str, BadLine] = {}
         """File name to its last line, while that has no newline."""
 
@@ -255,6 +257,11 @@ class Fold:
         if piece.first_step is None:
             piece.first_step = block.steps[0]
         self._retention.add_block(piece, block)
+
+    def forgo_best(self, file: StreamFile) -> None:
+        """Have no best epoch by a file of which rows were passed over, until it is read anew."""
+        if piece := self._pieces.get(file.name):
+            piece.is_judged = False
 
     def _piece(self, file: StreamFile) -> Piece:
         piece = self._pieces.get(file.name)

@@ -96,6 +96,8 @@ class Piece:
     best: Best | None = None
     best_rule: str = ""
     """What `best` was judged by."""
+    is_judged: bool = True
+    """False where a better epoch than `best` may have been passed over."""
     reports: dict[str, JsonObject] = field(default_factory=dict)
     report_places: list[ReportPlace] = field(default_factory=list)
     """Of all reports, the newest at the end; empty where the source cannot tell."""

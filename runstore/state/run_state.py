@@ -222,13 +222,19 @@ class RunState(Fold):
 
     @property
     def best(self) -> Best | None:
-        """The best finished epoch by `best_rule`, the earliest of equals."""
+        """The best finished epoch by `best_rule`, the earliest of equals.
+
+        While a glance has passed over epochs: what a reader of all of them has found, or the run
+        itself has told.
+        """
         direction = self.best_rule.rpartition(":")[2]
-        best: Best | None = None
-        for piece in self._ordered("epochs"):
+        best, pieces = self._told_best(), self._ordered("epochs")
+        if not all(piece.is_judged for piece in pieces):
+            return self.best_read or best
+        for piece in reversed(pieces):
             piece.judge(self.best_rule)
-            best = better(best, piece.best, direction)
-        return better(best, self._told_best(), direction)
+            best = better(piece.best, best, direction)
+        return best
 
     def _told_best(self) -> Best | None:
         """The newest attempt's own word: a glance may have passed over the row itself."""

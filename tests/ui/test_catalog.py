@@ -15,6 +15,7 @@ from runstore.files.limits import LISTED_READERS
 from runstore.metrics.ranking import rank_metrics
 from runstore.patience import ANSWER_S
 from runstore.runs.run_filter import Query, parse
+from runstore.state.pieces import Best
 from tests.conftest import WaitUntil
 from tui.catalog import HELD_BYTES, READ_IN_FULL, Catalog
 from tui.entry import Entry
@@ -58,6 +59,24 @@ def test_folder_is_of_the_tool_that_its_files_tell_now(tmp_path: Path) -> None:
     (entry,) = catalog.entries
     with entry.view() as view:
         assert (view.listed.source, view.full.params) == ("lightning", {"lr": 0.25})
+
+
+def test_list_knows_the_best_epoch_of_a_long_table_when_its_history_was_read(
+    tmp_path: Path,
+) -> None:
+    rows = [f"{n},{0.1 if n == 3000 else 1 + n / 6000}\n" for n in range(6000)]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "training.csv").write_text("epoch,val_loss\n" + "".join(rows))
+    catalog = Catalog([tmp_path])
+    watcher = Watcher(catalog, Clock())
+    watcher.turn()
+    (entry,) = catalog.entries
+    assert entry.kept.position("best") is None
+    watcher.show([entry.key], [entry.key])
+    watcher.turn()
+    assert entry.kept.position("best") == 0.1
+    with entry.view() as view:
+        assert view.listed.best == view.full.best == Best(3000, "val/loss", 0.1)
 
 
 def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from runstore.sources import columns, csv_rows, plain
 from runstore.sources.foreign import ForeignReader
 from runstore.sources.formats import PLAIN
 from runstore.sources.rows_file import RowsLayout
+from runstore.state.pieces import Best
 
 LONG = 6000
 """Rows of a curve that is longer than a chart keeps point by point."""
@@ -225,6 +226,15 @@ def test_table_of_epochs_has_epochs_and_a_best_one(tmp_path: Path) -> None:
     assert best is not None
     assert (best.epoch, best.metric, best.value) == (1, "val/loss", 0.4)
     assert points(reader, "val/loss") == [(0, 0.9), (1, 0.4), (2, 0.6)]
+
+
+def test_best_epoch_of_a_long_table_is_known_when_all_of_it_was_read(tmp_path: Path) -> None:
+    rows = [f"{n},{0.1 if n == LONG // 2 else 1 + n / LONG}\n" for n in range(LONG)]
+    (tmp_path / "training.csv").write_text("epoch,val_loss\n" + "".join(rows))
+    reader = csv_rows.open_run(tmp_path)
+    reader.glance()
+    assert reader.state.best is None
+    assert read(reader).state.best == Best(LONG // 2, "val/loss", 0.1)
 
 
 def test_training_and_validation_in_rows_apart_are_one_epoch(tmp_path: Path) -> None:

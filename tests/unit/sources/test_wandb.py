@@ -461,6 +461,16 @@ def test_glance_has_the_last_of_each_metric_and_the_rest_is_read_later(
     assert glanced.state.last == last
 
 
+@pytest.mark.parametrize("count", [100, 8000])
+def test_no_epoch_is_the_best_one_while_some_were_passed_over(log: Path, count: int) -> None:
+    losses = {n: 0.25 if n == 50 else 1 + n / count for n in range(1, count)}
+    log.write_bytes(framed(row(n, epoch=n, val_loss=loss) for n, loss in losses.items()))
+    reader = opened(log.parent)
+    reader.glance()
+    assert reader.state.best == (Best(50, "val/loss", 0.25) if count == 100 else None)
+    assert poll(reader).state.best == Best(50, "val/loss", 0.25)
+
+
 def test_long_log_is_glanced_at_in_two_places(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log.write_bytes(framed([config(lr=0.1), *rows(8000), ended(0)]))
     pread, sizes = os.pread, list[int]()
