@@ -284,6 +284,20 @@ async def test_best_run_comes_first_when_asked_for(tmp_path: Path) -> None:
         assert head.index("A run3") < head.index("B run2")
 
 
+async def test_first_order_is_by_the_metric_that_decides_the_best_epoch(tmp_path: Path) -> None:
+    for number in (1, 2):
+        row = {"epoch": 1, "step": 4, "train/loss": 3 - number, "val/loss": number}
+        path = write_run(tmp_path, number) / "epochs-0001.jsonl"
+        path.write_text(json.dumps(row) + "\n")
+    async with monitor(tmp_path) as screen:
+        await press(screen, "space", "space", "c")
+        await see(screen, "train/loss", "val/loss")
+        await press(screen, "s")
+        await see(screen, "best val/loss first")
+        await press(screen, "s")
+        await see(screen, "best train/loss first")
+
+
 async def test_difference_of_patches_opens_and_closes(tmp_path: Path) -> None:
     write_run(tmp_path, 1, PATCH.format(lr=0.2))
     write_run(tmp_path, 2, PATCH.format(lr=0.3) + "+\x1b[31mred\n")

@@ -117,7 +117,7 @@ class ComparePane(Pane):
     def _comparison(self) -> Comparison:
         """Return the comparison, in the order that was asked for."""
         runs = Comparison([beside.facts for beside in self._besides])
-        metrics = runs.metrics[:SORTABLE]
+        metrics = _sortable(runs)
         self._sorted_by %= len(metrics) + 1
         if not self._sorted_by:
             return runs
@@ -298,6 +298,12 @@ class ComparePane(Pane):
 
         self._working = self.is_waiting = True
         start_daemon(guarded, "runstore-compare-once")
+
+
+def _sortable(runs: Comparison) -> list[str]:
+    """Return the metrics that a key goes through, first the one that decides the best epoch."""
+    deciding = next((run.best.metric for run in runs.runs if run.best), "")
+    return sorted(runs.metrics[:SORTABLE], key=lambda name: name != deciding)
 
 
 def _namesakes(chosen: Entry, listed: Sequence[Entry]) -> list[Entry]:
