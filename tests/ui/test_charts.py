@@ -246,6 +246,26 @@ async def test_mouse_chooses_opens_points_and_zooms(tmp_path: Path) -> None:
         assert "zoom ×3" in text_of(pane)
 
 
+async def test_cursor_in_the_grid_shows_the_values_of_all_charts_at_one_step(
+    tmp_path: Path,
+) -> None:
+    write_curves(tmp_path, 1)
+    newest = ("train 1.0250", "layer1/norm  40.00")
+    async with monitor(tmp_path, size=(160, 45)) as screen:
+        pilot = screen.pilot  # type: ignore[attr-defined]
+        await press(screen, "3")
+        pane = await read_all(screen)
+        assert all(value in text_of(pane) for value in newest), text_of(pane)
+        await press(screen, "H", "H", "H")
+        assert "at step" in text_of(pane)
+        assert not any(value in text_of(pane) for value in newest)
+        await press(screen, "escape")
+        assert all(value in text_of(pane) for value in newest)
+        await pilot.mouse_down("#charts", offset=(60, 5), button=3)
+        assert "at step" in text_of(pane) and not pane.board.is_single
+        assert not any(value in text_of(pane) for value in newest)
+
+
 def test_what_is_typed_ahead_behind_a_key_that_opens_something_is_for_that(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:

@@ -21,6 +21,7 @@ ZOOM_STEP = 0.6
 DRAGGED = 2
 """Cells that the mouse moves at least between button down and up to choose a part."""
 TITLE_LINES = 1
+RIGHT_BUTTON = 3
 
 
 class ChartsPane(Pane):
@@ -177,8 +178,23 @@ class ChartsPane(Pane):
     # ---- mouse ---------------------------------------------------------------------------------
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Begin to choose a part of the axis."""
-        self._pressed_at = event.x
+        """Begin to choose a part of the axis; with the right button, show the values there."""
+        if event.button == RIGHT_BUTTON:
+            self._point(event)
+        else:
+            self._pressed_at = event.x
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Have the cursor go with the right button, in all charts."""
+        if event.button == RIGHT_BUTTON:
+            self._point(event)
+
+    def _point(self, event: events.MouseEvent) -> None:
+        hit = self._hit(event.x, event.y)
+        if hit is not None:
+            self.board.choose(hit[0])
+            self.board.point_at(hit[1])
+            self.redraw()
 
     def on_mouse_up(self, event: events.MouseUp) -> None:
         """Draw the part that the mouse was drawn across; or put cursor or focus where it is."""
