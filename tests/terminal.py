@@ -19,6 +19,7 @@ import pyte
 
 ROOT = Path(__file__).resolve().parents[1]
 MONITOR = (sys.executable, "-m", "runstore.tui_launcher")
+QUESTION, ANSWER = b"\x1b[6n", b"\x1b[1;1R"
 # Sequences that pyte takes for text: private modes with < = >, queries, OSC 22.
 _NOT_FOR_PYTE = re.compile(rb"\x1b\[[<>=][0-9;]*[a-zA-Z]|\x1b\[\?[0-9]+\$p|\x1b\]22;[^\x07]*\x07")
 
@@ -53,6 +54,7 @@ class Terminal:
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", self.rows, self.columns, 0, 0))
 
     def _read(self) -> None:
+        before = b""
         while not self._hung_up:
             try:
                 # A read that waits would keep the terminal there although its descriptor is closed.
@@ -60,7 +62,10 @@ class Terminal:
                     continue
                 data = os.read(self._fd, 65536)
                 self.output += data
-                os.write(self._fd, b"\x1b[1;1R" * data.count(b"\x1b[6n"))
+                # A question may come in two reads; one without an answer is a slow terminal's.
+                asked = before + data
+                os.write(self._fd, ANSWER * asked.count(QUESTION))
+                before = asked[1 - len(QUESTION) :]
             except OSError:  # one of the two sides is closed
                 return
 
