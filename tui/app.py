@@ -18,12 +18,12 @@ from runstore.threads import start_daemon
 from . import keymap, terminal
 from .catalog import Catalog
 from .hosts import Hosts
-from .palette import DARK_THEME, OWN_THEMES, THEME_NAMES, styles_for
 from .remembered import Memory
 from .screens.layout import arrange
 from .screens.main import MainScreen
 from .session import Session
 from .tempo import Tempo
+from .themes import DARK_THEME, OWN_THEMES, THEME_NAMES, styles_for
 from .watch import Hints, Watcher
 from .wire import WireMixin
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from runstore.state.run_state import RunState
 
 from ..commands import GoToRun, PressKey, SetTheme, SortBy, command_choices
-from ..palette import THEME_NAMES
 from ..raw_lines import RawReading
 from ..renderables.choices import Choice
 from ..renderables.copies import Copy, copies
 from ..renderables.text import from_file
+from ..themes import THEME_NAMES
 from .copy import CopiedScreen, CopyScreen
 from .palette import PaletteScreen
 from .raw import RawScreen

@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.theme import Theme
 
 from runstore.monitor_settings import THEMES
-from tui.palette import DARK_THEME, LIGHT_THEME, THEME_NAMES, styles_for
+from tui.themes import DARK_THEME, LIGHT_THEME, THEME_NAMES, styles_for
 
 Rgb = tuple[float, float, float]
 TEXTS = "dim head title tab name value best key good done warn bad".split()
