@@ -37,7 +37,7 @@ SCREENS = {
     "screenshot": ((150, 42), ""),
     "charts": ((120, 30), "jj j j j k3]"),
     "report": ((150, 34), "jj4[[[["),
-    "compare": ((150, 33), "jj j j j kcss"),
+    "compare": ((150, 33), "jj j j j kcs"),
 }
 """Of each picture: columns and lines, and the keys."""
 
