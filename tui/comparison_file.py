@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runstore.export.comparison_table import csv_lines, markdown_lines
@@ -36,17 +37,27 @@ def write(comparison: Comparison, name: str, *, all_params: bool) -> str:
         name: Of the file; `problem_with` finds nothing wrong with it.
         all_params: Write also parameters in which no run differs.
     """
-    directory = Path.cwd()
-    path = directory / name
-    lines = _WRITERS[path.suffix.lower()][0](comparison, all_params)
+    lines = _WRITERS[Path(name).suffix.lower()][0](comparison, all_params)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
+        directory = Path.cwd()
+        _write_new(directory / name, lines)
     except FileExistsError:
         return f"{printable(name)} is there already, and was left as it is; give another name"
     except OSError as error:
         return f"{printable(name)}: {why_unreadable(error)}"
     return f"{WRITTEN} {printable(name)} in {printable(str(directory))}"
+
+
+def _write_new(path: Path, lines: Iterable[str]) -> None:
+    """Write a new file, or none: half of one would keep its name from the next try."""
+    file = path.open("x", encoding="utf-8")
+    try:
+        with file:
+            file.writelines(f"{line}\n" for line in lines)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
 
 
 def command(refs: Sequence[RunRef], *, all_params: bool, sort: str = "", name: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from runstore.runs.comparison import Compared, Comparison
 from tests.ui.test_app import monitor, press
 from tests.ui.test_report_view import see, texts
 from tui.compared_runs import Patch
+from tui.comparison_file import write
 from tui.renderables.compare import Column, CompareTable
 from tui.renderables.patch_difference import difference
 from tui.renderables.text import line_width, plain
@@ -343,6 +345,33 @@ async def test_comparison_is_written_to_a_new_file_only(
         await press(screen, "ctrl+u", *"pdf", "enter")
         await see(screen, "end the name in .md")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.md", "runs", "x.csv"]
+
+
+def test_comparison_that_the_disk_does_not_take_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    comparison = Comparison([facts(f"run{at}", loss=[1.0]) for at in range(200)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 10, before[1]))
+    try:
+        told = write(comparison, "out.md", all_params=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told == "out.md: file too large"
+    assert not list(tmp_path.iterdir())
+    assert write(comparison, "out.md", all_params=False).startswith("written to out.md")
+
+
+def test_comparison_is_not_written_where_the_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    told = write(Comparison([facts("run")]), "out.csv", all_params=False)
+    assert told == "out.csv: no such file or directory"
 
 
 async def test_typing_replaces_the_proposed_name(
