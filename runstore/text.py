@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 # C0, DEL, C1, line and paragraph separators, bidi controls, the BOM, and
 # surrogates that no terminal can encode.
@@ -96,6 +98,7 @@ def guard_streams() -> None:
 
     Bytes that are written to their `buffer` are data for programs, and pass as they are.
     """
+    _open_closed_streams()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, PrintableStream):
@@ -110,6 +113,19 @@ def guard_streams() -> None:
             write_through=stream.write_through,  # PYTHONUNBUFFERED=1, instead of the other
         )
         setattr(sys, name, guarded)
+
+
+def _open_closed_streams() -> None:
+    """Have nothing come from a stream that was closed (`<&-`, `>&-`), and nothing kept of it.
+
+    Python has None in its place, and the next file that is opened gets its number: a run's, into
+    which a child would print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - until the end
+            setattr(sys, name, nothing)
+            setattr(sys, f"__{name}__", nothing)
 
 
 class PrintableFilter(logging.Filter):

@@ -235,6 +235,27 @@ def test_output_into_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("module", ["runstore.tui_launcher", "runstore.cli"])
+@pytest.mark.parametrize(
+    ("closed", "prints"), [("<&-", True), (">&-", False), ("2>&-", True), ("<&- >&- 2>&-", False)]
+)
+def test_stream_that_was_closed_is_no_traceback(
+    tmp_path: Path, module: str, closed: str, prints: bool
+) -> None:
+    with runstore.init(root=tmp_path, name="quiet") as run:
+        run.log({"loss": 1.0}, step=1)
+    arguments = ["ls", "--root"] if module == "runstore.cli" else []
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", module, *arguments, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("quiet" in done.stdout) is prints
+
+
 @pytest.mark.parametrize("option", ["--help", "--version", "--config-path", "--once", "--json"])
 def test_option_without_a_screen_does_not_import_textual(tmp_path: Path, option: str) -> None:
     code = (
