@@ -180,6 +180,15 @@ def test_rank_that_says_nothing_any_more_is_silent() -> None:
     assert "silent for" in text_of(history)
 
 
+def test_rank_that_waits_for_a_silent_one_is_not_called_slow() -> None:
+    history = history_of({0: 1.0, 1: 1.0}, gpus=0, count=10)
+    waiting = [sample(NOW + 10 * n, 0, step=1080) for n in range(10, 40)]
+    history.add(StreamFile(1, 0, "system"), waiting)
+    text = text_of(history)
+    assert "▼ 1 of 2 ranks behind: 1" in text
+    assert "silent for" in text and "of the median" not in text
+
+
 def test_charts_of_one_rank_are_a_choice_and_others_are_told_together() -> None:
     history = history_of(dict.fromkeys(range(64), 1.0), gpus=2)
     assert draw(history, View()).ranks == tuple(range(64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runstore.numbers import NOTHING, duration, rate
-from runstore.state.stragglers import BUSY_POINTS, silent_ranks, slow_ranks
+from runstore.state.stragglers import Behind, ranks_behind
 from runstore.state.system_history import Samples, SystemHistory, gpus
 
 from .gpu_load import LEAST_ROOM, rank_strips
@@ -26,7 +26,7 @@ def rank_table(history: SystemHistory, view: View, is_whole: bool = True) -> lis
         is_whole: all samples were read; before that nobody knows which ranks are behind.
     """
     newest = {rank: history.newest(rank) for rank in history.ranks}
-    marks = _marks(newest) if is_whole else {}
+    marks = _marks(ranks_behind(history)) if is_whole else {}
     head, *names = _names(list(newest), dict(view.hosts))
     head += "".join(fit(title, size, right=True) for title, size in _COLUMNS)
     room = view.width - width_of(head) - 2 - max(map(width_of, marks.values()), default=0)
@@ -41,16 +41,12 @@ def rank_table(history: SystemHistory, view: View, is_whole: bool = True) -> lis
     return [told, fit_line((Span(head, "head"),), view.width), *(rows[rank] for rank in first)]
 
 
-def _marks(newest: Mapping[int, Samples]) -> dict[int, str]:
+def _marks(behind: Behind) -> dict[int, str]:
     """Return in words which ranks are behind, and by which figure."""
-    idle = slow_ranks({r: s.busy_percent() for r, s in newest.items()}, least=BUSY_POINTS)
-    slow = slow_ranks({rank: samples.steps_per_s() for rank, samples in newest.items()})
-    times = {rank: s.time for rank, s in newest.items() if s.time is not None}
-    interval_s = max(samples.interval_s() for samples in newest.values())
-    found = {rank: f"gpu {share:.0%} of the median" for rank, share in idle.items()}
-    for rank, share in slow.items():
+    found = {rank: f"gpu {share:.0%} of the median" for rank, share in behind.idle.items()}
+    for rank, share in behind.slow.items():
         found[rank] = f"steps/s {share:.0%} of the median"
-    for rank, silent_s in silent_ranks(times, interval_s).items():
+    for rank, silent_s in behind.silent.items():
         found[rank] = f"silent for {duration(silent_s)}"
     return {rank: f"  {STRAGGLER} {mark}" for rank, mark in found.items()}
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from runstore.numbers import metric
 from runstore.state.run_state import RunState
 from runstore.state.series import Series, merge_columns
-from runstore.state.stragglers import BUSY_POINTS, slow_ranks
+from runstore.state.stragglers import ranks_behind
 from runstore.state.system_history import STEPS_PER_S, SystemHistory, gpus
 
 from .axes import Window
@@ -152,10 +152,9 @@ def _keys(tile: Tile, known: Iterable[str]) -> Sequence[tuple[str, str]]:
 
 def _tiles_of_ranks(history: SystemHistory) -> list[_Chart]:
     """Return one chart for each of the figures by which ranks are compared, a curve for each."""
-    pace = {rank: history.newest(rank).steps_per_s() for rank in history.ranks}
-    busy = {rank: history.newest(rank).busy_percent() for rank in history.ranks}
-    behind = [*slow_ranks(pace), *slow_ranks(busy, least=BUSY_POINTS)]
-    ranks = list(dict.fromkeys([*behind, *history.ranks]))[: len(CURVE_ROLES)]
+    behind = ranks_behind(history)
+    first = [*behind.slow, *behind.idle, *behind.silent]
+    ranks = list(dict.fromkeys([*first, *history.ranks]))[: len(CURVE_ROLES)]
     figures = (
         ("steps/s", STEPS_PER_S),
         ("gpu %", "busy_percent"),
