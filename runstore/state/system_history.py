@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -149,6 +149,8 @@ class SystemHistory:
     def __init__(self) -> None:
         """Know nothing yet."""
         self.files: dict[StreamFile, Samples] = {}
+        self._of_rank: dict[int, list[StreamFile]] = {}
+        """The files of each rank, in order: of some hundred ranks each is asked for by itself."""
         self.version = 0
         """Grows whenever something was learnt."""
         self._curves = 0
@@ -167,6 +169,8 @@ class SystemHistory:
                 column[0].append(time)
                 column[1].append(value)
         if columns:
+            if file not in self.files:
+                insort(self._of_rank.setdefault(file.rank, []), file)
             self.files[file] = samples
             self.version += 1
         for key, (times, values) in columns.items():
@@ -191,7 +195,9 @@ class SystemHistory:
     def forget(self, file: StreamFile) -> None:
         """Drop what was learnt from a file, which is another one now."""
         samples = self.files.pop(file, None)
-        self._curves -= len(samples.curves) if samples else 0
+        if samples is not None:
+            self._curves -= len(samples.curves)
+            self._of_rank[file.rank].remove(file)
         self.version += 1
 
     # ---- what is known -------------------------------------------------------------------------
@@ -199,12 +205,16 @@ class SystemHistory:
     @property
     def ranks(self) -> list[int]:
         """The ranks that have samples, in order."""
-        return sorted({file.rank for file in self.files})
+        return sorted(rank for rank, files in self._of_rank.items() if files)
 
     def newest(self, rank: int) -> Samples:
         """Return the newest samples of a rank: those of its last attempt."""
-        found = [file for file in self.files if file.rank == rank]
-        return self.files[max(found)] if found else Samples()
+        files = self._of_rank.get(rank)
+        return self.files[files[-1]] if files else Samples()
+
+    def known(self, rank: int) -> set[str]:
+        """Return which figures of a rank have curves."""
+        return {key for file in self._of_rank.get(rank, ()) for key in self.files[file].curves}
 
     def curve(self, rank: int, key: str, last_s: float | None) -> list[Series]:
         """Return a curve in pieces, one for each file; only of the last hour where that is asked.
@@ -214,8 +224,7 @@ class SystemHistory:
             key: the figure.
             last_s: how much of the end is wanted, in seconds; None: all.
         """
-        files = sorted(file for file in self.files if file.rank == rank)
-        curves = [self.files[file].curves.get(key) for file in files]
+        curves = [self.files[file].curves.get(key) for file in self._of_rank.get(rank, ())]
         known = [curve for curve in curves if curve is not None]
         if last_s is None or last_s > PIECE_S * (PIECES - 1):
             return [curve.whole for curve in known]
@@ -223,8 +232,8 @@ class SystemHistory:
 
     def newest_value(self, rank: int, key: str) -> float | None:
         """Return the newest value of a figure, which is not of the newest sample in any case."""
-        files = sorted((file for file in self.files if file.rank == rank), reverse=True)
-        curves = (self.files[file].curves.get(key) for file in files)
+        files = self._of_rank.get(rank, ())
+        curves = (self.files[file].curves.get(key) for file in reversed(files))
         return next((curve.newest for curve in curves if curve is not None), None)
 
     @property

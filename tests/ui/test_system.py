@@ -130,6 +130,20 @@ def test_load_of_each_rank_is_drawn_over_the_time() -> None:
     assert not strips_of(history_of({0: 1.0, 1: 1.0}, gpus=0), View(width=110))
 
 
+def test_time_to_draw_grows_as_the_number_of_ranks() -> None:
+    def cost_s(ranks: int) -> float:
+        history = history_of(dict.fromkeys(range(ranks), 1.0), count=3)
+        costs = []
+        for _ in range(3):
+            begun = time.process_time()
+            draw(history, View(160))
+            costs.append(time.process_time() - begun)
+        return min(costs)
+
+    # Four times as many: with a look at all ranks for each it would be near 16.
+    assert cost_s(512) < 8 * cost_s(128)
+
+
 def test_ranks_of_several_hosts_say_which_they_are_on() -> None:
     history = history_of({0: 1.0, 1: 1.0, 2: 0.5}, gpus=0)
     hosts = ((0, "node07.cluster"), (1, "node07.cluster"), (2, "node11\x1b[2J.cluster"))

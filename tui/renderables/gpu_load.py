@@ -10,7 +10,7 @@ from runstore.state.system_history import SystemHistory, gpus
 
 from .bars import ENDED, bar
 from .sparkline import sparkline
-from .system_charts import View, drawn_time
+from .system_charts import DrawnTime, View, drawn_time
 from .text import Line, Span, fit, line
 
 MOST_GPUS = 64
@@ -35,9 +35,10 @@ def gpu_lines(history: SystemHistory, view: View, rank: int) -> list[Line]:
     room = view.width - 6 - 8 - 16 - max((len(a) + len(b) for a, b in ends.values()), default=0)
     bar_size = max(4, min(12, room // 4)) if room >= LEAST_ROOM else 0
     strip_size = min(MOST_STRIP, room - bar_size) if bar_size else 0
+    time = drawn_time(history, view)
     lines = []
     for gpu, figures in found.items():
-        strip = _load_strip(history, view, rank, gpu, strip_size)
+        strip = _load_strip(history, time, rank, gpu, strip_size)
         lines.append(_gpu_line(gpu, figures, strip, bar_size, ends[gpu]))
     return lines
 
@@ -45,19 +46,19 @@ def gpu_lines(history: SystemHistory, view: View, rank: int) -> list[Line]:
 def rank_strips(history: SystemHistory, view: View, width: int) -> dict[int, str]:
     """Return how busy the first GPU of each rank was, of those that have one."""
     first = {rank: gpus(history.newest(rank).last, "busy_percent")[:1] for rank in history.ranks}
-    size = min(MOST_STRIP, width)
+    size, time = min(MOST_STRIP, width), drawn_time(history, view)
     return {
-        rank: _load_strip(history, view, rank, gpu, size)
+        rank: _load_strip(history, time, rank, gpu, size)
         for rank, found in first.items()
         for gpu in found
     }
 
 
-def _load_strip(history: SystemHistory, view: View, rank: int, gpu: int, width: int) -> str:
+def _load_strip(history: SystemHistory, time: DrawnTime, rank: int, gpu: int, width: int) -> str:
     """Return how busy a GPU was, in `width` cells for the time that is drawn."""
     if width < 2:
         return ""
-    start, end, last_s = drawn_time(history, view)
+    start, end, last_s = time
     pieces = history.curve(rank, f"gpu{gpu}/busy_percent", last_s)
     columns = merge_columns(pieces, width, start, end)
     values = [(low + high) / 2 for low, high in zip(columns.lows, columns.highs, strict=True)]

@@ -43,6 +43,15 @@ class View:
     """The host of each rank, where there are several."""
 
 
+class DrawnTime(NamedTuple):
+    """What part of the time is drawn."""
+
+    start: float
+    end: float
+    last_s: float | None
+    """How much of the end was asked for; None: all."""
+
+
 class Tile(NamedTuple):
     """A chart: what it is called, and which figures it has."""
 
@@ -130,7 +139,7 @@ def _side_by_side(drawn: Sequence[Sequence[Line]], width: int, columns: int) -> 
 def _tiles(history: SystemHistory, only: int | None) -> list[_Chart]:
     if only is None:
         return _tiles_of_ranks(history)
-    known = {key for file, s in history.files.items() if file.rank == only for key in s.curves}
+    known = history.known(only)
     tiles = [
         _Chart(
             tile.name,
@@ -166,7 +175,7 @@ def _tiles_of_ranks(history: SystemHistory) -> list[_Chart]:
     for name, figure in figures:
         curves = []
         for rank in sorted(ranks):
-            known = {k for f, s in history.files.items() if f.rank == rank for k in s.curves}
+            known = history.known(rank)
             key = figure
             if figure in ("busy_percent", "memory_used_gib"):
                 numbers = gpus(known, figure)
@@ -178,14 +187,14 @@ def _tiles_of_ranks(history: SystemHistory) -> list[_Chart]:
     return tiles
 
 
-def drawn_time(history: SystemHistory, view: View) -> tuple[float, float, float | None]:
-    """Return when what is drawn starts and ends, and how much of the end was asked for."""
+def drawn_time(history: SystemHistory, view: View) -> DrawnTime:
+    """Return the time that is drawn; it looks at the files of all ranks."""
     first, last = history.span() or (0.0, 1.0)
     _, last_s = WINDOWS[view.window]
     end = history.last_time or last
     if last_s is None:
-        return first, max(end, last), None
-    return max(first, end - last_s), end, last_s
+        return DrawnTime(first, max(end, last), None)
+    return DrawnTime(max(first, end - last_s), end, last_s)
 
 
 def _chart(history: SystemHistory, view: View, tile: _Chart, width: int) -> list[Line]:
