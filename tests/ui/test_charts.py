@@ -266,6 +266,20 @@ async def test_cursor_in_the_grid_shows_the_values_of_all_charts_at_one_step(
         assert not any(value in text_of(pane) for value in newest)
 
 
+async def test_right_button_ends_no_drag_whose_end_was_elsewhere(tmp_path: Path) -> None:
+    write_curves(tmp_path, 1)
+    async with monitor(tmp_path, size=(160, 45)) as screen:
+        pilot = screen.pilot  # type: ignore[attr-defined]
+        await press(screen, "3")
+        pane = await read_all(screen)
+        await pilot.mouse_down("#charts", offset=(40, 5))
+        await pilot.mouse_up("#hints")
+        await pilot.mouse_down("#charts", offset=(60, 5), button=3)
+        await pilot.mouse_up("#charts", offset=(60, 5))
+        assert "at step" in text_of(pane)
+        assert "zoom ×" not in text_of(pane)
+
+
 def test_what_is_typed_ahead_behind_a_key_that_opens_something_is_for_that(
     tmp_path: Path, start_monitor: StartMonitor, wait_until: WaitUntil
 ) -> None:

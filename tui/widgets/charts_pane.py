@@ -179,10 +179,10 @@ class ChartsPane(Pane):
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Begin to choose a part of the axis; with the right button, show the values there."""
+        # None for the right one: a left one may have been let go outside, which nothing tells.
+        self._pressed_at = None if event.button == RIGHT_BUTTON else event.x
         if event.button == RIGHT_BUTTON:
             self._point(event)
-        else:
-            self._pressed_at = event.x
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Have the cursor go with the right button, in all charts."""
