@@ -97,8 +97,13 @@ def output_files() -> dict[str, str]:
     As of a job of Slurm, or behind `nohup` and `>`. Known on Linux only.
     """
     found = {}
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        with suppress(OSError):
+    # Python's own, which are None where they were closed: the numbers are other files' then.
+    for name, stream in (("stdout", sys.__stdout__), ("stderr", sys.__stderr__)):
+        # ValueError: closed since.
+        with suppress(OSError, ValueError):
+            if stream is None:
+                continue
+            descriptor = stream.fileno()
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode) and status.st_nlink:
                 found[name] = str(Path(f"/proc/self/fd/{descriptor}").readlink())

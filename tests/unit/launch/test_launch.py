@@ -435,3 +435,19 @@ def test_files_that_the_output_goes_to_are_on_record(tmp_path: Path) -> None:
     assert into_file["stdout"] == out.name
     assert "stderr" not in into_file
     assert "stdout" not in into_pipe
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a file's name")
+def test_file_with_the_number_of_a_closed_stream_is_not_taken_for_the_output(
+    tmp_path: Path,
+) -> None:
+    """As of a service that was started with `>&-`: the next file that is opened has number 1."""
+    (tmp_path / "data").write_bytes(b"samples")
+    script = (
+        "import sys; data = open(sys.argv[1]); import runstore; "
+        "assert data.fileno() == 1; runstore.init(root=sys.argv[2]).finish()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "data"), str(tmp_path / "runs")]
+    subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *command], stderr=-1, check=True)
+    (events,) = (tmp_path / "runs").glob("*/events-0001.jsonl")
+    assert "stdout" not in json.loads(events.read_text().splitlines()[0])
