@@ -105,6 +105,8 @@ class Entry:
             self._listed = reader
             before = self.word, self.away
             changed = _read(reader, reader.glance)
+            if changed and self.full is None:  # what was read of it once may be surpassed
+                reader.state.best_read = None
             self._note(reader.state)
             self.away = bool(reader.unlisted)
             changed |= before != (self.word, self.away)

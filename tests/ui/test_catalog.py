@@ -77,6 +77,13 @@ def test_list_knows_the_best_epoch_of_a_long_table_when_its_history_was_read(
     assert entry.kept.position("best") == 0.1
     with entry.view() as view:
         assert view.listed.best == view.full.best == Best(3000, "val/loss", 0.1)
+    # Nobody reads it any more, and it goes on: a better epoch may be passed over.
+    entry.forget_history()
+    watcher.show([entry.key], [])
+    with (tmp_path / "a" / "training.csv").open("a") as table:
+        table.write("6000,0.01\n")
+    entry.glance()
+    assert entry.kept.position("best") is None
 
 
 def test_watcher_finds_new_runs_new_rows_and_deleted_runs(tmp_path: Path) -> None:
