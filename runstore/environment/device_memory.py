@@ -42,15 +42,19 @@ def peaks() -> dict[str, float]:
     }
 
 
-def devices_in_use() -> frozenset[int]:
-    """Return the devices, as in `cuda:0`, on which this process has memory; empty without CUDA."""
+def devices_in_use() -> frozenset[int] | None:
+    """Return the devices, as in `cuda:0`, on which this process has memory; empty without CUDA.
+
+    None where PyTorch cannot tell, as with an allocator of somebody else's
+    (`torch.cuda.memory.CUDAPluggableAllocator`, which RAPIDS has).
+    """
     cuda = _used_cuda()
     if cuda is None:
         return frozenset()
     try:
         return frozenset(d for d in range(cuda.device_count()) if cuda.memory_reserved(d))
     except RuntimeError:
-        return frozenset()
+        return None
 
 
 def _used_cuda() -> Any:

@@ -173,7 +173,8 @@ class SystemSampler:
             directory: the run's.
             interval_s: seconds between two samples; longer where a sample is costly.
             own_gpus: of one of several processes: only the GPUs on which this one has memory, so
-                that ranks can be compared, where a machine shows all of its GPUs to each.
+                that ranks can be compared, where a machine shows all of its GPUs to each; all
+                where nobody knows which these are.
             write: writes a row of the stream `system`; called by the thread, like the others.
             tell: writes an event.
             complain: warns, once for each key.

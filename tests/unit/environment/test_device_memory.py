@@ -69,7 +69,7 @@ def test_device_in_use_is_one_on_which_the_process_has_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     use(monkeypatch, FakeCuda())
-    assert devices_in_use() == {1}
+    assert devices_in_use() == frozenset({1})
     use(monkeypatch, FakeCuda(initialized=False))
     assert devices_in_use() == frozenset()
 
@@ -80,7 +80,16 @@ def test_device_that_has_failed_takes_nothing_down(monkeypatch: pytest.MonkeyPat
     use(monkeypatch, cuda)
     reset_peaks()
     assert peaks() == {}
-    assert devices_in_use() == frozenset()
+
+
+def test_devices_in_use_are_unknown_where_the_allocator_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with torch's CUDAPluggableAllocator: the sampler then takes all of them."""
+    cuda = FakeCuda()
+    cuda.broken = True
+    use(monkeypatch, cuda)
+    assert devices_in_use() is None
 
 
 def test_cuda_that_is_not_used_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
