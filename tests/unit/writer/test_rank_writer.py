@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runstore.files.paths import Stream
 from runstore.writer.rank_writer import RankWriter
 
 if TYPE_CHECKING:
@@ -76,6 +77,19 @@ def test_values_that_come_after_the_last_call_are_in_the_file_of_the_rank(tmp_pa
     writer.late.put(Arrival(0.3), lambda values: writer.append("metrics", {"values": values}))
     writer.end({})
     assert json.loads((tmp_path / NAME).read_bytes())["values"] == [1.0]
+
+
+@pytest.mark.parametrize("streams", [[], ["system"]])
+def test_rank_that_does_not_log_ends_without_the_values_of_a_device(
+    tmp_path: Path, streams: list[Stream], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A signal leaves a job seconds, and a collective that hangs holds the device for ever."""
+    writer = RankWriter(tmp_path, 1, 3, streams=streams)
+    writer.late.put(Arrival(60.0), lambda _values: None)
+    begun = time.monotonic()
+    writer.end({})
+    assert time.monotonic() - begun < 5.0
+    assert caplog.messages == []
 
 
 def test_rows_of_a_rank_that_a_broken_device_costs_are_told_once(
