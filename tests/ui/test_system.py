@@ -156,6 +156,16 @@ def test_ranks_of_several_hosts_say_which_they_are_on() -> None:
     assert "HOST" not in text_of(history, View(110, hosts=one))
 
 
+def test_long_names_of_hosts_leave_room_for_the_word_and_keep_their_numbers() -> None:
+    history = history_of({0: 1.0, 1: 1.0, 2: 0.5}, gpus=0)
+    hosts = tuple((rank, f"gpu-node-a100-partition-{rank:03d}") for rank in range(3))
+    for width in (78, 100, 160):
+        lines = [line[:width] for line in text_of(history, View(width, hosts=hosts)).splitlines()]
+        assert "▼ steps/s 50% of" in lines[2], width
+        told = [line.split()[1] for line in lines[2:5]]
+        assert [host[-3:] for host in told] == ["002", "000", "001"], width
+
+
 async def test_pane_names_the_hosts_of_the_newest_attempt(tmp_path: Path) -> None:
     run = write_plain(tmp_path, 1)
     for attempt, hosts in ((1, ("node1", "node2")), (2, ("node3", "node4"))):

@@ -10,10 +10,10 @@ from runstore.state.system_history import Samples, SystemHistory, gpus
 
 from .gpu_load import LEAST_ROOM, rank_strips
 from .system_charts import View
-from .text import Line, Span, fit, fit_line, from_file, line, width_of
+from .text import Line, Span, fit, fit_line, from_file, line, shorten, width_of
 
 STRAGGLER = "▼"
-HOST_WIDTH = 20
+LEAST_HOST, MOST_HOST = 10, 20
 _COLUMNS = (("STEPS/S", 9), ("GPU %", 7), ("GPU MEMORY", 16), ("CPU %", 7))
 
 
@@ -27,9 +27,11 @@ def rank_table(history: SystemHistory, view: View, is_whole: bool = True) -> lis
     """
     newest = {rank: history.newest(rank) for rank in history.ranks}
     marks = _marks(ranks_behind(history)) if is_whole else {}
-    head, *names = _names(list(newest), dict(view.hosts))
-    head += "".join(fit(title, size, right=True) for title, size in _COLUMNS)
-    room = view.width - width_of(head) - 2 - max(map(width_of, marks.values()), default=0)
+    figures = "".join(fit(title, size, right=True) for title, size in _COLUMNS)
+    left = view.width - width_of(figures) - max(map(width_of, marks.values()), default=0)
+    head, *names = _names(list(newest), dict(view.hosts), left)
+    head += figures
+    room = left - width_of(names[0]) - 2
     strips = rank_strips(history, view, room) if room >= LEAST_ROOM else {}
     rows = {
         rank: _row(name + _figures(samples), strips.get(rank, ""), marks.get(rank, ""))
@@ -59,19 +61,21 @@ def _told(marks: Mapping[int, str], count: int, width: int) -> Line:
     return fit_line((Span(told, "warn"),), width)
 
 
-def _names(ranks: list[int], hosts: Mapping[int, str]) -> list[str]:
+def _names(ranks: list[int], hosts: Mapping[int, str], room: int) -> list[str]:
     """Return the first cells of the head and of each rank; with its host where there are several.
 
-    Of a host's name what stands before the first point, where these differ.
+    Of a host's name what stands before the first point, where these differ; where that is longer
+    than the room the end of it, which has the number.
     """
     whole = [from_file(hosts.get(rank, "")) for rank in ranks]
     if len(set(whole)) < 2:
         return [fit("RANK", 5), *(fit(str(rank), 5) for rank in ranks)]
     first = [host.partition(".")[0] for host in whole]
     shown = first if len(set(first)) == len(set(whole)) else whole
-    width = min(HOST_WIDTH, max(map(width_of, [*shown, "HOST"])))
+    most = max(LEAST_HOST, min(MOST_HOST, room - 6))
+    width = min(most, max(map(width_of, [*shown, "HOST"])))
     named = zip(["RANK", *map(str, ranks)], ["HOST", *shown], strict=True)
-    return [fit(rank, 6) + fit(host, width) for rank, host in named]
+    return [fit(rank, 6) + fit(shorten(host, width, keep_end=True), width) for rank, host in named]
 
 
 def _figures(samples: Samples) -> str:
