@@ -101,7 +101,7 @@ def output_files(opened: JsonObject) -> list[str]:
     if out == errors:
         return [f"prints into {out}"] if out else []
     told = [f"prints into {out}"] if out else []
-    return [*told, f"errors into {errors}"] if errors else told
+    return [*told, f"prints errors into {errors}"] if errors else told
 
 
 def environment_of(opened: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -174,9 +174,9 @@ def test_attempts_say_how_they_ended_where_they_ran_and_what_they_resumed() -> N
         ({"stdout": "/a/job.out", "stderr": "/a/job.out"}, "on node1 · prints into /a/job.out"),
         (
             {"stdout": "out\x1b[2J", "stderr": "/a/err"},
-            r"on node1 · prints into out\x1b[2J · errors into /a/err",
+            r"on node1 · prints into out\x1b[2J · prints errors into /a/err",
         ),
-        ({"stderr": "/a/err", "stdout": 7}, "on node1 · errors into /a/err"),
+        ({"stderr": "/a/err", "stdout": 7}, "on node1 · prints errors into /a/err"),
         ({}, "on node1"),
     ],
 )
