@@ -71,8 +71,8 @@ def command(
 ) -> None:
     """Show runs side by side: the parameters that differ, and their metrics.
 
-    Of each metric the table has the newest value and, where another one was better, the best, of
-    its epochs where these have it; * is the best of all runs. Nested parameters are joined by a
+    Of each metric the table has the newest value and, where that is another one, the best: of the
+    run's epochs where these have it. * is the best of all runs. Nested parameters are joined by a
     point.
     """
     if as_json + as_csv + as_markdown > 1:
@@ -121,7 +121,8 @@ def _readable(state: RunState, name: str) -> RunState:
 
 
 def _check_sorts(comparison: Comparison, by: Sort) -> None:
-    if not any(run.best_of(by.metric, by.direction) is not None for run in comparison.runs):
+    found = (comparison.best_of(run, by.metric, by.direction) for run in comparison.runs)
+    if all(value is None for value in found):
         names = [name for name in comparison.metrics if name != by.metric]
         there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         raise RunStoreError(

@@ -73,7 +73,7 @@ def _metric(comparison: Comparison, run: Compared, name: str, is_winner: bool) -
     if last is None:
         return NOTHING
     is_judged = comparison.is_judged(name)
-    best = run.best_of(name, comparison.direction(name)) if is_judged else None
+    best = comparison.best_of(run, name, comparison.direction(name)) if is_judged else None
     mark = "*" if is_winner else ""
     shown, best_shown = metric(last), metric(best)
     return (
@@ -101,7 +101,7 @@ def csv_lines(comparison: Comparison, all_params: bool) -> Iterator[str]:
         cells: list[Any] = [run.id, run.status, run.epoch, run.step, run.duration_s]
         cells += [run.params.get(name) for name in params]
         cells += [run.last.get(name) for name in metrics]
-        cells += [run.best_of(name, comparison.direction(name)) for name in metrics]
+        cells += [comparison.best_of(run, name, comparison.direction(name)) for name in metrics]
         yield _csv_line(cells)
 
 

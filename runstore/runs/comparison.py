@@ -54,10 +54,8 @@ class Compared:
     Without those that were never finite.
     """
     best: Best | None
-
-    def best_of(self, metric: str, direction: Direction) -> float | None:
-        """Return the best value of a metric in this run, of an epoch where these have it."""
-        return (self.lows if direction == "min" else self.highs).get(metric)
+    of_epochs: frozenset[str] = frozenset()
+    """The metrics whose lowest and highest values are of epochs."""
 
 
 def compared(state: RunState, run_id: str) -> Compared:
@@ -80,6 +78,7 @@ def compared(state: RunState, run_id: str) -> Compared:
         lows={key: min(low for low, _ in found) for key, found in known.items() if found},
         highs={key: max(high for _, high in found) for key, found in known.items() if found},
         best=state.best,
+        of_epochs=frozenset(state.epoch_series),
     )
 
 
@@ -133,7 +132,8 @@ class Comparison:
     def __init__(self, runs: Sequence[Compared], sort: Sort | None = None) -> None:
         """Compare runs, in the order in which they are given or, by `sort`, the best first."""
         self.sort = sort
-        self.runs = _sorted(runs, sort) if sort else list(runs)
+        self._of_epochs = frozenset[str]().union(*(run.of_epochs for run in runs))
+        self.runs = self._sorted(runs, sort) if sort else list(runs)
 
     @property
     def params(self) -> list[str]:
@@ -170,17 +170,38 @@ class Comparison:
         """Tell whether a metric has a best value: also any that the runs are sorted by."""
         return is_judged(metric) or (self.sort is not None and metric == self.sort.metric)
 
+    def best_of(self, run: Compared, metric: str, direction: Direction) -> float | None:
+        """Return the best value of a metric in a run, of an epoch where these have it.
+
+        A run that is in its first epoch has none where others have finished some: the best of its
+        batches would beat the mean of their epochs.
+        """
+        is_in_first = run.epoch is not None and metric not in run.of_epochs
+        if is_in_first and metric in self._of_epochs:
+            return None
+        return (run.lows if direction == "min" else run.highs).get(metric)
+
     def winner(self, metric: str) -> Compared | None:
         """Return the run with the best value of a metric; None where it is no contest."""
         if not self.is_judged(metric):
             return None
         direction = self.direction(metric)
-        having = [run for run in self.runs if run.best_of(metric, direction) is not None]
+        having = [run for run in self.runs if self.best_of(run, metric, direction) is not None]
         if len(having) < 2:
             return None
-        ranked = _sorted(having, Sort(metric, direction))
-        first, second = (run.best_of(metric, direction) for run in ranked[:2])
+        ranked = self._sorted(having, Sort(metric, direction))
+        first, second = (self.best_of(run, metric, direction) for run in ranked[:2])
         return ranked[0] if first != second else None
+
+    def _sorted(self, runs: Sequence[Compared], sort: Sort) -> list[Compared]:
+        """Return runs by the best value of a metric; at the end those without, in their order."""
+        sign = 1.0 if sort.direction == "min" else -1.0
+
+        def place(run: Compared) -> float:
+            value = self.best_of(run, sort.metric, sort.direction)
+            return math.inf if value is None else sign * value
+
+        return sorted(runs, key=place)
 
     def as_json(self) -> JsonObject:
         """Return the comparison as `compare --json` prints it (docs/json.md)."""
@@ -197,22 +218,11 @@ class Comparison:
         best = {
             metric: value
             for metric in self.metrics
-            if (value := run.best_of(metric, self.direction(metric))) is not None
+            if (value := self.best_of(run, metric, self.direction(metric))) is not None
         }
         facts = asdict(run)
-        del facts["lows"], facts["highs"], facts["best"]
+        del facts["lows"], facts["highs"], facts["best"], facts["of_epochs"]
         return {**facts, "last": split_nonfinite(run.last), "best": best}
-
-
-def _sorted(runs: Sequence[Compared], sort: Sort) -> list[Compared]:
-    """Return runs by the best value of a metric; those without it at the end, in their order."""
-    sign = 1.0 if sort.direction == "min" else -1.0
-
-    def place(run: Compared) -> float:
-        value = run.best_of(sort.metric, sort.direction)
-        return math.inf if value is None else sign * value
-
-    return sorted(runs, key=place)
 
 
 def _same(one: Any, other: Any) -> bool:

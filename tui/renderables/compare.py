@@ -275,7 +275,8 @@ class CompareTable:
 
         def cell(at: int) -> Span:
             run = self._runs[at]
-            value, first = run.best_of(name, direction), self._runs[0].best_of(name, direction)
+            best_of = self._comparison.best_of
+            value, first = (best_of(one, name, direction) for one in (run, self._runs[0]))
             if value is None and self._columns[at].reading:
                 return Span("reading …", "dim")
             is_best = self._winner(name) is run

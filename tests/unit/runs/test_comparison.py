@@ -110,7 +110,7 @@ def test_runs_are_sorted_by_the_best_value_that_they_had_not_by_the_last() -> No
 def test_nan_is_never_the_best() -> None:
     diverged = facts("diverged", loss=[math.nan, math.nan])
     assert order(diverged, facts("fine", loss=[5.0]), by="val/loss") == ["fine", "diverged"]
-    assert diverged.best_of("val/loss", "min") is None
+    assert Comparison([diverged]).best_of(diverged, "val/loss", "min") is None
 
 
 def test_no_run_wins_alone_or_with_an_equal_one() -> None:
@@ -196,6 +196,30 @@ def test_best_is_of_epochs_and_of_rows_only_where_these_do_not_have_it(tmp_path:
     assert found["last"]["train/loss"] == 1.5
     assert found["best"]["train/loss"] == 1.25
     assert found["best"]["score"] == 4.0
+
+
+def test_run_in_its_first_epoch_does_not_win_by_its_luckiest_batch(tmp_path: Path) -> None:
+    losses = {"whole": (4.0, 2.0, 3.0), "early": (9.0, 1.0), "plain": (5.0, 4.0)}
+    for name in ("whole", "early"):
+        with runstore.init(root=tmp_path, name=name, log_every=1) as run:
+            for _ in run.epochs(1):
+                for loss in run.train(losses[name]):
+                    run.track(loss=loss)
+                if name == "early":
+                    run.finish()
+    with runstore.init(root=tmp_path, name="plain") as run:
+        for loss in losses["plain"]:
+            run.log({"train/loss": loss})
+    both = json.loads(compare(tmp_path, "early", "whole", "--json", "--sort", "train/loss"))
+    assert [(run["name"], run["best"]) for run in both["runs"]] == [
+        ("whole", {"train/loss": 3.0}),
+        ("early", {}),
+    ]
+    # Where no epoch has it, batches are compared with batches, and another's rows with epochs.
+    (alone,) = json.loads(compare(tmp_path, "early", "--json"))["runs"]
+    assert alone["best"] == {"train/loss": 1.0}
+    found = json.loads(compare(tmp_path, "plain", "whole", "--json"))["runs"]
+    assert [run["best"]["train/loss"] for run in found] == [4.0, 3.0]
 
 
 def test_run_that_is_named_twice_is_there_once(root: Path) -> None:
