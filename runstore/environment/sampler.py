@@ -212,6 +212,9 @@ class SystemSampler:
                 self._complain("system", f"system metrics: no more samples ({reason})")
 
     def _sample_until_stopped(self) -> None:
+        # A rank on another machine, without a disk that both share: there is nowhere to write.
+        if not os.path.isdir(self._directory):  # noqa: PTH112 - False also where it may not look
+            return
         meter = Meter(self._directory, self._complain)
         self._last = time.monotonic()
         self._gpus = open_gpus(self._nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -116,18 +116,23 @@ class RankWriter:
         """Nothing: documents are rank 0's."""
 
     def sync(self) -> dict[str, int]:
-        """Make the rows durable; return each file's name and size."""
+        """Make the rows durable that a resume cuts; return the file's name and size.
+
+        Samples of the machine are not cut: no checkpoint waits for them.
+        """
         self.late.settle()
-        for stream in self._streams.values():
-            stream.drain()
-            stream.sync()
-        positions = [stream.position() for stream in self._streams.values()]
-        return dict(position for position in positions if position is not None)
+        self.metrics.drain()
+        self.metrics.sync()
+        position = self.metrics.position()
+        return dict([position]) if position is not None else {}
 
     @property
     def degraded(self) -> bool:
-        """Whether rows wait in memory because the disk does not take them."""
-        return any(stream.failing for stream in self._streams.values())
+        """Whether rows that a resume cuts wait in memory, as the disk does not take them.
+
+        Without a disk that all machines share, samples of the others have nowhere to go.
+        """
+        return self.metrics.failing
 
     @property
     def end_is_written(self) -> bool:

@@ -19,7 +19,7 @@ import pytest
 
 import runstore
 from runstore.environment.process import descendants
-from runstore.environment.sampler import MOST_OF_A_CORE, Meter, pause_after
+from runstore.environment.sampler import MOST_OF_A_CORE, Meter, SystemSampler, pause_after
 from runstore.runs.lookup import find
 from runstore.runs.reader import visible_rows
 from runstore.sources import RunRef
@@ -55,6 +55,26 @@ def burning() -> Iterator[subprocess.Popen[str]]:
         child.stdout.readline()
         yield child
         child.kill()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_machine_that_does_not_see_the_directory_has_no_samples(
+    tmp_path: Path, is_there: bool
+) -> None:
+    samples: list[object] = []
+    complaints: list[str] = []
+    sampler = SystemSampler(
+        tmp_path if is_there else tmp_path / "elsewhere",
+        0.3,
+        own_gpus=True,
+        write=samples.append,
+        tell=lambda event, fields: None,
+        complain=lambda key, message: complaints.append(message),
+    )
+    time.sleep(1.0)
+    sampler.stop()
+    assert bool(samples) == is_there
+    assert complaints == []
 
 
 def test_values_are_floats_in_their_ranges(tmp_path: Path) -> None:

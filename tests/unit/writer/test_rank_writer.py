@@ -92,6 +92,23 @@ def test_rank_that_does_not_log_ends_without_the_values_of_a_device(
     assert caplog.messages == []
 
 
+def test_samples_that_have_nowhere_to_go_keep_nobody_from_a_checkpoint(tmp_path: Path) -> None:
+    """As of a rank on another machine, without a disk that both share."""
+    writer = RankWriter(tmp_path / "elsewhere", 1, 3, streams=["system"])
+    writer.append("system", {"step": 0})
+    assert writer.sync() == {}
+    assert not writer.degraded
+    writer.end({})
+
+
+def test_rows_of_a_rank_that_logs_and_are_not_on_disk_do(tmp_path: Path) -> None:
+    writer = RankWriter(tmp_path / "elsewhere", 1, 3, streams=["metrics", "system"])
+    writer.append("metrics", {"step": 0})
+    writer.sync()
+    assert writer.degraded
+    writer.end({})
+
+
 def test_rows_of_a_rank_that_a_broken_device_costs_are_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
