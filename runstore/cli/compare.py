@@ -52,8 +52,8 @@ MANUAL = Manual(
 @click.option(
     "--sort",
     metavar="METRIC",
-    help="The best first, by the best value that it had: low for losses and errors, else high; "
-    "METRIC:min and METRIC:max say which.  [default: as given]",
+    help="The best first, by the best value that it had: low for losses and errors, else high, or "
+    "as the runs' best epochs have it; METRIC:min and METRIC:max say which.  [default: as given]",
 )
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with all metrics.")
@@ -78,9 +78,10 @@ def command(
     if as_json + as_csv + as_markdown > 1:
         raise click.UsageError("--json, --csv and --markdown are one or the other")
     refs = _distinct([find(run, root, watched) for run in runs])
-    by = Sort.parse(sort) if sort else None
-    comparison = Comparison(_read(refs, root), by)
-    if by is not None:
+    comparison = Comparison(_read(refs, root))
+    if sort:
+        by = Sort.parse(sort, comparison.direction)
+        comparison = Comparison(comparison.runs, by)
         _check_sorts(comparison, by)
     if as_json:
         print_json(comparison.as_json())

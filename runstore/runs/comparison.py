@@ -6,7 +6,7 @@ Pure: facts in, facts out; the command `compare` and the monitor show the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -56,6 +56,8 @@ class Compared:
     best: Best | None
     of_epochs: frozenset[str] = frozenset()
     """The metrics whose lowest and highest values are of epochs."""
+    best_rule: str = ""
+    """What makes an epoch the best one: `METRIC:min` or `METRIC:max`."""
 
 
 def compared(state: RunState, run_id: str) -> Compared:
@@ -79,6 +81,7 @@ def compared(state: RunState, run_id: str) -> Compared:
         highs={key: max(high for _, high in found) for key, found in known.items() if found},
         best=state.best,
         of_epochs=frozenset(state.epoch_series),
+        best_rule=state.best_rule,
     )
 
 
@@ -116,14 +119,19 @@ class Sort:
     direction: Direction
 
     @classmethod
-    def parse(cls, text: str) -> Sort:
-        """Return what `--sort` says: `val/accuracy`, or `METRIC:min`, `METRIC:max`."""
+    def parse(cls, text: str, direction: Callable[[str], Direction] = direction_of) -> Sort:
+        """Return what `--sort` says: `val/accuracy`, or `METRIC:min`, `METRIC:max`.
+
+        Args:
+            text: it.
+            direction: tells which end of a metric is good, where the text does not.
+        """
         metric, colon, word = text.rpartition(":")
         if colon and word == "min":
             return cls(metric, "min")
         if colon and word == "max":
             return cls(metric, "max")
-        return cls(text, direction_of(text))
+        return cls(text, direction(text))
 
 
 class Comparison:
@@ -133,6 +141,7 @@ class Comparison:
         """Compare runs, in the order in which they are given or, by `sort`, the best first."""
         self.sort = sort
         self._of_epochs = frozenset[str]().union(*(run.of_epochs for run in runs))
+        self._told = _directions(run.best_rule for run in runs)
         self.runs = self._sorted(runs, sort) if sort else list(runs)
 
     @property
@@ -161,14 +170,15 @@ class Comparison:
         return [self.sort.metric, *(name for name in found if name != self.sort.metric)]
 
     def direction(self, metric: str) -> Direction:
-        """Return which end of a metric is the good one."""
+        """Return which end of a metric is the good one: as a run says of its best epoch."""
         if self.sort is not None and metric == self.sort.metric:
             return self.sort.direction
-        return direction_of(metric)
+        return self._told.get(metric) or direction_of(metric)
 
     def is_judged(self, metric: str) -> bool:
-        """Tell whether a metric has a best value: also any that the runs are sorted by."""
-        return is_judged(metric) or (self.sort is not None and metric == self.sort.metric)
+        """Tell whether a metric has a best value: also any that they are sorted or judged by."""
+        is_asked = self.sort is not None and metric == self.sort.metric
+        return is_asked or metric in self._told or is_judged(metric)
 
     def best_of(self, run: Compared, metric: str, direction: Direction) -> float | None:
         """Return the best value of a metric in a run, of an epoch where these have it.
@@ -221,8 +231,18 @@ class Comparison:
             if (value := self.best_of(run, metric, self.direction(metric))) is not None
         }
         facts = asdict(run)
-        del facts["lows"], facts["highs"], facts["best"], facts["of_epochs"]
+        for name in ("lows", "highs", "best", "of_epochs", "best_rule"):
+            del facts[name]
         return {**facts, "last": split_nonfinite(run.last), "best": best}
+
+
+def _directions(rules: Iterable[str]) -> dict[str, Direction]:
+    """Return which end of a metric is good by what runs say of their best epochs, if they agree."""
+    found: dict[str, set[Direction]] = {}
+    for metric, _, word in (rule.rpartition(":") for rule in rules):
+        if word in ("min", "max"):
+            found.setdefault(metric, set()).add("min" if word == "min" else "max")
+    return {metric: next(iter(words)) for metric, words in found.items() if len(words) == 1}
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -300,6 +300,23 @@ async def test_first_order_is_by_the_metric_that_decides_the_best_epoch(tmp_path
         await see(screen, "best train/loss first")
 
 
+async def test_metric_that_decides_is_the_first_also_among_many(tmp_path: Path) -> None:
+    others = {f"val/aux{n:02d}": 1.0 for n in range(20)}
+    for number, energy in ((1, 5.0), (2, -2.0)):
+        row = {"epoch": 1, "step": 4, **others, "val/zero_point_energy": energy}
+        run = write_run(tmp_path, number)
+        (run / "epochs-0001.jsonl").write_text(json.dumps(row) + "\n")
+        document = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**document, "best": "val/zero_point_energy:min"}))
+    async with monitor(tmp_path, size=(120, 40)) as screen:
+        await press(screen, "space", "space", "c")
+        await see(screen, "val/aux00")
+        await press(screen, "s")
+        text = await see(screen, "best val/zero_point_energy first")
+        head = next(found for found in text.splitlines() if "run1" in found and "run2" in found)
+        assert head.index("run2") < head.index("run1")
+
+
 async def test_difference_of_patches_opens_and_closes(tmp_path: Path) -> None:
     write_run(tmp_path, 1, PATCH.format(lr=0.2))
     write_run(tmp_path, 2, PATCH.format(lr=0.3) + "+\x1b[31mred\n")

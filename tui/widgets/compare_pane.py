@@ -121,7 +121,8 @@ class ComparePane(Pane):
         self._sorted_by %= len(metrics) + 1
         if not self._sorted_by:
             return runs
-        return Comparison(runs.runs, Sort.parse(metrics[self._sorted_by - 1]))
+        by = metrics[self._sorted_by - 1]
+        return Comparison(runs.runs, Sort(by, runs.direction(by)))
 
     def _in_order(self, comparison: Comparison) -> list[RunBeside]:
         places = {id(facts): at for at, facts in enumerate(comparison.runs)}
@@ -303,7 +304,7 @@ class ComparePane(Pane):
 def _sortable(runs: Comparison) -> list[str]:
     """Return the metrics that a key goes through, first the one that decides the best epoch."""
     deciding = next((run.best.metric for run in runs.runs if run.best), "")
-    return sorted(runs.metrics[:SORTABLE], key=lambda name: name != deciding)
+    return sorted(runs.metrics, key=lambda name: name != deciding)[:SORTABLE]
 
 
 def _namesakes(chosen: Entry, listed: Sequence[Entry]) -> list[Entry]:

@@ -198,6 +198,20 @@ def test_best_is_of_epochs_and_of_rows_only_where_these_do_not_have_it(tmp_path:
     assert found["best"]["score"] == 4.0
 
 
+def test_end_that_a_run_says_is_the_good_one_is(tmp_path: Path) -> None:
+    """By its name energy would be good when it is high."""
+    for name, energy in (("low", -2.0), ("high", 5.0)):
+        with runstore.init(root=tmp_path, name=name, best="val/energy:min") as run:
+            for _ in run.epochs(1):
+                for value in run.val((energy,)):
+                    run.track(energy=value)
+    found = json.loads(compare(tmp_path, "high", "low", "--json", "--sort", "val/energy"))
+    assert found["sort"] == {"metric": "val/energy", "direction": "min"}
+    assert [run["name"] for run in found["runs"]] == ["low", "high"]
+    said = [replace(facts("a", e=[1.0, 3.0]), best_rule=f"val/e:{end}") for end in ("min", "max")]
+    assert Comparison(said).direction("val/e") == "max", "they do not agree: by the name"
+
+
 def test_run_in_its_first_epoch_does_not_win_by_its_luckiest_batch(tmp_path: Path) -> None:
     losses = {"whole": (4.0, 2.0, 3.0), "early": (9.0, 1.0), "plain": (5.0, 4.0)}
     for name in ("whole", "early"):
