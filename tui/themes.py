@@ -1,8 +1,8 @@
 """What the roles of a line look like: in a dark and a light theme, and in the terminal's colours.
 
 The first colours of curves are those of Okabe and Ito (2008), lightened for dark screens; the
-others were searched for, so that eyes without red or green tell all eight apart. Nothing is told by
-colour alone. Texts have a contrast of 4.5 to their background, the cursor's line included.
+others were searched for, so that eyes without red, green or blue tell all eight apart. Nothing is
+told by colour alone. Texts have a contrast of 4.5 to their background, the cursor's line included.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _DARK = {
     "bar-done": "#5d7387",
     "track": "#26303a on #26303a",
     "axis": "#46525e",
-    "curves": "#56b4e9 #e69f00 #2fbf96 #f0e442 #e58fbf #9922ff #ffffff #dd0033",
+    "curves": "#56b4e9 #e69f00 #10ad82 #f0e442 #e58fbf #9922ff #ffffff #dd0033",
     "heats": "#2a2018 #3f2a18 #5c3616 #7d4312 #a4520d #c9620a",
     "hits": "#182733 #1b3548 #1d4560 #1f577b #206a98 #2080b8",
     "found": "#101418 on #f0c674",

@@ -1,8 +1,8 @@
-"""Colours: texts can be read, and curves be told apart, also by eyes without red or green."""
+"""Colours: texts can be read, and curves be told apart, also by eyes without red, green or blue."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from rich.style import Style
@@ -25,6 +25,11 @@ EYES = {
         (0.367322, 0.860646, -0.227968),
         (0.280085, 0.672501, 0.047413),
         (-0.011820, 0.042940, 0.968881),
+    ),
+    "no blue": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
     ),
 }
 
@@ -95,3 +100,17 @@ def test_curves_can_be_told_apart(theme: Theme, eyes: str) -> None:
         for one, other in combinations(seen, 2)
     )
     assert nearest > 12, nearest
+
+
+@pytest.mark.parametrize("eyes", EYES)
+@pytest.mark.parametrize("theme", [DARK_THEME, LIGHT_THEME], ids=lambda theme: theme.name)
+def test_shades_of_the_matrix_grow_lighter_or_darker_throughout(theme: Theme, eyes: str) -> None:
+    """By lightness alone, so that no eye needs the hue for the order."""
+    styles = styles_for(theme)
+    for role in ("heat", "hit"):
+        shades = [hex_of(styles[f"{role}{level}"], background=True) for level in range(1, 7)]
+        lightness = [
+            lab(seen_by(eyes, linear(color)))[0] for color in (str(theme.background), *shades)
+        ]
+        steps = [after - before for before, after in pairwise(lightness)]
+        assert min(steps) > 3 or max(steps) < -3, (role, steps)
