@@ -10,6 +10,8 @@ from runstore.numbers import NOTHING
 from runstore.state.progress import Progress
 from runstore.state.run_state import RunState
 from runstore.state.status import Status
+from runstore.tables.pool import Pool
+from tui.kept import Kept
 from tui.renderables import details
 from tui.renderables.epochs import epochs
 from tui.renderables.facts import facts_of
@@ -142,3 +144,19 @@ def test_parameters_have_the_names_by_which_they_are_filtered() -> None:
     assert "deep.name0=0" in first
     assert "deep.name" in second
     assert last.strip() == "…"
+
+
+def test_stalled_run_has_neither_speed_nor_time_left() -> None:
+    """Its heartbeat goes on with those from before the stall, as if it ran."""
+    state = RunState(Path("run"))
+    state.progress = Progress(
+        attempt=1, epoch=3, epochs=9, split="train", batch=5, batches=20, it_per_s=7.5, eta_s=3600
+    )
+    told = {}
+    for word in ("running", "stalled"):
+        state.status = Status(word, "")
+        facts, kept = facts_of(state), Kept.of(state, Kept(), Pool())
+        bars = " ".join(plain(row) for row in details.bars(state, 80))
+        told[word] = (facts.it_per_s, facts.eta_s, kept.position("eta_s"), "it/s" in bars)
+        assert "5/20" in bars and ("left" in bars) == (word == "running")
+    assert told == {"running": (7.5, 3600, 3600, True), "stalled": (None, None, None, False)}

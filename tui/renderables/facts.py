@@ -174,8 +174,15 @@ def short(value: object) -> str:
 
 
 def live_progress(state: RunState) -> Progress | None:
-    """Return the position inside the epoch, only while it can still move."""
-    return state.progress if state.status.word in UNDER_WAY else None
+    """Return the position inside the epoch, only while it can still move.
+
+    That of a stalled run has no speed and no time left: its heartbeat repeats those of before.
+    """
+    if state.status.word not in UNDER_WAY or state.progress is None:
+        return None
+    if state.status.word == "stalled":
+        return replace(state.progress, it_per_s=None, eta_s=None)
+    return state.progress
 
 
 def epoch_fraction(progress: Progress | None) -> float | None:
