@@ -246,6 +246,10 @@ async def test_animation_plays_in_its_place_and_stands_while_the_screen_is_held(
         for _ in range(5):
             await screen.pilot.pause(0.1)  # type: ignore[attr-defined]
         assert await shows(screen, "frame") == held
+        for key in ("v", "v", "v"):
+            await screen.pilot.pause(0.1)  # type: ignore[attr-defined]
+            await press(screen, key)
+            await shows(screen, held[held.index("frame") :][:9])
         await press(screen, "p")
         await shows(screen, "frame", lacks=held[held.index("frame") :][:9])
 

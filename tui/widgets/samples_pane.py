@@ -66,7 +66,8 @@ class SamplesPane(Pane):
         self._plays = False
         self._frame_clock: Timer | None = None
         self._animating_since = 0.0
-        """When the animations on screen began."""
+        """When the animations on screen began, the time apart in which the screen was held."""
+        self._looked_at = 0.0
         self._animated: dict[str, Picture] = {}
         """Of each animation on screen the frame that was seen last."""
         self._again: Timer | None = None
@@ -214,7 +215,7 @@ class SamplesPane(Pane):
             if picture is not None and picture.is_animated
         }
         if not before.keys() & self._animated.keys():
-            self._animating_since = time.monotonic()
+            self._animating_since = self._looked_at = time.monotonic()
         if self._frame_clock is not None:
             self._frame_clock.resume() if self._animated else self._frame_clock.pause()
 
@@ -224,7 +225,15 @@ class SamplesPane(Pane):
 
     def _frame_of(self, path: str) -> int:
         picture = self._animated.get(path)
-        return 0 if picture is None else picture.frame_at(time.monotonic() - self._animating_since)
+        return 0 if picture is None else picture.frame_at(self._played_s())
+
+    def _played_s(self) -> float:
+        """Return how long the animations have played: keys draw them also while they are held."""
+        now = time.monotonic()
+        if getattr(self.screen, "paused", False):
+            self._animating_since += now - self._looked_at
+        self._looked_at = now
+        return now - self._animating_since
 
     def _holds(self) -> bool:
         """Draw again soon, and tell whether the last pictures may stay until then."""
