@@ -227,9 +227,7 @@ class MainScreen(MainKeys):
         notes += ["errors only"] * self.session.errors_only
         notes += [f"filter: {from_file(self.filter.text)}"] if self.filter.query else []
         notes += self._of_hosts()
-        notes += [
-            _gone(self.catalog.told(root), why) for root, why in missing_roots(self.catalog)[:1]
-        ]
+        notes += self._of_roots()
         unread = len(self.catalog.entries) - sum(self.catalog.status_counts().values())
         if unread > TELL_UNREAD:
             notes.append(f"{unread:,} runs are still to be read")
@@ -246,6 +244,12 @@ class MainScreen(MainKeys):
         problems = self.catalog.hosts.problems()
         more = f" (and {len(problems) - 1} more: 9)" if len(problems) > 1 else ""
         return [f"{from_file(problem)}{more}" for problem in problems[:1]]
+
+    def _of_roots(self) -> list[str]:
+        """Return which root is not there, and how many more."""
+        missing = missing_roots(self.catalog)
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return [f"{_gone(self.catalog.told(root), why)}{more}" for root, why in missing[:1]]
 
     def _wanted(self) -> list[str]:
         """Return what each listed run has to be, in words."""
