@@ -120,7 +120,7 @@ def test_warning_that_comes_again_and_again_leaves_room_for_the_others() -> None
     assert details.trouble(state) == ["clock went back", "disk is slow", "loss is NaN (×3)"]
     for number in range(4):
         state.apply(EVENTS, {"event": "warning", "time": 1.0, "message": f"batch {number}"})
-    assert details.trouble(state)[-1] == "6 more warnings: see Events"
+    assert details.trouble(state)[-1] == "6 more warnings: see the view Run"
     for _ in range(1000):
         state.apply(EVENTS, {"event": "warning", "time": 1.0, "message": "loss is NaN"})
     assert details.trouble(state) == ["loss is NaN (×100+)"]

@@ -231,7 +231,7 @@ def _newest_warnings(warnings: Sequence[str]) -> list[str]:
     lines = [f"{from_file(one)}{times[one]}" for one in reversed(newest)]
     left = len(warnings) - sum(often[one] for one in newest)
     if left:
-        lines.append(f"{left:,}{more} more warning{'s' * (left > 1)}: see Events")
+        lines.append(f"{left:,}{more} more warning{'s' * (left > 1)}: see the view Run")
     return lines
 
 
