@@ -344,6 +344,27 @@ async def test_matrix_is_scrolled_both_ways_below_its_labels(tmp_path: Path) -> 
         await see(screen, f"299 {DIAGONAL}".split()[0], f"{DIAGONAL}  7")
 
 
+async def test_columns_follow_the_diagonal_down_and_up_unless_one_looks_elsewhere(
+    tmp_path: Path,
+) -> None:
+    labels = [f"class number {at}" for at in range(300)]
+    entries = {name: {"f1-score": 0.5, "support": 7.0} for name in labels}
+    triples = [[at, at, 7] for at in range(300)]
+    write_reports(tmp_path, [{**row(1), "labels": labels, "report": entries, "confusion": triples}])
+    async with monitor(tmp_path) as screen:
+        await press(screen, "4", "v", *["pagedown"] * 6)
+        await see(screen, "matrix", f"{DIAGONAL}  7")
+        await press(screen, "G")
+        await see(screen, "299 cl", f"{DIAGONAL}  7")
+        await press(screen, *["pageup"] * 3)
+        assert "299 cl" not in await see(screen, f"{DIAGONAL}  7")
+        await press(screen, "g")
+        await see(screen, "0 class", f"{DIAGONAL}  7")
+        await press(screen, *["greater_than_sign"] * 4)
+        await press(screen, "pagedown")
+        assert DIAGONAL not in await see(screen, "20 cl")
+
+
 async def test_report_without_a_matrix_says_why(tmp_path: Path) -> None:
     found = row(1)
     del found["confusion"]

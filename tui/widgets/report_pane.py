@@ -51,6 +51,8 @@ class ReportPane(Pane):
         """The first column of the matrix."""
         self._columns = 1
         """How many are on screen."""
+        self._rows = self._all_rows = 1
+        """How many lines of the first part are on screen, and there."""
         self._made_of: tuple[object, ...] = ()
         self._parts: list[list[Part]] = []
         """In rows that stand below each other, made of `_made_of`."""
@@ -152,7 +154,8 @@ class ReportPane(Pane):
             self._made_of = (*made_of[:4], self._column, self._first_part, width, height)
         first, *below = self._parts
         heads, lines = beside(first)
-        shown = [heads, *self.scrolled(lines, height - 1)]
+        self._rows, self._all_rows = height - 1, len(lines)
+        shown = [heads, *self.scrolled(lines, self._rows)]
         self._length += self.size.height - height  # what stands above is not scrolled
         for parts in below:
             heads, lines = beside(parts)
@@ -209,7 +212,7 @@ class ReportPane(Pane):
     def action_part(self) -> None:
         """Show the matrix instead of the table, and so on."""
         self._first_part = (self._first_part + 1) % len(PARTS)
-        self._top = 0
+        self._top = self._column = 0
 
     def action_sort(self) -> None:
         """Sort the classes by something else."""
@@ -236,6 +239,18 @@ class ReportPane(Pane):
     def action_shares(self) -> None:
         """Show percent of the true class, or counts."""
         self._shares = not self._shares
+
+    def scroll_lines(self, lines: int) -> None:
+        """Scroll by some lines; the columns come along where the diagonal would go out of sight."""
+        top = max(0, min(self._top + lines, self._all_rows - self._rows))
+        leaves = self._sees_diagonal(self._top) and not self._sees_diagonal(top)
+        if PARTS[self._first_part] == "matrix" and leaves:
+            self._column = top
+        super().scroll_lines(lines)
+
+    def _sees_diagonal(self, top: int) -> bool:
+        """Tell whether some of it is on screen when the matrix is scrolled to a row."""
+        return top < self._column + self._columns and self._column < top + self._rows
 
     def action_column(self, move: int) -> None:
         """Scroll the matrix sideways."""
