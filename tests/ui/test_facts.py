@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from runstore.files.paths import StreamFile
 from runstore.state.run_state import RunState
 from tui.renderables import run_columns, run_table
@@ -163,3 +165,23 @@ def test_a_list_knows_a_nan_that_only_the_newest_values_have() -> None:
     assert facts_of(state).is_nan
     state.apply(METRICS, {"step": 2, "val/loss": 1.0, "grad_norm": float("inf")})
     assert not facts_of(state).is_nan
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "told"),
+    [
+        (0.3182, 0.0123, "0.3182±0.0123"),
+        (-0.000829, 0.00266, "-8.3e-04±3e-03"),
+        (-0.000829, 0.000266, "-8.3e-04±3e-04"),
+        (-1234567.0, 123456.0, "-1.2e+06±1e+05"),
+    ],
+)
+def test_mean_of_a_group_keeps_its_deviation_in_a_narrow_column(
+    mean: float, deviation: float, told: str
+) -> None:
+    """Cut at its end, `-0.000829±0.0…` would say a deviation that is not there."""
+    column = run_columns.Column("loss", run_columns.SPREAD_METRIC)
+    columns = run_columns.Columns(run_columns.STATUS_WIDTH, 9, (column,))
+    shown = replace(facts("a", "seeds"), last={"loss": mean})
+    together = run_table.Together(2, [("finished", 2)], folded=True, spread={"loss": deviation})
+    assert plain(run_table.group_row(shown, together, columns)).split()[-1] == told

@@ -160,9 +160,13 @@ def _label(facts: Facts, width: int, count: str) -> Line:
 
 
 def _spread(mean: float, deviation: float, width: int) -> Span:
-    text = f"{metric(mean)}±{metric(deviation)}"
-    if len(text) > width:
-        text = f"{mean:.4g}±{deviation:.2g}"
+    texts = (
+        f"{metric(mean)}±{metric(deviation)}",
+        f"{mean:.4g}±{deviation:.2g}",
+        f"{mean:.3g}±{deviation:.1g}",
+        f"{mean:.1e}±{deviation:.0e}",
+    )
+    text = next((one for one in texts if len(one) <= width), texts[-1])
     return _quantity(text, width, "bad" if "nan" in text else "value")
 
 
