@@ -144,6 +144,18 @@ def test_time_to_draw_grows_as_the_number_of_ranks() -> None:
     assert cost_s(512) < 8 * cost_s(128)
 
 
+def test_charts_of_ranks_with_several_gpus_say_what_the_table_says() -> None:
+    history = SystemHistory()
+    for rank, load in ((0, 90.0), (1, 30.0)):
+        rows = [sample(NOW + 10 * n, gpus=4) | {"gpu2/busy_percent": load} for n in range(60)]
+        history.add(StreamFile(1, 0, "system", rank), rows)
+    text = text_of(history, View(width=110))
+    assert "━r0 90.00  ━r1 75.00" in text, "the mean load of a rank's GPUs"
+    assert "━r0 72.80  ━r1 72.80" in text and "72.8/320.0 GiB" in text, "the memory of all"
+    strips = [one.split()[-1] for one in text.splitlines() if re.match(r"\s*[01]\s", one)]
+    assert set(strips[0]) != set(strips[1])
+
+
 def test_ranks_of_several_hosts_say_which_they_are_on() -> None:
     history = history_of({0: 1.0, 1: 1.0, 2: 0.5}, gpus=0)
     hosts = ((0, "node07.cluster"), (1, "node07.cluster"), (2, "node11\x1b[2J.cluster"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from runstore.state.series import merge_columns
 from runstore.state.system_history import SystemHistory, gpus
 
 from .bars import ENDED, bar
 from .sparkline import sparkline
-from .system_charts import DrawnTime, View, drawn_time
+from .system_charts import DrawnTime, View, combined, drawn_time
 from .text import Line, Span, fit, line
 
 MOST_GPUS = 64
@@ -38,30 +39,34 @@ def gpu_lines(history: SystemHistory, view: View, rank: int) -> list[Line]:
     time = drawn_time(history, view)
     lines = []
     for gpu, figures in found.items():
-        strip = _load_strip(history, time, rank, gpu, strip_size)
+        strip = _load_strip(history, time, rank, [gpu], strip_size)
         lines.append(_gpu_line(gpu, figures, strip, bar_size, ends[gpu]))
     return lines
 
 
 def rank_strips(history: SystemHistory, view: View, width: int) -> dict[int, str]:
-    """Return how busy the first GPU of each rank was, of those that have one."""
-    first = {rank: gpus(history.newest(rank).last, "busy_percent")[:1] for rank in history.ranks}
+    """Return how busy the GPUs of each rank were on average, of those that have one."""
+    found = {rank: gpus(history.newest(rank).last, "busy_percent") for rank in history.ranks}
     size, time = min(MOST_STRIP, width), drawn_time(history, view)
     return {
-        rank: _load_strip(history, time, rank, gpu, size)
-        for rank, found in first.items()
-        for gpu in found
+        rank: _load_strip(history, time, rank, numbers, size)
+        for rank, numbers in found.items()
+        if numbers
     }
 
 
-def _load_strip(history: SystemHistory, time: DrawnTime, rank: int, gpu: int, width: int) -> str:
-    """Return how busy a GPU was, in `width` cells for the time that is drawn."""
+def _load_strip(
+    history: SystemHistory, time: DrawnTime, rank: int, numbers: Sequence[int], width: int
+) -> str:
+    """Return how busy some GPUs were on average, in `width` cells for the time that is drawn."""
     if width < 2:
         return ""
     start, end, last_s = time
-    pieces = history.curve(rank, f"gpu{gpu}/busy_percent", last_s)
-    columns = merge_columns(pieces, width, start, end)
-    values = [(low + high) / 2 for low, high in zip(columns.lows, columns.highs, strict=True)]
+    each = [
+        merge_columns(history.curve(rank, f"gpu{number}/busy_percent", last_s), width, start, end)
+        for number in numbers
+    ]
+    values = combined([row for one in each for row in (one.lows, one.highs)], fmean)
     apart_s, cell_s = history.newest(rank).interval_s(), (end - start) / (width - 1)
     most = int(SAMPLES_APART * apart_s / cell_s) if cell_s > 0 else 0
     return sparkline(_carried(values, most), width, limits=PERCENT)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import NamedTuple
 
 from runstore.numbers import metric
@@ -87,7 +89,10 @@ class _Wanted(NamedTuple):
 
     label: str
     rank: int
-    key: str
+    keys: tuple[str, ...]
+    """Several: the figure of each GPU of a rank, …"""
+    combine: Callable[[list[float]], float] = fmean
+    """… and what is made of them."""
 
 
 class _Chart(NamedTuple):
@@ -143,12 +148,12 @@ def _tiles(history: SystemHistory, only: int | None) -> list[_Chart]:
     tiles = [
         _Chart(
             tile.name,
-            [_Wanted(label, only, key) for label, key in _keys(tile, known) if key in known],
+            [_Wanted(label, only, (key,)) for label, key in _keys(tile, known) if key in known],
         )
         for tile in TILES
     ]
     others = sorted(key for key in known - _TOLD if not gpus([key]))
-    tiles += [_Chart(from_file(key), [_Wanted("", only, key)]) for key in others]
+    tiles += [_Chart(from_file(key), [_Wanted("", only, (key,))]) for key in others]
     return [tile for tile in tiles if tile.curves]
 
 
@@ -160,7 +165,10 @@ def _keys(tile: Tile, known: Iterable[str]) -> Sequence[tuple[str, str]]:
 
 
 def _tiles_of_ranks(history: SystemHistory) -> list[_Chart]:
-    """Return one chart for each of the figures by which ranks are compared, a curve for each."""
+    """Return one chart for each of the figures by which ranks are compared, a curve for each.
+
+    Of the GPUs of a rank it has what the table says of them: the mean load, all their memory.
+    """
     behind = ranks_behind(history)
     first = [*behind.slow, *behind.idle, *behind.silent]
     ranks = list(dict.fromkeys([*first, *history.ranks]))[: len(CURVE_ROLES)]
@@ -176,12 +184,12 @@ def _tiles_of_ranks(history: SystemHistory) -> list[_Chart]:
         curves = []
         for rank in sorted(ranks):
             known = history.known(rank)
-            key = figure
+            keys: tuple[str, ...] = (figure,) if figure in known else ()
             if figure in ("busy_percent", "memory_used_gib"):
-                numbers = gpus(known, figure)
-                key = f"gpu{numbers[0]}/{figure}" if numbers else ""
-            if key in known:
-                curves.append(_Wanted(f"r{rank}", rank, key))
+                keys = tuple(f"gpu{number}/{figure}" for number in gpus(known, figure))
+            if keys:
+                combine = sum if figure == "memory_used_gib" else fmean
+                curves.append(_Wanted(f"r{rank}", rank, keys, combine))
         if curves:
             tiles.append(_Chart(name, curves))
     return tiles
@@ -198,25 +206,45 @@ def drawn_time(history: SystemHistory, view: View) -> DrawnTime:
 
 
 def _chart(history: SystemHistory, view: View, tile: _Chart, width: int) -> list[Line]:
-    start, end, last_s = drawn_time(history, view)
+    start, end, _ = time = drawn_time(history, view)
     curves = [
-        replace(
-            _curve(
-                history.curve(wanted.rank, wanted.key, last_s),
-                wanted.label,
-                role,
-                width,
-                start,
-                end,
-            ),
-            last=history.newest_value(wanted.rank, wanted.key),
-        )
+        _curve_of(history, wanted, role, width, time)
         for wanted, role in zip(tile.curves, CURVE_ROLES, strict=False)
     ]
     unit_s, unit = _unit(end - start)
     window = Window((start - end) / unit_s, 0.0, unit)
     legend = [_legend(tile.name, curves, width)]
     return chart(curves, window, width, TILE_HEIGHT - 1, legend=legend)
+
+
+def _curve_of(
+    history: SystemHistory,
+    wanted: _Wanted,
+    role: str,
+    width: int,
+    time: tuple[float, float, float | None],
+) -> Curve:
+    start, end, last_s = time
+    found = [
+        _curve(history.curve(wanted.rank, key, last_s), wanted.label, role, width, start, end)
+        for key in wanted.keys
+    ]
+    newest = (history.newest_value(wanted.rank, key) for key in wanted.keys)
+    known = [value for value in newest if value is not None]
+    return replace(
+        found[0],
+        lows=combined([one.lows for one in found], wanted.combine),
+        highs=combined([one.highs for one in found], wanted.combine),
+        last=wanted.combine(known) if known else None,
+    )
+
+
+def combined(
+    rows: Sequence[Sequence[float]], combine: Callable[[list[float]], float]
+) -> list[float]:
+    """Return what is made of the values of each column; NaN where no row has one."""
+    columns = ([v for v in column if not math.isnan(v)] for column in zip(*rows, strict=True))
+    return [combine(known) if known else math.nan for known in columns]
 
 
 def _legend(name: str, curves: Sequence[Curve], width: int) -> Line:
