@@ -369,7 +369,10 @@ class RunState(Fold):
         found += [f"{count:,} {what} are left out here" for what, count in self._left_out().items()]
         found += self.left_out.values()
         if self._inferred:
-            found.append("earlier rows are hidden from a step that was inferred, not recorded")
+            found.append(
+                "an attempt went on without naming a checkpoint: earlier rows are hidden from its "
+                "first step on (inferred)"
+            )
         return found
 
     def _left_out(self) -> Counter[str]:
