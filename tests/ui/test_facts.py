@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,7 @@ def test_a_list_knows_a_nan_that_only_the_newest_values_have() -> None:
         (-0.000829, 0.00266, "-8.3e-04±3e-03"),
         (-0.000829, 0.000266, "-8.3e-04±3e-04"),
         (-1234567.0, 123456.0, "-1.2e+06±1e+05"),
+        (math.nan, math.nan, "nan"),
     ],
 )
 def test_mean_of_a_group_keeps_its_deviation_in_a_narrow_column(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -160,6 +161,8 @@ def _label(facts: Facts, width: int, count: str) -> Line:
 
 
 def _spread(mean: float, deviation: float, width: int) -> Span:
+    if not math.isfinite(mean):
+        return _value(mean, width)
     texts = (
         f"{metric(mean)}±{metric(deviation)}",
         f"{mean:.4g}±{deviation:.2g}",
@@ -167,7 +170,7 @@ def _spread(mean: float, deviation: float, width: int) -> Span:
         f"{mean:.1e}±{deviation:.0e}",
     )
     text = next((one for one in texts if len(one) <= width), texts[-1])
-    return _quantity(text, width, "bad" if "nan" in text else "value")
+    return _quantity(text, width, "value")
 
 
 def unread_row(name: str, columns: Columns, indent: int = 0) -> Line:
