@@ -63,7 +63,11 @@ class RawReading:
 
     def read(self) -> bool:
         """Read once."""
-        files = _files(self._path)
+        try:
+            files = _files(self._path)
+        except OSError as error:
+            self.lines = [RawLine(self._path.name, "", error.strerror or str(error))]
+            return False
         found = [_damaged(self._path, bad) for bad in self._bad]
         if (step := self.step) is not None:
             found += _at_step(files, step)
@@ -73,14 +77,15 @@ class RawReading:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files of lines, of the newest attempt first."""
+    """Return the files of lines, of the newest attempt first.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
     if path.is_file():
         return [path]
-    try:
-        with os.scandir(path) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(_SUFFIXES))
-    except OSError:
-        return []
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith(_SUFFIXES))
     return [path / name for name in sorted(names, key=_place)][:MOST_FILES]
 
 

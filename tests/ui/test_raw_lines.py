@@ -44,6 +44,12 @@ def test_newest_lines_come_first_and_a_torn_one_is_told(tmp_path: Path) -> None:
     assert [before.text, first.text] == ['{"step":2}', '{"step":1}']
 
 
+def test_directory_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    """Also one without permission; root, as whom tests may run, has it for all."""
+    (line,) = read(tmp_path / "gone").lines or []
+    assert (line.place, line.problem) == ("gone", "No such file or directory")
+
+
 @pytest.mark.parametrize("content", [b"", b"\n"])
 def test_file_without_a_line_is_none(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "metrics-0001.jsonl"
