@@ -130,18 +130,26 @@ def test_load_of_each_rank_is_drawn_over_the_time() -> None:
     assert not strips_of(history_of({0: 1.0, 1: 1.0}, gpus=0), View(width=110))
 
 
-def test_time_to_draw_grows_as_the_number_of_ranks() -> None:
-    def cost_s(ranks: int) -> float:
-        history = history_of(dict.fromkeys(range(ranks), 1.0), count=3)
-        costs = []
-        for _ in range(3):
-            begun = time.process_time()
-            draw(history, View(160))
-            costs.append(time.process_time() - begun)
-        return min(costs)
+class Counted(SystemHistory):
+    """Samples, and how often all files were gone through for the time that they span."""
 
-    # Four times as many: with a look at all ranks for each it would be near 16.
-    assert cost_s(512) < 8 * cost_s(128)
+    spans = 0
+
+    def span(self) -> tuple[float, float] | None:
+        self.spans += 1
+        return super().span()
+
+
+def test_time_that_is_drawn_is_not_looked_for_at_each_rank() -> None:
+    """Each look goes through the files of all ranks: for each of 512 it took seconds."""
+    looks = []
+    for ranks in (16, 64):
+        history = Counted()
+        for rank in range(ranks):
+            history.add(StreamFile(1, 0, "system", rank), [sample(NOW), sample(NOW + 10)])
+        draw(history, View(160))
+        looks.append(history.spans)
+    assert looks[0] == looks[1], looks
 
 
 def test_charts_of_ranks_with_several_gpus_say_what_the_table_says() -> None:
