@@ -232,9 +232,12 @@ class ComparedRuns:
 
 def _newest_of(listed: Compared, read: Compared) -> Compared:
     """Return what a list knows now, with what only the whole history tells."""
+    of_epochs = listed.of_epochs | read.of_epochs
     lows, highs = dict(read.lows), dict(read.highs)
-    for name, value in listed.last.items():
-        if value - value == 0:  # neither NaN nor infinite
+    for name in listed.of_epochs - read.of_epochs:  # its first epoch has ended since
+        lows.pop(name, None), highs.pop(name, None)
+    for name in listed.last:
+        for value in _newest_values(listed, name, of_epochs):
             lows[name] = min(lows.get(name, value), value)
             highs[name] = max(highs.get(name, value), value)
     return replace(
@@ -243,7 +246,18 @@ def _newest_of(listed: Compared, read: Compared) -> Compared:
         last={**read.last, **listed.last},
         lows=lows,
         highs=highs,
+        of_epochs=of_epochs,
+        has_begun_epochs=listed.has_begun_epochs or read.has_begun_epochs,
     )
+
+
+def _newest_values(listed: Compared, name: str, of_epochs: frozenset[str]) -> tuple[float, ...]:
+    """Return what may be the best now; where epochs have the metric no value of a batch."""
+    if name in listed.of_epochs:
+        return (listed.lows[name], listed.highs[name]) if name in listed.lows else ()
+    value = listed.last[name]
+    is_finite = value - value == 0
+    return (value,) if is_finite and name not in of_epochs else ()
 
 
 def _patch_in_time(entry: Entry, patience: Patience) -> Patch:

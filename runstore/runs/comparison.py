@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from runstore.files.records import JsonObject, split_nonfinite
+from runstore.files.records import JsonObject, metric_values, split_nonfinite
 from runstore.metrics.ranking import split_metric, telling_metrics
 from runstore.nested import flattened
 from runstore.runs.summary import measured
@@ -56,6 +56,8 @@ class Compared:
     best: Best | None
     of_epochs: frozenset[str] = frozenset()
     """The metrics whose lowest and highest values are of epochs."""
+    has_begun_epochs: bool = False
+    """It has an epoch table, or will have one when its first epoch has ended."""
     best_rule: str = ""
     """What makes an epoch the best one: `METRIC:min` or `METRIC:max`."""
 
@@ -65,6 +67,11 @@ def compared(state: RunState, run_id: str) -> Compared:
     # The best of many batches is a matter of luck, and of how many there were.
     curves = state.series | state.epoch_series
     ranges = {key: [p.y_range for p in pieces] for key, pieces in curves.items()}
+    # A glance has no curves of epochs, and the newest one.
+    newest = metric_values(state.epoch_rows[-1]) if state.epoch_rows else {}
+    for key, value in newest.items():
+        found = ranges.get(key, []) if key in state.epoch_series else []
+        ranges[key] = [*found, (value, value) if math.isfinite(value) else None]
     known = {key: [r for r in found if r] for key, found in ranges.items()}
     return Compared(
         id=run_id,
@@ -80,7 +87,8 @@ def compared(state: RunState, run_id: str) -> Compared:
         lows={key: min(low for low, _ in found) for key, found in known.items() if found},
         highs={key: max(high for _, high in found) for key, found in known.items() if found},
         best=state.best,
-        of_epochs=frozenset(state.epoch_series),
+        of_epochs=frozenset(state.epoch_series).union(newest),
+        has_begun_epochs=any(one.epoch is not None for one in state.attempts.values()),
         best_rule=state.best_rule,
     )
 
@@ -186,7 +194,7 @@ class Comparison:
         A run that is in its first epoch has none where others have finished some: the best of its
         batches would beat the mean of their epochs.
         """
-        is_in_first = run.epoch is not None and metric not in run.of_epochs
+        is_in_first = run.has_begun_epochs and metric not in run.of_epochs
         if is_in_first and metric in self._of_epochs:
             return None
         return (run.lows if direction == "min" else run.highs).get(metric)
@@ -231,7 +239,7 @@ class Comparison:
             if (value := self.best_of(run, metric, self.direction(metric))) is not None
         }
         facts = asdict(run)
-        for name in ("lows", "highs", "best", "of_epochs", "best_rule"):
+        for name in ("lows", "highs", "best", "of_epochs", "has_begun_epochs", "best_rule"):
             del facts[name]
         return {**facts, "last": split_nonfinite(run.last), "best": best}
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.events import Paste
 
+import runstore
 from runstore.runs.comparison import Compared, Comparison
 from tests.ui.test_app import monitor, press
 from tests.ui.test_report_view import see, texts
@@ -298,6 +299,19 @@ async def test_first_order_is_by_the_metric_that_decides_the_best_epoch(tmp_path
         await see(screen, "best val/loss first")
         await press(screen, "s")
         await see(screen, "best train/loss first")
+
+
+async def test_best_of_a_run_that_is_not_followed_is_of_its_epochs_too(tmp_path: Path) -> None:
+    for number in (1, 2):
+        with runstore.init(root=tmp_path, name="t", log_every=1) as run:
+            for _ in run.epochs(2):
+                for loss in run.train((5.0, 4.0, 3.0 - number)):
+                    run.track(loss=loss)
+    async with monitor(tmp_path, size=(120, 40)) as screen:
+        await press(screen, "c")  # beside the chosen one the run near it
+        text = await see(screen, "3.3333", "3.6667")
+        (best,) = [row for row in text.splitlines() if "best (low)" in row]
+        assert "3.6667" in best and "3.3333★" in best
 
 
 async def test_metric_that_decides_is_the_first_also_among_many(tmp_path: Path) -> None:

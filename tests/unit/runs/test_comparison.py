@@ -222,8 +222,8 @@ def test_run_in_its_first_epoch_does_not_win_by_its_luckiest_batch(tmp_path: Pat
                 if name == "early":
                     run.finish()
     with runstore.init(root=tmp_path, name="plain") as run:
-        for loss in losses["plain"]:
-            run.log({"train/loss": loss})
+        for epoch, loss in enumerate(losses["plain"]):
+            run.log({"train/loss": loss, "epoch": epoch})
     both = json.loads(compare(tmp_path, "early", "whole", "--json", "--sort", "train/loss"))
     assert [(run["name"], run["best"]) for run in both["runs"]] == [
         ("whole", {"train/loss": 3.0}),
