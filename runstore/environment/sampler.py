@@ -162,7 +162,7 @@ class SystemSampler:
         directory: Path,
         interval_s: float,
         *,
-        own_gpus: bool,
+        of_several: bool,
         write: Write,
         tell: Tell,
         complain: Complain,
@@ -172,9 +172,10 @@ class SystemSampler:
         Args:
             directory: the run's.
             interval_s: seconds between two samples; longer where a sample is costly.
-            own_gpus: of one of several processes: only the GPUs on which this one has memory, so
-                that ranks can be compared, where a machine shows all of its GPUs to each; all
-                where nobody knows which these are.
+            of_several: this is one of several processes. Only the GPUs on which it has memory are
+                sampled, so that ranks can be compared, where a machine shows all of its GPUs to
+                each; all where nobody knows which these are. And nothing where it does not see
+                the directory.
             write: writes a row of the stream `system`; called by the thread, like the others.
             tell: writes an event.
             complain: warns, once for each key.
@@ -185,7 +186,7 @@ class SystemSampler:
 
         self._nvml = load_nvml()
         self._directory, self._interval_s = directory, interval_s
-        self._own_gpus = own_gpus
+        self._of_several = of_several
         self._write, self._tell, self._complain = write, tell, complain
         self._gpus: Gpus | None = None
         self._cost_s = 0.0
@@ -213,7 +214,8 @@ class SystemSampler:
 
     def _sample_until_stopped(self) -> None:
         # A rank on another machine, without a disk that both share: there is nowhere to write.
-        if not os.path.isdir(self._directory):  # noqa: PTH112 - False also where it may not look
+        # os.path, which is False also where it may not look.
+        if self._of_several and not os.path.isdir(self._directory):  # noqa: PTH112
             return
         meter = Meter(self._directory, self._complain)
         self._last = time.monotonic()
@@ -233,7 +235,7 @@ class SystemSampler:
         begun = time.thread_time()
         values = meter.sample()
         if self._gpus is not None:
-            values |= self._gpus.sample(devices_in_use() if self._own_gpus else None)
+            values |= self._gpus.sample(devices_in_use() if self._of_several else None)
         self._write(values)
         self._last = time.monotonic()
         self._cost_s = time.thread_time() - begun

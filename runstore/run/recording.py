@@ -120,7 +120,7 @@ class Recording:
         return SystemSampler(
             self.path,
             interval_s,
-            own_gpus=world_size() > 1,
+            of_several=world_size() > 1,
             write=lambda values: self.write_row("system", values),
             tell=self._writer.event,
             complain=self.warn_once,

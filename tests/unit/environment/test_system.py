@@ -66,7 +66,7 @@ def test_machine_that_does_not_see_the_directory_has_no_samples(
     sampler = SystemSampler(
         tmp_path if is_there else tmp_path / "elsewhere",
         0.3,
-        own_gpus=True,
+        of_several=True,
         write=samples.append,
         tell=lambda event, fields: None,
         complain=lambda key, message: complaints.append(message),
