@@ -366,3 +366,4 @@ async def test_timers_that_outlive_the_list_do_nothing(tmp_path: Path) -> None:
         await screen.query_one("#runs").remove()
         screen.tick()
         screen.tick_slowly()
+        assert screen.is_running and not screen.query("#runs")

@@ -218,11 +218,7 @@ def _chart(history: SystemHistory, view: View, tile: _Chart, width: int) -> list
 
 
 def _curve_of(
-    history: SystemHistory,
-    wanted: _Wanted,
-    role: str,
-    width: int,
-    time: tuple[float, float, float | None],
+    history: SystemHistory, wanted: _Wanted, role: str, width: int, time: DrawnTime
 ) -> Curve:
     start, end, last_s = time
     found = [
